@@ -1,0 +1,92 @@
+"""Bytes, money, time and counts: parsing and printing. The only place that knows 2**30."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from cloudtrain.errors import UsageError
+
+KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
+SECONDS_PER_HOUR = 3600
+HOURS_PER_MONTH = 730  # the month that disk and storage prices mean
+GB = 10**9
+
+_COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kKmMbBgGtT]?)\s*$")
+_COUNT_SCALE = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
+_DURATION_SCALE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_count(text: str) -> int:
+    """`10M`, `1_000_000` or `2.5k` as a whole number. Raises UsageError."""
+    match = _COUNT.match(text)
+    if not match:
+        raise UsageError(f"`{text}` is not a count", "write a number such as 1000000, 500k or 10M")
+    return int(Decimal(match[1].replace("_", "")) * _COUNT_SCALE[match[2].lower()])
+
+
+def parse_duration_s(text: str, bare_unit: str = "h") -> float:
+    """`90m`, `1h30m`, `2d` in seconds; a bare number counts in `bare_unit`. Raises UsageError."""
+    text = text.strip()
+    try:
+        return float(text) * _DURATION_SCALE[bare_unit]
+    except ValueError:
+        pass
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise UsageError(f"`{text}` is not a length of time", "write for example 90m, 1h30m or 2d")
+    return sum(float(number) * _DURATION_SCALE[unit.lower()] for number, unit in parts)
+
+
+def gib(count: int | float) -> str:
+    """Bytes as GiB for a person: three digits, never more."""
+    value = count / GIB
+    if value >= 100:
+        return f"{value:,.0f} GiB"
+    return f"{value:.1f} GiB" if value >= 1 else f"{value:.2f} GiB"
+
+
+def billions(count: int) -> str:
+    """A parameter count for a person: `560.7 B`, `135 M`."""
+    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.0f} M"
+
+
+def money(amount: Decimal | None) -> str:
+    """Dollars for a person; `unknown` when there is no figure. Rounded only here."""
+    if amount is None:
+        return "unknown"
+    if amount == 0:
+        return "$0"
+    if abs(amount) < Decimal("0.01"):
+        return f"${amount:.4f}"
+    return f"${amount:,.2f}" if abs(amount) < 1000 else f"${amount:,.0f}"
+
+
+def money_text(amount: Decimal | None) -> str | None:
+    """Dollars for a machine: a plain decimal string with at most six places, or None when unknown."""
+    if amount is None:
+        return None
+    text = format(amount.quantize(Decimal("0.000001"), rounding=ROUND_HALF_EVEN), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def hours(seconds: float | None) -> str:
+    """A length of time for a person: `45 s`, `12 min`, `3.4 h`, `9 days`."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 96 * SECONDS_PER_HOUR:
+        return f"{seconds / SECONDS_PER_HOUR:.1f} h"
+    return f"{seconds / 86400:,.0f} days"
+
+
+def rfc3339(epoch: float | None) -> str | None:
+    """An instant as RFC 3339 in UTC, to the second."""
+    if epoch is None:
+        return None
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

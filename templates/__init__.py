@@ -1,0 +1,1 @@
+"""What is shipped to a machine; see README.md."""
