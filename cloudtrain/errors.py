@@ -122,3 +122,9 @@ def nearest(word: str, choices: list[str]) -> str:
 
     found = get_close_matches(word.lower(), choices, n=1, cutoff=0.5)
     return found[0] if found else ""
+
+
+def visible(text: str, limit: int = 80) -> str:
+    """The beginning of `text` as it can stand in a one-line message: control characters and the like as escapes."""
+    text = text[:limit]
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -7,8 +7,8 @@ key everywhere. Files are discovered; nothing lists them.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -92,6 +92,7 @@ class Terms:
     minimum_billed_s: int
     source: str
     image_needed: bool = True
+    sees_client_files: bool = False  # a model folder of the client's is there already: no download
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +123,39 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Owned:
+    """Something of ours that exists at a provider, whatever our records say."""
+
+    run: str
+    id: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A death certificate: who said that it is gone, in which words, and when (epoch seconds)."""
+
+    said_by: str
+    answer: str
+    time: float
+
+
+@dataclass(frozen=True)
 class Stack:
     """The record at the end of `stacks/<name>.py`: how a plan becomes a machine here and stops being one.
 
-    `direct` stacks have nothing to provision: `start`, `alive` and `stop` act on this machine. The others go through
-    the Pulumi engine with `resources` and `drivers`.
+    `direct` stacks have nothing to provision. `stop` asks, waits, forces, looks, and returns what the provider (here:
+    the operating system) answered; it raises TeardownIncomplete when something is left.
     """
 
     name: str
     guards: tuple[Guard, ...]
-    direct: bool = False
-    start: Callable[[Plan, Path], dict[str, Any]] | None = None
-    alive: Callable[[dict[str, Any]], bool] | None = None
-    stop: Callable[[dict[str, Any], float], None] | None = None
-    list_owned: Callable[[], Iterator[dict[str, Any]]] | None = None
-    console_url: Callable[[dict[str, Any]], str] | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    backends: frozenset[str]  # back ends of the accelerator table that `up` can start here today
+    direct: bool
+    start: Callable[[Plan, Path], dict[str, Any]]  # (plan, the run's folder) -> machine document
+    alive: Callable[[dict[str, Any]], bool]  # machine document -> does it still answer for the run
+    stop: Callable[[str, float], Absence]  # (run, grace seconds) -> the word that nothing of it is left
+    list_owned: Callable[[], Iterable[Owned]]  # everything of ours here, found without any record
 
 
 def names(package: str) -> list[str]:

@@ -1,1 +1,5 @@
-"""One file per provider; see README.md."""
+"""One file per price source, found by its file name; see README.md."""
+
+from pathlib import Path
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"  # the catalogue that is shipped

@@ -1,0 +1,1 @@
+"""Runs: plan, launch, follow, bring home, tear down. This package acts and never prints."""

@@ -1,0 +1,21 @@
+"""The `cloudtrain` command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    if sys.argv[1:] in (["--version"], ["-V"]):  # answered before click is imported: scripts ask this a lot
+        from cloudtrain import __version__
+
+        print(f"cloudtrain {__version__}")
+        return
+    from cloudtrain.cli import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

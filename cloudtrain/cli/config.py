@@ -1,0 +1,49 @@
+"""`cloudtrain config`: settings that outlive a run."""
+
+from __future__ import annotations
+
+import click
+
+from cloudtrain import settings
+from cloudtrain.cli.options import output_option
+from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.errors import UsageError
+
+
+@click.group("config")
+def command() -> None:
+    """Show, read and set what outlives a run: state folder, electricity, limits."""
+
+
+@command.command("show")
+@output_option()
+def show(output: str) -> None:
+    """Every setting, its value and where it comes from (flag > environment > file > default)."""
+    now = settings.load()
+    rows = [[s.key, now.text(s.key), now.origin(s.key), s.environment, s.help] for s in settings.KEYS]
+    headers = ("key", "value", "origin", "environment", "meaning")
+    if output == "json":
+        print_json([dict(zip(headers, row, strict=True)) for row in rows])
+        return
+    print_rows(output, headers, rows)
+    if output == "table":
+        say(f"file: {settings.config_path() or 'none: there is no home folder, set CLOUDTRAIN_CONFIG'}")
+
+
+@command.command("get")
+@click.argument("key")
+def get(key: str) -> None:
+    """Print the value of KEY."""
+    click.echo(settings.load().text(key))
+
+
+@command.command("set")
+@click.argument("key")
+@click.argument("value")
+def set_(key: str, value: str) -> None:
+    """Write KEY = VALUE to the settings file."""
+    path = settings.config_path()
+    if path is None:
+        raise UsageError("there is no home folder for the settings file", "set CLOUDTRAIN_CONFIG to a file")
+    settings.set_value(path, key, value)
+    say(f"{key} = {value} in {path}")

@@ -1,0 +1,51 @@
+"""`cloudtrain down`: end runs, with proof."""
+
+from __future__ import annotations
+
+import click
+
+from cloudtrain.cli.output import say
+from cloudtrain.errors import CloudtrainError, RunNotFound, TeardownIncomplete, UsageError
+from cloudtrain.runs.record import Run, all_runs, find
+from cloudtrain.units import hours, money, rfc3339
+
+
+@click.command("down")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("-a", "--all", "everything", is_flag=True, help="Every run of this state that is not gone.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; accepted for the habit: `down` never asks.")
+def command(run_name: str | None, everything: bool, yes: bool) -> None:
+    """End RUN and prove that it is gone. Results, checkpoints and logs stay. Doing it twice is fine."""
+    from cloudtrain import settings
+    from cloudtrain.runs.store import open_store
+
+    if everything == (run_name is not None):
+        raise UsageError("say which run", "`cloudtrain down RUN` or `cloudtrain down --all`")
+    store = open_store(settings.load().state)
+    runs = [run for run in all_runs(store) if run.gone is None] if everything else [find(store, run_name)]
+    if not runs:
+        say("nothing to end")
+    failures = [error for run in runs if (error := end(run)) is not None]
+    if failures:
+        raise TeardownIncomplete(
+            "; ".join(error.message for error in failures), "\n".join(error.hint for error in failures)
+        )
+
+
+def end(run: Run) -> CloudtrainError | None:
+    """End one run and say what was proven; a failure is given back, so that the others are ended too."""
+    from cloudtrain.runs import teardown
+
+    was = run.state
+    try:
+        gone = teardown.down(run).gone or {}
+    except RunNotFound:
+        raise
+    except CloudtrainError as error:
+        return error
+    click.echo(
+        f"{run.id}: gone ({gone.get('answer')}, said {gone.get('said_by')} at {rfc3339(gone.get('time'))}); "
+        f"was {was}, billed {hours(gone.get('billed_s'))}, {money(run.spent_usd())}"
+    )
+    click.echo(f"  kept: {run.store.folder(run.key('')).as_posix()}")
+    return None

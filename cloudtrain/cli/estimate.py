@@ -1,0 +1,93 @@
+"""`cloudtrain estimate`: how much memory a fine-tune needs on each device, for exactly the options given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudtrain.cli.options import METHODS, TARGETS, Count, output_option
+from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.units import billions, gib
+
+if TYPE_CHECKING:
+    from cloudtrain.estimate.memory import MemoryEstimate
+
+OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
+
+
+@click.command("estimate")
+@click.argument("model")
+@click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True)
+@click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True, help="Tokens in a sequence.")
+@click.option("--batch", type=Count(), default=1, show_default=True, help="Sequences per micro-step, all devices.")
+@click.option("--checkpointing/--no-checkpointing", default=True, show_default=True, help="Recompute activations.")
+@click.option("--dtype", type=click.Choice(["bf16", "fp32", "amp"]), default="bf16", show_default=True)
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adamw", show_default=True)
+@click.option("--rank", type=Count(), default=16, show_default=True, help="Rank of LoRA adapters.")
+@click.option("--targets", type=click.Choice(TARGETS), default="all-linear", show_default=True)
+@click.option("--loss", type=click.Choice(["hf", "chunked"]), default="hf", show_default=True)
+@click.option("--grad-accum", type=Count(), default=1, show_default=True)
+@click.option("--embed-fp32", is_flag=True, help="Embeddings, head and norms in 32 bit.")
+@click.option("--experts-4bit/--no-experts-4bit", default=None, help="Experts in 4 bit.  [default: only LongCat]")
+@click.option("--expert-dequant", type=click.Choice(["single", "layer"]), default="single", show_default=True)
+@click.option("--attention", type=click.Choice(["sdpa", "eager"]), default="sdpa", show_default=True)
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--train-layers", type=Count(), default=2, show_default=True, help="Last layers that freeze trains.")
+@click.option("--layers", type=Count(), help="Override the depth.")
+@click.option("--devices", type=Count(), default=1, show_default=True, help="What the framework sees.")
+@click.option("--sharding", type=click.Choice(["fsdp", "zero2", "tp", "ep", "pp"]), default="fsdp", show_default=True)
+@click.option("--backend", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
+@click.option("--chip", help="A key of the accelerator table, for its runtime and usable memory.")
+@click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
+@output_option()
+def command(model: str, explain: bool, output: str, chip: str | None, **given: Any) -> None:
+    """Peak memory of fine-tuning MODEL, per device, for exactly these options."""
+    from cloudtrain.estimate import hardware, memory
+    from cloudtrain.estimate.options import Options
+    from cloudtrain.models import registry
+
+    spec = registry.find(model)
+    key = hardware.find(chip).key if chip else ""
+    estimated = memory.estimate(spec, Options(chip=key, **given))
+    if output == "json":
+        print_json(document(spec.name, estimated))
+        return
+    if output == "table":
+        say(f"{spec.name}: {billions(spec.params_total)} parameters, {estimated.params_trainable:,} trained")
+    print_rows(output, ("part", "size"), rows(estimated, explain, output), "-r")
+    if explain and output == "table":
+        click.echo("\nassumptions")
+        for sentence in estimated.assumptions:
+            click.echo(f"- {sentence}")
+
+
+def document(name: str, estimated: MemoryEstimate) -> dict[str, Any]:
+    """An estimate for JSON; see `cloudtrain schema estimate`."""
+    return {
+        "model": name,
+        "params_total": estimated.params_total,
+        "params_trainable": estimated.params_trainable,
+        "peak_bytes": estimated.peak_bytes,
+        "required_bytes": estimated.required_bytes,
+        "phase": estimated.phase,
+        "parts": dict(zip(estimated.parts._fields, estimated.parts, strict=True)),
+        "phases": estimated.phases,
+        "devices": estimated.devices,
+        "assumptions": list(estimated.assumptions),
+    }
+
+
+def rows(estimated: MemoryEstimate, explain: bool, output: str) -> list[list[Any]]:
+    """Parts, sums and, with --explain, the phases."""
+
+    def shown(size: int) -> Any:
+        return size if output == "csv" else gib(size)
+
+    each = f" on each of {estimated.devices}" if estimated.devices > 1 else ""
+    found = [[name, shown(size)] for name, size in zip(estimated.parts._fields, estimated.parts, strict=True) if size]
+    found.append([f"peak (phase {estimated.phase}){each}", shown(estimated.peak_bytes)])
+    found.append([f"required with runtime and margin{each}", shown(estimated.required_bytes)])
+    if explain:
+        found += [[f"phase {name}", shown(size)] for name, size in estimated.phases.items()]
+    return found

@@ -1,0 +1,31 @@
+"""`cloudtrain init`: write a commented spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cloudtrain.cli.output import say
+from cloudtrain.errors import UsageError
+
+
+@click.command("init")
+@click.argument("model", default="qwen3-0.6b")
+@click.argument("data", default="data.jsonl")
+@click.option("-f", "--file", "target", type=click.Path(path_type=Path), default="cloudtrain.yaml", show_default=True)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def command(model: str, data: str, target: Path, force: bool) -> None:
+    """Write a commented spec for MODEL and the DATA file, with every field and its default."""
+    from cloudtrain.models import registry
+    from cloudtrain.runs.spec_template import starter
+
+    registry.find(model)  # refuses a name that `up` would refuse
+    try:
+        with open(target, "w" if force else "x", encoding="utf-8") as file:
+            file.write(starter(model, data))
+    except FileExistsError:
+        raise UsageError(f"`{target}` is there already", "--force writes over it") from None
+    except OSError as error:
+        raise UsageError(f"`{target}` cannot be written: {error.strerror}") from None
+    say(f"wrote {target}; `cloudtrain up --dry-run` checks it")

@@ -1,0 +1,123 @@
+"""Watching a run: one line that changes on a terminal, plain lines elsewhere; Ctrl-C asks, a second one stops."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from decimal import Decimal
+from typing import Any
+
+from cloudtrain.cli.output import say
+from cloudtrain.runs.follow import Progress, stream
+from cloudtrain.runs.record import Run
+from cloudtrain.units import SECONDS_PER_HOUR, hours, money
+
+PLAIN_EVERY_S = 5.0
+
+
+class View:
+    """What the person sees of a run that is going on. Written to stderr: stdout is for results."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.terminal = sys.stderr.isatty()
+        self.progress = Progress()
+        self.began = time.monotonic()
+        self.printed = 0.0
+        self.width = 0
+
+    def feed(self, data: bytes) -> None:
+        """Show what the bytes of log say."""
+        for event in self.progress.feed(data):
+            self.show(event)
+        if self.terminal and not data:
+            self.status()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """One event of the trainer."""
+        kind = event["event"]
+        if kind == "step":
+            last = event.get("step") == event.get("of")
+            if self.terminal:
+                self.status()
+            elif last or time.monotonic() - self.printed >= PLAIN_EVERY_S:
+                self.printed = time.monotonic()
+                say(self.sentence())
+        elif text := words(event):
+            self.clear()
+            say(text)
+
+    def sentence(self) -> str:
+        """Step, loss, tokens per second, time left, dollars so far."""
+        now = self.progress.latest
+        step, of = now.get("step"), now.get("of")
+        if step is None:
+            return f"starting, {hours(time.monotonic() - self.began)}"
+        parts = [f"step {step}/{of}"]
+        if now.get("loss") is not None:
+            parts.append(f"loss {now['loss']:.3f}")
+        if now.get("tokens_per_second"):
+            parts.append(f"{now['tokens_per_second']:,.0f} tokens/s")
+        if left := self.seconds_left():
+            parts.append(f"{hours(left)} left")
+        parts.append(f"{money(self.dollars())} so far")
+        return ", ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """At the pace of this attempt's steps."""
+        now = self.progress.latest
+        tokens, rate, step, of = (now.get(k) for k in ("tokens", "tokens_per_second", "step", "of"))
+        if not (tokens and rate and step and of) or step >= of:
+            return None
+        return float(tokens) / step * (of - step) / float(rate)
+
+    def dollars(self) -> Decimal | None:
+        """Metered up to now, at the frozen price."""
+        price, machine = self.run.usd_per_hour, self.run.machine
+        if price is None or machine is None:
+            return None
+        return price * Decimal(time.time() - float(machine["created"])) / SECONDS_PER_HOUR
+
+    def status(self) -> None:
+        """Redraw the one line."""
+        text = self.sentence()[: shutil.get_terminal_size().columns - 1]
+        sys.stderr.write("\r" + text.ljust(self.width))
+        sys.stderr.flush()
+        self.width = len(text)
+
+    def clear(self) -> None:
+        """Make room for an ordinary line."""
+        if self.terminal and self.width:
+            sys.stderr.write("\r" + " " * self.width + "\r")
+            sys.stderr.flush()
+            self.width = 0
+
+
+def words(event: dict[str, Any]) -> str:
+    """An event other than a step, in words; "" for those that say nothing to a person."""
+    kind = event["event"]
+    if kind == "data":
+        return f"data: {event.get('rows', 0):,} rows, {event.get('tokens', 0):,} tokens, {event.get('steps', 0):,} steps"
+    if kind == "loaded":
+        return f"loaded in {hours(event.get('seconds', 0))}: {event.get('trainable', 0):,} trainable parameters"
+    if kind == "checkpoint":
+        return f"checkpoint at step {event.get('step')}"
+    if kind == "resumed":
+        return f"resumed at step {event.get('step')}"
+    if kind == "eval" and event.get("loss") is not None:
+        return f"evaluation: loss {event['loss']:.3f}"
+    if kind == "error":
+        return f"trainer: {event.get('message')}"
+    return ""
+
+
+def watch(run: Run, offset: int = 0) -> Run:
+    """Follow the run to its end. KeyboardInterrupt passes through; nothing is stopped by it."""
+    view = View(run)
+    try:
+        for data in stream(run, offset):
+            view.feed(data)
+    finally:
+        view.clear()
+    return Run(run.store, run.id)

@@ -1,0 +1,92 @@
+"""`cloudtrain logs`: the trainer's output, byte for byte, from any offset."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+from cloudtrain.cli.options import Duration
+from cloudtrain.cli.output import print_json
+from cloudtrain.errors import UsageError
+from cloudtrain.runs import follow
+from cloudtrain.runs.record import find
+
+Filter = Callable[[bytes], bool]
+
+
+@click.command("logs")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run has ended.")
+@click.option("--tail", type=click.IntRange(0), help="Only the last N lines.")
+@click.option("--since", type=Duration(), help="Only lines of the last 10m, 2h ... (those that carry a time).")
+@click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")
+@click.option("--offset", type=click.IntRange(0), help="From this byte on.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: the trainer's events.")
+def command(
+    run_name: str | None,
+    following: bool,
+    tail: int | None,
+    since: float | None,
+    grep: str | None,
+    offset: int | None,
+    output: str,
+) -> None:
+    """Print the log of RUN, or of the newest run. A reader that was cut off goes on with --offset."""
+    from cloudtrain import settings
+    from cloudtrain.runs.store import open_store
+
+    if offset is not None and tail is not None:
+        raise UsageError("--offset and --tail both say where to begin", "give one of them")
+    run = find(open_store(settings.load().state), run_name)
+    start = offset if offset is not None else follow.tail_offset(run, tail) if tail is not None else 0
+    blocks = follow.stream(run, start) if following else follow.blocks(run, start)
+    wanted = line_filter(grep, None if since is None else settings.now() - since)
+    if output == "json":
+        print_json([event for line in lines(blocks) if wanted(line) and (event := follow.parse_event(line))])
+    elif wanted is everything:
+        write(blocks)
+    else:
+        write(line + b"\n" for line in lines(blocks) if wanted(line))
+
+
+def everything(line: bytes) -> bool:
+    """The filter that lets all pass."""
+    return True
+
+
+def line_filter(grep: str | None, since: float | None) -> Filter:
+    """Which lines are wanted. Raises UsageError for a pattern that is none."""
+    if grep is None and since is None:
+        return everything
+    try:
+        pattern = re.compile((grep or "").encode())
+    except re.error as error:
+        raise UsageError(f"`{grep}` is not a regular expression: {error}") from None
+
+    def wanted(line: bytes) -> bool:
+        if not pattern.search(line):
+            return False
+        event = follow.parse_event(line) if since is not None else None
+        return since is None or (event is not None and float(event.get("time", 0)) >= since)
+
+    return wanted
+
+
+def lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Blocks as lines without their ends; a last line without an end counts."""
+    partial = b""
+    for block in blocks:
+        *whole, partial = (partial + block).split(b"\n")
+        yield from whole
+    if partial:
+        yield partial
+
+
+def write(pieces: Iterator[bytes]) -> None:
+    """Bytes to stdout as they are."""
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()

@@ -1,0 +1,77 @@
+"""Options that several commands share, worded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from cloudtrain.errors import UsageError
+from cloudtrain.units import parse_count, parse_duration_s
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+METHODS = ["full", "lora", "qlora", "dora", "freeze"]
+TARGETS = ["qv", "attention", "all-linear"]
+
+
+class Count(click.ParamType):
+    """A whole number that may be written 10M."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            count = value if isinstance(value, int) else parse_count(value)
+        except UsageError as error:
+            self.fail(f"{error.message}\n{error.hint}", param, ctx)
+        if count < 1:
+            self.fail(f"`{value}` is less than one", param, ctx)
+        return count
+
+
+class Duration(click.ParamType):
+    """A length of time in seconds; a bare number counts in hours."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            seconds = parse_duration_s(str(value))
+        except UsageError as error:
+            self.fail(f"{error.message}\n{error.hint}", param, ctx)
+        if seconds <= 0:
+            self.fail(f"`{value}` is not more than zero", param, ctx)
+        return seconds
+
+
+class Dollars(click.ParamType):
+    """An amount in US dollars."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from decimal import Decimal, InvalidOperation
+
+        try:
+            amount = Decimal(str(value).lstrip("$"))
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"`{value}` is not an amount in dollars", param, ctx)
+        return amount
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """`-o`: how the result is printed."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(formats or ("table", "json", "csv", "md")),
+        default="table",
+        show_default=True,
+        help="How to print the result on stdout.",
+    )

@@ -1,0 +1,53 @@
+"""Printing data: a table, JSON, CSV or Markdown on stdout; words for a person on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+def print_json(document: Any) -> None:
+    """One JSON document, keys in the order they were made."""
+    import json
+
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def print_rows(output: str, headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> None:
+    """Rows as `table`, `csv` or `md`; `right` has an `r` at each column that is set flush right."""
+    if output == "csv":
+        import csv
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(headers)
+        writer.writerows(rows)
+        return
+    from tabulate import tabulate
+
+    alignment = ["right" if i < len(right) and right[i] == "r" else "left" for i in range(len(headers))]
+    shape = {"table": "plain", "md": "github"}[output]
+    click.echo(tabulate(rows, headers, tablefmt=shape, colalign=alignment if rows else None, disable_numparse=True))
+
+
+def say(text: str = "") -> None:
+    """A line for the person, on stderr."""
+    click.echo(text, err=True)
+
+
+def colour_wanted() -> bool:
+    """Colour only on a terminal, and never with NO_COLOR."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def bold(text: str) -> str:
+    """Bold on a terminal, plain elsewhere."""
+    return click.style(text, bold=True) if colour_wanted() else text
+
+
+def dim(text: str) -> str:
+    """Dim on a terminal, plain elsewhere."""
+    return click.style(text, dim=True) if colour_wanted() else text

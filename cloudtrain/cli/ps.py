@@ -1,0 +1,87 @@
+"""`cloudtrain ps`: which runs there are and what they cost so far."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from cloudtrain.cli.options import output_option
+from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.runs.record import Run, all_runs
+from cloudtrain.units import hours, money, money_text, rfc3339
+
+ACTIVE = ("running", "starting", "died")
+HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started", "ends by")
+REFRESH_S = 2.0
+
+
+@click.command("ps")
+@click.option("-a", "--all", "everything", is_flag=True, help="Ended runs too.")
+@click.option("-w", "--watch", is_flag=True, help="Look again every two seconds until Ctrl-C.")
+@output_option()
+def command(everything: bool, watch: bool, output: str) -> None:
+    """The runs of this state that are going on; -a shows ended ones too."""
+    from cloudtrain import settings
+    from cloudtrain.runs.store import open_store
+
+    store = open_store(settings.load().state)
+    while True:
+        runs = [run for run in all_runs(store) if everything or run.state in ACTIVE]
+        if watch:
+            click.clear()
+        show(runs, output)
+        if not watch:
+            break
+        time.sleep(REFRESH_S)
+    if not runs and output == "table" and not everything:
+        say("nothing is running; -a shows ended runs")
+
+
+def show(runs: list[Run], output: str) -> None:
+    """Print the runs as asked."""
+    if output == "json":
+        print_json([document(run) for run in runs])
+    else:
+        print_rows(output, HEADERS, [row(run) for run in runs])
+
+
+def document(run: Run) -> dict[str, Any]:
+    """A run for JSON; see `cloudtrain schema ps`."""
+    line = run.quote.get("line", {})
+    return {
+        "run": run.id,
+        "state": run.state,
+        "provider": run.intent.get("provider"),
+        "offer": line.get("offer"),
+        "price_usd_per_hour": line.get("price_usd_per_hour"),
+        "spent_usd": money_text(run.spent_usd()),
+        "started_at": rfc3339(run.intent.get("created")),
+        "deadline_at": rfc3339(run.intent.get("deadline")),
+        "step": figures(run).get("step"),
+        "of": figures(run).get("of"),
+        "guards": run.intent.get("guards", []),
+    }
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """The newest figures that the supervisor left."""
+    return run.exit or run.heartbeat
+
+
+def row(run: Run) -> list[str]:
+    """A run for a person."""
+    line, seen = run.quote.get("line", {}), figures(run)
+    left = float(run.intent.get("deadline", 0)) - time.time()
+    return [
+        run.id,
+        run.state,
+        str(run.intent.get("provider", "")),
+        str(line.get("offer", "")),
+        f"{seen['step']}/{seen.get('of', '?')}" if "step" in seen else "-",
+        money(run.usd_per_hour),
+        money(run.spent_usd()),
+        rfc3339(run.intent.get("created")) or "",
+        f"in {hours(left)}" if run.state in ACTIVE and left > 0 else "-",
+    ]

@@ -1,0 +1,28 @@
+"""`cloudtrain pull`: bring a run's result home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cloudtrain.cli.output import say
+
+
+@click.command("pull")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--to", "target", type=click.Path(path_type=Path), help="Where to.  [default: ./RUN]")
+@click.option("--merge", is_flag=True, help="Also write the base model with the adapter merged in, to TARGET/merged.")
+def command(run_name: str | None, target: Path | None, merge: bool) -> None:
+    """Copy adapter, tokenizer, metrics and model card of RUN (or of the newest run) to a folder."""
+    from cloudtrain import settings
+    from cloudtrain.runs import pull
+    from cloudtrain.runs.record import find
+    from cloudtrain.runs.store import open_store
+
+    run = find(open_store(settings.load().state), run_name)
+    home = pull.pull(run, target or Path(run.id))
+    click.echo(home)
+    if merge:
+        say("merging the adapter into the base model")
+        click.echo(pull.merge(run, home, home / "merged"))

@@ -1,0 +1,146 @@
+"""--why: one line of a quote in full, every number with its source; --compare: two of them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from cloudtrain.cli.quote.table import machine, place
+from cloudtrain.errors import UsageError, nearest
+from cloudtrain.quote.costs import cost_parts
+from cloudtrain.units import gib, hours, money
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.line import Line, Quote
+
+
+def find_line(quote: Quote, text: str) -> tuple[int, Line]:
+    """The line that `text` names: its number, or an offer's name with region, zone or market after slashes.
+
+    The best-ranked match is taken. Raises UsageError with the nearest name.
+    """
+    if text.isdigit() and int(text) < len(quote.lines):
+        return int(text), quote.lines[int(text)]
+    wanted = [part.lower() for part in text.split("/") if part]
+    for index, line in enumerate(quote.lines):
+        offer = line.offer
+        parts = [str(p).lower() for p in (offer.provider, offer.name, offer.region, offer.market)]
+        parts += offer.zone.lower().split() + [f"{offer.count}x{offer.hardware}".lower(), offer.hardware]
+        if wanted and all(part in parts for part in wanted):
+            return index, line
+    close = nearest(text, sorted({line.offer.name for line in quote.lines}))
+    raise UsageError(
+        f"no offer `{text}` in this quote",
+        f"did you mean `{close}`?" if close else "give the number in the first column, or name/region/market",
+    )
+
+
+def explain(quote: Quote, index: int, line: Line, remedy: Callable[[Line], str]) -> list[tuple[str, str]]:
+    """(heading, text) pairs: everything that is known of one line."""
+    offer, case = line.offer, line.case
+    rows = [
+        ("offer", f"#{index} {offer.provider} {offer.name}, {machine(line)}, {place(line)}, {offer.market}"),
+        ("viable", ("yes" + (", chosen" if index == quote.chosen else "")) if line.viable else "no"),
+        *[("reason", reason) for reason in line.reasons()],
+    ]
+    advice = "" if line.viable else remedy(line)
+    if advice:
+        rows.append(("would work", advice))
+    rows += [("launch", launch_text(line)), *memory_rows(quote, line), *software_rows(line), *price_rows(line)]
+    rows += [("speed", speed_text(line))]
+    rows += [
+        ("time", f"{part.name:13} {span([part.seconds.low, part.seconds.likely, part.seconds.high])}  ({part.source})")
+        for part in case.time_parts
+    ]
+    if case.hours is not None:
+        rows.append(("time", f"{'in all':13} {span([s * 3600 for s in case.hours])}"))
+    rows += cost_rows(line)
+    if line.guards:
+        rows.append(("guards", ", ".join(line.guards)))
+    return rows
+
+
+def launch_text(line: Line) -> str:
+    """The launch word with its reason."""
+    if line.launch == "by hand":
+        return f"by hand: {line.offer.limits.by_hand}"
+    return {"yes": "yes: `cloudtrain up` can start it", "not yet": "not yet: no stack of this version starts it"}[
+        line.launch
+    ]
+
+
+def memory_rows(quote: Quote, line: Line) -> list[tuple[str, str]]:
+    """The memory verdict with its parts."""
+    from cloudtrain.estimate import memory
+
+    case = line.case
+    if case.recipe is None:
+        return []
+    estimated = memory.estimate(quote.request.spec, case.recipe.options)
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in estimated.parts.items() if size)
+    rows = [
+        ("fits", f"{case.fits}: {gib(case.required_bytes)} needed of {gib(case.memory_bytes)} usable, per device"),
+        ("memory", f"live peak {gib(estimated.peak_bytes)} in phase {estimated.phase}: {parts}"),
+    ]
+    return rows + [("memory", text) for text in estimated.assumptions]
+
+
+def software_rows(line: Line) -> list[tuple[str, str]]:
+    """What loads and trains it there."""
+    case = line.case
+    rows = [("loads", f"{case.loads}{': ' + case.stack if case.stack else ''}")]
+    if case.recipe:
+        recipe = ", ".join(f"{k} {v}" for k, v in case.recipe.summary().items() if v not in ("", "none"))
+        rows.append(("recipe", recipe))
+        rows += [("recipe", note) for note in case.recipe.notes]
+    return rows
+
+
+def price_rows(line: Line) -> list[tuple[str, str]]:
+    """The price with its date and source."""
+    price = line.offer.price
+    shown = f"{money(line.offer.usd_per_hour)} per hour, {price.origin} of {price.as_of or 'unknown date'}"
+    rows = [("price", f"{shown}, {price.confidence}: {price.source}")]
+    return rows + ([("note", line.offer.note)] if line.offer.note else [])
+
+
+def speed_text(line: Line) -> str:
+    """Tokens per second of the whole machine."""
+    rate = line.case.tokens_per_second
+    if rate is None:
+        return f"unknown: {line.case.basis}"
+    return f"{rate.likely:,.0f} tokens/s ({rate.low:,.0f} .. {rate.high:,.0f}): {line.case.basis}"
+
+
+def cost_rows(line: Line) -> list[tuple[str, str]]:
+    """The cost lines: quantity x unit price."""
+    rows = [
+        ("cost", f"{part.name:13} {part.quantity:,.2f} {part.unit} x {unit_money(part.unit_usd)} = {money(part.usd)}")
+        for part in cost_parts(line)
+    ]
+    if line.usd is not None:
+        total = f"{money(line.usd.likely)} ({money(line.usd.low)} .. {money(line.usd.high)})"
+        rows.append(("cost", f"{'in all':13} {total}"))
+    return rows
+
+
+def unit_money(amount: Decimal | None) -> str:
+    """A unit price, which may be a fraction of a cent."""
+    return "unknown" if amount is None else f"${amount.normalize():.4g}"
+
+
+def span(seconds: list[float]) -> str:
+    """likely (low .. high) in words."""
+    low, likely, high = (hours(s) if s != float("inf") else "never" for s in seconds)
+    return f"{likely} ({low} .. {high})"
+
+
+def compare(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> list[list[str]]:
+    """Two explanations side by side, heading by heading."""
+    headings = list(dict.fromkeys([name for name, _ in one] + [name for name, _ in other]))
+
+    def texts(rows: list[tuple[str, str]], heading: str) -> str:
+        return "\n".join(text for name, text in rows if name == heading)
+
+    return [[heading, texts(one, heading), texts(other, heading)] for heading in headings]

@@ -1,0 +1,50 @@
+"""`cloudtrain throughput`: tokens per second that a chip reaches, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cloudtrain.cli.options import METHODS, Count, output_option
+from cloudtrain.cli.output import print_json, print_rows
+from cloudtrain.errors import UsageError
+
+
+@click.command("throughput")
+@click.argument("model", required=False)
+@click.option("--hardware", required=True, help="Key, name or alias of the accelerator table.")
+@click.option("--count", type=Count(), default=1, show_default=True, help="Chips (vCPUs for a CPU).")
+@click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True)
+@click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True)
+@click.option("--precision", type=click.Choice(["bf16", "fp8"]), default="bf16", show_default=True)
+@click.option("--tier", type=click.Choice(["tuned", "framework", "naive"]), help="[default: what our trainer reaches]")
+@click.option("--gflop-per-token", type=click.FloatRange(0, min_open=True), help="In place of MODEL, in the MFU convention.")
+@click.option("--moe", is_flag=True, help="With --gflop-per-token: a mixture of experts.")
+@output_option("table", "json")
+def command(model: str | None, hardware: str, gflop_per_token: float | None, moe: bool, output: str, **given: Any) -> None:
+    """Tokens per second per chip for fine-tuning MODEL, low to high."""
+    from cloudtrain.estimate import hardware as table
+    from cloudtrain.estimate import throughput
+    from cloudtrain.models import registry
+
+    if (model is None) == (gflop_per_token is None):
+        raise UsageError("give either MODEL or --gflop-per-token", "`cloudtrain throughput qwen3-8b --hardware mi300x`")
+    work = registry.find(model) if model is not None else gflop_per_token
+    found = throughput.tokens_per_second(
+        table.find(hardware),
+        given["count"],
+        work,
+        method=given["method"],
+        sequence_length=given["sequence_length"],
+        precision=given["precision"],
+        tier=given["tier"],
+        moe=moe,
+    )
+    three = None if found.range is None else {k: float(f"{v:.5g}") for k, v in found.range._asdict().items()}
+    if output == "json":
+        print_json({"tokens_per_second_per_chip": three, "basis": found.basis})
+    elif three is None:
+        click.echo(f"unknown: {found.basis}")
+    else:
+        print_rows("table", ("low", "likely", "high", "basis"), [[*(f"{v:,.4g}" for v in three.values()), found.basis]])

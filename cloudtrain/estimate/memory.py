@@ -1,0 +1,59 @@
+"""How much memory one fine-tune needs on each device: the peak over the phases of a step, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloudtrain.estimate import assumptions, budget, tpu
+from cloudtrain.estimate.options import Options, checked
+from cloudtrain.estimate.phases import Parts, phase_parts
+from cloudtrain.estimate.sharding import shares
+from cloudtrain.estimate.states import states
+from cloudtrain.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Bytes of each device. `parts` belong to the deciding `phase` and sum to `peak_bytes`; `phases` holds all totals.
+
+    `peak_bytes` is live tensor bytes of one steady optimisation step; `required_bytes` adds runtime and margins.
+    """
+
+    peak_bytes: int
+    required_bytes: int
+    phase: str
+    parts: Parts
+    devices: int
+    params_total: int
+    params_trainable: int
+    assumptions: tuple[str, ...]
+    phases: dict[str, int]
+
+
+def estimate(spec: ModelSpec, options: Options) -> MemoryEstimate:
+    """The estimate of `options` for `spec`. Raises UsageError for options out of range.
+
+    With other options equal, qlora <= lora <= full holds with checkpointing on, two layers or more, adapters of at
+    most an eighth of the weights, and batch x length small against layers x hidden: LoRA keeps a cast input per
+    adapted matrix, so that with long batches, or without checkpointing, it can need more than full training does.
+    """
+    spec, options = checked(spec, options)
+    held = states(spec, options)
+    if options.backend == "tpu":
+        phases = tpu.phase_parts(spec, options, held)
+    else:
+        placed = [phase_parts(spec, options, held, share) for share in shares(spec.shape, options, held)]
+        phases = min(placed, key=lambda parts: max(part.total for part in parts.values()))
+    phase = max(phases, key=lambda name: phases[name].total)
+    parts = phases[phase]
+    return MemoryEstimate(
+        peak_bytes=parts.total,
+        required_bytes=budget.required_bytes(parts.total, options),
+        phase=phase,
+        parts=parts,
+        devices=options.devices,
+        params_total=spec.params_total,
+        params_trainable=round(held.trainable.sum),
+        assumptions=assumptions.sentences(spec, options),
+        phases={name: part.total for name, part in phases.items()},
+    )

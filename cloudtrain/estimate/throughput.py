@@ -1,0 +1,94 @@
+"""How fast a fine-tune goes on a chip: peak x measured efficiency / operations per token, always as a range."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cloudtrain.estimate.efficiency import Precision, Query, Row, Tier, efficiency
+from cloudtrain.estimate.hardware import Hardware
+from cloudtrain.estimate.options import ADAPTER_METHODS, Method
+from cloudtrain.seams import Range
+
+# What our own trainer reaches on each back end: a plain PyTorch loop, or a framework made for the chip.
+DEFAULT_TIERS: dict[str, Tier] = {"mlx": "framework", "gaudi": "framework", "tpu": "framework", "neuron": "framework"}
+CHIPS_PER_NODE = 8
+WITHOUT_MEASUREMENT = ("tpu", "neuron")  # no adapter run with absolute tokens/s was ever published for these
+
+# 4-bit weights are dequantised in every pass: torchtune 0.78-0.98, ROCm blog 0.63. On a CPU it hardly shows (own runs).
+_QLORA = Range(0.63, 0.85, 1.0)
+_QLORA_CPU = Range(0.8, 0.95, 1.0)
+# DoRA also norms the merged weight in every pass (INFERENCE: no published figure was found).
+_DORA = Range(0.5, 0.75, 1.0)
+
+
+class Throughput(NamedTuple):
+    """Tokens per second of each chip (of each unit, for processors), or None when it is unknown; `basis` says why."""
+
+    range: Range | None
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What runs: operations per token in the MFU convention, and what decides the group of measurements."""
+
+    flops_per_token: float
+    method: Method = "qlora"
+    moe: bool = False
+    precision: Precision = "bf16"
+    tier: Tier | None = None  # None: what our own trainer reaches on the chip
+
+
+def default_tier(chip: Hardware) -> Tier:
+    """The class of software our own trainer belongs to on `chip`."""
+    return DEFAULT_TIERS.get(chip.backend, "naive")
+
+
+def tokens_per_second(
+    chip: Hardware, count: int, work: Work, *, units: int = 1, known: tuple[Row, ...] | None = None
+) -> Throughput:
+    """Tokens per second of each of `count` chips that work together.
+
+    `units` is how many units of the peak one counted thing has (2 for the alias `2 vCPU ...`). `known` replaces the
+    measured rows (tests). An empty peak gives None: hours are unknown then, and `basis` says so.
+    """
+    peak = chip.peak_flops_fp8 if work.precision == "fp8" else chip.peak_flops
+    if peak is None or work.flops_per_token <= 0:
+        kind = f"{work.precision} peak of {chip.name}"
+        return Throughput(None, f"no figure for the {kind} ({chip.peak_note or 'none published'}): hours unknown")
+    tier = work.tier or default_tier(chip)
+    adapts = work.method in ADAPTER_METHODS
+    found = efficiency(Query(chip, tier, adapts, work.moe, work.precision), known)
+    scale = _scaling(chip, count * units)
+    method = _method_factor(chip, work.method)
+    speed = peak * units / work.flops_per_token
+    low = found.share.low * scale.low * method.low
+    if adapts and chip.backend in WITHOUT_MEASUREMENT:
+        low /= 1.5
+    span = Range(low * speed, found.share.likely * scale.likely * method.likely * speed, found.share.high * speed)
+    words = f"{peak * units / 1e12:g} TFLOP/s {work.precision} per counted unit, {tier} software, {found.basis}"
+    if adapts and chip.backend in WITHOUT_MEASUREMENT:
+        words += "; no adapter run in tokens/s was ever published for this chip: widened"
+    return Throughput(span, words)
+
+
+def _method_factor(chip: Hardware, method: Method) -> Range:
+    if method == "qlora":
+        return _QLORA_CPU if chip.backend == "torch-cpu" else _QLORA
+    return _DORA if method == "dora" else Range(1.0, 1.0, 1.0)
+
+
+def _scaling(chip: Hardware, units: int) -> Range:
+    """What is lost by working together: GPUs beyond one node, processor cores beyond the two that were measured.
+
+    GPUs: 0.92 and less per doubling (MLPerf on MI300X). TPU rows show no loss from 8 to 512 chips. Cores: INFERENCE.
+    """
+    if chip.backend == "torch-cpu":
+        doublings = math.log2(max(units / 2, 1))
+        return Range(0.85**doublings, 0.95**doublings, 1.0)
+    if chip.backend == "tpu":
+        return Range(1.0, 1.0, 1.0)
+    doublings = math.log2(max(units / CHIPS_PER_NODE, 1))
+    return Range(0.9**doublings, 0.95**doublings, 1.0)

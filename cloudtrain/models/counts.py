@@ -1,0 +1,89 @@
+"""How many parameters a shape has, of which kind: exact, from the shapes, without building the model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from cloudtrain.models.shape import Shape, attention_linears, dense_mlps, mlp_linears
+
+
+class Counts(NamedTuple):
+    """Parameters by kind. `active_*`: what one token passes, looked-up embeddings apart, the head included.
+
+    `linear` are the dense matrices that 4-bit loading quantises: attention and MLPs, not head, router or experts.
+    `largest` is the largest single tensor, experts of a layer stacked as transformers 5 stores them.
+    """
+
+    total: int
+    active_min: int
+    active_mean: int
+    active_max: int
+    experts: int
+    embedding: int
+    linear: int
+    router: int
+    norms: int
+    largest: int
+
+
+@lru_cache(maxsize=512)
+def counts(shape: Shape) -> Counts:
+    """Counts of a whole model. The multi-token-prediction module and router-bias buffers are not counted."""
+    experts = shape.expert_weights * shape.experts * shape.moe_layers
+    linear = _linear(shape)
+    table = shape.vocab * shape.hidden
+    embedding = table if shape.tied else 2 * table
+    router = shape.hidden * (shape.experts + shape.zero_experts) * shape.moe_layers
+    norms = _norms(shape)
+    ngram = shape.ngram_tables + shape.ngram_projections
+    total = linear + experts + embedding + router + norms + _biases(shape) + ngram
+    always = total - experts - (0 if shape.tied else table) - ngram
+    one_expert_everywhere = 3 * shape.hidden * shape.expert_intermediate * shape.moe_layers  # biases only add
+    return Counts(
+        total=total,
+        active_min=always + (0 if shape.zero_experts else shape.top_k * one_expert_everywhere),
+        active_mean=always + round(shape.mean_experts * one_expert_everywhere),
+        active_max=always + shape.top_k * one_expert_everywhere,
+        experts=experts,
+        embedding=embedding,
+        linear=linear,
+        router=router,
+        norms=norms,
+        largest=max(
+            table, shape.hidden * shape.intermediate, 2 * shape.hidden * shape.expert_intermediate * shape.experts
+        ),
+    )
+
+
+def layer_parameters(shape: Shape) -> int:
+    """Matrices, experts and norms of one usual decoder layer; head and embeddings apart."""
+    return layer_linear(shape) + shape.expert_weights * shape.experts + shape.traits.norms * shape.hidden
+
+
+def layer_linear(shape: Shape) -> int:
+    """Parameters of the dense matrices of one (usual) layer."""
+    attention = sum(linear.weights for linear in attention_linears(shape)) * shape.traits.blocks_per_layer
+    width = shape.shared_width if shape.experts and shape.traits.blocks_per_layer == 1 else shape.intermediate
+    mlp = sum(linear.weights for linear in mlp_linears(shape, width)) * shape.traits.blocks_per_layer
+    return attention + mlp
+
+
+def _linear(shape: Shape) -> int:
+    attention = sum(linear.weights for linear in attention_linears(shape)) * shape.attention_blocks
+    mlps = (sum(linear.weights for linear in mlp_linears(shape, width)) * count for width, count in dense_mlps(shape))
+    return attention + sum(mlps)
+
+
+def _norms(shape: Shape) -> int:
+    heads = {"none": 0, "head": 2 * shape.head_dim, "full": shape.query_width + shape.key_width}
+    per_block = heads[shape.traits.qk_norm] + shape.q_rank + shape.kv_rank
+    return shape.traits.norms * shape.hidden * shape.layers + shape.hidden + per_block * shape.attention_blocks
+
+
+def _biases(shape: Shape) -> int:
+    attention = {"none": 0, "qkv": 1, "qkvo": 1}[shape.attention_bias] * (shape.query_width + 2 * shape.key_width)
+    attention += shape.hidden if shape.attention_bias == "qkvo" else 0
+    sinks_and_router = shape.heads * shape.attention_blocks + shape.experts * shape.moe_layers
+    mlp = sum((2 * width + shape.hidden) * count for width, count in dense_mlps(shape)) if shape.mlp_bias else 0
+    return attention * shape.attention_blocks + mlp + (sinks_and_router if shape.traits.expert_bias else 0)

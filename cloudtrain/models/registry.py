@@ -1,0 +1,132 @@
+"""The models cloudtrain knows by name, and how any name, folder or cached hub id becomes a ModelSpec."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cloudtrain.errors import UsageError, nearest
+from cloudtrain.models.families import FAMILIES, sliding_layers
+from cloudtrain.models.ngram import ngram_parameters
+from cloudtrain.models.shape import Shape
+from cloudtrain.models.spec import ModelSpec
+
+_FILE = Path(__file__).parent / "registry.csv"
+_SIZES = (
+    *("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab"),
+    *("experts", "top_k", "zero_experts", "shared_experts", "expert_intermediate", "dense_layers"),
+    *("q_rank", "kv_rank", "qk_nope", "qk_rope", "v_head", "sliding_window"),
+)
+
+
+def all_models() -> list[ModelSpec]:
+    """Every model of the registry, in its order."""
+    return [_spec(row) for row in _rows()]
+
+
+def find(text: str) -> ModelSpec:
+    """The model that `text` names: a registry name, alias or hub id (case ignored), a folder, or a cached hub id.
+
+    A hub id keeps the spelling under which it was listed, so `.../Llama-3.1-8B-Instruct` stays the instruct model. A
+    folder wins over a name only when it is written as a path. Raises UsageError with the nearest name.
+    """
+    wanted = text.strip()
+    if not wanted:
+        raise UsageError("no model named", "`cloudtrain models` lists the known ones")
+    if _looks_like_path(wanted):
+        return _read_folder(Path(os.path.expanduser(wanted)))
+    for row in _rows():
+        for name in _names(row):
+            if name.lower() == wanted.lower():
+                return replace(_spec(row), hub_id=name) if "/" in name else _spec(row)
+    folder = Path(wanted)
+    if _is_model_folder(folder):
+        return _read_folder(folder)
+    cached = _cached_config(wanted)
+    if cached:
+        return replace(_read_folder(cached), name=wanted, hub_id=wanted)
+    raise _unknown(wanted)
+
+
+def _rows() -> Iterator[dict[str, str]]:
+    with open(_FILE, encoding="utf-8", newline="") as stream:
+        yield from csv.DictReader(stream)
+
+
+def _names(row: dict[str, str]) -> list[str]:
+    return [row["name"], row["hub_id"], *(alias for alias in row["aliases"].split("|") if alias)]
+
+
+def _spec(row: dict[str, str]) -> ModelSpec:
+    family = FAMILIES[row["family"]]
+    sizes: dict[str, Any] = {key: int(row[key]) for key in _SIZES}
+    ngram = (int(row[key]) for key in ("ngram_ratio", "ngram_neighbours", "ngram_splits"))
+    tables, projections = ngram_parameters(sizes["vocab"], sizes["hidden"], *ngram)
+    shape = Shape(
+        family=row["family"],
+        tied=row["tied"] == "yes",
+        attention_bias=family.attention_bias,
+        sliding_layers=sliding_layers(sizes["layers"], sizes["sliding_window"], family.global_every),
+        ngram_tables=tables,
+        ngram_projections=projections,
+        **sizes,
+    )
+    return ModelSpec(row["name"], row["hub_id"], shape)
+
+
+def _looks_like_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~")) or text in (".", "..") or text.endswith(("/", ".json"))
+
+
+def _is_model_folder(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or one with a null in it
+        return False
+
+
+def _read_folder(path: Path) -> ModelSpec:
+    from cloudtrain.models.config import read
+
+    return read(path)
+
+
+def _hub_cache() -> Path | None:
+    """Where Hugging Face keeps downloads (HF_HUB_CACHE, HF_HOME/hub or the user's cache); None without a home."""
+    if os.environ.get("HF_HUB_CACHE"):
+        return Path(os.environ["HF_HUB_CACHE"])
+    home = os.environ.get("HF_HOME")
+    if home:
+        return Path(home) / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if cache.startswith("~") else Path(cache) / "huggingface" / "hub"
+
+
+def _cached_config(hub_id: str) -> Path | None:
+    """The newest snapshot folder of `hub_id` in the local cache that holds a config.json, if any."""
+    cache = _hub_cache()
+    if cache is None or hub_id.count("/") > 1 or "\0" in hub_id or ".." in hub_id:
+        return None
+    snapshots = cache / ("models--" + hub_id.replace("/", "--")) / "snapshots"
+    try:
+        folders = [folder for folder in snapshots.iterdir() if (folder / "config.json").is_file()]
+        return max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
+    except OSError:  # no such download, or a cache that this user may not read
+        return None
+
+
+@lru_cache(maxsize=1)
+def _choices() -> list[str]:
+    return [name.lower() for row in _rows() for name in _names(row)]
+
+
+def _unknown(wanted: str) -> UsageError:
+    shown = wanted if len(wanted) <= 80 else wanted[:77] + "..."
+    close = nearest(wanted[:80], _choices())
+    hint = f"did you mean `{close}`?" if close else "`cloudtrain models` lists the known ones"
+    return UsageError(f"unknown model `{shown}`", f"{hint} A folder with a config.json works too: write it as ./folder")

@@ -1,0 +1,88 @@
+"""ModelSpec: one model as every estimate sees it, and its exact parameter counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cloudtrain.models.adapters import Targets, adapter_parameters
+from cloudtrain.models.counts import Counts, counts
+from cloudtrain.models.shape import Shape
+
+# Half a byte a weight, one scale byte per 64 weights, one float32 per 256 of those: NF4 with double quantisation.
+NF4_BYTES_PER_WEIGHT = 0.5 + 1 / 64 + 4 / (64 * 256)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model: its names, its shape and, when it came from a folder, the `path` of that folder ("" otherwise)."""
+
+    name: str
+    hub_id: str
+    shape: Shape
+    path: str = ""
+
+    @property
+    def family(self) -> str:
+        """The short, stable name of the architecture."""
+        return self.shape.family
+
+    @property
+    def counts(self) -> Counts:
+        """All parameter counts."""
+        return counts(self.shape)
+
+    @property
+    def params_total(self) -> int:
+        """Every parameter, tied embeddings once."""
+        return self.counts.total
+
+    @property
+    def params_active(self) -> int:
+        """Parameters one token passes on average, the looked-up embedding apart."""
+        return self.counts.active_mean
+
+    @property
+    def params_active_min(self) -> int:
+        """Active parameters when every pick falls on an identity expert."""
+        return self.counts.active_min
+
+    @property
+    def params_active_max(self) -> int:
+        """Active parameters when every pick falls on a real expert."""
+        return self.counts.active_max
+
+    @property
+    def params_experts(self) -> int:
+        """Parameters of all routed experts."""
+        return self.counts.experts
+
+    @property
+    def params_embedding(self) -> int:
+        """Input embedding and head (once when tied)."""
+        return self.counts.embedding
+
+    @property
+    def matmul_params_per_token(self) -> int:
+        """Parameters that multiply for one token: what floating-point operations are counted from."""
+        return self.counts.active_mean
+
+    @property
+    def params_linear(self) -> int:
+        """Dense matrices that 4-bit loading quantises, experts apart."""
+        return self.counts.linear
+
+    def params_lora(self, rank: int = 16, targets: Targets = "all-linear") -> int:
+        """Trainable parameters of LoRA adapters as PEFT places them, experts included under `all-linear`."""
+        return adapter_parameters(self.shape, rank, targets)
+
+    def weights_bytes(self, kind: Literal["bf16", "nf4"]) -> int:
+        """Bytes of the weights: 2 each, or matrices and experts in NF4 and the rest (n-gram tables too) in bfloat16."""
+        if kind == "bf16":
+            return 2 * self.params_total
+        quantised = self.params_linear + self.params_experts
+        return round(NF4_BYTES_PER_WEIGHT * quantised) + 2 * (self.params_total - quantised)
+
+    def with_layers(self, layers: int) -> ModelSpec:
+        """The same model at another depth."""
+        return replace(self, shape=self.shape.with_layers(layers))

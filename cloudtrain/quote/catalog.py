@@ -1,0 +1,30 @@
+"""Which catalogue is read: the shipped snapshots, or the folder that CLOUDTRAIN_CATALOG names."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloudtrain.errors import UsageError
+from cloudtrain.seams import Context
+
+if TYPE_CHECKING:
+    from cloudtrain.settings import Settings
+
+
+def folder() -> Path:
+    """The catalogue folder. Raises UsageError when the one that was named is not there."""
+    named = os.environ.get("CLOUDTRAIN_CATALOG")
+    if not named:
+        return Path(next(iter(import_module("cloudtrain.pricing").__path__))) / "snapshots"
+    path = Path(named).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"CLOUDTRAIN_CATALOG names `{named}`, which is not a folder", "unset it for the shipped prices")
+    return path
+
+
+def context(settings: Settings) -> Context:
+    """What the price sources are given."""
+    return Context(folder(), settings.usd_per_kwh, settings.watts)

@@ -1,0 +1,120 @@
+"""The recipe our trainer really uses on each back end: the data file `recipes.json`, as estimator options.
+
+A quote is for this recipe and not for a textbook run: the loss that never holds all logits, adapters in bfloat16 under
+QLoRA, attention-only targets on mixtures of experts, experts in 4 bit only where our loader really does that.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudtrain.estimate.options import Options
+from cloudtrain.seams import Range
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.request import Request
+
+TABLE = Path(__file__).with_name("recipes.json")
+LONGCAT = ("longcat_flash", "longcat_flash_ngram")
+
+
+class Recipe(NamedTuple):
+    """How a job is run on a back end. Rates are parameters per second."""
+
+    backend: str
+    flavour: str
+    stack: str
+    tier: str
+    packing: bool
+    options: Options
+    image_bytes: int
+    compile_s: Range
+    quantise_per_s: Range
+    dequantise_per_vcpu_s: Range | None
+    experts: str  # how a mixture's experts are kept, in words; "" for a dense model
+    notes: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """What the recipe is, for the JSON and for --why."""
+        options = self.options
+        return {
+            "stack": self.stack,
+            "method": options.method,
+            "targets": options.targets,
+            "rank": options.rank,
+            "loss": options.loss,
+            "adapter_dtype": options.adapter_dtype,
+            "experts": self.experts,
+            "sharding": options.sharding if options.devices > 1 else "none",
+            "checkpointing": options.checkpointing,
+            "optimizer": options.optimizer,
+            "packing": self.packing,
+        }
+
+
+@cache
+def table() -> dict[str, Any]:
+    """The data file."""
+    loaded: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return loaded
+
+
+def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | None:
+    """Our recipe for the request on `devices` devices of a back end; None where we have none."""
+    row = table().get(backend)
+    if row is None:
+        return None
+    spec, method = request.spec, request.method
+    has_experts = spec.params_experts > 0
+    experts_4bit, experts = expert_treatment(spec.family, method, backend) if has_experts else (False, "")
+    targets = request.targets or (row["targets_experts"] if has_experts else row["targets"])
+    options = Options(
+        method=method,
+        sequence_length=request.sequence_length,
+        batch=request.batch,
+        rank=request.rank,
+        targets=targets,
+        checkpointing=row["checkpointing"],
+        loss=row["loss"],
+        attention=row["attention"],
+        optimizer=row["optimizer"],
+        adapter_dtype=row["adapter_dtype"].get(method, "fp32"),
+        experts_4bit=experts_4bit,
+        expert_dequant="single",
+        devices=devices,
+        sharding=row.get(f"sharding_{method}", row["sharding"]),
+        backend={"tpu": "tpu", "mlx": "mlx"}.get(backend, "torch"),
+        chip=chip,
+    )
+    return Recipe(
+        backend,
+        row["flavour"],
+        row["stack"],
+        row["tier"],
+        row["packing"],
+        options,
+        row["image_bytes"],
+        Range(*row["compile_s"]),
+        Range(*row["quantise_per_s"]),
+        Range(*row["dequantise_per_vcpu_s"]) if "dequantise_per_vcpu_s" in row else None,
+        experts,
+        tuple(row["notes"]),
+    )
+
+
+def expert_treatment(family: str, method: str, backend: str) -> tuple[bool, str]:
+    """Whether the experts of a mixture are kept in 4 bit, and how, in words.
+
+    transformers 5 keeps fused experts in bfloat16 under `load_in_4bit` (bitsandbytes issue 1849); the LongCat recipe
+    pins transformers 4.57.6, whose experts are plain linears; MLX quantises them itself.
+    """
+    if method != "qlora":
+        return False, "bf16"
+    if backend in ("mlx", "tpu"):
+        return True, "4-bit"
+    if family in LONGCAT:
+        return True, "4-bit, unpacked one expert at a time"
+    return False, "bf16 (the stock loader does not quantise fused experts)"

@@ -1,0 +1,144 @@
+"""The cheapest change that would make a rejected line work: what a person would try next, checked before it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cloudtrain.estimate import budget, memory
+from cloudtrain.quote.chips import chips
+from cloudtrain.models import registry
+from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.judge import devices_of
+from cloudtrain.quote.recipes import recipe
+
+if TYPE_CHECKING:
+    from cloudtrain.estimate.hardware import Hardware
+    from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.quote.request import Request
+    from cloudtrain.seams import Offer
+
+SHORTEST_SEQUENCE = 256
+METHODS_BY_NEED = ("qlora", "lora", "freeze")  # least memory first
+
+
+def advisor(quote: Quote) -> Callable[[Line], str]:
+    """A function from a rejected line of the quote to its remedy in words; "" when nothing is known to help.
+
+    Answers are kept per kind of machine, because many lines are the same machine in another place.
+    """
+    known: dict[int, str] = {}
+
+    def advise(line: Line) -> str:
+        key = id(line.case)
+        if line.case.fits == "no" or line.case.loads == "no trainer":
+            if key not in known:
+                known[key] = machine_remedy(quote, line)
+            return known[key]
+        return place_remedy(quote, line)
+
+    return advise
+
+
+def machine_remedy(quote: Quote, line: Line) -> str:
+    """What would make this kind of machine work."""
+    chip = chips().get(line.offer.hardware)
+    if chip is None or chip.backend in ("none", "gaudi") or line.case.recipe is None:
+        return ""
+    request, offer = quote.request, line.offer
+    if line.case.loads == "no trainer":
+        for method in METHODS_BY_NEED:
+            other = replace(request, method=method, targets=None)
+            if method != request.method and works(other, offer, chip):
+                return f"--method {method}"
+        return another_model(request, offer, chip)
+    for words, other in smaller_jobs(request):
+        if works(other, offer, chip):
+            return words
+    return more_chips(quote, line) or another_model(request, offer, chip)
+
+
+def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
+    """Changes of the job, the least first."""
+    if request.batch > 1:
+        yield "--batch 1", replace(request, batch=1)
+    length = request.sequence_length // 2
+    while length >= SHORTEST_SEQUENCE:
+        yield f"--seq {length}", replace(request, batch=1, sequence_length=length)
+        length //= 2
+    if request.method != "qlora":
+        yield "--method qlora", replace(request, method="qlora", targets=None)
+    if request.method == "full":
+        yield "--method lora", replace(request, method="lora", targets=None)
+
+
+def works(request: Request, offer: Offer, chip: Hardware) -> bool:
+    """Whether the machine loads and holds the job."""
+    if compatibility(chip.backend, request.spec.family, request.method).verdict == "no trainer":
+        return False
+    ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
+    if ours is None:
+        return False
+    need = memory.estimate(request.spec, ours.options).required_bytes
+    return budget.verdict(need, budget.usable_bytes(chip, offer.memory_bytes)) != "no"
+
+
+def more_chips(quote: Quote, line: Line) -> str:
+    """A larger machine of the same provider and chip in this quote that fits."""
+    larger = [
+        other
+        for other in quote.lines
+        if other.offer.provider == line.offer.provider
+        and other.offer.hardware == line.offer.hardware
+        and other.case.fits != "no"
+        and other.case.loads != "no trainer"
+    ]
+    if not larger:
+        return ""
+    best = min(larger, key=lambda other: (other.offer.count, other.usd_likely))
+    return f"{best.offer.name} has enough memory"
+
+
+def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
+    """The largest model of the registry, not larger than the one asked for, that this machine loads and holds."""
+    candidates = [
+        spec
+        for spec in by_size()
+        if spec.params_total < request.spec.params_total
+        and compatibility(chip.backend, spec.family, request.method).verdict != "no trainer"
+    ]
+    low, high = 0, len(candidates)  # memory grows with size nearly always: bisect, then check what was found
+    while low < high:
+        middle = (low + high) // 2
+        if works(replace(request, spec=candidates[middle], targets=None), offer, chip):
+            low = middle + 1
+        else:
+            high = middle
+    return f"{candidates[low - 1].name} would fit" if low else ""
+
+
+@cache
+def by_size() -> tuple[ModelSpec, ...]:
+    """The registry, smallest first."""
+    return tuple(sorted(registry.all_models(), key=lambda spec: spec.params_total))
+
+
+def place_remedy(quote: Quote, line: Line) -> str:
+    """What would make a machine that fits and loads work here."""
+    if not line.priced:
+        return "its price has to be asked of the provider"
+    if line.case.hours is None or line.offer.limits.barred:
+        return ""
+    faster = [
+        other
+        for other in quote.lines
+        if other.viable and (other.offer.provider, other.offer.hardware) == (line.offer.provider, line.offer.hardware)
+    ]
+    if faster:
+        return f"{faster[0].offer.name} ({faster[0].offer.market.replace('_', ' ')}) is in time"
+    if line.late and line.case.hours.high != float("inf"):
+        return f"--max-hours {line.case.hours.likely:.0f}"
+    return "fewer tokens or a smaller model" if line.allowed else ""

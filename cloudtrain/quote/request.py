@@ -1,0 +1,92 @@
+"""What is asked of a quote: the job, its limits, and which offers are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from cloudtrain.errors import UsageError, nearest
+from cloudtrain.seams import Offer, names
+
+if TYPE_CHECKING:
+    from cloudtrain.estimate.options import Method
+    from cloudtrain.models.adapters import Targets
+    from cloudtrain.models.spec import ModelSpec
+
+DEFAULT_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`provider[/region[/zone]]`; an empty part matches everything."""
+
+    provider: str
+    region: str = ""
+    zone: str = ""
+
+    def holds(self, offer: Offer) -> bool:
+        """Whether the offer is in this place. An offer that names several zones is in each of them."""
+        return (
+            offer.provider == self.provider
+            and self.region in ("", offer.region)
+            and (not self.zone or self.zone in offer.zone.split())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One job to price. `tokens` are positions processed, prompts included, times epochs, before padding."""
+
+    spec: ModelSpec
+    method: Method = "qlora"
+    sequence_length: int = 2048
+    batch: int = 1
+    rank: int = 16
+    targets: Targets | None = None  # None: what our trainer uses there
+    tokens: int = DEFAULT_TOKENS
+    tokens_basis: str = "default"
+    max_hours: float | None = None
+    max_cost: Decimal | None = None
+    places: tuple[Place, ...] = ()
+    hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)
+    markets: frozenset[str] = frozenset({"on_demand", "spot", "free", "units", "owned"})
+    include_nvidia: bool = False
+    experimental: bool = False
+
+    def wants(self, offer: Offer) -> bool:
+        """Whether the person asked to see this offer at all."""
+        if offer.market not in self.markets:
+            return False
+        if self.places and not any(place.holds(offer) for place in self.places):
+            return False
+        return not self.hardware or any(
+            key == offer.hardware and count in (None, offer.count) for key, count in self.hardware
+        )
+
+    def flops_per_token(self) -> float:
+        """Floating-point operations per token, in the convention in which efficiency is published."""
+        from cloudtrain.estimate.flops import flops_per_token
+        from cloudtrain.estimate.options import Options
+
+        options = Options(
+            method=self.method, sequence_length=self.sequence_length, rank=self.rank, targets=self.targets or "attention"
+        )
+        return flops_per_token(self.spec, options).convention
+
+    def packed_steps(self) -> int:
+        """Micro-steps when rows are packed to full length."""
+        return -(-self.tokens // (self.sequence_length * self.batch))
+
+
+def parse_place(text: str) -> Place:
+    """`aws/us-east-1/use1-az5` as a place. Raises UsageError for a provider that has no price source."""
+    provider, _, rest = text.partition("/")
+    region, _, zone = rest.partition("/")
+    known = names("pricing")
+    if provider not in known:
+        close = nearest(provider, known)
+        raise UsageError(
+            f"no provider `{provider}`", f"did you mean `{close}`?" if close else f"known: {', '.join(known)}"
+        )
+    return Place(provider, region, zone)

@@ -1,0 +1,84 @@
+"""How long a machine is billed for a job: named stretches of time, from boot to the last checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudtrain.quote.line import TimePart
+from cloudtrain.seams import Range, Terms
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.recipes import Recipe
+    from cloudtrain.quote.request import Request
+
+CHECKPOINT_EVERY_S = 300.0  # our trainer's default
+DISK_BYTES_PER_S = Range(2e8, 5e8, 2e9)  # reading weights and writing checkpoints: network disk .. local NVMe
+ZERO = Range(0.0, 0.0, 0.0)
+
+
+def quantised_parameters(request: Request, recipe: Recipe) -> int:
+    """Parameters that are turned into 4 bit while loading; zero for other methods."""
+    if request.method != "qlora":
+        return 0
+    spec = request.spec
+    return spec.params_linear + (spec.params_experts if recipe.options.experts_4bit else 0)
+
+
+def setup_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | None) -> list[TimePart]:
+    """Everything before the first step. Sources: the provider's terms and the recipe data."""
+    spec = request.spec
+    weights_bytes = spec.weights_bytes("bf16")
+    parts = [TimePart("boot", terms.boot_s, terms.source)]
+    if terms.image_needed:
+        image = over(recipe.image_bytes, terms.image_bytes_per_s)
+        parts.append(TimePart("image", image, f"{recipe.image_bytes / 1e9:.1f} GB compressed"))
+    if not (terms.sees_client_files and spec.path):
+        download = over(weights_bytes, terms.download_bytes_per_s)
+        parts.append(TimePart("weights", download, f"{weights_bytes / 1e9:,.1f} GB in bf16"))
+    parts.append(TimePart("load", over(weights_bytes, DISK_BYTES_PER_S), "reading the weights at 0.2 to 2 GB/s"))
+    quantised = quantised_parameters(request, recipe)
+    if quantised:
+        parts.append(
+            TimePart("quantise", over(quantised, recipe.quantise_per_s), f"{quantised / 1e9:,.1f} B parameters to 4 bit")
+        )
+    parts.append(TimePart("compile", recipe.compile_s, "first steps, from the recipe data"))
+    return parts
+
+
+def step_parts(request: Request, recipe: Recipe, rate: Range, vcpus: int | None) -> list[TimePart]:
+    """The training itself at `rate` tokens per second, and on a CPU the unpacking of 4-bit weights it has to repeat."""
+    parts = [TimePart("steps", over(request.tokens, rate), f"{request.tokens:,} tokens")]
+    quantised = quantised_parameters(request, recipe)
+    if quantised and recipe.dequantise_per_vcpu_s and vcpus and recipe.options.experts_4bit:
+        passes = 3 if recipe.options.checkpointing else 2
+        work = quantised * passes * request.packed_steps()
+        seconds = over(work, recipe.dequantise_per_vcpu_s.scaled(vcpus))
+        parts.append(TimePart("unpack", seconds, f"{passes} passes over the 4-bit weights in each micro-batch"))
+    return parts
+
+
+def checkpoint_s(request: Request, trainable: int) -> Range:
+    """Seconds of one checkpoint: weights and optimizer state of what is trained (12 bytes each, full: 6)."""
+    size_bytes = trainable * (12 if request.method != "full" else 6)
+    return over(size_bytes, DISK_BYTES_PER_S)
+
+
+def checkpoints_part(work: Range, one: Range) -> TimePart:
+    """All periodic checkpoints of a run that is not interrupted."""
+    counts = [max(1.0, seconds / CHECKPOINT_EVERY_S) for seconds in work]
+    total = Range(counts[0] * one.low, counts[1] * one.likely, counts[2] * one.high)
+    return TimePart("checkpoints", total, f"one every {CHECKPOINT_EVERY_S / 60:.0f} min")
+
+
+def over(amount: float, rate: Range) -> Range:
+    """Seconds that an amount takes: the high rate gives the low figure."""
+    return Range(amount / rate.high, amount / rate.likely, amount / rate.low)
+
+
+def total(parts: list[TimePart]) -> Range:
+    """The sum of the stretches, bound by bound."""
+    return Range(
+        sum(part.seconds.low for part in parts),
+        sum(part.seconds.likely for part in parts),
+        sum(part.seconds.high for part in parts),
+    )

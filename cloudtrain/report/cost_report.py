@@ -1,0 +1,140 @@
+"""CostReport: a run's quoted figures beside the metered ones, cost line by cost line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.quote.costs import CostPart
+from cloudtrain.units import SECONDS_PER_HOUR, money_text, rfc3339
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.record import Run
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """One run's account. Dollars are None where a unit price is unknown; hours and bytes are None where not known yet."""
+
+    run: str
+    state: str
+    provider: str
+    offer: str
+    started_at: float | None
+    ended_at: float | None
+    quoted: tuple[CostPart, ...]
+    metered: tuple[CostPart, ...]
+    quoted_usd: dict[str, str] | None
+    quoted_hours: dict[str, float] | None
+    metered_s: float
+    attempts: int
+    tokens: int | None
+    steps: int | None
+    quoted_tokens_per_second: dict[str, float] | None
+    measured_tokens_per_second: float | None
+    estimated_bytes: int | None
+    measured_bytes: int | None
+    loss: float | None
+    price: dict[str, Any]
+
+    @property
+    def metered_usd(self) -> Decimal | None:
+        """The sum of the metered lines; None when one of them has no price."""
+        return total(self.metered)
+
+    def document(self) -> dict[str, Any]:
+        """For JSON; see `cloudtrain schema report`."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "provider": self.provider,
+            "offer": self.offer,
+            "started_at": rfc3339(self.started_at),
+            "ended_at": rfc3339(self.ended_at),
+            "attempts": self.attempts,
+            "price": self.price,
+            "cost_lines": [
+                {"name": name, "quoted": q and q.document(), "metered": m and m.document()}
+                for name, q, m in paired(self.quoted, self.metered)
+            ],
+            "quoted_usd": self.quoted_usd,
+            "metered_usd": money_text(self.metered_usd),
+            "billed_usd": None,
+            "quoted_hours": self.quoted_hours,
+            "metered_s": round(self.metered_s, 3),
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "loss": self.loss,
+            "tokens_per_second": {"quoted": self.quoted_tokens_per_second, "measured": self.measured_tokens_per_second},
+            "peak_bytes": {"estimated": self.estimated_bytes, "measured": self.measured_bytes},
+        }
+
+
+def total(parts: tuple[CostPart, ...]) -> Decimal | None:
+    """The sum of cost lines; None when one has no price, because an unknown is never summed."""
+    if any(part.usd is None for part in parts):
+        return None
+    return sum((part.usd for part in parts if part.usd is not None), Decimal(0))
+
+
+def paired(
+    quoted: tuple[CostPart, ...], metered: tuple[CostPart, ...]
+) -> list[tuple[str, CostPart | None, CostPart | None]]:
+    """Quoted and metered lines of the same name side by side."""
+    left, right = {p.name: p for p in quoted}, {p.name: p for p in metered}
+    return [(name, left.get(name), right.get(name)) for name in dict.fromkeys([*left, *right])]
+
+
+def report(run: Run) -> CostReport:
+    """The account of a run, finished or not."""
+    line, exit_record, heartbeat = run.quote.get("line", {}), run.exit or {}, run.heartbeat
+    seen = {**heartbeat, **exit_record}
+    metered_s = run.metered_s()
+    quoted = tuple(part_of(document) for document in line.get("cost_parts", []))
+    return CostReport(
+        run=run.id,
+        state=run.state,
+        provider=run.intent.get("provider", ""),
+        offer=line.get("offer", ""),
+        started_at=run.intent.get("created"),
+        ended_at=exit_record.get("ended_at"),
+        quoted=quoted,
+        metered=metered_parts(quoted, metered_s),
+        quoted_usd=line.get("total_usd"),
+        quoted_hours=line.get("hours"),
+        metered_s=metered_s,
+        attempts=len(run.attempts) + (run.machine is not None),
+        tokens=seen.get("tokens"),
+        steps=seen.get("step"),
+        quoted_tokens_per_second=line.get("tokens_per_second"),
+        measured_tokens_per_second=seen.get("tokens_per_second"),
+        estimated_bytes=line.get("required_bytes"),
+        measured_bytes=max(
+            (int(a["exit"]["peak_bytes"]) for a in [*run.attempts, {"exit": seen}] if (a.get("exit") or {}).get("peak_bytes")),
+            default=None,
+        ),
+        loss=seen.get("loss"),
+        price={"usd_per_hour": line.get("price_usd_per_hour"), **line.get("price", {})},
+    )
+
+
+def part_of(document: dict[str, Any]) -> CostPart:
+    """A cost line as the run's quote keeps it."""
+    unit_usd = document["unit_usd"]
+    return CostPart(
+        document["name"], Decimal(document["quantity"]), document["unit"], None if unit_usd is None else Decimal(unit_usd)
+    )
+
+
+def metered_parts(quoted: tuple[CostPart, ...], metered_s: float) -> tuple[CostPart, ...]:
+    """The quoted lines with the hours that were really used; what leaves once (egress) is taken as quoted."""
+    hours = Decimal(f"{metered_s / SECONDS_PER_HOUR:.6f}")
+    compute = next((part for part in quoted if part.name == "compute"), None)
+    if compute is None:
+        return ()
+    factor = hours / compute.quantity if compute.quantity else Decimal(0)
+    return tuple(
+        part if part.name == "egress" else part._replace(quantity=hours if part.unit == "hours" else part.quantity * factor)
+        for part in quoted
+    )

@@ -1,0 +1,128 @@
+"""Plan -> running machine: find what the same spec began before, write the record first, start, resume."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from cloudtrain.errors import NotFinished
+from cloudtrain.runs.plan import Plan
+from cloudtrain.runs.record import RESUMABLE, Run, all_runs
+from cloudtrain.runs.store import AlreadyThere, Store
+from cloudtrain.seams import Stack, load
+
+Action = Literal["create", "resume", "attach", "finished"]
+ATTEMPT_DOCUMENTS = ("machine.json", "exit.json", "gone.json", "kill")
+
+
+class Found(NamedTuple):
+    """What is to be done for a spec in this state, and the run that it concerns (None: a new one)."""
+
+    action: Action
+    run: Run | None
+
+
+def locate(store: Store, identity: str, new: bool = False) -> Found:
+    """The newest run of the same identity decides: alive -> attach, ended early -> resume, done -> finished."""
+    if new:
+        return Found("create", None)
+    run = next((run for run in all_runs(store) if run.intent.get("identity") == identity), None)
+    if run is None:
+        return Found("create", None)
+    if run.state == "running":
+        return Found("attach", run)
+    return Found("finished" if run.state == "finished" else "resume", run)
+
+
+def new_id(store: Store, stem: str, identity: str) -> str:
+    """A run id that says what it is and is not taken: `smollm2-135m-qlora-3f9a2c`, then `...-2`."""
+    taken = set(store.children("runs"))
+    base = f"{stem}-{identity[:6]}"
+    candidates = [base] + [f"{base}-{number}" for number in range(2, len(taken) + 3)]
+    return next(name for name in candidates if name not in taken)
+
+
+def start(store: Store, plan: Plan) -> Run:
+    """Make the plan's run real. The record is on disk before anything is started.
+
+    Raises NotFinished when another client was first, and what the stack raises.
+    """
+    run = Run(store, plan.run)
+    again = bool(run.intent)
+    if again:
+        archive_attempt(run)
+        run = Run(store, plan.run)
+    store.write(run.key("spec.yaml"), plan.spec_yaml.encode())
+    run.write("quote.json", {"line": plan.line, "quoted_at": time.time(), "flops_per_token": plan.flops_per_token})
+    plan = replace(plan, attempt=len(run.attempts) + 1)
+    intent = intent_document(plan, run)
+    if again:
+        run.write("intent.json", intent)
+    else:
+        try:
+            store.create(run.key("intent.json"), json_bytes(intent))
+        except AlreadyThere:
+            raise NotFinished(f"another client has just begun run `{run.id}`", "repeat the command to attach") from None
+    return launch(Run(store, plan.run), plan)
+
+
+def intent_document(plan: Plan, run: Run) -> dict[str, object]:
+    """What is about to be done, for anybody who finds the pieces."""
+    return {
+        "run": plan.run,
+        "identity": plan.identity,
+        "provider": plan.provider,
+        "wanted": "up",
+        "created": run.intent.get("created", time.time()),
+        "attempt": plan.attempt,
+        "deadline": plan.deadline,
+        "deadline_basis": plan.deadline_basis,
+        "max_cost_usd": None if plan.max_cost is None else str(plan.max_cost),
+        "guards": list(plan.guards),
+        "data_sha256": plan.data_sha256,
+        "names": {"tag": f"CLOUDTRAIN_RUN={plan.run}"},
+    }
+
+
+def launch(run: Run, plan: Plan) -> Run:
+    """Call the stack between two journal lines and keep the machine document."""
+    stack = load("stacks", plan.provider, Stack)
+    run.journal("intent", "start", attempt=run.intent["attempt"])
+    try:
+        machine = stack.start(plan, run.store.folder(f"runs/{run.id}"))
+    except BaseException as error:
+        run.journal("failed", "start", error=type(error).__name__)
+        raise
+    run.journal("done", "start", id=machine["id"])
+    run.write("machine.json", machine)
+    run.event("machine", id=machine["id"], attempt=run.intent["attempt"])
+    return Run(run.store, run.id)
+
+
+def archive_attempt(run: Run) -> None:
+    """Put the ended attempt aside and make sure that nothing of it still runs before the next one begins."""
+    if run.state not in RESUMABLE and run.state != "starting":
+        raise NotFinished(f"run `{run.id}` is {run.state}", f"`cloudtrain logs -f {run.id}` follows it")
+    absence = run.stack.stop(run.id, 60.0)
+    run = Run(run.store, run.id)  # the stop may have left an exit record
+    if run.machine is not None:
+        number = len(run.attempts) + 1
+        run.write(
+            f"attempts/{number:03d}.json",
+            {
+                "machine": run.machine,
+                "exit": run.exit,
+                "last_seen": run.heartbeat.get("time"),
+                "gone": {"said_by": absence.said_by, "answer": absence.answer, "time": absence.time},
+            },
+        )
+    for name in ATTEMPT_DOCUMENTS:
+        run.store.delete(run.key(name))
+
+
+def json_bytes(document: object) -> bytes:
+    """A document as it is stored."""
+    import json
+
+    return json.dumps(document, indent=1).encode()

@@ -1,0 +1,50 @@
+"""Plan: everything that is decided before anything is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+GRACE_S = 60.0  # between asking a trainer to write a checkpoint and killing it
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that may be started. `line` is the quote line it was chosen on, price frozen; `job` is the trainer's file."""
+
+    run: str
+    identity: str
+    provider: str
+    flavour: str
+    line: dict[str, Any]
+    job: dict[str, Any]
+    spec_yaml: str
+    data_sha256: str
+    deadline: float
+    deadline_basis: str
+    guards: tuple[str, ...]
+    flops_per_token: float
+    max_cost: Decimal | None = None
+    attempt: int = 1
+    grace_s: float = GRACE_S
+    heartbeat_s: float = 5.0
+
+
+def deadline_seconds(
+    likely_high_s: float | None, max_hours: float | None, max_cost: Decimal | None, usd_per_hour: Decimal | None
+) -> tuple[float, str]:
+    """How long the machine may stand, and why: the tightest of the caps, else one and a half times the quote.
+
+    Raises nothing; an unknown quote without a cap gives a day.
+    """
+    caps: list[tuple[float, str]] = []
+    if max_hours is not None:
+        caps.append((max_hours * 3600, f"--max-hours {max_hours:g}"))
+    if max_cost is not None and usd_per_hour:
+        caps.append((float(max_cost / usd_per_hour) * 3600, f"--max-cost {max_cost} at ${usd_per_hour}/h"))
+    if caps:
+        return min(caps)
+    if likely_high_s is None:
+        return 86400.0, "a day, because the quote has no hours"
+    return max(1800.0, 1.5 * likely_high_s), "1.5 x the quoted worst case, at least 30 min"

@@ -1,0 +1,185 @@
+"""Spec file -> everything `up` has to know before it asks: checked data, model, identity, tokens, the quoted row, a plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import subprocess
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.errors import CloudtrainError, NothingViable, OverBudget, UsageError
+from cloudtrain.quote.request import Place, Request
+from cloudtrain.runs import job
+from cloudtrain.runs.plan import Plan, deadline_seconds
+from cloudtrain.units import SECONDS_PER_HOUR, money
+
+if TYPE_CHECKING:
+    from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.runs.data import DataReport
+    from cloudtrain.runs.spec import Spec
+
+CHECK_PATIENCE_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A spec that can be run: its file has been read and its data looked at, nothing has been made."""
+
+    spec: Spec
+    model: ModelSpec
+    data: DataReport
+    identity: str  # of what decides the result: spec, model files' place, data bytes
+
+    @property
+    def stem(self) -> str:
+        """How the run's id begins."""
+        plain = re.sub(r"[^a-z0-9.]+", "-", self.model.name.lower()).strip("-.")[:40] or "run"
+        return f"{plain}-{self.spec.method}"
+
+
+def prepare(path: Path, overrides: list[str]) -> Prepared:
+    """Read the spec, check the data, find the model. Raises UsageError for whatever is wrong with them."""
+    from cloudtrain.models import registry
+    from cloudtrain.runs import data
+    from cloudtrain.runs import spec as specs
+
+    spec = specs.load(path, overrides)
+    eval_path = None if spec.data.eval_path is None else Path(spec.data.eval_path)
+    report = data.check(Path(spec.data.path), train_on=spec.train_on, eval_path=eval_path)
+    model = registry.find(spec.model)
+    mixed = f"{spec.identity()}:{report.sha256}:{report.eval_sha256}"
+    return Prepared(spec, model, report, hashlib.sha256(mixed.encode()).hexdigest())
+
+
+def estimated_tokens(prepared: Prepared, counted: dict[str, Any] | None = None) -> tuple[int, str]:
+    """Positions that will be processed, and how that is known: by the model's tokenizer, else 4 characters a token."""
+    spec = prepared.spec
+    if counted is not None:
+        return max(1, int(counted["tokens_processed"])), "counted with the model's tokenizer"
+    if spec.max_steps is not None:
+        per_step = spec.micro_batch * spec.accumulation_steps * spec.sequence_length
+        return spec.max_steps * per_step, "max_steps x batch x sequence_length"
+    epochs = spec.epochs or 1.0
+    return max(1, math.ceil(prepared.data.estimated_tokens * epochs)), "4 characters a token"
+
+
+def request_for(
+    prepared: Prepared,
+    tokens: tuple[int, str],
+    places: tuple[Place, ...],
+    max_hours: float,
+    max_cost: Decimal | None,
+    experimental: bool = False,
+) -> Request:
+    """The spec as a quote's Request."""
+    spec = prepared.spec
+    group = spec.lora.targets if spec.lora.targets in ("all-linear", "attention", "qv") else "all-linear"
+    return Request(
+        spec=prepared.model,
+        method=spec.method,
+        sequence_length=spec.sequence_length,
+        batch=spec.micro_batch,
+        rank=spec.lora.rank,
+        targets=str(group),
+        tokens=tokens[0],
+        tokens_basis=tokens[1],
+        max_hours=max_hours,
+        max_cost=max_cost,
+        places=places,
+        experimental=experimental,
+    )
+
+
+def chosen_line(quote: Quote) -> Line:
+    """The line that `up` starts. Raises OverBudget or NothingViable with what stands in the way."""
+    if quote.chosen is not None:
+        return quote.lines[quote.chosen]
+    request = quote.request
+    startable = [line for line in quote.lines if line.viable and line.launch == "yes"]
+    cheapest = min((line.usd_likely for line in startable), default=None)
+    if cheapest is not None and request.max_cost is not None and cheapest > request.max_cost:
+        raise OverBudget(
+            f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",
+            "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs",
+        )
+    here = next((line for line in quote.lines if line.launch == "yes"), None)
+    why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
+    if here is not None and here.viable:
+        why = f"{here.offer.name} is experimental for this model"
+    raise NothingViable(
+        f"nothing that `up` can start would finish this run: {why}",
+        f"`cloudtrain quote {request.spec.name} --method {request.method}` shows where it would work",
+    )
+
+
+def token_check(prepared: Prepared, python: Path, folder: Path) -> dict[str, Any]:
+    """What the trainer's own tokenizer and chat template make of the data. Raises UsageError for data it cannot use.
+
+    The document is `check_data.py`'s: rows, tokens, shares truncated and dropped, steps, problems with line numbers.
+    """
+    from importlib.resources import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "check.json"
+    path.write_text(json.dumps(job.job_document(prepared.spec, prepared.model, "check", folder)))
+    script = Path(str(files("cloudtrain.templates"))) / "torch" / "check_data.py"
+    try:
+        done = subprocess.run(
+            [str(python), str(script), str(path)], capture_output=True, text=True, timeout=CHECK_PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CloudtrainError(f"counting the tokens took more than {CHECK_PATIENCE_S} s", "use less data") from None
+    return checked_document(done.stdout, done.stderr, prepared)
+
+
+def checked_document(stdout: str, stderr: str, prepared: Prepared) -> dict[str, Any]:
+    """The check's answer, or its refusal as an error of ours."""
+    try:
+        document: dict[str, Any] = json.loads(stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        last = stderr.strip().splitlines()[-1:] or ["no output"]
+        raise CloudtrainError(f"the data could not be counted: {last[0]}", "repeat with CLOUDTRAIN_DEBUG=1") from None
+    if document.get("event") == "error":
+        raise UsageError(str(document.get("message", "the trainer refuses this job")))
+    fatal = [p for p in document.get("problems", []) if p.get("fatal", True)]
+    if fatal:
+        first = fatal[0]
+        where = f"{prepared.spec.data.path}:{first['line']}: " if first.get("line") else ""
+        raise UsageError(f"{where}{first['problem']}", "" if len(fatal) == 1 else f"{len(fatal)} such rows in all")
+    return document
+
+
+def make_plan(
+    prepared: Prepared, quote: Quote, line: Line, run: str, folder: Path, now: float, line_document: dict[str, Any]
+) -> Plan:
+    """The plan for a chosen line. The run's deadline is absolute from here on."""
+    request, recipe = quote.request, line.case.recipe
+    if recipe is None or line.case.hours is None:
+        raise NothingViable("the chosen row has no recipe")
+    budget = prepared.spec.budget
+    cap_hours = budget.max_hours
+    seconds, basis = deadline_seconds(
+        line.case.hours.high * SECONDS_PER_HOUR, cap_hours, request.max_cost, line.offer.usd_per_hour
+    )
+    deadline = now + seconds
+    return Plan(
+        run=run,
+        identity=prepared.identity,
+        provider=line.offer.provider,
+        flavour=recipe.flavour,
+        line=line_document,
+        job=job.job_document(prepared.spec, prepared.model, run, folder, deadline),
+        spec_yaml=prepared.spec.to_yaml(),
+        data_sha256=prepared.data.sha256,
+        deadline=deadline,
+        deadline_basis=basis,
+        guards=line.guards,
+        flops_per_token=quote.flops / request.tokens,
+        max_cost=request.max_cost,
+    )

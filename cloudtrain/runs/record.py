@@ -1,0 +1,161 @@
+"""A run as its documents tell it: which there are, what state each is in, what it has cost so far."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+from cloudtrain.errors import RunNotFound, nearest
+from cloudtrain.runs.store import Store, read_json, write_json
+from cloudtrain.seams import Stack, load
+from cloudtrain.units import SECONDS_PER_HOUR
+
+RESUMABLE = {"stopped", "failed", "died", "cancelled"}
+ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run in a state folder. Documents are read when asked for and kept; make a new Run to look again."""
+
+    store: Store
+    id: str
+
+    def key(self, name: str) -> str:
+        """The state key of one of the run's documents."""
+        return f"runs/{self.id}/{name}"
+
+    def document(self, name: str) -> Any:
+        """A JSON document of the run, or None."""
+        return read_json(self.store, self.key(name))
+
+    def write(self, name: str, document: Any) -> None:
+        """Write a JSON document of the run."""
+        write_json(self.store, self.key(name), document)
+
+    def event(self, what: str, **more: Any) -> None:
+        """Add a line to the run's events."""
+        line = {"time": time.time(), "actor": "client", "event": what, **more}
+        self.store.append(self.key("events.jsonl"), json.dumps(line).encode())
+
+    def journal(self, phase: str, call: str, **more: Any) -> None:
+        """Write ahead: `intent` before a call that makes or ends something, `done` or `failed` after it."""
+        line = {"time": time.time(), "phase": phase, "call": call, **more}
+        self.store.append(self.key("journal.jsonl"), json.dumps(line).encode())
+
+    @cached_property
+    def intent(self) -> dict[str, Any]:
+        return self.document("intent.json") or {}
+
+    @cached_property
+    def quote(self) -> dict[str, Any]:
+        return self.document("quote.json") or {}
+
+    @cached_property
+    def machine(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.document("machine.json")
+        return found
+
+    @cached_property
+    def exit(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.document("exit.json")
+        return found
+
+    @cached_property
+    def heartbeat(self) -> dict[str, Any]:
+        return self.document("hb.json") or {}
+
+    @cached_property
+    def gone(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.document("gone.json")
+        return found
+
+    @property
+    def stack(self) -> Stack:
+        """The stack that launched it."""
+        return load("stacks", self.intent["provider"], Stack)
+
+    @cached_property
+    def alive(self) -> bool:
+        """Whether its machine answers for it now."""
+        return self.machine is not None and self.gone is None and self.stack.alive(self.machine)
+
+    @cached_property
+    def state(self) -> str:
+        """starting | running | finished | stopped | failed | cancelled | died.
+
+        `died`: the supervisor is gone and left no exit record. `stopped`, `failed`, `cancelled` and `died` can be
+        resumed by `up` with the same spec.
+        """
+        if self.exit is not None:
+            return ENDED_STATES.get(self.exit["reason"], "failed")
+        if self.alive:
+            return "running"
+        if self.gone is not None and self.intent.get("wanted") == "down":
+            return "cancelled"
+        if self.machine is None:
+            return "starting" if self.intent.get("wanted") == "up" else "cancelled"
+        return "died"
+
+    @cached_property
+    def attempts(self) -> list[dict[str, Any]]:
+        """Earlier attempts ({machine, exit}), oldest first."""
+        names = self.store.children(self.key("attempts"))
+        return [self.document(f"attempts/{name}") or {} for name in names]
+
+    def metered_s(self) -> float:
+        """Seconds for which a machine stood, over all attempts; a running one counts up to now."""
+        total = sum(_span(a.get("machine"), a.get("exit"), a.get("last_seen")) for a in self.attempts)
+        if self.machine is not None:
+            last_seen = time.time() if self.alive else self.heartbeat.get("time")
+            total += _span(self.machine, self.exit, last_seen)
+        return total
+
+    @property
+    def usd_per_hour(self) -> Decimal | None:
+        """The price frozen at launch."""
+        text = self.quote.get("line", {}).get("price_usd_per_hour")
+        return None if text is None else Decimal(text)
+
+    def spent_usd(self) -> Decimal | None:
+        """Metered time at the frozen price; None when the price is unknown."""
+        price = self.usd_per_hour
+        return None if price is None else price * Decimal(self.metered_s()) / SECONDS_PER_HOUR
+
+
+def _span(machine: Any, exit_record: Any, last_seen: Any) -> float:
+    """Seconds between a machine's creation and the last thing known of it."""
+    if not machine:
+        return 0.0
+    end = (exit_record or {}).get("ended_at") or last_seen or machine["created"]
+    return max(0.0, float(end) - float(machine["created"]))
+
+
+def all_runs(store: Store) -> list[Run]:
+    """Every run of the state, newest first."""
+    runs = [Run(store, name) for name in store.children("runs")]
+    return sorted(
+        (run for run in runs if run.intent), key=lambda run: float(run.intent.get("created", 0)), reverse=True
+    )
+
+
+def find(store: Store, text: str | None) -> Run:
+    """The run with this id or unique beginning; the newest when no id is given. Raises RunNotFound."""
+    runs = all_runs(store)
+    if text is None:
+        if not runs:
+            raise RunNotFound("there is no run yet", "`cloudtrain up` starts one")
+        return runs[0]
+    matches = [run for run in runs if run.id == text] or [run for run in runs if run.id.startswith(text)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RunNotFound(f"`{text}` begins several runs: {', '.join(run.id for run in matches)}", "write more of it")
+    close = nearest(text, [run.id for run in runs])
+    raise RunNotFound(
+        f"no run `{text}` in `{store.url}`", f"did you mean `{close}`?" if close else "`cloudtrain ps -a` lists the runs"
+    )

@@ -1,0 +1,209 @@
+"""The state: a folder of small documents, written atomically, behind one narrow interface.
+
+Keys are slash-separated and relative (`runs/<id>/intent.json`). Every write is whole or absent. `create` is the only
+conditional write; "has anybody begun this run" hangs on it. `hold` is a lease that dies with its holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from cloudtrain.errors import CloudtrainError, UsageError
+
+
+class AlreadyThere(CloudtrainError):
+    """`create` found the key taken."""
+
+
+class Store(Protocol):
+    """What a state folder can do, wherever it lies."""
+
+    url: str
+
+    def read(self, key: str) -> bytes | None:
+        """The document, or None."""
+
+    def read_from(self, key: str, start: int, limit: int) -> bytes:
+        """At most `limit` bytes of a document from byte `start` on; empty when it is absent or shorter."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Replace the document atomically."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write the document if nobody has; raises AlreadyThere."""
+
+    def append(self, key: str, line: bytes) -> None:
+        """Add one line to a journal."""
+
+    def delete(self, key: str) -> None:
+        """Remove a document; absent is fine."""
+
+    def children(self, key: str) -> list[str]:
+        """Names directly below a key, sorted."""
+
+    def folder(self, key: str) -> Path:
+        """Where the documents below a key lie on this machine; raises UsageError when they do not."""
+
+    def hold(self, key: str) -> contextlib.AbstractContextManager[None]:
+        """Hold a lease while the block runs; raises AlreadyThere, naming the process, while another holds it."""
+
+
+class LocalFolder:
+    """The state in a folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def read(self, key: str) -> bytes | None:
+        with self._told(key, "read"):
+            try:
+                return (self.root / key).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        raise AssertionError("unreachable")
+
+    def read_from(self, key: str, start: int, limit: int) -> bytes:
+        with self._told(key, "read"):
+            try:
+                with open(self.root / key, "rb") as file:
+                    file.seek(start)
+                    return file.read(limit)
+            except FileNotFoundError:
+                return b""
+        raise AssertionError("unreachable")
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._told(key, "written"):
+            path = self._prepared(key)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    def create(self, key: str, data: bytes) -> None:
+        with self._told(key, "written"):
+            path = self._prepared(key)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(temporary, path)  # fails when the name is taken, unlike rename
+            except FileExistsError:
+                raise AlreadyThere(f"`{key}` is already there") from None
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+
+    def append(self, key: str, line: bytes) -> None:
+        with self._told(key, "written"), open(self._prepared(key), "ab") as file:
+            file.write(line.rstrip(b"\n") + b"\n")
+
+    def delete(self, key: str) -> None:
+        with self._told(key, "removed"):
+            path = self.root / key
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def children(self, key: str) -> list[str]:
+        with self._told(key, "read"):
+            try:
+                return sorted(name for name in os.listdir(self.root / key) if not name.startswith("."))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        raise AssertionError("unreachable")
+
+    def folder(self, key: str) -> Path:
+        return self.root / key
+
+    @contextlib.contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        with self._told(key, "written"):
+            handle = os.open(self._prepared(key), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                _lock(handle)
+            except OSError:
+                holder = os.read(handle, 32).decode(errors="replace").strip()
+                raise AlreadyThere(f"process {holder or '?'} holds `{key}`") from None
+            os.ftruncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+            yield
+        finally:
+            os.close(handle)  # the system gives the lock back, at the latest when the process dies
+
+    def _prepared(self, key: str) -> Path:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextlib.contextmanager
+    def _told(self, key: str, what: str) -> Iterator[None]:
+        """Turn an operating-system error into a sentence that names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"state `{self.root / key}` cannot be {what}: {error.strerror or error}",
+                "free some space or set another folder with CLOUDTRAIN_STATE",
+            ) from error
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file for this process alone; raises OSError while another process has it."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def open_store(url: str) -> Store:
+    """The state at a path. Raises UsageError for a kind of place that is not supported."""
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme != "file":
+        raise UsageError(
+            f"state `{url}` is in a bucket, which this version cannot use yet",
+            "set CLOUDTRAIN_STATE to a folder of this machine",
+        )
+    return LocalFolder(Path(url.removeprefix("file://")).expanduser().absolute())
+
+
+def read_json(store: Store, key: str) -> Any:
+    """A JSON document, or None when it is absent. Raises UsageError when it is damaged."""
+    data = store.read(key)
+    if data is None:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise UsageError(
+            f"state document `{key}` in `{store.url}` is damaged: {error}",
+            "move it away to go on; the run's outputs are not touched",
+        ) from error
+
+
+def write_json(store: Store, key: str, document: Any) -> None:
+    """Write a JSON document atomically."""
+    store.write(key, json.dumps(document, indent=1).encode())

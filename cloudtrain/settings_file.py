@@ -1,0 +1,163 @@
+"""The settings file: read it with line numbers in every complaint, change one line of it without touching the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from cloudtrain.errors import UsageError
+from cloudtrain.settings import MAXIMUM_FILE_BYTES, Setting, find, value_of
+
+_AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
+_VALUE = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^#"'\n]*?)"""
+
+
+def read(path: Path) -> dict[str, str]:
+    """The texts of the settings in `path`, each checked. Raises UsageError naming file and line."""
+    source = _source(path)
+    texts: dict[str, str] = {}
+    for key, value in _parse(path, source).items():
+        place = f"{path}:{_line_of(source, key)}"
+        try:
+            setting = find(key)
+        except UsageError as unknown:
+            raise UsageError(f"{place}: {unknown.message}", unknown.hint) from None
+        text = _scalar_text(value)
+        if text is None:
+            raise UsageError(f"{place}: `{key}` is not one text or number", f'write for example {key} = "..."')
+        value_of(setting, text, place)
+        if key == "state" and text and "://" not in text and not text.startswith(("/", "~")) and not Path(text).anchor:
+            raise UsageError(
+                f"{place}: `state` is a relative folder", "write an absolute one, or one that starts with ~/"
+            )
+        texts[key] = text
+    return texts
+
+
+def write(path: Path, setting: Setting, text: str) -> None:
+    """Put `setting` into the file as `text`, or take it out when `text` is empty; see settings.set_value."""
+    if text:
+        value_of(setting, text, f"config set {setting.key}")
+    exists = os.path.exists(path)
+    source = _source(path) if exists else ""
+    wanted = dict(read(path)) if exists else {}
+    wanted.pop(setting.key, None)
+    if text:
+        wanted[setting.key] = text
+    changed = _with_line(source, setting.key, text)
+    if not _holds(path, changed, wanted):
+        raise UsageError(
+            f"{path}: cannot change `{setting.key}` without rewriting other lines", "edit the file by hand"
+        )
+    target = Path(os.path.realpath(path))  # a link into a folder of dotfiles stays a link
+    try:
+        _replace(target, changed)
+    except OSError as refused:
+        raise UsageError(
+            f"{path}: cannot be written ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"
+        ) from None
+
+
+def _holds(path: Path, source: str, wanted: dict[str, str]) -> bool:
+    """Whether `source` reads back as exactly the `wanted` texts: the proof that a change touched nothing else."""
+    try:
+        return {key: _scalar_text(value) for key, value in _parse(path, source).items()} == wanted
+    except UsageError:
+        return False
+
+
+def _source(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAXIMUM_FILE_BYTES + 1)
+    except OSError as refused:
+        raise UsageError(
+            f"{path}: cannot be read ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"
+        ) from None
+    if len(content) > MAXIMUM_FILE_BYTES:
+        raise UsageError(f"{path}: is larger than 1 MiB", "this is not a settings file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as broken:
+        line = content.count(b"\n", 0, broken.start) + 1
+        raise UsageError(f"{path}:{line}: is not UTF-8", "save the file as UTF-8") from None
+
+
+def _parse(path: Path, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(source, parse_float=Decimal)
+    except RecursionError:
+        raise UsageError(f"{path}: is nested too deeply", "a settings file is lines of key = value") from None
+    except (ValueError, ArithmeticError) as broken:
+        where = _AT_LINE.search(str(broken))
+        line = where[1] if where and where[1] else source.rstrip("\n").count("\n") + 1
+        sentence = _AT_LINE.sub("", str(broken))
+        sentence = sentence[:1].lower() + sentence[1:]
+        raise UsageError(f"{path}:{line}: {sentence}", "a settings file is TOML: lines of key = value") from None
+
+
+def _scalar_text(value: object) -> str | None:
+    """A TOML text or number as text; None for what no setting can be (a truth value, a date, a list, a table)."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        return None
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python turns into text
+        return None
+
+
+def _line_pattern(key: str) -> re.Pattern[str]:
+    return re.compile(rf"""^([ \t]*(["']?){re.escape(key)}\2[ \t]*=[ \t]*)({_VALUE})([ \t]*(?:#[^\n]*)?\r?)$""")
+
+
+def _line_of(source: str, key: str) -> int:
+    """The line (from 1) on which `key` is set, or on which a table of that name begins."""
+    begins = re.compile(rf"""[ \t]*(?:\[+[ \t]*)?(["']?){re.escape(key)}\1[ \t]*[=.\]]""")
+    for number, line in enumerate(source.split("\n"), start=1):
+        if begins.match(line):
+            return number
+    return 1
+
+
+def _with_line(source: str, key: str, text: str) -> str:
+    """`source` with the line of `key` changed, added or taken out. The caller proves that nothing else has changed."""
+    value = _toml(text)
+    lines = source.split("\n")
+    pattern = _line_pattern(key)
+    for index, line in enumerate(lines):
+        found = pattern.match(line)
+        if found:
+            lines[index : index + 1] = [found[1] + value + found[4]] if text else []
+            return "\n".join(lines)
+    if not text:
+        return source
+    gap = "" if not source or source.endswith("\n") else "\n"
+    return f"{source}{gap}{key} = {value}\n"
+
+
+def _toml(text: str) -> str:
+    """A TOML value: plain numbers bare, anything else as a basic string."""
+    if re.fullmatch(r"(0|[1-9][0-9]*)(\.[0-9]+)?", text, re.ASCII):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _replace(target: Path, text: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mkstemp makes it mode 600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,118 @@
+"""Processes of this machine that carry a run's tag: finding them, asking them to end, proving that they have.
+
+The tag is `CLOUDTRAIN_RUN=<id>` in a process's environment, inherited by whatever it starts, so that nothing is missed
+that changed its group or lost its parent. Where there is no /proc (macOS) `ps -E` shows the same.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+TAG = "CLOUDTRAIN_RUN"
+PROC = Path("/proc")
+
+
+class Process(NamedTuple):
+    """A tagged process. `start` tells it from a later one that was given the same number."""
+
+    pid: int
+    run: str
+    start: str
+    command: str
+
+
+def tagged(run: str | None = None) -> list[Process]:
+    """Every process of this user that carries the tag of `run`, or any run's, without the one that asks."""
+    found = _from_proc() if (PROC / "self").exists() else _from_ps()
+    return [p for p in found if p.pid != os.getpid() and run in (None, p.run)]
+
+
+def _from_proc() -> Iterator[Process]:
+    needle = f"{TAG}=".encode()
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+            run = next((item for item in environment if item.startswith(needle)), None)
+            if run is None:
+                continue
+            state, start = _stat(entry)
+            if state == "Z":  # ended; only its parent has not taken note yet
+                continue
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            yield Process(int(entry.name), run[len(needle) :].decode(errors="replace"), start, command)
+        except OSError:  # ended while we looked, or another user's
+            continue
+
+
+def _stat(entry: Path) -> tuple[str, str]:
+    """State letter and start time (field 22, clock ticks since boot) of a process."""
+    fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return fields[0], fields[19]
+
+
+def _from_ps() -> Iterator[Process]:
+    listing = subprocess.run(
+        ["ps", "-axww", "-E", "-o", "pid=,lstart=,command="], capture_output=True, text=True, check=False
+    ).stdout
+    for line in listing.splitlines():
+        marker = f"{TAG}="
+        if marker in line:
+            pid, _, rest = line.strip().partition(" ")
+            run = line.partition(marker)[2].split(" ")[0]
+            yield Process(int(pid), run, rest.strip()[:24], rest.strip()[24:].strip())
+
+
+def start_of(pid: int) -> str:
+    """What tells this process from a later one with its number; "" when it is gone."""
+    try:
+        return _stat(PROC / str(pid))[1]
+    except OSError:
+        return next((p.start for p in _from_ps() if p.pid == pid), "") if not PROC.exists() else ""
+
+
+def is_alive(pid: int, start: str) -> bool:
+    """Whether that very process still runs (a zombie does not)."""
+    if (PROC / "self").exists():
+        try:
+            state, now = _stat(PROC / str(pid))
+        except OSError:
+            return False
+        return state != "Z" and now == start
+    return any(p.pid == pid and p.start == start for p in _from_ps())
+
+
+def end(run: str, grace_s: float) -> list[Process]:
+    """Ask every process of the run to end, wait up to `grace_s`, then kill. Returns those that are still there."""
+    asked: set[int] = set()
+    give_up = time.monotonic() + grace_s
+    while (left := tagged(run)) and time.monotonic() < give_up:
+        for process in left:
+            if process.pid not in asked and "--guard" not in process.command:
+                asked.add(process.pid)
+                _signal(process.pid, signal.SIGTERM)
+        if all("--guard" in process.command for process in left):
+            break  # only the clock is left, and there is nothing for it to end
+        time.sleep(0.1)
+    for _ in range(50):
+        left = tagged(run)
+        if not left:
+            return []
+        for process in left:
+            _signal(process.pid, signal.SIGKILL)
+        time.sleep(0.1)
+    return tagged(run)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass

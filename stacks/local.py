@@ -1,0 +1,130 @@
+"""This machine as a stack: the supervisor in a session of its own, found again by its tag, ended with proof."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.errors import TeardownIncomplete, Unavailable
+from cloudtrain.seams import Absence, Guard, Owned, Stack
+
+from . import _processes
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.plan import Plan
+
+START_PATIENCE_S = 20.0
+
+
+def template(*parts: str) -> Path:
+    """A file of `templates/`, in a checkout and in a wheel."""
+    from importlib.resources import files
+
+    return Path(str(files("cloudtrain.templates"))).joinpath(*parts)
+
+
+def start(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Start the supervisor detached from this terminal. Raises Unavailable when it does not come up."""
+    from cloudtrain.runs import environment
+
+    python = environment.find(plan.flavour)
+    if python is None:
+        raise Unavailable("the trainer's environment is not there", "repeat the command; it is made on first use")
+    for name in ("processes.json", "exit.json", "kill"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "job.json").write_text(json.dumps(plan.job, indent=1))
+    (folder / "supervise.json").write_text(json.dumps(supervise_document(plan, folder, python), indent=1))
+    with open(folder / "supervisor.log", "ab") as output:
+        process = subprocess.Popen(
+            [str(python), "-u", str(template("supervisor", "supervisor.py")), str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env={**os.environ, _processes.TAG: plan.run},
+            start_new_session=True,
+        )
+    machine = {
+        "provider": "local",
+        "id": str(process.pid),
+        "pid": process.pid,
+        "start": _processes.start_of(process.pid),
+        "place": "this machine",
+        "created": time.time(),
+        "usd_per_hour": plan.line.get("price_usd_per_hour"),
+    }
+    await_start(process, folder)
+    return machine
+
+
+def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]:
+    """What the supervisor is told. Threads and memory settings come from the back end's own data file."""
+    environments = json.loads(template("torch", "environment.json").read_text())
+    return {
+        "run": plan.run,
+        "argv": [str(python), "-u", str(template("torch", "train.py")), str(folder / "job.json")],
+        "env": {**environments.get(plan.flavour, {}), "PYTHONUNBUFFERED": "1"},
+        "cwd": str(folder),
+        "deadline": plan.deadline,
+        "grace_s": plan.grace_s,
+        "heartbeat_s": plan.heartbeat_s,
+        "attempt": plan.attempt,
+    }
+
+
+def await_start(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait for the supervisor's first sign of life."""
+    give_up = time.monotonic() + START_PATIENCE_S
+    while time.monotonic() < give_up:
+        if (folder / "processes.json").exists() or (folder / "exit.json").exists():
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    last = (folder / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
+    process.kill()
+    raise Unavailable(f"the supervisor did not start: {' '.join(last) or 'no output'}", f"see `{folder}/supervisor.log`")
+
+
+def alive(machine: dict[str, Any]) -> bool:
+    """Whether the supervisor of this machine document still runs."""
+    return _processes.is_alive(int(machine["pid"]), str(machine["start"]))
+
+
+def stop(run: str, grace_s: float) -> Absence:
+    """End every process of the run. Raises TeardownIncomplete when one is left."""
+    left = _processes.end(run, grace_s)
+    if left:
+        listed = "; ".join(f"process {p.pid} ({p.command[:60]})" for p in left)
+        raise TeardownIncomplete(
+            f"run `{run}` still has on this machine (no price per hour): {listed}", f"cloudtrain down {run}"
+        )
+    return Absence("the operating system", f"no process carries {_processes.TAG}={run}", time.time())
+
+
+def list_owned() -> Iterator[Owned]:
+    """Every process of ours, whatever the records say."""
+    for process in _processes.tagged():
+        yield Owned(process.run, str(process.pid), process.command)
+
+
+provider = Stack(
+    name="local",
+    guards=(
+        Guard("supervisor deadline", alone=True),
+        Guard("second clock in a process of its own", alone=True),
+        Guard("trainer's own clock", alone=True),
+        Guard("client teardown", alone=False),
+    ),
+    backends=frozenset({"torch-cpu"}),
+    direct=True,
+    start=start,
+    alive=alive,
+    stop=stop,
+    list_owned=list_owned,
+)

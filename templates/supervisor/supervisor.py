@@ -1,0 +1,340 @@
+"""Run one training job to its end, whoever is watching: heartbeat, log, deadline, stop request, exit record.
+
+    python supervisor.py RUN_FOLDER            # supervise the job described in RUN_FOLDER/supervise.json
+    python supervisor.py --guard RUN_FOLDER    # the second clock: ends the job when the supervisor cannot
+
+Standard library only, Python 3.9 to 3.14, because it runs on machines that have nothing else yet. It never imports
+cloudtrain. Every document is written to a temporary name and renamed, so a reader never sees half of one.
+
+The trainer writes its output straight into a log file, not into a pipe of ours: killing the supervisor loses no byte
+and does not stop the trainer. What then stops it is the guard, and the trainer's own clock.
+"""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+POLL_S = 0.25
+RESERVE_BYTES = 65536  # given back to a full disk so that the exit record can still be written
+REASONS = {
+    0: "done",
+    64: "bad_spec",
+    65: "bad_data",
+    70: "wrong_accelerator",
+    75: "preempted",
+    137: "out_of_memory",
+}
+
+
+def write_json(path, document):
+    """Write a document so that it is whole or absent."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path):
+    """The document at `path`, or None when it is not there or not whole."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def oom_kills():
+    """How often the kernel has killed for memory, as far as it tells; None where it does not."""
+    for path, key in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
+        try:
+            with open(path, encoding="ascii") as file:
+                for line in file:
+                    name, _, count = line.partition(" ")
+                    if name == key:
+                        return int(count)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+class Log:
+    """The run's log: chunk files named by the byte offset at which they begin, read for progress as it grows."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        os.makedirs(folder, exist_ok=True)
+        self.start = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+        self.path = os.path.join(folder, f"{self.start:016d}")
+        self.seen = 0
+        self.partial = b""
+        self.progress = {}
+
+    def open(self):
+        """The file descriptor that the trainer inherits."""
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def read_progress(self):
+        """Take in what was written since the last call; later events overwrite earlier ones."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.seen)
+                data = file.read(1 << 20)
+        except OSError:
+            return
+        self.seen += len(data)
+        *lines, self.partial = (self.partial + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"{"):
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict) and "event" in event:
+                    self.take(event)
+
+    def take(self, event):
+        """Remember the latest figures of an event."""
+        for key in ("step", "of", "loss", "tokens", "tokens_per_second", "peak_bytes"):
+            if event.get(key) is not None:
+                self.progress[key] = event[key]
+        if event["event"] == "error":
+            self.progress["message"] = event.get("message", "")
+
+    def bytes(self):
+        """Total bytes of log so far."""
+        return self.start + (os.path.getsize(self.path) if os.path.exists(self.path) else 0)
+
+
+class Supervisor:
+    """One attempt at one job."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.job = read_json(self.at("supervise.json"))
+        if self.job is None:
+            raise SystemExit(f"{self.at('supervise.json')} cannot be read")
+        self.log = Log(self.at("log"))
+        self.started_at = time.time()
+        self.stop_reason = None
+        self.stop_since = None
+        self.trainer = None
+        self.guard = None
+        self.next_heartbeat = 0.0
+
+    def at(self, name):
+        return os.path.join(self.folder, name)
+
+    def event(self, what, **more):
+        """Add a line to events.jsonl; a full disk must not end the job."""
+        line = json.dumps(dict(time=time.time(), actor="supervisor", event=what, **more))
+        try:
+            with open(self.at("events.jsonl"), "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError:
+            pass
+
+    def run(self):
+        """Start the guard, then the trainer; watch until it has ended; leave the exit record."""
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(name, lambda number, frame: self.ask_stop("cancelled"))
+        with open(self.at("reserve"), "wb") as file:
+            file.write(b"\0" * RESERVE_BYTES)
+        self.guard = self.start_guard()
+        before = oom_kills()
+        self.start_trainer()
+        self.event("started", pid=self.trainer.pid, attempt=self.job.get("attempt", 1))
+        status = None
+        while status is None:
+            self.heartbeat()
+            self.watch()
+            time.sleep(POLL_S)
+            status = self.ended()
+        self.finish(status, before)
+
+    def start_guard(self):
+        """The guard lives in a session of its own: what kills the supervisor's group does not reach it."""
+        return subprocess.Popen(
+            [sys.executable, os.path.abspath(__file__), "--guard", self.folder],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=dict(os.environ, CLOUDTRAIN_RUN=self.job["run"]),
+        )
+
+    def start_trainer(self):
+        environment = dict(os.environ)
+        environment.update(self.job.get("env", {}))
+        environment["CLOUDTRAIN_RUN"] = self.job["run"]
+        output = self.log.open()
+        try:
+            self.trainer = subprocess.Popen(
+                self.job["argv"],
+                cwd=self.job.get("cwd") or self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        finally:
+            os.close(output)
+        write_json(
+            self.at("processes.json"),
+            {"supervisor": os.getpid(), "trainer": self.trainer.pid, "guard": self.guard.pid, "time": time.time()},
+        )
+
+    def ended(self):
+        """(wait status, resource usage) once the trainer has ended, else None."""
+        pid, status, usage = os.wait4(self.trainer.pid, os.WNOHANG)
+        return (status, usage) if pid else None
+
+    def heartbeat(self):
+        """Write hb.json when it is due."""
+        now = time.time()
+        if now < self.next_heartbeat:
+            return
+        self.next_heartbeat = now + float(self.job.get("heartbeat_s", 30))
+        self.log.read_progress()
+        try:
+            free_bytes = shutil.disk_usage(self.folder).free
+            write_json(
+                self.at("hb.json"),
+                dict(
+                    self.log.progress,
+                    time=now,
+                    log_bytes=self.log.bytes(),
+                    disk_free_bytes=free_bytes,
+                    preempted=False,
+                    attempt=self.job.get("attempt", 1),
+                ),
+            )
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                self.event("heartbeat failed", message=str(error))
+
+    def watch(self):
+        """Look for a reason to stop, and make a stop that was asked for happen."""
+        now = time.time()
+        if self.stop_reason is None:
+            if os.path.exists(self.at("kill")):
+                self.ask_stop("cancelled")
+            elif now >= self.job["deadline"]:
+                self.ask_stop("deadline")
+        elif now - self.stop_since > float(self.job.get("grace_s", 60)):
+            self.event("killed", message="the trainer did not stop within its grace time")
+            self.signal_trainer(signal.SIGKILL)
+            self.stop_since = now
+
+    def ask_stop(self, reason):
+        """Ask the trainer to write a checkpoint and end."""
+        if self.stop_reason is None:
+            self.stop_reason, self.stop_since = reason, time.time()
+            self.event("stopping", reason=reason)
+            self.signal_trainer(signal.SIGTERM)
+
+    def signal_trainer(self, number):
+        if self.trainer is not None:
+            try:
+                os.killpg(self.trainer.pid, number)
+            except ProcessLookupError:
+                pass
+
+    def finish(self, status, oom_before):
+        """Leave exit.json and end the guard."""
+        wait_status, usage = status
+        self.signal_trainer(signal.SIGKILL)  # helpers that the trainer left behind
+        number = os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else 0
+        code = 128 + number if number else os.WEXITSTATUS(wait_status)
+        oom = number == signal.SIGKILL and oom_before is not None and (oom_kills() or 0) > oom_before
+        reason = "out_of_memory" if oom else "killed" if number else REASONS.get(code, "failed")
+        if self.stop_reason and reason in ("preempted", "killed", "failed"):
+            reason = self.stop_reason
+        self.log.read_progress()
+        record = dict(
+            self.log.progress,
+            code=code,
+            signal=number,
+            reason=reason,
+            started_at=self.started_at,
+            ended_at=time.time(),
+            peak_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            log_bytes=self.log.bytes(),
+            attempt=self.job.get("attempt", 1),
+        )
+        leave_exit_record(self.folder, record)
+        self.event("ended", reason=reason, code=code)
+        self.guard.kill()
+        self.guard.wait()
+
+
+def leave_exit_record(folder, record):
+    """Write exit.json once, giving the reserved bytes back to a full disk first."""
+    path = os.path.join(folder, "exit.json")
+    for _ in range(600):
+        if os.path.exists(path):
+            return
+        try:
+            write_json(path, record)
+            return
+        except OSError:
+            try:
+                os.unlink(os.path.join(folder, "reserve"))
+            except OSError:
+                pass
+            time.sleep(0.5)
+
+
+def belongs(pid, run):
+    """Whether the process carries this run's tag: process ids are used again. Taken on trust where there is no /proc."""
+    if not os.path.isdir("/proc/self"):
+        return True
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"CLOUDTRAIN_RUN={run}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def guard(folder):
+    """Wait for the deadline and one grace time; then kill what is left of the job and say so.
+
+    It ends earlier when the exit record of this attempt is there.
+    """
+    job = read_json(os.path.join(folder, "supervise.json"))
+    limit = job["deadline"] + 2 * float(job.get("grace_s", 60))
+    while time.time() < limit:
+        if os.path.exists(os.path.join(folder, "exit.json")):
+            return
+        time.sleep(min(1.0, max(0.05, limit - time.time())))
+    processes = read_json(os.path.join(folder, "processes.json")) or {}
+    for name in ("trainer", "supervisor"):
+        if processes.get(name) and belongs(processes[name], job["run"]):
+            try:
+                os.killpg(processes[name], signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+    now = time.time()
+    leave_exit_record(
+        folder,
+        {"code": 137, "signal": 9, "reason": "deadline", "ended_at": now, "attempt": job.get("attempt", 1)},
+    )
+
+
+def main(argv):
+    if argv[:1] == ["--guard"]:
+        guard(argv[1])
+    else:
+        Supervisor(os.path.abspath(argv[0])).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

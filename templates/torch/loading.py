@@ -1,0 +1,164 @@
+"""Tokenizer and model: loaded in bf16 or NF4, with the layers chosen that are to learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from failures import BadJob
+from job import Job
+from machine import DEVICES
+
+# Projections of queries and values, separate, fused with the keys, and in multi-head latent attention (MLA).
+QUERY_AND_VALUE = frozenset(
+    "q_proj v_proj q_lin v_lin query value qkv_proj qkv query_key_value c_attn Wqkv W_pack q_b_proj kv_b_proj".split()
+)
+# Routers choose experts with the bare weight, past any adapter: one there would never get a gradient. (LongCat calls
+# its router's layer `classifier`.)
+ROUTERS = frozenset("router gate classifier shared_expert_gate".split())
+
+
+def load_tokenizer(job: Job) -> Any:
+    """The model's own tokenizer. Raises BadJob when there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(job.model, revision=job.revision)
+    except (OSError, ValueError) as error:
+        raise BadJob(f"no tokenizer for {job.model}: {_sentence(error)}") from None
+
+
+def load_model(job: Job) -> Any:
+    """The causal language model on the job's device, ready for its method. Raises BadJob when it cannot be loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(job.model, revision=job.revision)
+        _check_length(config, job)
+        options: dict[str, Any] = {"dtype": torch.float32 if job.dtype == "amp" else torch.bfloat16}
+        if job.method == "qlora":
+            options["quantization_config"] = four_bit(config.model_type)
+        if job.method == "qlora" or job.accelerator != "cpu":
+            options["device_map"] = {"": DEVICES[job.accelerator]}
+        model = AutoModelForCausalLM.from_pretrained(job.model, revision=job.revision, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadJob(f"cannot load {job.model}: {_sentence(error)}") from None
+    if job.method == "qlora":
+        keep_training_kernels(model)
+    if job.method == "freeze":
+        freeze_all_but_last(model, job.train_layers)
+    return model
+
+
+def four_bit(model_type: str) -> Any:
+    """NF4 with double quantisation: 0.516 bytes a parameter. Embeddings, head and LongCat's router stay bf16."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        # Naming any module replaces the default list, which already finds every other family's head.
+        llm_int8_skip_modules=["lm_head", "classifier"] if model_type.startswith("longcat") else None,
+    )
+
+
+def keep_training_kernels(model: Any) -> None:
+    """Stop bitsandbytes (0.50.2) from repacking 4-bit weights during evaluation on CPUs with AVX512-BF16.
+
+    The repacked form has no backward pass: after one evaluation the gradients of all layers below were wrong by 93 %,
+    with no warning. With the switch off they are equal before and after.
+    """
+    import bitsandbytes
+
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def freeze_all_but_last(model: Any, count: int) -> None:
+    """Let only the last `count` decoder layers learn. Raises BadJob when there are fewer."""
+    import torch
+
+    stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    layers = max(stacks, key=len, default=torch.nn.ModuleList())
+    if count > len(layers):
+        raise BadJob(f"`train_layers` is {count}, but the model has {len(layers)} layers")
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    for layer in layers[-count:]:
+        for parameter in layer.parameters():
+            parameter.requires_grad = True
+
+
+def adapter_config(job: Job, model: Any) -> Any:
+    """The PEFT configuration of the job's adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=job.lora.rank,
+        lora_alpha=job.lora.alpha,
+        lora_dropout=job.lora.dropout,
+        target_modules=target_modules(model, job.lora.targets),
+        use_dora=job.method == "dora",
+        task_type="CAUSAL_LM",
+    )
+
+
+def target_modules(model: Any, targets: str | list[str]) -> list[str]:
+    """Names of the layers that get an adapter: "qv", "attention", "all-linear", or those given.
+
+    "all-linear" is every linear layer of attention and dense feed-forward parts: not the head, not routers, not the
+    experts of a mixture (their adapters would outweigh the rest by far). Last parts of names where these suffice, full
+    names where they would also catch a layer that is not meant. Raises BadJob when nothing matches.
+    """
+    linear = _linear_layers(model)
+    if isinstance(targets, list):
+        absent = [name for name in targets if not any(_is_named(layer, name) for layer in linear)]
+        if absent:
+            raise BadJob(f"the model has no linear layer `{absent[0]}`; it has {', '.join(_last_parts(linear))}")
+        return targets
+    chosen = [name for name in linear if _is_chosen(name, targets)]
+    if not chosen:
+        raise BadJob(f"no layer matches `lora.targets` \"{targets}\"; the model has {', '.join(_last_parts(linear))}")
+    short = _last_parts(chosen)
+    caught = [name for name in linear if name.rsplit(".", 1)[-1] in short]
+    return short if len(caught) == len(chosen) else chosen
+
+
+def _is_chosen(name: str, targets: str) -> bool:
+    parts = name.split(".")
+    if targets == "all-linear":
+        return not (ROUTERS & set(parts) or "experts" in parts)
+    attention = any("attn" in part.lower() or "attention" in part.lower() for part in parts[:-1])
+    return attention and (targets == "attention" or parts[-1] in QUERY_AND_VALUE)
+
+
+def _linear_layers(model: Any) -> list[str]:
+    """Names of all linear layers but the head."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    kinds = (torch.nn.Linear, Conv1D)
+    return [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not head]
+
+
+def _is_named(layer: str, name: str) -> bool:
+    return layer == name or layer.endswith("." + name)
+
+
+def _last_parts(names: list[str]) -> list[str]:
+    return sorted({name.rsplit(".", 1)[-1] for name in names})
+
+
+def _check_length(config: Any, job: Job) -> None:
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions and job.sequence_length > positions:
+        raise BadJob(f"`sequence_length` is {job.sequence_length}, but the model has {positions} positions")
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

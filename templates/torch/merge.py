@@ -1,0 +1,56 @@
+"""Merge an adapter into its base model: `python merge.py ADAPTER_DIR OUT_DIR`. OUT_DIR appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from failures import BadJob, Failure, as_failure
+
+
+def main(arguments: list[str]) -> int:
+    """Merge and save; a sentence on the standard error and an exit code when that fails."""
+    try:
+        if len(arguments) != 2:
+            raise BadJob("usage: python merge.py ADAPTER_DIR OUT_DIR")
+        merge(Path(arguments[0]), Path(arguments[1]))
+    except Exception as error:
+        failure: Failure = as_failure(error)
+        print(failure, file=sys.stderr)
+        return failure.exit_code
+    return 0
+
+
+def merge(adapter: Path, out: Path) -> None:
+    """Write the base model (in bf16, also after qlora) with the adapter's change added to its weights.
+
+    Raises BadJob when `adapter` is no adapter or `out` is there already.
+    """
+    config = adapter / "adapter_config.json"
+    if not config.is_file():
+        raise BadJob(f"there is no adapter in {adapter}: it has no adapter_config.json")
+    if out.exists():
+        raise BadJob(f"{out} is there already")
+    about = json.loads(config.read_text())
+    base = about["base_model_name_or_path"]
+    if Path(base).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model = AutoModelForCausalLM.from_pretrained(base, revision=about.get("revision"), dtype=torch.bfloat16)
+    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged.save_pretrained(partial)
+    AutoTokenizer.from_pretrained(str(adapter)).save_pretrained(partial)
+    partial.rename(out)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""The result folder: adapter (or model), tokenizer, metrics and a model card, made from the final checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import checkpoints
+import machine
+from failures import SaveFailed
+from job import Job
+
+# What a checkpoint holds only for resuming.
+_STATE = {
+    "optimizer.pt",
+    "scheduler.pt",
+    "scaler.pt",
+    "trainer_state.json",
+    "training_args.bin",
+    checkpoints.MANIFEST,
+    checkpoints.PROGRESS,
+}
+
+
+def write(job: Job, checkpoint: Path, metrics: dict[str, Any]) -> None:
+    """Fill `job.output` and rename it into place whole, replacing an earlier result. Raises SaveFailed."""
+    output = Path(job.output)
+    partial, old = output.with_name(output.name + ".partial"), output.with_name(output.name + ".old")
+    try:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for path in sorted(checkpoint.iterdir()):
+            if path.name not in _STATE and not path.name.startswith("rng_state"):
+                _same(path, partial / path.name)
+        if job.adapter:
+            _name_base(partial / "adapter_config.json", job)
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+        _fresh(partial / "README.md", card(job, metrics))
+        if output.exists():
+            output.rename(old)
+        partial.rename(output)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise SaveFailed(f"the result could not be written to {output}: {error.strerror}") from error
+
+
+def metrics(job: Job, checkpoint: Path, seconds: float) -> dict[str, Any]:
+    """The figures of the whole run: its losses by step, tokens, and seconds inside steps over all resumes."""
+    saved = checkpoints.progress(checkpoint)
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    losses = [[entry["step"], entry["loss"]] for entry in history if "loss" in entry]
+    eval_losses = [[entry["step"], entry["eval_loss"]] for entry in history if "eval_loss" in entry]
+    return {
+        "run": job.run,
+        "model": job.model,
+        "revision": job.revision,
+        "method": job.method,
+        "steps": checkpoints.step_of(checkpoint),
+        "tokens": saved["tokens"],
+        "seconds": seconds,
+        "train_seconds": saved["train_seconds"],
+        "tokens_per_second": saved["tokens"] / max(saved["train_seconds"], 1e-9),
+        "peak_bytes": max(saved["peak_bytes"], machine.peak_bytes()),
+        "final_loss": losses[-1][1] if losses else None,
+        "eval_loss": saved["eval_loss"],
+        "losses": losses,
+        "eval_losses": eval_losses,
+    }
+
+
+def card(job: Job, metrics: dict[str, Any]) -> str:
+    """The model card: what it was made from, how, and how well that went."""
+    rows: dict[str, Any] = {
+        "base model": job.model + (f" at {job.revision}" if job.revision else ""),
+        "method": job.method,
+        "data": Path(job.data.path).name,
+        "trained on": "answers only" if job.train_on == "assistant" else "all tokens",
+        "sequence length": f"{job.sequence_length}, {'packed' if job.packing else 'not packed'}",
+        "rows per step": job.micro_batch * job.grad_accum,
+        "steps": metrics["steps"],
+        "tokens processed": f"{metrics['tokens']:,}",
+        "learning rate": f"{job.learning_rate:g}, {job.schedule}, warm-up {job.warmup:g}",
+        "optimizer": f"{job.optimizer}, weight decay {job.weight_decay:g}",
+        "seed": job.seed,
+        "loss, first and last step": " → ".join(f"{loss:.3f}" for _, loss in metrics["losses"][:: len(metrics["losses"]) - 1 or 1][:2]),
+        "loss on held-out rows": "not measured" if metrics["eval_loss"] is None else f"{metrics['eval_loss']:.3f}",
+    }
+    if job.adapter:
+        targets = job.lora.targets if isinstance(job.lora.targets, str) else ", ".join(job.lora.targets)
+        rows["adapter"] = f"rank {job.lora.rank}, alpha {job.lora.alpha:g}, dropout {job.lora.dropout:g}, on {targets}"
+    if job.method == "freeze":
+        rows["layers trained"] = f"the last {job.train_layers}"
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    head = f"---\nbase_model: {job.model}\n" + ("library_name: peft\n" if job.adapter else "library_name: transformers\n")
+    return f"{head}---\n# {job.run}\n\n| | |\n|---|---|\n{table}\n"
+
+
+def _name_base(config: Path, job: Job) -> None:
+    """Write the base model into the adapter's configuration as the job names it."""
+    document = json.loads(config.read_text())
+    document["base_model_name_or_path"] = job.model
+    document["revision"] = job.revision
+    _fresh(config, json.dumps(document, indent=2, sort_keys=True) + "\n")
+
+
+def _same(source: Path, target: Path) -> None:
+    """The same file under another name: a hard link where the disk allows it, else a copy."""
+    if source.is_dir():
+        shutil.copytree(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _fresh(path: Path, text: str) -> None:
+    """Write `text` as a file of its own, so that a file it was linked to keeps its content."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)

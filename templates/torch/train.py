@@ -1,0 +1,210 @@
+"""Fine-tune a language model as a job file says: `python train.py job.json`.
+
+Progress is JSON lines on the standard output. Exit codes: 0 done, 64 bad job, 65 bad data, 70 accelerator missing,
+75 stopped and resumable, 137 out of memory, 1 anything else. Started again with the same job it resumes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import checkpoints
+import machine
+import output
+from events import Events, claim_stdout
+from failures import BadJob, Failure, Preempted, as_failure
+from job import Job, read
+
+if TYPE_CHECKING:
+    from loop import Progress
+    from tokens import Prepared
+
+
+class Interrupted(BaseException):
+    """A stop was asked for before there was anything to save."""
+
+
+class Stop:
+    """What a stop request does: before training it ends the run, during it the next step boundary does, later nothing."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.act: Callable[[], None] = self._interrupt
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def because(self, reason: str) -> None:
+        """Remember the first reason."""
+        self.reason = self.reason or reason
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.because(signal.Signals(number).name)
+        self.act()
+
+    def _interrupt(self) -> None:
+        raise Interrupted
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job whose file is the one argument; returns the exit code."""
+    began = time.monotonic()
+    try:
+        if len(arguments) != 1:
+            raise BadJob("usage: python train.py job.json")
+        job = read(Path(arguments[0]))
+        machine.start_again_with_environment(job.accelerator)
+    except Failure as failure:
+        return _report(claim_stdout(), failure)
+    events = claim_stdout()
+    stop = Stop()
+    try:
+        _fine_tune(job, events, stop, began)
+    except Interrupted:
+        return _report(events, Preempted(stop.reason))
+    except BaseException as error:
+        failure = as_failure(error)
+        if type(failure) is Failure:
+            traceback.print_exc()
+        return _report(events, failure)
+    return 0
+
+
+def _report(events: Events, failure: Failure) -> int:
+    """Say why the run ends; returns the exit code that says it too."""
+    if isinstance(failure, Preempted):
+        events.emit("stopped", reason=str(failure))
+    else:
+        events.emit("error", code=failure.code, message=str(failure))
+    return failure.exit_code
+
+
+def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
+    threads = machine.set_threads()
+    machine.look_for_accelerator(job.accelerator)
+    store = checkpoints.Store(Path(job.checkpoint.folder), job.checkpoint.keep)
+    resume = store.newest()
+    if resume is not None and checkpoints.progress(resume)["recipe"] != job.recipe:
+        raise BadJob(f"the checkpoints in {store.folder} belong to another job: use another folder")
+    events.emit(
+        "start",
+        run=job.run,
+        model=job.model,
+        method=job.method,
+        accelerator=job.accelerator,
+        threads=threads,
+        process=os.getpid(),
+        resumed_from=0 if resume is None else checkpoints.step_of(resume),
+    )
+    if job.deadline is not None:
+        machine.guard_deadline(job.deadline, job.grace_s, stop.because)
+    store.prepare()
+    _quiet(job)
+    machine.try_accelerator(job.accelerator)
+    final = _steps(job, events, stop, store, resume)
+    stop.act = lambda: None  # from here to the end it is quicker to finish
+    metrics = output.metrics(job, final, time.monotonic() - began)
+    output.write(job, final, metrics)
+    told = ("steps", "tokens", "seconds", "train_seconds", "tokens_per_second", "peak_bytes", "final_loss", "eval_loss")
+    events.emit("done", **{key: metrics[key] for key in told})
+
+
+def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resume: Path | None) -> Path:
+    """Make the optimizer steps that are left. Returns the final checkpoint; raises Preempted when stopped before it."""
+    import loading
+    import loop
+
+    tokenizer = loading.load_tokenizer(job)
+    train, evaluation = _documents(job, tokenizer)
+    data = loop.dataset(train.documents, job), loop.dataset(evaluation.documents, job) if evaluation else None
+    progress = _progress(job, len(data[0]), evaluation is not None)
+    rows = len({document.line for document in train.documents})
+    counts = {"tokens": train.tokens, "tokens_trained": train.tokens_trained, "truncated": train.truncated}
+    events.emit("data", rows=rows, dropped=train.dropped, steps=progress.steps, **counts)
+    if resume is not None:
+        progress.resume(checkpoints.progress(resume))
+        if checkpoints.step_of(resume) >= progress.steps:
+            return resume
+    trainer = _load(job, events, tokenizer, data, loop.Watcher(job, store, progress, events))
+
+    def at_step_boundary() -> None:
+        progress.stop = stop.reason
+
+    stop.act = at_step_boundary
+    loop.run(trainer, resume)
+    final = store.newest()
+    if final is None or checkpoints.step_of(final) < progress.steps:
+        raise Preempted(progress.stop)
+    return final
+
+
+def _load(job: Job, events: Events, tokenizer: Any, data: tuple[Any, Any], watcher: Any) -> Any:
+    """The trainer with its model loaded."""
+    import loading
+    import loop
+
+    began = time.monotonic()
+    model = loading.load_model(job)
+    adapter = loading.adapter_config(job, model) if job.adapter else None
+    trainer = loop.build(job, model, adapter, tokenizer, data, watcher)
+    if adapter is not None:
+        trainable, total = trainer.model.get_nb_trainable_parameters()
+    else:
+        counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+        trainable, total = sum(count for count, learns in counts if learns), sum(count for count, _ in counts)
+    events.emit("loaded", seconds=time.monotonic() - began, trainable=trainable, total=total)
+    return trainer
+
+
+def _documents(job: Job, tokenizer: Any) -> tuple[Prepared, Prepared | None]:
+    """Training and evaluation documents; the held-back rows are the same ones in every process of a run."""
+    import rows
+    from tokens import Encoder
+
+    encoder = Encoder(tokenizer, job.train_on)
+    train, held_out = split(list(rows.read(Path(job.data.path), job.data.format)), job)
+    if job.data.eval_path is not None:
+        held_out = list(rows.read(Path(job.data.eval_path), job.data.format))
+    prepared = encoder.prepare(train, job.sequence_length)
+    return prepared, encoder.prepare(held_out, job.sequence_length) if held_out else None
+
+
+def split(found: list[Any], job: Job) -> tuple[list[Any], list[Any]]:
+    """Rows to train on and rows held back by `eval_fraction` (at least one of each when it is above 0)."""
+    count = 0
+    if job.data.eval_path is None and job.data.eval_fraction > 0 and len(found) > 1:
+        count = min(max(1, round(len(found) * job.data.eval_fraction)), len(found) - 1)
+    held = set(random.Random(job.seed).sample(range(len(found)), count))  # noqa: S311
+    return [row for at, row in enumerate(found) if at not in held], [found[at] for at in sorted(held)]
+
+
+def _progress(job: Job, packed_rows: int, evaluates: bool) -> Progress:
+    from loop import Progress
+    from packing import total_steps
+
+    steps = total_steps(packed_rows, job.micro_batch, job.grad_accum, job.epochs, job.max_steps)
+    return Progress(steps, evaluates=evaluates)
+
+
+def _quiet(job: Job) -> None:
+    """Settings of the libraries, made before they are imported: no hub for a local model, no chatter, no telemetry."""
+    if Path(job.model).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if job.report == "tensorboard":
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.checkpoint.folder) / "tensorboard")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

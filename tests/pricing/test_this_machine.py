@@ -1,0 +1,99 @@
+"""This machine as an offer: its processor, its price, and that it is one whatever can be read of it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from cloudtrain.pricing._local import system as system_module
+from cloudtrain.pricing._local.processor import processor
+from cloudtrain.pricing._local.system import System, this_system
+from cloudtrain.pricing._local.windows import WindowsFacts
+from cloudtrain.pricing.local import machine_offers
+from hypothesis import given
+from hypothesis import strategies as st
+from pretended import linux, linux_processor, mac
+from price_tables import SNAPSHOTS
+
+from cloudtrain.seams import Context, PriceSource, load
+from cloudtrain.units import GIB
+
+CONTEXT = Context(SNAPSHOTS)
+
+
+@pytest.mark.parametrize(
+    ("flags", "architecture", "key"),
+    [
+        (("amx_bf16", "amx_tile", "avx512_bf16"), "x86_64", "cpu-amx"),
+        (("avx512f", "avx512_bf16"), "x86_64", "cpu-zen"),
+        (("avx512f",), "x86_64", "cpu"),
+        ((), "x86_64", "cpu"),
+        ((), "aarch64", "cpu-arm"),
+        ((), "riscv64", ""),
+    ],
+)
+def test_a_linux_processor_is_of_its_class(tmp_path: Path, flags: tuple[str, ...], architecture: str, key: str) -> None:
+    """AMX, AVX512-BF16, other x86 and Arm are told apart by what the kernel lists."""
+    found = processor(linux(tmp_path, linux_processor(*flags), architecture))
+    assert (found.hardware, found.cores, found.ram_bytes) == (key, 64, 64 * GIB)
+    assert found.note
+
+
+def test_a_bare_machine_is_still_an_offer(tmp_path: Path) -> None:
+    """Where no file can be read there is one core at least, and memory as the system call says."""
+    found = processor(System("linux", "x86_64", 0, 3 * GIB, tmp_path))
+    assert (found.hardware, found.cores, found.ram_bytes) == ("cpu", 1, 3 * GIB)
+
+
+@given(text=st.text(max_size=200))
+def test_malformed_files_never_crash(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Whatever stands in the files of proc and sys, there is an offer."""
+    paths = (
+        "proc/cpuinfo",
+        "proc/meminfo",
+        "proc/self/cgroup",
+        "sys/fs/cgroup/cpu.max",
+        "sys/fs/cgroup/memory.max",
+        "sys/class/kfd/kfd/topology/nodes/1/properties",
+        "sys/class/kfd/kfd/topology/nodes/1/mem_banks/0/properties",
+        "sys/class/drm/card0/device/vendor",
+    )
+    machine = linux(tmp_path_factory.mktemp("root"), dict.fromkeys(paths, text))
+    offers = machine_offers(CONTEXT, machine)
+    assert offers[0].count >= 1
+    assert offers[0].memory_bytes >= 0
+
+
+def test_power_is_the_price() -> None:
+    """With watts and an electricity price this machine costs what it draws, otherwise nothing, and says so."""
+    priced = machine_offers(Context(SNAPSHOTS, Decimal("0.30"), Decimal(500)), mac("Apple M3 Max", 64 * GIB))
+    assert {offer.usd_per_hour for offer in priced} == {Decimal("0.15")}
+    assert all("electricity" not in offer.note for offer in priced)
+    for half in (CONTEXT, Context(SNAPSHOTS, Decimal("0.30")), Context(SNAPSHOTS, watts=Decimal(500))):
+        for offer in machine_offers(half, mac("Apple M3 Max", 64 * GIB)):
+            assert offer.usd_per_hour == 0
+            assert "electricity not counted: set electricity price and watts" in offer.note
+
+
+def test_the_real_machine_is_an_offer_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is offered, owned, with no host name in it, and needs no home folder."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("PATH", "")
+    first, *others = load("pricing", "local", PriceSource).offers(CONTEXT)
+    assert (first.name, first.region, first.market, first.usd_per_hour) == ("this machine", "", "owned", 0)
+    assert first.memory_bytes > 2**28
+    assert all(offer.name.startswith("this machine: ") for offer in others)
+    assert socket.gethostname() not in repr(first.name)
+
+
+def test_the_real_system_is_described() -> None:
+    """What the interpreter knows about this system is complete, and a command that is missing is silence."""
+    real = this_system()
+    assert real.platform == sys.platform
+    assert real.architecture == real.architecture.lower() != ""
+    assert real.cores >= 1
+    assert real.run(("/nowhere/no-such-command",)) == ""
+    assert system_module.windows_facts() == WindowsFacts() or sys.platform == "win32"

@@ -1,0 +1,327 @@
+"""The data check: every row that would train rubbish in silence is named with its line, and nothing else is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudtrain.errors import UsageError
+from cloudtrain.runs import data_lines
+from cloudtrain.runs.data import DataReport, check
+
+
+def chat(*turns: str, **more: Any) -> dict[str, Any]:
+    """A messages row from `role: content` texts."""
+    return {"messages": [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in turns], **more}
+
+
+def share(*turns: str) -> dict[str, Any]:
+    """A ShareGPT row from `from: value` texts."""
+    return {"conversations": [dict(zip(("from", "value"), turn.split(": ", 1), strict=True)) for turn in turns]}
+
+
+GOOD = chat("user: What is the capital?", "assistant: It is Paris.")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.jsonl"
+
+
+def written(path: Path, *rows: Any) -> Path:
+    """Rows as JSON lines; a text goes in as it is."""
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def refused(path: Path, **options: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        check(path, **options)
+    assert caught.value.exit_code == 2
+    return caught.value.message
+
+
+def doubts(report: DataReport) -> list[str]:
+    return [problem.message for problem in report.problems if "has only" not in problem.message]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "characters"),
+    [
+        ("messages", chat("system: Be short.", "user: Hello there.", "assistant: Hello."), 27),
+        ("messages", chat("user: abcdefgh", "assistant: b", "user: c", "assistant: d", id=7, source=None), 11),
+        ("sharegpt", share("system: abcd", "human: b", "gpt: c", "human: d", "gpt: e"), 8),
+        ("prompt", {"prompt": "abcd", "completion": "efgh"}, 8),
+        ("prompt", {"prompt": chat("user: abcd")["messages"], "completion": chat("assistant: efgh")["messages"]}, 8),
+        ("alpaca", {"instruction": "abcd", "input": "ef", "output": "gh"}, 8),
+        ("alpaca", {"instruction": "abcdef", "input": "", "output": "gh"}, 8),
+        ("alpaca", {"instruction": "abcdef", "output": "gh"}, 8),
+        ("text", {"text": "abcdé gh"}, 8),
+    ],
+)
+def test_every_shape_is_told_by_its_keys(path: Path, kind: str, row: dict[str, Any], characters: int) -> None:
+    """The five shapes are recognised, counted and found sound; other keys beside them are let be."""
+    report = check(written(path, row))
+    assert (report.format, report.rows, report.characters) == (kind, 1, characters)
+    assert report.estimated_tokens == -(-characters // 4)
+    assert doubts(report) == []
+
+
+def test_the_report_describes_the_file(path: Path) -> None:
+    """Rows, sha256 of the bytes, and blank lines that do not count."""
+    report = check(written(path, GOOD, "", "   ", chat("user: What else?", "assistant: Nothing.")))
+    assert report.rows == 2
+    assert report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (report.duplicates, report.eval_rows, report.eval_sha256, report.overlap) == (0, 0, "", 0)
+
+
+def test_tool_calls_stand_in_for_content(path: Path) -> None:
+    """An assistant that calls a tool may have null content; the tool answers after it."""
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    turns = [
+        {"role": "user", "content": "Go."},
+        call,
+        {"role": "tool", "content": "1"},
+        {"role": "tool", "content": "2"},
+    ]
+    report = check(written(path, {"messages": [*turns, {"role": "assistant", "content": "Done."}]}))
+    assert doubts(report) == []
+
+
+FAULTS: list[tuple[Any, str]] = [
+    ("{", "is not JSON: expecting property name enclosed in double quotes (column 2)"),
+    ('{"text": "a"} x', "is not JSON: extra data (column 15)"),
+    ('{"text": NaN}', "holds NaN"),
+    ('{"text": -Infinity}', "holds -Infinity"),
+    ('{"text": "a", "text": "b"}', "holds the key `text` twice"),
+    ('{"text": ' + "[" * 100_000 + "}", "is nested too deeply"),
+    ('{"text": ' + "9" * 5000 + "}", "holds a number with too many digits"),
+    ("[1]", "is not a JSON object"),
+    ('"text"', "is not a JSON object"),
+    ("null", "is not a JSON object"),
+    ({}, "is an empty object"),
+    ({"txt": "a"}, "has `txt`, which is none of messages"),
+    ({"a\nb": 1}, "has `a\\nb`, which is none of"),
+    ({"question": "a", "answer": "b"}, "rename `question` and `answer`"),
+    ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preferences"),
+    (chat("usr: a", "assistant: b"), "message 1 of `messages` has the role `usr`; did you mean `user`?"),
+    (chat("developer: a", "assistant: b"), "the role `developer`; did you mean `system`?"),
+    ({"messages": [{"role": 3, "content": "a"}]}, "the role a number, not one of system"),
+    ({"messages": [{"role": ["user"], "content": "a"}]}, "the role a list"),
+    ({"messages": [{"role": "user", "content": None}]}, "the content of message 1 is null, not text"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "the content of message 1 is a list"),
+    ({"messages": [{"role": "user", "content": True}]}, "the content of message 1 is a truth value"),
+    ({"messages": [{"role": "assistant", "content": "", "tool_calls": []}]}, "the content of message 1 is empty"),
+    ({"messages": [{"role": "user"}]}, "message 1 of `messages` has no `content`"),
+    ({"messages": [{"content": "a"}]}, "message 1 of `messages` has no `role`"),
+    ({"messages": ["a"]}, "message 1 of `messages` has no `role`"),
+    ({"messages": []}, "`messages` is empty"),
+    ({"messages": None}, "`messages` is not a list of messages"),
+    (chat("user: a", "assistant:  \t"), "the content of message 2 is empty"),
+    (chat("user: a"), "the last turn is from user, not from assistant (`train_on: all` would allow it)"),
+    (share("human: a"), "the last turn is from user, not from assistant"),
+    (share("humn: a", "gpt: b"), "turn 1 is from `humn`; did you mean `human`?"),
+    ({"conversations": [{"from": None, "value": "a"}]}, "turn 1 is from null"),
+    ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 has no `from` and `value`"),
+    ({"conversations": []}, "`conversations` is not a list of turns"),
+    ({"prompt": "", "completion": "b"}, "`prompt` is empty"),
+    ({"prompt": "a", "completion": None}, "`completion` is null"),
+    ({"prompt": "a", "completion": []}, "one of `prompt` and `completion` is a list"),
+    ({"prompt": chat("user: a")["messages"], "completion": chat("user: b")["messages"]}, "is not the assistant's"),
+    ({"instruction": "", "output": "b"}, "`instruction` is empty"),
+    ({"instruction": "a", "input": None, "output": "b"}, "`input` is null"),
+    ({"instruction": "a", "output": {}}, "`output` is an object"),
+    ({"text": " "}, "`text` is empty"),
+    ({"text": 1.5}, "`text` is a number"),
+    ('{"text": "\\ud800"}', "half of a surrogate pair"),
+]
+
+
+@pytest.mark.parametrize(("row", "says"), FAULTS, ids=range(len(FAULTS)))
+def test_a_bad_row_is_named_with_its_line(path: Path, row: Any, says: str) -> None:
+    """Every fault ends the check before a run, with file, line and what is wrong."""
+    message = refused(written(path, "", row))
+    assert message.startswith(f"{path}:2: ")
+    assert says in message
+    assert "\n" not in message
+
+
+def test_training_on_all_turns_needs_no_last_answer(path: Path) -> None:
+    """With `train_on: all` a conversation may end with the user."""
+    assert check(written(path, chat("user: Hello there.")), train_on="all").rows == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (chat("user: aaaa", "user: b", "assistant: ccc"), "two turns from user follow each other"),
+        (chat("user: aaaa", "assistant: b", "assistant: ccc"), "two turns from assistant follow each other"),
+        (chat("user: aaaa", "system: b", "assistant: ccc"), "a system turn is not the first"),
+        (chat("assistant: aaaa", "user: b", "assistant: ccc"), "the first turn is from assistant, not from user"),
+        (chat("user: aaaa", "tool: b", "assistant: ccc"), "a tool answers where no assistant has asked"),
+        ({"text": "ab"}, "1 row is shorter than 8 characters; this is the first"),
+        (
+            {"prompt": chat("assistant: aaaa")["messages"], "completion": chat("assistant: bbbb")["messages"]},
+            "goes on after it",
+        ),
+    ],
+)
+def test_what_some_templates_refuse_is_a_doubt(path: Path, row: dict[str, Any], says: str) -> None:
+    """Turns out of order and very short rows are reported with their line and stop nothing."""
+    report = check(written(path, row))
+    (problem,) = [problem for problem in report.problems if says in problem.message]
+    assert (problem.line, problem.fatal) == (1, False)
+    assert str(problem).startswith(f"{path}:1: ")
+
+
+def test_one_schema_throughout(path: Path) -> None:
+    """A row of another shape names itself and the first row of the file's own shape."""
+    message = refused(written(path, "", GOOD, GOOD, {"text": "abc"}))
+    assert message == f"{path}:4: has the keys of `text` rows, line 2 has those of `messages`"
+    assert "expected are those of `text`" in refused(path, expected_format="text")
+
+
+def test_faults_are_listed_and_counted(path: Path) -> None:
+    """The first five faults are shown, the others counted, over both files."""
+    other = written(path.with_name("eval.jsonl"), "x")
+    message = refused(written(path, *["x"] * 30), eval_path=other)
+    lines = message.split("\n")
+    assert [line.split(":")[1] for line in lines[:-1]] == ["1", "2", "3", "4", "5"]
+    assert lines[-1] == "and 26 more"
+
+
+def test_doubts_are_capped_and_counted(path: Path) -> None:
+    """At most twenty doubts are kept; their number is exact."""
+    report = check(written(path, *[chat(f"user: {i}", f"user: {i}", "assistant: long enough") for i in range(30)]))
+    assert (len(report.problems), report.problem_count) == (20, 30)
+
+
+def test_repeated_rows_are_counted(path: Path) -> None:
+    """Rows with the same turns repeat, however their JSON is written; spaces inside the text make a difference."""
+    other = '{"id": 3,  "messages": ' + json.dumps(GOOD["messages"]) + "}"
+    report = check(written(path, GOOD, other, GOOD, chat("user: What is the capital? ", "assistant: It is Paris.")))
+    assert (report.duplicates, report.duplicate_lines) == (2, (2, 3))
+    assert "2 rows repeat an earlier one (line 2, 3)" in doubts(report)
+
+
+def test_rows_in_both_files_are_counted(path: Path) -> None:
+    """Evaluation rows that are trained on are a doubt; the evaluation file is checked like the other."""
+    other = written(path.with_name("eval.jsonl"), GOOD, chat("user: Something new?", "assistant: Yes."))
+    report = check(written(path, GOOD, GOOD), eval_path=other)
+    assert (report.overlap, report.eval_rows) == (1, 2)
+    assert report.eval_sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
+    assert "1 row of it is also in rows.jsonl: the loss will look too good" in doubts(report)
+    assert refused(path, eval_path=written(other, {"text": "abc"})).startswith(
+        f"{other}:1: has the keys of `text` rows"
+    )
+
+
+def test_an_eval_share_needs_a_row(path: Path) -> None:
+    """A fraction of the rows that is less than one row leaves nothing to evaluate on."""
+    assert "2 rows leave none" in refused(written(path, GOOD, GOOD), eval_fraction=0.1)
+    assert check(path, eval_fraction=0.5).rows == 2
+
+
+def test_files_that_are_no_data(tmp_path: Path) -> None:
+    """Missing, empty, folders, pipes, other formats and encodings each have their own sentence."""
+    cases = {
+        "empty.jsonl": (b"", "has no rows"),
+        "blank.jsonl": (b"\n \n", "has no rows"),
+        "rows.parquet": (b"PAR1....", "is a Parquet file"),
+        "rows.jsonl.gz": (b"\x1f\x8b\x08", "is compressed with gzip"),
+        "wide.jsonl": ('{"text": "a"}'.encode("utf-16"), "is UTF-16, not UTF-8"),
+        "latin.jsonl": (
+            b'{"text": "abcdefgh"}\n{"text": "\xe9"}',
+            "latin.jsonl:2: is not UTF-8 (byte 11 of the line is 0xe9)",
+        ),
+        "list.jsonl": (b'[{"text": "a"}, {"text": "b"}]', "without a list around them"),
+        "pretty.jsonl": (b'{\n  "text": "a"\n}', "one object per line"),
+    }
+    for name, (content, says) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        assert says in refused(tmp_path / name), name
+    os.mkfifo(tmp_path / "pipe")
+    for name, says in {
+        "none": "does not exist",
+        ".": "is not a file",
+        "pipe": "is not a file",
+        "a\0b": "cannot be read",
+    }.items():
+        assert says in refused(tmp_path / name), name
+
+
+def test_a_url_is_not_a_file_here() -> None:
+    """Data in a bucket is answered with the way out."""
+    with pytest.raises(UsageError) as caught:
+        check(Path("s3://bucket/rows.jsonl"))
+    assert "download it first" in caught.value.hint
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(path: Path) -> None:
+    """What Windows editors add changes nothing."""
+    path.write_bytes(b"\xef\xbb\xbf" + (json.dumps(GOOD) + "\r\n").encode() * 2)
+    assert check(path).rows == 2
+
+
+def test_a_line_without_end_is_not_read_into_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line beyond the bound ends the check with its number."""
+    monkeypatch.setattr(data_lines, "LONGEST_LINE_BYTES", 100)
+    message = refused(written(path, {"text": "abcdefgh"}, {"text": "a" * 200}))
+    assert message == f"{path}:2: is longer than 16 MiB; JSON lines hold one JSON object per line"
+
+
+CSV_FAULTS = [
+    ("prompt,completion\na,b\nc\n", 3, "has 1 columns, the header has 2"),
+    ('text\n"open\n', 2, "is not CSV: unexpected end of data"),
+    ("text,text\na,b\n", 1, "names a column twice"),
+    ("name\na\n", 2, "has `name`, which is none of"),
+    ("prompt,completion\n,b\n", 2, "`prompt` is empty"),
+]
+
+
+@pytest.mark.parametrize(("content", "line", "says"), CSV_FAULTS)
+def test_a_bad_csv_file_is_named_with_its_line(tmp_path: Path, content: str, line: int, says: str) -> None:
+    """CSV faults have lines too."""
+    (tmp_path / "rows.csv").write_text(content)
+    message = refused(tmp_path / "rows.csv")
+    assert message.startswith(f"{tmp_path / 'rows.csv'}:{line}: ")
+    assert says in message
+
+
+def test_csv_with_a_header_is_data(tmp_path: Path) -> None:
+    """The three shapes that fit into columns are read; quoted line breaks belong to their field."""
+    path = tmp_path / "rows.CSV"
+    path.write_bytes(b'\xef\xbb\xbfinstruction, input ,output\r\n"a, ""b""\nc",,defgh\r\n\r\nx,y,zzzzzzzz\r\n')
+    report = check(path)
+    assert (report.format, report.rows, report.characters) == ("alpaca", 2, 13 + 10)
+    path.write_bytes(b"text\nabcdefgh\n\xff\n")
+    assert re.search(r"CSV:3: is not UTF-8", refused(path))
+    path.write_bytes(b"")
+    assert "has no rows" in refused(path)
+
+
+TURNS = st.lists(
+    st.text(min_size=1, max_size=9).filter(lambda text: text.strip() and text.isascii()), min_size=1, max_size=3
+)
+
+
+@given(st.lists(TURNS, min_size=1, max_size=8), st.randoms())
+def test_counts_are_exact(tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], random: Any) -> None:
+    """Rows, characters and repeats are what a plain count finds, in any order of the rows."""
+    path = tmp_path_factory.getbasetemp() / "counted.jsonl"
+    whole = [[turn for text in row for turn in (f"user: {text}", f"assistant: {text}")] for row in rows]
+    random.shuffle(whole)
+    report = check(written(path, *[chat(*turns) for turns in whole]))
+    assert report.rows == len(rows)
+    assert report.characters == 2 * sum(len(text) for row in rows for text in row)
+    assert report.duplicates == len(rows) - len({tuple(row) for row in rows})
