@@ -56,7 +56,7 @@ class Offer(NamedTuple):
     region: str
     zone: str
     hardware: str  # a key of the accelerator table, or "" when the table has no such chip
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody asks an offer for
     memory_bytes: int
     vcpus: int | None
     host_memory_bytes: int | None

@@ -30,11 +30,7 @@ def read(path: Path) -> dict[str, str]:
         text = _scalar_text(value)
         if text is None:
             raise UsageError(f"{place}: `{key}` is not one text or number", f'write for example {key} = "..."')
-        value_of(setting, text, place)
-        if key == "state" and text and "://" not in text and not text.startswith(("/", "~")) and not Path(text).anchor:
-            raise UsageError(
-                f"{place}: `state` is a relative folder", "write an absolute one, or one that starts with ~/"
-            )
+        _check(setting, text, place)
         texts[key] = text
     return texts
 
@@ -42,7 +38,7 @@ def read(path: Path) -> dict[str, str]:
 def write(path: Path, setting: Setting, text: str) -> None:
     """Put `setting` into the file as `text`, or take it out when `text` is empty; see settings.set_value."""
     if text:
-        value_of(setting, text, f"config set {setting.key}")
+        _check(setting, text, f"config set {setting.key}")
     exists = os.path.exists(path)
     source = _source(path) if exists else ""
     wanted = dict(read(path)) if exists else {}
@@ -61,6 +57,19 @@ def write(path: Path, setting: Setting, text: str) -> None:
         raise UsageError(
             f"{path}: cannot be written ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"
         ) from None
+
+
+def _check(setting: Setting, text: str, place: str) -> None:
+    """Refuse a text that is no value, and a state folder that would move with the current folder."""
+    value_of(setting, text, place)
+    if (
+        setting.key == "state"
+        and text
+        and "://" not in text
+        and not text.startswith("~")
+        and not Path(text).is_absolute()
+    ):
+        raise UsageError(f"{place}: `state` is a relative folder", "write an absolute one, or one that starts with ~/")
 
 
 def _holds(path: Path, source: str, wanted: dict[str, str]) -> bool:

@@ -15,7 +15,8 @@ def last_day(observed: str) -> str:
 
     A day is itself, a month (`2026-07`) its last day, a range of months (`2026-06..08`) the last day of the later one.
     Where only an open range is known the earliest possible day is taken, so that such a price is not called younger
-    than it is: a bare year (`2026`) is its first of January, `2026 (after Feb)` is the end of February. Raises ValueError.
+    than it is: a bare year (`2026`) is its first of January, `2026 (after Feb)` is the end of February. Raises
+    ValueError.
     """
     after = _AFTER.fullmatch(observed)
     if after:

@@ -10,8 +10,7 @@ import csv
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
@@ -32,8 +31,8 @@ COLUMNS = (
 )
 # Outside these bounds a TPU figure is a placeholder or a per-pod figure, never a chip's price (catalogues that fill
 # gaps use 700). The dearest chip-hour known is 4.78 dollars, the cheapest 0.217.
-LOWEST_USD_PER_TPU_HOUR, HIGHEST_USD_PER_TPU_HOUR = 0.1, 20
-_HIGHEST_USD_PER_HOUR = 1_000_000
+LOWEST_USD_PER_TPU_HOUR, HIGHEST_USD_PER_TPU_HOUR = Decimal("0.1"), Decimal(20)
+_HIGHEST_USD_PER_HOUR = _HIGHEST_GIB = 1_000_000
 
 INFERENCE_ONLY = Limits(barred="inference-only chip: it cannot train")
 
@@ -46,8 +45,7 @@ def _as_listed(region: str, zones: str) -> str:
     return zones
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How one provider's file is read.
 
     `listed` is the market of the `od_usd_h` column; a zero in it means free of charge only where `zero_is_free`.
@@ -88,10 +86,8 @@ def read_offers(catalog: Path, provider: str, reading: Reading) -> list[Offer]:
         raise UsageError(f"`{path}` is not UTF-8 text", "save it as UTF-8 with commas between the cells") from error
     except IndexError as error:
         raise UsageError(f"`{path}` line {line}: fewer cells than the header has") from error
-    except (ValueError, ArithmeticError, csv.Error) as error:
-        # ArithmeticError: what an infinite size or an impossible Decimal raise; their own text would not help anybody.
-        reason = "a figure is not a number" if isinstance(error, ArithmeticError) else str(error)
-        raise UsageError(f"`{path}` line {line}: {reason}", "pricing/README.md says what each column holds") from error
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"`{path}` line {line}: {error}", "pricing/README.md says what each column holds") from error
     return found
 
 
@@ -136,17 +132,21 @@ def _row_offers(cells: tuple[str, ...], provider: str, reading: Reading) -> list
 
 
 def _priced(cell: str, heading: Market, tpu_chips: int, zero_is_free: bool) -> tuple[Market, Decimal | None, str]:
-    """Market, dollars (None when unknown) and why a figure is not believed. Raises ValueError or ArithmeticError."""
+    """Market, dollars (None when unknown) and why a figure is not believed. Raises ValueError."""
     if not cell:
         return heading, None, ""
-    amount = float(cell)  # the checks are several times faster on it than on a Decimal
-    if not 0 <= amount < _HIGHEST_USD_PER_HOUR:
+    try:
+        usd = Decimal(cell)
+        in_range = 0 <= usd < _HIGHEST_USD_PER_HOUR
+    except InvalidOperation:  # no number, or NaN
+        in_range = False
+    if not in_range:
         raise ValueError(f"`{cell}` is not an hourly price in dollars")
-    if not amount:
-        return ("free", Decimal(0), "") if zero_is_free else (heading, None, "the listed 0 is not a price")
-    if tpu_chips and not tpu_chips * LOWEST_USD_PER_TPU_HOUR <= amount <= tpu_chips * HIGHEST_USD_PER_TPU_HOUR:
+    if not usd:
+        return ("free", usd, "") if zero_is_free else (heading, None, "the listed 0 is not a price")
+    if tpu_chips and not tpu_chips * LOWEST_USD_PER_TPU_HOUR <= usd <= tpu_chips * HIGHEST_USD_PER_TPU_HOUR:
         return heading, None, f"the listed ${cell} per hour is a placeholder, not a price"
-    return heading, Decimal(cell), ""
+    return heading, usd, ""
 
 
 class _Shape(NamedTuple):
@@ -185,10 +185,10 @@ def _whole(cell: str) -> int | None:
 def _gib_to_bytes(cell: str) -> int | None:
     if not cell:
         return None
-    size = round(float(cell) * GIB)
-    if size < 1:
+    size_gib = float(cell)
+    if not 0 < size_gib < _HIGHEST_GIB:
         raise ValueError(f"`{cell}` is not a size in GiB")
-    return size
+    return round(size_gib * GIB)
 
 
 @cache

@@ -26,21 +26,20 @@ def command(model: str | None, hardware: str, gflop_per_token: float | None, moe
     """Tokens per second per chip for fine-tuning MODEL, low to high."""
     from cloudtrain.estimate import hardware as table
     from cloudtrain.estimate import throughput
+    from cloudtrain.estimate.flops import flops_per_token
+    from cloudtrain.estimate.options import Options
     from cloudtrain.models import registry
 
     if (model is None) == (gflop_per_token is None):
         raise UsageError("give either MODEL or --gflop-per-token", "`cloudtrain throughput qwen3-8b --hardware mi300x`")
-    work = registry.find(model) if model is not None else gflop_per_token
-    found = throughput.tokens_per_second(
-        table.find(hardware),
-        given["count"],
-        work,
-        method=given["method"],
-        sequence_length=given["sequence_length"],
-        precision=given["precision"],
-        tier=given["tier"],
-        moe=moe,
-    )
+    chip, method = table.find(hardware), given["method"]
+    flops = gflop_per_token * 1e9 if gflop_per_token is not None else 0.0
+    if model is not None:
+        spec = registry.find(model)
+        flops = flops_per_token(spec, Options(method=method, sequence_length=given["sequence_length"])).convention
+        moe = spec.params_experts > 0
+    work = throughput.Work(flops, method, moe, given["precision"], given["tier"])
+    found = throughput.tokens_per_second(chip, given["count"], work, units=table.units_per_count(hardware))
     three = None if found.range is None else {k: float(f"{v:.5g}") for k, v in found.range._asdict().items()}
     if output == "json":
         print_json({"tokens_per_second_per_chip": three, "basis": found.basis})

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cloudtrain.estimate.efficiency import Precision, Query, Row, Tier, efficiency
+from cloudtrain.estimate.flops import flops_per_token
 from cloudtrain.estimate.hardware import Hardware
-from cloudtrain.estimate.options import ADAPTER_METHODS, Method
+from cloudtrain.estimate.options import ADAPTER_METHODS, Method, Options
+from cloudtrain.models.spec import ModelSpec
 from cloudtrain.seams import Range
 
 # What our own trainer reaches on each back end: a plain PyTorch loop, or a framework made for the chip.
@@ -41,6 +43,12 @@ class Work:
     tier: Tier | None = None  # None: what our own trainer reaches on the chip
 
 
+def work_of(spec: ModelSpec, options: Options, precision: Precision = "bf16", tier: Tier | None = None) -> Work:
+    """The work of one fine-tune: operations per token in the convention. Raises UsageError for options out of range."""
+    operations = flops_per_token(spec, options).convention
+    return Work(operations, options.method, bool(spec.shape.experts), precision, tier)
+
+
 def default_tier(chip: Hardware) -> Tier:
     """The class of software our own trainer belongs to on `chip`."""
     return DEFAULT_TIERS.get(chip.backend, "naive")
@@ -60,7 +68,8 @@ def tokens_per_second(
         return Throughput(None, f"no figure for the {kind} ({chip.peak_note or 'none published'}): hours unknown")
     tier = work.tier or default_tier(chip)
     adapts = work.method in ADAPTER_METHODS
-    found = efficiency(Query(chip, tier, adapts, work.moe, work.precision), known)
+    own = work.tier is None and chip.backend == "torch-cpu"
+    found = efficiency(Query(chip, tier, adapts, work.moe, work.precision, own), known)
     scale = _scaling(chip, count * units)
     method = _method_factor(chip, work.method)
     speed = peak * units / work.flops_per_token

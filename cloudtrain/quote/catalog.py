@@ -18,7 +18,8 @@ def folder() -> Path:
     """The catalogue folder. Raises UsageError when the one that was named is not there."""
     named = os.environ.get("CLOUDTRAIN_CATALOG")
     if not named:
-        return Path(next(iter(import_module("cloudtrain.pricing").__path__))) / "snapshots"
+        shipped: Path = import_module("cloudtrain.pricing").SNAPSHOTS
+        return shipped
     path = Path(named).expanduser()
     if not path.is_dir():
         raise UsageError(f"CLOUDTRAIN_CATALOG names `{named}`, which is not a folder", "unset it for the shipped prices")

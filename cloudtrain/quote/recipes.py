@@ -15,6 +15,7 @@ from cloudtrain.estimate.options import Options
 from cloudtrain.seams import Range
 
 if TYPE_CHECKING:
+    from cloudtrain.estimate.efficiency import Tier
     from cloudtrain.quote.request import Request
 
 TABLE = Path(__file__).with_name("recipes.json")
@@ -27,7 +28,7 @@ class Recipe(NamedTuple):
     backend: str
     flavour: str
     stack: str
-    tier: str
+    tier: Tier
     packing: bool
     options: Options
     image_bytes: int

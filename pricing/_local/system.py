@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .windows import WindowsFacts, windows_facts
 
@@ -20,8 +20,7 @@ def _run(command: tuple[str, ...]) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(NamedTuple):
     """A machine: its kind, its files below `root`, and how else it answers. Nothing here raises: "" is unknown."""
 
     platform: str  # as sys.platform has it: linux, darwin, win32

@@ -76,7 +76,7 @@ def test_zone_letters_become_zone_names(catalogue: Callable[..., Path]) -> None:
     [
         ({"provider": "runpod"}, "a row of `runpod` in the file of `aws`"),
         ({"offer": ""}, "without a name"),
-        ({"od_usd_h": "cheap"}, "could not convert"),
+        ({"od_usd_h": "cheap"}, "`cheap` is not an hourly price"),
         ({"od_usd_h": "-1"}, "not an hourly price"),
         ({"spot_usd_h": "nan"}, "not an hourly price"),
         ({"od_usd_h": "inf"}, "not an hourly price"),
@@ -84,7 +84,8 @@ def test_zone_letters_become_zone_names(catalogue: Callable[..., Path]) -> None:
         ({"accel_count": "0"}, "not a count"),
         ({"accel_count": "1.5"}, "invalid literal"),
         ({"accel_mem_gib": "-8"}, "not a size"),
-        ({"accel_mem_gib": "inf"}, "not a number"),
+        ({"accel_mem_gib": "inf"}, "not a size"),
+        ({"ram_gib": "much"}, "could not convert"),
         ({"accelerator": "cpu", "vcpus": ""}, "no vcpus"),
         ({"observed": ""}, "no date"),
         ({"observed": "2026-02-31"}, "day is out of range"),

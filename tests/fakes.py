@@ -1,0 +1,49 @@
+"""A trainer without a model: the same job file, events, checkpoints, signals and exit codes, at any speed."""
+
+from __future__ import annotations
+
+TRAINER = '''
+import json, os, signal, sys, time
+from pathlib import Path
+
+job = json.loads(Path(sys.argv[1]).read_text())
+knobs = json.loads(os.environ.get("FAKE_TRAINER", "{}"))
+steps, pause = knobs.get("steps", 20), knobs.get("pause_s", 0.02)
+folder = Path(job["checkpoint"]["folder"])
+folder.mkdir(parents=True, exist_ok=True)
+stop = []
+if not knobs.get("deaf"):
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+def say(event, **more):
+    print(json.dumps({"event": event, "time": time.time(), **more}), flush=True)
+
+def save(step):
+    (folder / str(step)).mkdir(exist_ok=True)
+    (folder / "LATEST.tmp").write_text(str(step))
+    os.replace(folder / "LATEST.tmp", folder / "LATEST")
+    say("checkpoint", step=step, seconds=0.0)
+
+say("start", pid=os.getpid())
+if knobs.get("fail"):
+    say("error", code=knobs["fail"], message="the fake was told to fail")
+    sys.exit(knobs["fail"])
+first = int((folder / "LATEST").read_text()) if (folder / "LATEST").exists() else 0
+say("data", rows=3, tokens=3000, steps=steps, tokens_trained=900)
+for step in range(first + 1, steps + 1):
+    time.sleep(pause)
+    say("step", step=step, of=steps, loss=3.0 / step, lr=1e-3, tokens=100 * step, tokens_per_second=5000.0, peak_bytes=10**8)
+    if step % knobs.get("every", 5) == 0:
+        save(step)
+    if stop:
+        save(step)
+        say("stopped", reason="signal")
+        sys.exit(75)
+output = Path(job["output"])
+output.mkdir(parents=True, exist_ok=True)
+(output / "adapter_config.json").write_text("{}")
+(output / "metrics.json").write_text(json.dumps({"steps": steps}))
+say("done", steps=steps, tokens=100 * steps, seconds=1.0, train_seconds=1.0, peak_bytes=10**8, loss=0.1)
+'''

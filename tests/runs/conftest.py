@@ -1,0 +1,88 @@
+"""Runs on this machine with the fake trainer: real processes, real supervisor, no model."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudtrain.runs.plan import Plan
+from cloudtrain.runs.record import Run
+from cloudtrain.runs.store import LocalFolder
+from cloudtrain.seams import Stack, load
+from tests.fakes import TRAINER
+
+
+@pytest.fixture
+def store(own_world: Path) -> LocalFolder:
+    """An empty state."""
+    return LocalFolder(own_world / "state")
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The local stack, with this interpreter as trainer environment and the fake as trainer. Nothing outlives the test."""
+    from cloudtrain.runs import environment
+
+    stack = load("stacks", "local", Stack)
+    module = sys.modules["cloudtrain.stacks.local"]
+    real = module.template
+    script = tmp_path / "fake_trainer.py"
+    script.write_text(TRAINER)
+    monkeypatch.setattr(module, "template", lambda *p: script if p == ("torch", "train.py") else real(*p))
+    monkeypatch.setattr(environment, "find", lambda flavour: Path(sys.executable))
+    runs_before = {owned.run for owned in stack.list_owned()}
+    yield stack
+    for owned in list(stack.list_owned()):
+        if owned.run not in runs_before:
+            stack.stop(owned.run, 0.0)
+
+
+@pytest.fixture
+def knobs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set what the fake trainer does: steps, pause_s, every, fail, deaf."""
+    return lambda **values: monkeypatch.setenv("FAKE_TRAINER", json.dumps(values))
+
+
+@pytest.fixture
+def plan(store: LocalFolder, tmp_path: Path) -> Callable[..., Plan]:
+    """Make a plan; the run's name is unique to the test."""
+
+    def make(run: str = "", **changes: Any) -> Plan:
+        name = run or f"test-{tmp_path.name}"[:40]
+        folder = store.folder(f"runs/{name}")
+        settings: dict[str, Any] = {
+            "run": name,
+            "identity": "abc123" * 8,
+            "provider": "local",
+            "flavour": "cpu",
+            "line": {"provider": "local", "offer": "this machine", "price_usd_per_hour": "0.36", "hardware": "cpu", "count": 2},
+            "job": {"checkpoint": {"folder": str(folder / "ckpt")}, "output": str(folder / "output")},
+            "spec_yaml": "model: fake\n",
+            "data_sha256": "0" * 64,
+            "deadline": time.time() + 60,
+            "deadline_basis": "the test",
+            "guards": ("supervisor deadline",),
+            "flops_per_token": 1e9,
+            "grace_s": 2.0,
+            "heartbeat_s": 0.2,
+        }
+        return Plan(**{**settings, **changes})
+
+    return make
+
+
+def wait_for(run: Run, *states: str, seconds: float = 20.0) -> Run:
+    """Wait until the run is in one of the states."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        run = Run(run.store, run.id)
+        if run.state in states:
+            return run
+        time.sleep(0.05)
+    raise AssertionError(f"run {run.id} is {run.state} after {seconds} s, not {' or '.join(states)}")
