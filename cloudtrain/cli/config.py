@@ -46,4 +46,4 @@ def set_(key: str, value: str) -> None:
     if path is None:
         raise UsageError("there is no home folder for the settings file", "set CLOUDTRAIN_CONFIG to a file")
     settings.set_value(path, key, value)
-    say(f"{key} = {value} in {path}")
+    say(f"{key} = {value} in {path}" if value else f"{key} is back to its default in {path}")

@@ -51,3 +51,10 @@ def bold(text: str) -> str:
 def dim(text: str) -> str:
     """Dim on a terminal, plain elsewhere."""
     return click.style(text, dim=True) if colour_wanted() else text
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is, or None when it is none: then nothing is cut or wrapped."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cloudtrain.estimate.options import Options
-from cloudtrain.models.adapters import adapted_attention, adapted_mlps, adapts_experts
+from cloudtrain.estimate.states import adapts_each_expert
+from cloudtrain.models.adapters import adapted_attention, adapted_mlps
 from cloudtrain.models.shape import Linear, Shape, attention_linears, mlp_linears
 
 
@@ -48,7 +49,7 @@ def layer_bytes(shape: Shape, options: Options) -> LayerBytes:
     """
     numbers = precision(options)
     total = LayerBytes(shape.traits.norms * _norm(shape, numbers, shape.hidden), 0.0)
-    experts_trained = numbers.trained or (adapts_experts(shape, options.targets) and not options.experts_4bit)
+    experts_trained = numbers.trained or adapts_each_expert(shape, options)
     experts = _experts(shape, numbers, trained=experts_trained)
     for part in (_attention(shape, options, numbers), _mlp(shape, options, numbers), experts):
         total = total.plus(part.whole, part.split)
@@ -141,7 +142,7 @@ def _mlp(shape: Shape, options: Options, numbers: Precision) -> LayerBytes:
 
 
 def _experts(shape: Shape, numbers: Precision, *, trained: bool) -> LayerBytes:
-    """A token's copy for each real expert, what happens inside it, its answer; picks of identity experts; the router."""
+    """A token's copy for each real expert, the work inside, its answer; picks of identity experts; the router."""
     if not shape.experts:
         return LayerBytes(0.0, 0.0)
     compute, hidden, width = numbers.compute, shape.hidden, shape.expert_intermediate
@@ -174,10 +175,8 @@ def head_bytes(shape: Shape, options: Options) -> int:
     ones 2, and none when the stream is float32 already. Without checkpointing the float32 input of the norm is new.
     """
     numbers = precision(options)
-    if options.method in ("full",):
-        kept = 8 if numbers.compute == 4 else 6
-    else:
-        kept = 2 if numbers.stream == 2 else 0
+    trained, frozen = {2: 6, 4: 8}[numbers.compute], {2: 2, 4: 0}[numbers.stream]
+    kept = trained if options.method == "full" else frozen
     return (kept + (0 if options.checkpointing else 2)) * shape.hidden
 
 

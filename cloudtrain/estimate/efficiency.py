@@ -1,4 +1,4 @@
-"""How much of the peak a fine-tune reaches: measured and published rows, grouped, with fallbacks that widen the range."""
+"""How much of the peak a fine-tune reaches: measured rows, grouped, with fallbacks that widen the range."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _row(record: dict[str, str]) -> Row:
 
 
 def rows() -> tuple[Row, ...]:
-    """All rows: of the file that CLOUDTRAIN_THROUGHPUT names, else the shipped ones. Raises UsageError with the line."""
+    """Rows of the file that CLOUDTRAIN_THROUGHPUT names, else the shipped ones. Raises UsageError with the line."""
     return _read(Path(os.environ.get(VARIABLE) or _FILE))
 
 

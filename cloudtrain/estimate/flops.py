@@ -1,4 +1,4 @@
-"""Floating-point operations per trained token: what is executed, and the convention in which efficiency is published."""
+"""Floating-point operations per trained token: those executed, and those that published efficiency counts."""
 
 from __future__ import annotations
 

@@ -67,11 +67,10 @@ def units_per_count(text: str) -> int:
 
 @lru_cache(maxsize=1)
 def _by_name() -> dict[str, Hardware]:
-    found: dict[str, Hardware] = {}
-    for names in (lambda row: (row.key,), lambda row: (row.name, *row.aliases)):
-        for row in all_hardware():
-            for name in names(row):
-                found.setdefault(name.lower(), row)
+    found = {row.key: row for row in all_hardware()}
+    for row in all_hardware():
+        for name in (row.name, *row.aliases):
+            found.setdefault(name.lower(), row)
     return found
 
 

@@ -22,7 +22,7 @@ ADAPTER_METHODS = ("lora", "qlora", "dora")
 class Options:
     """One fine-tune. `batch` counts the sequences of a micro-step over all devices.
 
-    `experts_4bit=None` means: where it is the only sane reading, that is for LongCat under qlora. `layers` overrides
+    `experts_4bit=None` means: for LongCat, and where the back end quantises every matrix anyway. `layers` overrides
     the depth. `devices` counts what the framework sees. `chip` is a key of the accelerator table or "".
     """
 
@@ -73,8 +73,8 @@ def checked(spec: ModelSpec, options: Options) -> tuple[ModelSpec, Options]:
         spec = spec.with_layers(options.layers)
     shape = spec.shape
     quantised_experts = options.experts_4bit
-    if quantised_experts is None:
-        quantised_experts = shape.family.startswith("longcat")
+    if quantised_experts is None:  # MLX and Qwix quantise every matrix; bitsandbytes leaves stacked experts alone
+        quantised_experts = options.backend != "torch" or shape.family.startswith("longcat")
     return spec, replace(
         options,
         experts_4bit=bool(quantised_experts and shape.experts and options.method == "qlora"),

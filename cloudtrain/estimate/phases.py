@@ -39,6 +39,20 @@ class Moment(NamedTuple):
     workspace: float = 0.0
 
 
+class _LogitBytes(NamedTuple):
+    """Bytes per token and vocabulary entry at the end of forward, and at the start of backward."""
+
+    forward: int
+    loss: int
+
+
+def _logit_bytes(options: Options) -> _LogitBytes:
+    """Hugging Face: 16-bit logits and float32 copies of them. MLX: 16-bit logits, their exponents, the gradient."""
+    if options.backend == "mlx":
+        return _LogitBytes(4, 6)
+    return _LogitBytes(8 if options.dtype == "fp32" else 10, 12)
+
+
 class _Sizes(NamedTuple):
     """The bytes that the phases combine, of one device."""
 
@@ -84,14 +98,15 @@ def _moments(spec: ModelSpec, options: Options, sizes: _Sizes, share: Share) -> 
     working = sizes.backward + sizes.experts + sizes.gathered
     kept = sizes.saved + sizes.head_input
     tied = shape.tied and options.method == "full"
+    logit_bytes = _logit_bytes(options)
     return {
         "forward": Moment(
             sizes.accumulated,
             kept,
-            vocab * (8 if options.dtype == "fp32" else 10),
+            vocab * logit_bytes.forward,
             sizes.cast + sizes.gathered,
         ),
-        "loss": _loss(options, sizes, 12 * vocab),
+        "loss": _loss(options, sizes, vocab * logit_bytes.loss),
         "last_layer": Moment(sizes.accumulated + sizes.table_gradient, kept + checkpointed, 0.0, working),
         "first_layer": Moment(
             max(sizes.gradients - sizes.table_gradient_held - sizes.layer_gradient, 0.0),
@@ -183,6 +198,8 @@ def _materialised(shape: Shape, options: Options, held: States) -> tuple[int, in
     PEFT's wrapper of adapted experts builds weight + delta for a whole layer (3 bytes a weight on the peak); 4-bit
     experts are dequantised a layer or one expert at a time. gpt-oss experts are neither adapted nor quantised here.
     """
+    if options.backend == "mlx":  # its kernels multiply by the packed experts, and adapters stay factored
+        return 0, 0
     if held.expert_adapters:
         return 3, shape.experts
     if options.experts_4bit:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cloudtrain.estimate.options import Options
 from cloudtrain.estimate.states import Kinds, States
-from cloudtrain.models.counts import layer_parameters
+from cloudtrain.models.counts import counts, layer_parameters
 from cloudtrain.models.shape import Shape
 
 ALL = Kinds(1, 1, 1)
@@ -58,19 +58,13 @@ def shares(shape: Shape, options: Options, held: States) -> tuple[Share, ...]:
 
 def _gathered(shape: Shape, held: States, devices: int) -> float:
     """FSDP gathers the layer at work and the next one, in the type they multiply in; never more than there is."""
-    layer = held.weights.sum * min(1.0, layer_parameters(shape) / _parameters(shape))
+    layer = held.weights.sum * min(1.0, layer_parameters(shape) / counts(shape).total)
     compute = min(1.0, 2 / held.weight_bytes)
     return min(2 * layer * compute, held.weights.sum * (1 - 1 / devices))
 
 
-def _parameters(shape: Shape) -> int:
-    from cloudtrain.models.counts import counts
-
-    return max(counts(shape).total, 1)
-
-
 def _pipeline(shape: Shape, options: Options) -> Share:
-    """A stage holds its layers and one of the two vocabulary tables; the first keeps several micro-batches in flight."""
+    """A stage holds its layers and one vocabulary table; the first keeps several micro-batches in flight."""
     stages = min(options.devices, shape.layers)
     layers = -(-shape.layers // stages)
     depth = layers / shape.layers

@@ -7,8 +7,11 @@ from typing import NamedTuple
 from cloudtrain.estimate.options import Options
 from cloudtrain.models.adapters import adapter_parameters, adapts_experts, magnitude_parameters
 from cloudtrain.models.counts import layer_parameters
+from cloudtrain.models.shape import Shape
 from cloudtrain.models.spec import NF4_BYTES_PER_WEIGHT, ModelSpec
 
+# mlx-lm's default: 4 bits, and a 16-bit scale and bias per 64 weights; embeddings and head are quantised too.
+MLX_BYTES_PER_WEIGHT = 0.5 + 4 / 64
 # 8-bit Adam: two bytes a parameter and one float32 scale per 256 for each moment (bitsandbytes block size).
 ADAM_8BIT_BYTES = 2 + 8 / 256
 # bfloat16 weights with a float32 master copy and two float32 moments.
@@ -59,7 +62,7 @@ def states(spec: ModelSpec, options: Options) -> States:
         weight_bytes=weight_bytes,
         gradient_bytes=gradient_bytes,
         optimizer_bytes=_optimizer_bytes(spec, options, gradient_bytes),
-        expert_adapters=_expert_adapters(spec, options),
+        expert_adapters=adapts_each_expert(spec.shape, options),
     )
 
 
@@ -70,8 +73,10 @@ def _weight_bytes(options: Options) -> int:
     return 4 if options.dtype == "amp" and not options.adapts else 2
 
 
-def _expert_adapters(spec: ModelSpec, options: Options) -> bool:
-    return options.adapts and adapts_experts(spec.shape, options.targets) and not options.experts_4bit
+def adapts_each_expert(shape: Shape, options: Options) -> bool:
+    """Whether every expert carries an adapter: where the targets reach them, and PEFT's 4-bit experts cannot."""
+    bare = bool(options.experts_4bit) and options.backend != "mlx"  # mlx-lm adapts 4-bit experts too
+    return options.adapts and adapts_experts(shape, options.targets) and not bare
 
 
 def _stored(spec: ModelSpec, options: Options, weight_bytes: int) -> Kinds:
@@ -80,6 +85,13 @@ def _stored(spec: ModelSpec, options: Options, weight_bytes: int) -> Kinds:
     rest = counts.total - counts.linear - counts.experts - tables
     if options.method != "qlora":
         stored = Kinds(weight_bytes * (counts.linear + rest), weight_bytes * counts.experts, weight_bytes * tables)
+    elif options.backend == "mlx":
+        quantised = MLX_BYTES_PER_WEIGHT
+        stored = Kinds(
+            quantised * counts.linear + weight_bytes * rest,
+            (quantised if options.experts_4bit else weight_bytes) * counts.experts,
+            quantised * tables,
+        )
     else:
         stored = Kinds(
             NF4_BYTES_PER_WEIGHT * counts.linear + weight_bytes * rest,
@@ -100,12 +112,10 @@ def _trainable(spec: ModelSpec, options: Options) -> Kinds:
             dense += magnitude_parameters(shape, options.targets)
         every = adapter_parameters(shape, options.rank, options.targets)
         bare = adapter_parameters(shape, options.rank, options.targets, experts=False)
-        return Kinds(dense, every - bare if _expert_adapters(spec, options) else 0, 0)
+        return Kinds(dense, every - bare if adapts_each_expert(shape, options) else 0, 0)
     if options.method == "freeze":
         experts = shape.expert_weights * shape.experts
-        return Kinds(
-            (layer_parameters(shape) - experts) * options.train_layers, experts * options.train_layers, 0
-        )
+        return Kinds((layer_parameters(shape) - experts) * options.train_layers, experts * options.train_layers, 0)
     tables = counts.embedding + shape.ngram_tables
     return Kinds(counts.total - counts.experts - tables, counts.experts, tables)
 

@@ -44,6 +44,8 @@ def judge(request: Request, offer: Offer, terms: Terms, measured: Measured | Non
     chip = chips().get(offer.hardware)
     if chip is None:
         return rejected(f"`{offer.hardware or offer.name}` is not in the accelerator table")
+    if not chip.trains:
+        return rejected(chip.why_not)
     found = compatibility(chip.backend, request.spec.family, request.method)
     devices = devices_of(chip, offer)
     ours = recipe(request, chip.backend, devices, chip.key)
@@ -62,7 +64,7 @@ def judge(request: Request, offer: Offer, terms: Terms, measured: Measured | Non
     rate, basis = machine_rate(request, offer, chip, ours, measured)
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:
-        reasons.append(f"hours unknown: {basis}")
+        reasons.append(basis)
     output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Case(
         fits=verdict,

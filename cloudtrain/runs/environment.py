@@ -137,7 +137,9 @@ def _build(folder: Path, flavour: Flavour, say: Say) -> None:
 def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
     """PyTorch's build for the accelerator from its own index (version pinned; that index has other hashes than our
     lock), else the package index's build, where that one does too."""
-    wanted = next(line.split()[0] for line in _template("torch.lock").read_text().splitlines() if line.startswith("torch=="))
+    wanted = next(
+        line.split()[0] for line in _template("torch.lock").read_text().splitlines() if line.startswith("torch==")
+    )
     say(f"installing {wanted} for {flavour.torch_backend}")
     patience = {"UV_HTTP_TIMEOUT": str(INDEX_PATIENCE_S), "UV_HTTP_RETRIES": "0"}
     try:
@@ -155,9 +157,13 @@ def _install(building: Path, *arguments: str, env: dict[str, str] | None = None)
 
 def _uv(arguments: list[str], env: dict[str, str] | None = None) -> None:
     """Run uv. Raises Unavailable or CloudtrainError with the last of what it said."""
-    command = [uv_binary(), "--no-config", "--no-progress", "--color", "never", *arguments]
+    command = [uv_binary(), "--no-progress", "--color", "never", *arguments]
     inherited = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**inherited, **(env or {})})
+    # uv obeys the settings of the project it is started in: start it where there is none.
+    place = cache_folder() / "environments"
+    done = subprocess.run(
+        command, cwd=place, capture_output=True, text=True, check=False, env={**inherited, **(env or {})}
+    )
     if done.returncode:
         raise _failure(done.stderr)
 

@@ -51,7 +51,13 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
 
     spec = specs.load(path, overrides)
     eval_path = None if spec.data.eval_path is None else Path(spec.data.eval_path)
-    report = data.check(Path(spec.data.path), train_on=spec.train_on, eval_path=eval_path)
+    report = data.check(
+        Path(spec.data.path),
+        train_on=spec.train_on,
+        eval_path=eval_path,
+        eval_fraction=spec.data.eval_fraction,
+        expected_format=spec.data.format,
+    )
     model = registry.find(spec.model)
     mixed = f"{spec.identity()}:{report.sha256}:{report.eval_sha256}"
     return Prepared(spec, model, report, hashlib.sha256(mixed.encode()).hexdigest())

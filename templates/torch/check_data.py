@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         found = inspect(read(Path(arguments[0])))
     except Exception as error:
         failure: Failure = as_failure(error)
-        out.write({"error": failure.code, "message": str(failure)})
+        out.write({"event": "error", "code": failure.code, "message": str(failure)})
         return failure.exit_code
     out.write(found)
     return BadData.exit_code if found["problem_count"] else 0
@@ -61,6 +61,8 @@ def inspect(job: Job) -> dict[str, Any]:
     prepared = Prepared()
     for document in documents:
         prepared.add(document, job.sequence_length)
+    if documents and not prepared.documents:
+        problems.append(encoder.too_long(job.sequence_length))
     return {
         **_counts(job, documents, prepared),
         "rows": len(train),
@@ -110,18 +112,19 @@ def _encoded(encoder: Encoder, found: list[Row]) -> tuple[list[Document], list[B
 
 
 def _counts(job: Job, documents: list[Document], prepared: Prepared) -> dict[str, Any]:
+    """Tokens and steps. `tokens` is one pass, `tokens_processed` the whole run: prompts included, padding not."""
     lengths = sorted(len(document.ids) for document in documents) or [0]
     kept = [len(document.ids) for document in prepared.documents]
     packed = len(pack(kept, job.sequence_length)) if job.packing else len(kept)
-    steps = total_steps(packed, job.micro_batch, job.grad_accum, job.epochs, job.max_steps) if kept else 0
+    batch = job.micro_batch, job.grad_accum
+    steps = total_steps(packed, *batch, job.epochs, job.max_steps) if kept else 0
     return {
-        "tokens": {
-            "p50": lengths[len(lengths) // 2],
-            "p95": lengths[len(lengths) * 95 // 100],
-            "max": lengths[-1],
-            "total": prepared.tokens,
-            "trained": prepared.tokens_trained,
-        },
+        "tokens": prepared.tokens,
+        "tokens_p50": lengths[len(lengths) // 2],
+        "tokens_p95": lengths[len(lengths) * 95 // 100],
+        "tokens_max": lengths[-1],
+        "tokens_trained": prepared.tokens_trained,
+        "tokens_processed": round(prepared.tokens * steps / total_steps(packed, *batch, 1, None)),
         "truncated_percent": 100 * prepared.truncated / max(len(documents), 1),
         "dropped_percent": 100 * prepared.dropped / max(len(documents), 1),
         "packed_rows": packed,

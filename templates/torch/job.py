@@ -125,7 +125,11 @@ def _check_together(job: Job) -> None:
         raise BadJob("`data.eval_fraction` must be below 1")
     if job.lora.dropout >= 1:
         raise BadJob("`lora.dropout` must be below 1")
-    for key, value in (("data.path", job.data.path), ("checkpoint.folder", job.checkpoint.folder), ("output", job.output)):
+    for key, value in (
+        ("data.path", job.data.path),
+        ("checkpoint.folder", job.checkpoint.folder),
+        ("output", job.output),
+    ):
         if not Path(value).is_absolute():
             raise BadJob(f"`{key}` must be an absolute path, not `{value}`")
     if Path(job.model).is_absolute() and not (Path(job.model) / "config.json").is_file():

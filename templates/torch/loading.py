@@ -122,7 +122,7 @@ def target_modules(model: Any, targets: str | list[str]) -> list[str]:
         return targets
     chosen = [name for name in linear if _is_chosen(name, targets)]
     if not chosen:
-        raise BadJob(f"no layer matches `lora.targets` \"{targets}\"; the model has {', '.join(_last_parts(linear))}")
+        raise BadJob(f'no layer matches `lora.targets` "{targets}"; the model has {", ".join(_last_parts(linear))}')
     short = _last_parts(chosen)
     caught = [name for name in linear if name.rsplit(".", 1)[-1] in short]
     return short if len(caught) == len(chosen) else chosen

@@ -224,6 +224,8 @@ def run(trainer: Trainer, resume: Path | None) -> None:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except (OSError, RuntimeError) as error:
         # safetensors and torch.save each wrap a full disk in an error of their own
-        if any(phrase in str(error) for phrase in ("No space left", "File too large", "failed writing", "unexpected pos")):
+        if any(
+            phrase in str(error) for phrase in ("No space left", "File too large", "failed writing", "unexpected pos")
+        ):
             raise SaveFailed(f"a checkpoint could not be saved, the one before it is intact: {error}") from error
         raise

@@ -86,7 +86,9 @@ def card(job: Job, metrics: dict[str, Any]) -> str:
         "learning rate": f"{job.learning_rate:g}, {job.schedule}, warm-up {job.warmup:g}",
         "optimizer": f"{job.optimizer}, weight decay {job.weight_decay:g}",
         "seed": job.seed,
-        "loss, first and last step": " → ".join(f"{loss:.3f}" for _, loss in metrics["losses"][:: len(metrics["losses"]) - 1 or 1][:2]),
+        "loss, first and last step": " → ".join(
+            f"{loss:.3f}" for _, loss in metrics["losses"][:: len(metrics["losses"]) - 1 or 1][:2]
+        ),
         "loss on held-out rows": "not measured" if metrics["eval_loss"] is None else f"{metrics['eval_loss']:.3f}",
     }
     if job.adapter:
@@ -95,7 +97,9 @@ def card(job: Job, metrics: dict[str, Any]) -> str:
     if job.method == "freeze":
         rows["layers trained"] = f"the last {job.train_layers}"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    head = f"---\nbase_model: {job.model}\n" + ("library_name: peft\n" if job.adapter else "library_name: transformers\n")
+    head = f"---\nbase_model: {job.model}\n" + (
+        "library_name: peft\n" if job.adapter else "library_name: transformers\n"
+    )
     return f"{head}---\n# {job.run}\n\n| | |\n|---|---|\n{table}\n"
 
 

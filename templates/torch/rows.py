@@ -12,7 +12,13 @@ from typing import Any
 from failures import BadData
 
 ROLES = ("system", "user", "assistant", "tool")
-_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant", "function_response": "tool"}
+_SHAREGPT_ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "function_response": "tool",
+}
 Message = dict[str, Any]
 
 
@@ -168,7 +174,9 @@ def _sharegpt_turn(turn: Message, line: int) -> Message:
 def _conversation(turns: list[Message], line: int) -> tuple[Message, ...]:
     for number, turn in enumerate(turns, 1):
         if turn.get("role") not in ROLES:
-            raise BadData(f"turn {number} has the unknown role {json.dumps(turn.get('role'))}; known: {', '.join(ROLES)}", line)
+            raise BadData(
+                f"turn {number} has the unknown role {json.dumps(turn.get('role'))}; known: {', '.join(ROLES)}", line
+            )
         content = turn.get("content")
         calls = turn["role"] == "assistant" and turn.get("tool_calls")
         if not calls and (not isinstance(content, str) or not content.strip()):

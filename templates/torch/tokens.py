@@ -67,7 +67,9 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, train_on: str) -> None:
         if not tokenizer.is_fast:
-            raise BadJob("the model's tokenizer does not tell where its tokens stand in the text (it is not a fast one)")
+            raise BadJob(
+                "the model's tokenizer does not tell where its tokens stand in the text (it is not a fast one)"
+            )
         self._tokenizer = tokenizer
         self._train_all = train_on == "all"
         self._specials = tuple(tokenizer.all_special_tokens)
@@ -79,8 +81,13 @@ class Encoder:
             for document in self.encode(row):
                 prepared.add(document, sequence_length)
         if not prepared.documents:
-            raise BadData(f"no row has an answer within {sequence_length} tokens: raise sequence_length")
+            raise self.too_long(sequence_length)
         return prepared
+
+    @staticmethod
+    def too_long(sequence_length: int) -> BadData:
+        """What is wrong when the cutting has left nothing to train on."""
+        return BadData(f"no row has an answer within {sequence_length} tokens: raise sequence_length")
 
     def encode(self, row: Row) -> list[Document]:
         """One row as a document; as one per answer where the template rewrites earlier turns. Raises BadData."""

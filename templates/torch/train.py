@@ -14,18 +14,18 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import checkpoints
 import machine
 import output
+import rows
 from events import Events, claim_stdout
 from failures import BadJob, Failure, Preempted, as_failure
 from job import Job, read
-
-if TYPE_CHECKING:
-    from loop import Progress
-    from tokens import Prepared
+from packing import total_steps
+from rows import Row
+from tokens import Encoder, Prepared
 
 
 class Interrupted(BaseException):
@@ -107,7 +107,6 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
         machine.guard_deadline(job.deadline, job.grace_s, stop.because)
     store.prepare()
     _quiet(job)
-    machine.try_accelerator(job.accelerator)
     final = _steps(job, events, stop, store, resume)
     stop.act = lambda: None  # from here to the end it is quicker to finish
     metrics = output.metrics(job, final, time.monotonic() - began)
@@ -118,19 +117,21 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
 
 def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resume: Path | None) -> Path:
     """Make the optimizer steps that are left. Returns the final checkpoint; raises Preempted when stopped before it."""
+    found = read_rows(job)  # before the slow imports: bad data is told at once
+    machine.try_accelerator(job.accelerator)
     import loading
     import loop
 
     tokenizer = loading.load_tokenizer(job)
-    train, evaluation = _documents(job, tokenizer)
+    train, evaluation = _documents(job, tokenizer, *found)
     data = loop.dataset(train.documents, job), loop.dataset(evaluation.documents, job) if evaluation else None
-    progress = _progress(job, len(data[0]), evaluation is not None)
-    rows = len({document.line for document in train.documents})
+    steps = total_steps(len(data[0]), job.micro_batch, job.grad_accum, job.epochs, job.max_steps)
     counts = {"tokens": train.tokens, "tokens_trained": train.tokens_trained, "truncated": train.truncated}
-    events.emit("data", rows=rows, dropped=train.dropped, steps=progress.steps, **counts)
+    events.emit("data", rows=len(found[0]), dropped=train.dropped, steps=steps, **counts)
+    progress = loop.Progress(steps, evaluates=evaluation is not None)
     if resume is not None:
         progress.resume(checkpoints.progress(resume))
-        if checkpoints.step_of(resume) >= progress.steps:
+        if checkpoints.step_of(resume) >= steps:
             return resume
     trainer = _load(job, events, tokenizer, data, loop.Watcher(job, store, progress, events))
 
@@ -140,7 +141,7 @@ def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resum
     stop.act = at_step_boundary
     loop.run(trainer, resume)
     final = store.newest()
-    if final is None or checkpoints.step_of(final) < progress.steps:
+    if final is None or checkpoints.step_of(final) < steps:
         raise Preempted(progress.stop)
     return final
 
@@ -163,34 +164,30 @@ def _load(job: Job, events: Events, tokenizer: Any, data: tuple[Any, Any], watch
     return trainer
 
 
-def _documents(job: Job, tokenizer: Any) -> tuple[Prepared, Prepared | None]:
-    """Training and evaluation documents; the held-back rows are the same ones in every process of a run."""
-    import rows
-    from tokens import Encoder
-
-    encoder = Encoder(tokenizer, job.train_on)
+def read_rows(job: Job) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows to evaluate on. Raises BadData, with the line, for the first bad one."""
     train, held_out = split(list(rows.read(Path(job.data.path), job.data.format)), job)
     if job.data.eval_path is not None:
         held_out = list(rows.read(Path(job.data.eval_path), job.data.format))
+    return train, held_out
+
+
+def _documents(job: Job, tokenizer: Any, train: list[Row], held_out: list[Row]) -> tuple[Prepared, Prepared | None]:
+    encoder = Encoder(tokenizer, job.train_on)
     prepared = encoder.prepare(train, job.sequence_length)
     return prepared, encoder.prepare(held_out, job.sequence_length) if held_out else None
 
 
-def split(found: list[Any], job: Job) -> tuple[list[Any], list[Any]]:
-    """Rows to train on and rows held back by `eval_fraction` (at least one of each when it is above 0)."""
+def split(found: list[Row], job: Job) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows held back by `eval_fraction`, the same ones in every process of a run.
+
+    At least one of each when the fraction is above 0 and there are two.
+    """
     count = 0
     if job.data.eval_path is None and job.data.eval_fraction > 0 and len(found) > 1:
         count = min(max(1, round(len(found) * job.data.eval_fraction)), len(found) - 1)
     held = set(random.Random(job.seed).sample(range(len(found)), count))  # noqa: S311
     return [row for at, row in enumerate(found) if at not in held], [found[at] for at in sorted(held)]
-
-
-def _progress(job: Job, packed_rows: int, evaluates: bool) -> Progress:
-    from loop import Progress
-    from packing import total_steps
-
-    steps = total_steps(packed_rows, job.micro_batch, job.grad_accum, job.epochs, job.max_steps)
-    return Progress(steps, evaluates=evaluates)
 
 
 def _quiet(job: Job) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
-from cloudtrain.cli.output import bold, dim, print_json, print_rows, say
+from cloudtrain.cli.output import bold, dim, print_json, print_rows, say, terminal_width
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, parse_place
 from cloudtrain.units import SECONDS_PER_HOUR, money
@@ -118,7 +118,7 @@ def count_tokens(given: dict[str, Any]) -> tuple[int, str]:
     from cloudtrain.runs import data
 
     report = data.check(given["data"])
-    counted = max(1, round(report.tokens * given["epochs"]))
+    counted = max(1, round(report.estimated_tokens * given["epochs"]))
     return counted, f"{report.rows:,} rows x {given['epochs']:g} epochs at 4 characters a token"
 
 
@@ -167,10 +167,12 @@ def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Any) -> None:
     for line in table.header(quoted):
         click.echo(bold(line))
     click.echo()
+    width = terminal_width() if output == "table" else None
     rows = table.viable_rows(table.viable_groups(quoted, unfold), quoted.chosen)
     if rows:
-        print_rows(output, table.VIABLE_HEADERS, rows, table.VIABLE_RIGHT)
-    others = table.other_rows(table.other_groups(quoted, unfold), remedy)
+        headers, kept, right = table.narrowed(rows, width)
+        print_rows(output, headers, kept, right)
+    others = table.other_rows(table.other_groups(quoted, unfold), remedy, width)
     if others:
         click.echo(f"\n{dim('cannot finish it' if rows else 'nothing can finish it')}\n")
         print_rows(output, table.OTHER_HEADERS, others)
@@ -183,11 +185,13 @@ def show_foot(quoted: Quote, now: float) -> None:
     for provider, reason in quoted.failures:
         say(f"no prices from {provider}: {reason}")
     today = datetime.fromtimestamp(now, UTC).date()
-    age = (today - date.fromisoformat(quoted.as_of)).days if quoted.as_of else None
+    dates = [line.offer.price.as_of for line in quoted.lines if line.viable and line.offer.price.as_of]
     click.echo()
-    if age is not None:
+    if dates:
+        oldest = min(dates)
+        age = (today - date.fromisoformat(oldest)).days
         warn = f", over {STALE_DAYS}: look before you pay" if age > STALE_DAYS else ""
-        click.echo(f"oldest price in this table: {quoted.as_of} ({age} days{warn})")
+        click.echo(f"prices above are of {oldest} to {max(dates)}; the oldest is {age} days old{warn}")
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.quote.chips import chips
@@ -11,10 +12,12 @@ from cloudtrain.units import billions, gib, money
 if TYPE_CHECKING:
     from cloudtrain.quote.line import Line, Quote
 
-VIABLE_HEADERS = ("#", "provider", "offer", "hardware", "where", "market", "fits", "loads", "launch", "$/h", "hours",
-                  "$ to finish", "low .. high", "")  # fmt: skip
-VIABLE_RIGHT = "r--------rrrr"
-OTHER_HEADERS = ("provider", "hardware", "market", "fits", "loads", "allowed", "priced", "in time", "why not, and what would work")
+VIABLE_HEADERS = ("#", "offer", "where", "market", "fits", "loads", "launch", "$/h", "as of", "hours", "low .. high",
+                  "$ to finish", "low .. high", "folded")  # fmt: skip
+VIABLE_RIGHT = "r------rrrrrr-"
+DROPPABLE = (8, 13, 10, 2, 6)  # columns that a narrow terminal goes without, the first first
+OTHER_HEADERS = ("offer", "market", "fits", "loads", "allowed", "priced", "in time", "why not -> what would work")
+NARROWEST_REASON = 36
 
 
 class Group(NamedTuple):
@@ -79,16 +82,16 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
         rows.append(
             [
                 f"{'*' if index == chosen else ''}{index}",
-                line.offer.provider,
-                line.offer.name,
-                machine(line),
+                offer_text(line),
                 place(line),
                 line.offer.market.replace("_", " "),
                 line.case.fits,
                 line.case.loads,
                 line.launch,
                 money(line.offer.usd_per_hour),
-                f"{hours_text(hours.likely)} ({hours_text(hours.low)}..{hours_text(hours.high)})",
+                line.offer.price.as_of or "today",
+                hours_text(hours.likely),
+                f"{hours_text(hours.low)} .. {hours_text(hours.high)}",
                 money(usd.likely),
                 f"{money(usd.low)} .. {money(usd.high)}",
                 f"+{more} dearer" if more else "",
@@ -97,27 +100,53 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
     return rows
 
 
-def other_rows(groups: list[Group], remedy: Callable[[Line], str]) -> list[list[str]]:
-    """The rows below the line."""
+def narrowed(rows: list[list[str]], width: int | None) -> tuple[list[str], list[list[str]], str]:
+    """(headers, rows, alignment) with columns left out until the table is no wider than `width`; None: keep all."""
+    kept = list(range(len(VIABLE_HEADERS)))
+    for column in DROPPABLE:
+        if width is None or table_width(rows, kept) <= width:
+            break
+        kept.remove(column)
+    headers = [VIABLE_HEADERS[column] for column in kept]
+    return headers, [[row[column] for column in kept] for row in rows], "".join(VIABLE_RIGHT[c] for c in kept)
+
+
+def table_width(rows: list[list[str]], columns: list[int]) -> int:
+    """Characters of a line with two blanks between columns."""
+    return sum(max(len(row[c]) for row in [list(VIABLE_HEADERS), *rows]) + 2 for c in columns) - 2
+
+
+def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | None) -> list[list[str]]:
+    """The rows below the line, those that fail least first; the reason is wrapped to what `width` leaves."""
     rows = []
-    for group in groups:
+    for group in sorted(groups, key=lambda group: failures(group.first)):
         line = closest(group)
-        why = "; ".join(line.reasons())
         advice = remedy(line)
         rows.append(
             [
-                line.offer.provider,
-                sizes(group),
+                f"{line.offer.provider} {sizes(group)}",
                 markets(group),
                 line.case.fits if line.case.recipe else "-",
                 line.case.loads,
                 "no" if line.allowed else "yes",
                 "yes" if line.priced else "no",
                 "-" if line.case.hours is None else ("no" if line.late else "yes"),
-                f"{why}{f' -> {advice}' if advice else ''}",
+                f"{'; '.join(line.reasons())}{f' -> {advice}' if advice else ''}",
             ]
         )
+    if width is not None:
+        before = sum(max(len(row[c]) for row in [list(OTHER_HEADERS), *rows]) + 2 for c in range(7))
+        for row in rows:
+            row[7] = "\n".join(wrap(row[7], max(NARROWEST_REASON, width - before)))
     return rows
+
+
+def failures(line: Line) -> int:
+    """How many of the verdicts fail."""
+    return sum(
+        (line.case.fits == "no", line.case.loads == "no trainer", bool(line.allowed), not line.priced, bool(line.late),
+         line.case.hours is None)
+    )  # fmt: skip
 
 
 def closest(group: Group) -> Line:
@@ -127,35 +156,46 @@ def closest(group: Group) -> Line:
     return max((line for _, line in group.lines), key=lambda line: line.offer.count * line.offer.memory_bytes)
 
 
+def offer_text(line: Line) -> str:
+    """Provider, name and machine: `runpod 2 x MI300X`, `gcp v5p-8 = 4 x v5p`, `gcp n4d-highmem-64, 64 vCPU zen, 512 GiB`."""
+    offer = line.offer
+    if is_host(offer.hardware):
+        return f"{offer.provider} {offer.name}, {machine(line)}"
+    named = chip_name(offer.hardware).lower() in offer.name.lower() and " " in offer.name
+    return f"{offer.provider} {machine(line)}" if named else f"{offer.provider} {offer.name} = {machine(line)}"
+
+
 def machine(line: Line) -> str:
     """`2 x MI300X`, or the cores and memory of a CPU host."""
     offer = line.offer
-    chip = chips().get(offer.hardware)
-    if chip is None:
-        return f"{offer.count} x {offer.hardware}"
-    if chip.peak_unit == "per vCPU":
+    if is_host(offer.hardware):
         return f"{offer.count} vCPU {chip_name(offer.hardware)}, {gib(offer.memory_bytes)}"
-    return f"{offer.count} x {chip_name(offer.hardware)}"
+    return f"{offer.count} x {chip_name(offer.hardware) or offer.name}"
+
+
+def is_host(key: str) -> bool:
+    """Whether a key of the accelerator table is a processor."""
+    chip = chips().get(key)
+    return chip is not None and chip.peak_unit == "per vCPU"
 
 
 def chip_name(key: str) -> str:
     """The name by which people know a chip."""
     chip = chips().get(key)
     if chip is None or chip.peak_unit == "per vCPU":
-        return key.removeprefix("cpu-").replace("cpu", "x86")
+        return {"cpu": "x86", "cpu-graviton4": "Graviton4"}.get(key, key.removeprefix("cpu-"))
     return chip.aliases[0] if chip.aliases else chip.name
 
 
 def sizes(group: Group) -> str:
     """The sizes that a folded row stands for."""
-    if len({line.offer.name for _, line in group.lines}) == 1:
+    offers = {line.offer.name for _, line in group.lines}
+    if len(offers) == 1:
         return machine(group.first)
     counts = sorted({line.offer.count for _, line in group.lines})
-    name = chip_name(group.first.offer.hardware)
-    chip = chips().get(group.first.offer.hardware)
-    unit = " vCPU " if chip and chip.peak_unit == "per vCPU" else " x "
+    key = group.first.offer.hardware
     span = f"{counts[0]}..{counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    return f"{span}{unit}{name}"
+    return f"{span} {'vCPU' if is_host(key) else 'x'} {chip_name(key) or ', '.join(sorted(offers))}"
 
 
 def markets(group: Group) -> str:
@@ -164,9 +204,9 @@ def markets(group: Group) -> str:
 
 
 def place(line: Line) -> str:
-    """Region and zone, short."""
-    offer = line.offer
-    return f"{offer.region} {offer.zone}".strip() or "-"
+    """The zone when there is one, else the region."""
+    zones = line.offer.zone.split()
+    return zones[0] if len(zones) == 1 else line.offer.region or "-"
 
 
 def hours_text(hours: float) -> str:

@@ -1,0 +1,54 @@
+# make demo   the main job on this machine, from a price list to a fine-tuned model
+# make test   everything that CI holds
+# make check  the inner loop: lint, types, import contracts, fast tests (under two minutes)
+#
+# Needs only Python 3.11. Whatever else is missing is installed here and said; caches lie in ~/.cache/cloudtrain
+# (CLOUDTRAIN_CACHE moves them), keyed by their locks.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
+WORKERS ?= 2
+
+.PHONY: demo test check lint types imports fast wheel bench lock clean
+
+$(BIN)/.ready: requirements-dev.lock pyproject.toml
+	@echo "making $(VENV): the locked packages that the project and its checks need (about 200 MB, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-dev.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(BIN)/.ready
+	@$(BIN)/python templates/demo/demo.py
+
+check: lint types imports fast
+
+lint: $(BIN)/.ready
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && echo "lint: ruff format and ruff check are clean"
+
+types: $(BIN)/.ready
+	@$(BIN)/mypy --no-error-summary && echo "types: mypy strict is clean"
+
+imports: $(BIN)/.ready
+	@$(BIN)/lint-imports --no-cache > .import-contracts.log 2>&1 && echo "imports: all contracts kept" \
+	  || { cat .import-contracts.log; exit 1; }
+
+fast: $(BIN)/.ready
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not trainer"
+
+# The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
+test: lint types imports
+	@$(BIN)/python tests/on_the_wheel.py -n $(WORKERS)
+
+bench: $(BIN)/.ready
+	@for bench in tests/bench/*.py; do $(BIN)/python $$bench; done
+
+lock: $(BIN)/.ready
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  pyproject.toml requirements-dev.in -o requirements-dev.lock
+
+clean:
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,87 @@
+"""Every choice behind a memory estimate, as sentences with their source: `--explain` for free."""
+
+from __future__ import annotations
+
+from cloudtrain.estimate import budget
+from cloudtrain.estimate.options import Options
+from cloudtrain.estimate.phases import LOSS_CHUNKS
+from cloudtrain.models.spec import NF4_BYTES_PER_WEIGHT, ModelSpec
+
+_SHARDING = {
+    "fsdp": "FSDP: weights, gradients and optimiser states divided, at most two layers gathered (not traced by us)",
+    "zero2": "ZeRO-2: gradients and optimiser states divided, weights on every device (not traced by us)",
+    "tp": "tensor parallel: matrices, heads and vocabulary divided, the hidden stream not (not traced by us)",
+    "ep": "expert parallel: experts divided where that saves memory, the rest on every device (not traced by us)",
+    "pp": "pipeline: layers divided, the first stage keeps its micro-batches in flight (not traced by us)",
+}
+
+
+def sentences(spec: ModelSpec, options: Options) -> tuple[str, ...]:
+    """What checked `options` assume for `spec`, one sentence each."""
+    said = [
+        f"{spec.name}: {spec.params_total:,} parameters counted from the shapes of the {spec.family} architecture",
+        _method(options),
+        f"{options.batch} x {options.sequence_length} tokens per micro-step over {options.devices} device(s)",
+        _weights(spec, options),
+        _activations(options),
+        _loss(options),
+    ]
+    if spec.shape.experts:
+        said.append(_experts(spec, options))
+    if options.devices > 1:
+        said.append(_SHARDING["fsdp" if options.backend == "tpu" else options.sharding])
+    if spec.shape.traits.mla and options.backend == "torch":
+        said.append("MLA values are padded to the width of the keys, so that a fused attention kernel takes them")
+    if options.attention == "eager":
+        said.append("eager attention: the scores of every head are held (sequence length squared)")
+    said.append(f"required = live: {budget.margin(options).reason}")
+    return tuple(said)
+
+
+def _method(options: Options) -> str:
+    if options.adapts:
+        return (
+            f"{options.method}: rank {options.rank} on {options.targets} as PEFT 0.21 places it, "
+            f"adapters in {options.adapter_dtype}, {options.optimizer}"
+        )
+    if options.method == "freeze":
+        return f"freeze: the last {options.train_layers} layers are trained, {options.optimizer}"
+    return f"full: every parameter is trained in {options.dtype}, {options.optimizer}"
+
+
+def _weights(spec: ModelSpec, options: Options) -> str:
+    if options.method != "qlora":
+        return f"weights in {'float32' if options.dtype != 'bf16' and not options.adapts else 'bfloat16'}"
+    if options.backend == "tpu":
+        return "matrices in int4 with a scale per 64 weights, embeddings and head in bfloat16"
+    if options.backend == "mlx":
+        return "matrices, embeddings and head in 4 bit with a scale and a bias per 64 weights (mlx-lm's default)"
+    tables = "; n-gram tables stay in bfloat16" if spec.shape.ngram_tables else ""
+    upcast = ", upcast to float32" if options.embed_fp32 else ""
+    return f"matrices in NF4 ({NF4_BYTES_PER_WEIGHT:.4f} bytes a weight), embeddings and head in 16 bit{upcast}{tables}"
+
+
+def _activations(options: Options) -> str:
+    if options.checkpointing:
+        return "gradient checkpointing: each layer keeps its input and is computed twice"
+    return "no gradient checkpointing: every layer keeps its activations"
+
+
+def _loss(options: Options) -> str:
+    if options.backend == "mlx":
+        return "logits stay in 16 bit (mlx-lm 0.32.2, tuner/trainer.py: only the summed loss is float32)"
+    if options.loss == "chunked":
+        return (
+            f"chunked cross-entropy: one {LOSS_CHUNKS}th of the logits at a time (Liger, torchtune, TRL's fused head)"
+        )
+    return "Hugging Face loss: all logits at once, in 16 bit and twice in float32"
+
+
+def _experts(spec: ModelSpec, options: Options) -> str:
+    if options.method != "qlora":
+        return f"experts ({spec.params_experts:,} parameters) in 16 bit or wider"
+    if not options.experts_4bit:
+        return "experts stay in bfloat16: stock transformers 5 with bitsandbytes leaves them so (bitsandbytes#1849)"
+    if options.expert_dequant == "single":
+        return "experts in 4 bit, one dequantised at a time (transformers 4.57 module experts)"
+    return "experts in 4 bit, a whole layer's dequantised together"
