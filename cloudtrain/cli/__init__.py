@@ -77,7 +77,12 @@ def run(argv: list[str]) -> int:
 
 
 def usage_of(error: click.ClickException) -> str:
-    """Where to look after a usage error."""
+    """The nearest valid value when a wrong one was chosen, and where to look after any usage error."""
+    kind = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(kind, click.Choice):
+        wrong = error.format_message().partition(": '")[2].partition("'")[0]
+        if close := nearest(wrong, [str(choice) for choice in kind.choices]):
+            return f"did you mean `{close}`?"
     context = getattr(error, "ctx", None)
     return f"`{context.command_path} --help` shows the options" if context else ""
 

@@ -162,7 +162,7 @@ def show_plan(plan: Plan, prepared: Prepared, line: Line, earlier: Run | None, g
     case, usd, spec = line.case, line.usd, prepared.spec
     if case.hours is None or usd is None:
         return
-    unpaid = f" ({line.offer.note})" if line.offer.usd_per_hour == 0 and line.offer.note else ""
+    unpaid = f" ({line.offer.price.source})" if line.offer.usd_per_hour == 0 else ""
     say(bold(f"{'resume' if earlier else 'plan'}: {plan.run}"))
     rows = [
         ("what", f"{spec.method} of {prepared.model.name}, {case.stack}"),

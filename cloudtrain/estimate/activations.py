@@ -36,7 +36,7 @@ def precision(options: Options) -> Precision:
     amp = options.dtype == "amp" and not options.adapts
     return Precision(
         compute=4 if options.dtype == "fp32" else 2,
-        stream=4 if upcast or options.dtype in ("fp32", "amp") else 2,
+        stream=4 if upcast or amp or options.dtype == "fp32" else 2,
         trained=not options.adapts,
         amp=amp,
     )

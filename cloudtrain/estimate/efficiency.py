@@ -105,6 +105,7 @@ _MOE_SHARE = 0.58
 _SHARED_CORES = 1.3  # every CPU row was measured beside other load, and a cloud's vCPU is half a core
 _BF16_GAIN = 4.0  # rows that ran in float32 say little about the top of what bfloat16 reaches on a GPU
 _TIER_SHARE = {"tuned": 1.0, "framework": 0.8, "naive": 0.12}
+_TIER_SHARE_CPU = {"tuned": 1.0, "framework": 0.8, "naive": 0.6}  # hand-written kernels against plain TRL, own runs
 
 
 @lru_cache(maxsize=4)
@@ -174,14 +175,15 @@ def _from_group(group: list[Row], query: Query, rung: _Rung) -> Efficiency:
     words = rung.words.format(chip=query.hardware.name, backend=query.hardware.backend)
     named = ", ".join(row.id for row in group[:4]) + (", ..." if len(group) > 4 else "")
     return Efficiency(
-        Range(shares[0] / widening, likely, min(high, 1.0)),
+        Range(shares[0] / widening, min(likely, 0.95), min(high, 1.0)),
         f"{len(group)} measured: {words} ({named}); {100 * likely:.1f} % of peak, range x/÷ {widening:.2f}",
     )
 
 
 def _factor(row: Row, query: Query) -> float:
     """What a row's share becomes under the query's precision, kind of model and class of software."""
-    factor = _TIER_SHARE[query.tier] / _TIER_SHARE.get(row.tier, 1.0)
+    tiers = _TIER_SHARE_CPU if query.hardware.backend == "torch-cpu" else _TIER_SHARE
+    factor = tiers[query.tier] / tiers.get(row.tier, 1.0)
     if query.own and row.hardware.peak_flops and query.hardware.peak_flops:
         # INFERENCE: between equal speed and equal share of peak, since only part of a step is matrix products
         factor *= (row.hardware.peak_flops / query.hardware.peak_flops) ** 0.5

@@ -57,4 +57,4 @@ def _weights(spec: ModelSpec, method: str, train_layers: int) -> float:
     shape = spec.shape
     head = shape.vocab * shape.hidden
     layer = layer_linear(shape) + shape.mean_experts * shape.expert_weights
-    return 2.0 + (4.0 * train_layers * layer + 2.0 * head) / spec.matmul_params_per_token
+    return min(6.0, 2.0 + (4.0 * train_layers * layer + 2.0 * head) / spec.matmul_params_per_token)

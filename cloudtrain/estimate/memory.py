@@ -33,9 +33,10 @@ class MemoryEstimate:
 def estimate(spec: ModelSpec, options: Options) -> MemoryEstimate:
     """The estimate of `options` for `spec`. Raises UsageError for options out of range.
 
-    With other options equal, qlora <= lora <= full holds with checkpointing on, two layers or more, adapters of at
-    most an eighth of the weights, and batch x length small against layers x hidden: LoRA keeps a cast input per
-    adapted matrix, so that with long batches, or without checkpointing, it can need more than full training does.
+    With other options equal, qlora <= lora <= full holds on one device with checkpointing on, AdamW or Lion, adapters
+    of at most an eighth of the weights, no upcast embeddings, and batch x length small against layers x hidden: LoRA
+    keeps a cast input per adapted matrix, so that with long batches, or without checkpointing, it can need more than
+    full training does. More devices never need more each; batch, length and rank never make it less.
     """
     spec, options = checked(spec, options)
     held = states(spec, options)

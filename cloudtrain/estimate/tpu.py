@@ -33,9 +33,13 @@ _KEPT_TRAINED = _Working(10, 7, 24)  # without rematerialisation; flash attentio
 _KEPT_FROZEN = _Working(14, 8, 26)
 _REDONE_TRAINED = 24  # bytes per wide number while one layer is differentiated; half of it with frozen weights
 _REDONE_FROZEN = 13
-_SCORE_BYTES = 9  # of each attention score without a flash kernel; TPU7x holds scores with it too
+_SCORE_BYTES = 9  # of each attention score without a flash kernel
+# TPU7x holds scores even with the flash kernel (5 bytes each are left in the backward pass), and lays the stacked
+# weights out anew: this many copies of them all in bfloat16, or of one layer where they are quantised.
+_TPU7X_SCORE_BYTES_BACKWARD = 5
+_TPU7X_COPIES = {"full": 0.7, "freeze": 0.7, "lora": 1.6, "dora": 1.6}
+_TPU7X_LAYERS = 2.0
 _GATHERED_LAYERS = 3  # FSDP: this layer's weights, the next one's, and one unsharded gradient
-_TPU7X_LAYERS = 3.0  # TPU7x keeps this many more copies of one layer's weights
 
 
 def phase_parts(spec: ModelSpec, options: Options, held: States) -> dict[str, Parts]:
@@ -53,10 +57,12 @@ class _Sizes(NamedTuple):
     gradients: float
     saved: float
     redone: float
+    scores_gone: float  # part of `redone` that the backward pass no longer holds
     logits: float
     head: float  # one bfloat16 copy of the vocabulary matrix
     cast: float  # bfloat16 copies of float32 weights
     gathered: float
+    copies: float  # of weights in another layout
 
 
 def _moments(spec: ModelSpec, options: Options, sizes: _Sizes) -> dict[str, tuple[float, float, float, float]]:
@@ -66,11 +72,15 @@ def _moments(spec: ModelSpec, options: Options, sizes: _Sizes) -> dict[str, tupl
     if options.method == "full":
         table_gradients = sizes.head * wide_master * (4 if options.loss == "chunked" else 2) / options.devices
     loss_workspace = sizes.head + sizes.cast + (2 * sizes.head if sizes.cast else 0.0)
+    backward = table_gradients + sizes.gathered + sizes.copies
+    layer = sizes.redone - sizes.scores_gone
+    if options.adapts:  # frozen weights are laid out anew for the forward pass too
+        loss_workspace += sizes.copies
     return {
         "forward": (0.0, sizes.saved + sizes.redone, 0.0, sizes.cast + sizes.gathered),
         "loss": (0.0, sizes.saved + sizes.redone, sizes.logits, loss_workspace),
-        "last_layer": (sizes.gradients, sizes.saved + sizes.redone, 0.0, table_gradients + sizes.gathered),
-        "first_layer": (sizes.gradients, sizes.redone, 0.0, table_gradients + sizes.gathered),
+        "last_layer": (sizes.gradients, sizes.saved + layer, 0.0, backward),
+        "first_layer": (sizes.gradients, layer, 0.0, backward),
         "end_backward": (sizes.gradients, 0.0, 0.0, table_gradients),
         "optimizer": (sizes.gradients, 0.0, 0.0, 0.0),
     }
@@ -85,29 +95,33 @@ def _sizes(spec: ModelSpec, options: Options, held: States) -> _Sizes:
     gradients = trained * held.gradient_bytes / replicas
     head = 2.0 * shape.vocab * shape.hidden
     layers = options.train_layers if options.method == "freeze" else shape.layers
-    kept = _kept_bytes(shape, options) * tokens + _scores(shape, options)
+    scores = _scores(shape, options)
+    kept = _kept_bytes(shape, options) * tokens + scores
     if options.checkpointing:
         saved = 2.0 * shape.hidden * tokens * shape.layers
     else:
         saved = kept * layers + (2.0 * layer_linear(shape) * shape.layers if options.method == "qlora" else 0.0)
-    redone = (_REDONE_FROZEN if options.adapts else _REDONE_TRAINED) * _wide(shape) * tokens + _scores(shape, options)
+    redone = (_REDONE_FROZEN if options.adapts else _REDONE_TRAINED) * _wide(shape) * tokens
     amp = options.dtype == "amp" and not options.adapts
+    seven = options.chip == "tpu7x"
     gathered = 0.0
     if devices > 1 and not options.adapts:
         gathered = _GATHERED_LAYERS * 2.0 * layer_parameters(shape)
         gathered = min(gathered, (1 - 1 / devices) * (base + trained * held.gradient_bytes))
-    if options.chip == "tpu7x":
-        gathered += _TPU7X_LAYERS * 2.0 * layer_parameters(shape)
     return _Sizes(
         weights=base / devices + adapters,
         optimizer=trained * held.optimizer_bytes / replicas,
         gradients=gradients,
         saved=saved,
-        redone=redone if options.checkpointing else 0.0,
+        redone=redone + scores if options.checkpointing else 0.0,
+        scores_gone=scores * (1 - _TPU7X_SCORE_BYTES_BACKWARD / _SCORE_BYTES)
+        if seven and options.checkpointing
+        else 0.0,
         logits=float(LOGIT_BYTES * shape.vocab * tokens) / (LOSS_CHUNKS if options.loss == "chunked" else 1),
         head=head,
         cast=2.0 * counts.total / devices if amp else 0.0,
         gathered=gathered,
+        copies=_tpu7x_copies(spec, options) / replicas if seven else 0.0,
     )
 
 
@@ -121,6 +135,12 @@ def _weights(spec: ModelSpec, options: Options, held: States) -> tuple[float, fl
         return held.weights.sum - adapters, adapters
     quantised = counts.linear + (counts.experts if options.experts_4bit else 0)
     return INT4_BYTES_PER_WEIGHT * quantised + held.weight_bytes * (counts.total - quantised), adapters
+
+
+def _tpu7x_copies(spec: ModelSpec, options: Options) -> float:
+    if options.method == "qlora":
+        return _TPU7X_LAYERS * 2.0 * layer_parameters(spec.shape)
+    return _TPU7X_COPIES[options.method] * 2.0 * (spec.params_linear + spec.params_experts)
 
 
 def _wide(shape: Shape) -> int:

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloudtrain import __version__
 from cloudtrain.errors import UsageError
 from cloudtrain.seams import Context
 
@@ -24,6 +25,11 @@ def folder() -> Path:
     if not path.is_dir():
         raise UsageError(f"CLOUDTRAIN_CATALOG names `{named}`, which is not a folder", "unset it for the shipped prices")
     return path
+
+
+def version() -> str:
+    """What to call the catalogue that is read: the release that shipped it, or the folder that was named."""
+    return os.environ.get("CLOUDTRAIN_CATALOG") or f"shipped with cloudtrain {__version__}"
 
 
 def context(settings: Settings) -> Context:

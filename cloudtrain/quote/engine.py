@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import ProviderError
+from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.judge import Measured, judge
 from cloudtrain.quote.line import Case, Dollars, Line, Quote
@@ -41,7 +42,7 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
         tuple(failures),
         choose(viable, request),
         min(dates, default=""),
-        str(context.catalog),
+        version(),
         request.tokens * request.flops_per_token(),
         request,
     )

@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
-from cloudtrain import templates
 from cloudtrain.errors import CloudtrainError, Unavailable, UsageError, nearest
 from cloudtrain.settings import cache_folder
 
@@ -29,7 +29,7 @@ INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every networ
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """A set of packages: its lock file, uv's name of the PyTorch build, and whether the package index's build does too."""
+    """A set of packages: its lock file, uv's name of the PyTorch build, and whether PyPI's own build does too."""
 
     lock: str
     torch_backend: str
@@ -98,7 +98,7 @@ def _folder(flavour: str) -> Path:
 
 
 def _template(name: str) -> Path:
-    return Path(str(templates.__file__)).parent / "torch" / name
+    return Path(str(files("cloudtrain.templates"))) / "torch" / name
 
 
 def _python(folder: Path) -> Path:
@@ -135,8 +135,10 @@ def _build(folder: Path, flavour: Flavour, say: Say) -> None:
 
 
 def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
-    """PyTorch's build for the accelerator from its own index (version pinned; that index has other hashes than our
-    lock), else the package index's build, where that one does too."""
+    """PyTorch's build for the accelerator from PyTorch's index, else PyPI's build where that one does too.
+
+    The first is pinned by version alone: that index has other files than the ones whose hashes are in the lock.
+    """
     wanted = next(
         line.split()[0] for line in _template("torch.lock").read_text().splitlines() if line.startswith("torch==")
     )

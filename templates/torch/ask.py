@@ -48,7 +48,7 @@ def load(model: str, adapter: str | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
     if adapter is not None:
         from peft import PeftModel
 
@@ -72,7 +72,7 @@ def _question(line: str) -> str:
     except ValueError:
         return line
     if isinstance(found, dict) and "messages" in found:
-        return next(turn["content"] for turn in found["messages"] if turn["role"] == "user")
+        return next(str(turn["content"]) for turn in found["messages"] if turn["role"] == "user")
     return str(found["question"]) if isinstance(found, dict) else str(found)
 
 

@@ -80,7 +80,7 @@ def without_torch() -> None:
     find = importlib.util.find_spec
 
     def find_all_but_torch(name: str, package: str | None = None) -> Any:
-        return None if name.split(".")[0] == "torch" else find(name, package)
+        return None if name.partition(".")[0] == "torch" else find(name, package)
 
     importlib.util.find_spec = find_all_but_torch
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")

@@ -174,9 +174,9 @@ def _fits(kind: Any, value: Any) -> bool:
         return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
     if choices:  # a union
         return any(_fits(choice, value) for choice in choices)
-    if kind in (int, float):  # bool is an int in Python, and NaN is no length of anything
+    if kind in (int, float):  # bool is an int in Python, and NaN and infinity are no length of anything
         numbers = (int,) if kind is int else (int, float)
-        return isinstance(value, numbers) and not isinstance(value, bool) and value == value and abs(value) < 1e18
+        return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) < 1e18
     return isinstance(value, kind)
 
 

@@ -9,12 +9,14 @@ from job import Job
 from machine import DEVICES
 
 # Projections of queries and values, separate, fused with the keys, and in multi-head latent attention (MLA).
-QUERY_AND_VALUE = frozenset(
-    "q_proj v_proj q_lin v_lin query value qkv_proj qkv query_key_value c_attn Wqkv W_pack q_b_proj kv_b_proj".split()
-)
+QUERY_AND_VALUE = {
+    *("q_proj", "v_proj", "q_lin", "v_lin", "query", "value"),
+    *("qkv_proj", "qkv", "query_key_value", "c_attn", "Wqkv", "W_pack"),
+    *("q_b_proj", "kv_b_proj"),
+}
 # Routers choose experts with the bare weight, past any adapter: one there would never get a gradient. (LongCat calls
 # its router's layer `classifier`.)
-ROUTERS = frozenset("router gate classifier shared_expert_gate".split())
+ROUTERS = {"router", "gate", "classifier", "shared_expert_gate"}
 
 
 def load_tokenizer(job: Job) -> Any:
@@ -71,10 +73,10 @@ def keep_training_kernels(model: Any) -> None:
     The repacked form has no backward pass: after one evaluation the gradients of all layers below were wrong by 93 %,
     with no warning. With the switch off they are equal before and after.
     """
-    import bitsandbytes
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
+        if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
 
 
@@ -99,7 +101,7 @@ def adapter_config(job: Job, model: Any) -> Any:
 
     return LoraConfig(
         r=job.lora.rank,
-        lora_alpha=job.lora.alpha,
+        lora_alpha=job.lora.alpha,  # type: ignore[arg-type]  # a fraction is as good
         lora_dropout=job.lora.dropout,
         target_modules=target_modules(model, job.lora.targets),
         use_dora=job.method == "dora",
@@ -120,12 +122,33 @@ def target_modules(model: Any, targets: str | list[str]) -> list[str]:
         if absent:
             raise BadJob(f"the model has no linear layer `{absent[0]}`; it has {', '.join(_last_parts(linear))}")
         return targets
+    if targets == "all-linear" and _has_fused_experts(model):
+        targets = "attention"
     chosen = [name for name in linear if _is_chosen(name, targets)]
     if not chosen:
-        raise BadJob(f'no layer matches `lora.targets` "{targets}"; the model has {", ".join(_last_parts(linear))}')
+        raise BadJob(f"no layer matches `lora.targets` {targets}; the model has {', '.join(_last_parts(linear))}")
     short = _last_parts(chosen)
     caught = [name for name in linear if name.rsplit(".", 1)[-1] in short]
     return short if len(caught) == len(chosen) else chosen
+
+
+def check_adapters(model: Any) -> None:
+    """Raise BadJob when an adapter has landed on the experts of a mixture, where PEFT moves some names unasked."""
+    for name, _ in model.named_parameters():
+        if "lora_" in name and "experts" in name.split("."):
+            raise BadJob(
+                "these `lora.targets` put adapters on the model's experts, which is not offered: use attention"
+            )
+
+
+def _has_fused_experts(model: Any) -> bool:
+    """Whether a layer's experts are one tensor (transformers 5), not a module each.
+
+    PEFT 0.21 then moves every adapter named for a dense feed-forward layer onto the experts (huggingface/peft pull
+    request 3715), so only attention is safe.
+    """
+    modules = (module for name, module in model.named_modules() if name.endswith(".experts"))
+    return any(parameter.dim() == 3 for module in modules for parameter in module.parameters(recurse=False))
 
 
 def _is_chosen(name: str, targets: str) -> bool:

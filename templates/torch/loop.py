@@ -17,7 +17,8 @@ from packing import pack
 from tokens import Document
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 OPTIMIZERS = {
     "adamw": "adamw_torch_fused",
@@ -26,6 +27,8 @@ OPTIMIZERS = {
     "sgd": "sgd",
     "lion": "lion_32bit",
 }
+# safetensors and torch.save each wrap a full disk in an error of their own.
+_DISK_FULL = ("No space left", "File too large", "failed writing", "unexpected pos")
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -60,7 +63,7 @@ class EvaluationStopped(Exception):
     """A stop was asked for in the middle of an evaluation."""
 
 
-class Trainer(SFTTrainer):  # type: ignore[misc]
+class Trainer(SFTTrainer):
     """TRL's trainer that counts useful tokens and drops an evaluation when the run has to stop."""
 
     progress: Progress
@@ -83,7 +86,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """Nothing: the card is written once, with the result."""
 
 
-class Watcher(TrainerCallback):  # type: ignore[misc]
+class Watcher(TrainerCallback):
     """Reports every step, saves on the clock, stops on request. Publishes what the trainer has saved."""
 
     def __init__(self, job: Job, store: checkpoints.Store, progress: Progress, events: Events) -> None:
@@ -121,8 +124,9 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             self._save(control)
             raise EvaluationStopped
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One `step` or `eval` event. Raises Diverged when the loss is no number."""
+        logs: dict[str, Any] = kwargs["logs"]
         if "eval_loss" in logs:
             self.progress.eval_loss = logs["eval_loss"]
             self.events.emit("eval", step=state.global_step, loss=logs["eval_loss"])
@@ -223,9 +227,6 @@ def run(trainer: Trainer, resume: Path | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except (OSError, RuntimeError) as error:
-        # safetensors and torch.save each wrap a full disk in an error of their own
-        if any(
-            phrase in str(error) for phrase in ("No space left", "File too large", "failed writing", "unexpected pos")
-        ):
+        if any(phrase in str(error) for phrase in _DISK_FULL):
             raise SaveFailed(f"a checkpoint could not be saved, the one before it is intact: {error}") from error
         raise

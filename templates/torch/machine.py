@@ -16,6 +16,7 @@ from pathlib import Path
 from failures import NoAccelerator
 
 HERE = Path(__file__).resolve().parent
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 DEVICES = {"cpu": "cpu", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}  # as PyTorch names them
 
 
@@ -36,7 +37,7 @@ def start_again_with_environment(accelerator: str) -> None:
 def usable_cores() -> int:
     """Cores this process may use: its affinity, cut to the control group's quota, which PyTorch does not look at."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _cpu_quota())))
+    return max(1, math.ceil(min(cores, cpu_quota())))
 
 
 def set_threads() -> int:
@@ -106,21 +107,22 @@ def _sleep_until(instant: float) -> None:
         time.sleep(min(left, 5))
 
 
-def _cpu_quota() -> float:
+def cpu_quota() -> float:
     """Cores that the control group (version 2, else 1) grants; infinite without a limit."""
-    quotas = [math.inf]
-    for folder in (_own_group(), Path("/sys/fs/cgroup")):
-        quotas.append(_ratio(_words(folder / "cpu.max")))
-    old = Path("/sys/fs/cgroup/cpu")
-    quotas.append(_ratio(_words(old / "cpu.cfs_quota_us") + _words(old / "cpu.cfs_period_us")))
-    return min(quotas)
+    old = CONTROL_GROUPS / "cpu"
+    return min(
+        _ratio(_words(_own_group() / "cpu.max")),
+        _ratio(_words(CONTROL_GROUPS / "cpu.max")),
+        _ratio(_words(old / "cpu.cfs_quota_us") + _words(old / "cpu.cfs_period_us")),
+    )
 
 
 def _own_group() -> Path:
+    """This process's group; a container usually sees its own as the root."""
     for line in _words(Path("/proc/self/cgroup")):
         if line.startswith("0::/"):
-            return Path("/sys/fs/cgroup") / line.removeprefix("0::/")
-    return Path("/sys/fs/cgroup")
+            return CONTROL_GROUPS / line.removeprefix("0::/")
+    return CONTROL_GROUPS
 
 
 def _words(path: Path) -> list[str]:

@@ -74,6 +74,7 @@ def metrics(job: Job, checkpoint: Path, seconds: float) -> dict[str, Any]:
 
 def card(job: Job, metrics: dict[str, Any]) -> str:
     """The model card: what it was made from, how, and how well that went."""
+    losses = [loss for _, loss in metrics["losses"]]
     rows: dict[str, Any] = {
         "base model": job.model + (f" at {job.revision}" if job.revision else ""),
         "method": job.method,
@@ -86,9 +87,7 @@ def card(job: Job, metrics: dict[str, Any]) -> str:
         "learning rate": f"{job.learning_rate:g}, {job.schedule}, warm-up {job.warmup:g}",
         "optimizer": f"{job.optimizer}, weight decay {job.weight_decay:g}",
         "seed": job.seed,
-        "loss, first and last step": " → ".join(
-            f"{loss:.3f}" for _, loss in metrics["losses"][:: len(metrics["losses"]) - 1 or 1][:2]
-        ),
+        "loss, first and last step": f"{losses[0]:.3f} → {losses[-1]:.3f}",
         "loss on held-out rows": "not measured" if metrics["eval_loss"] is None else f"{metrics['eval_loss']:.3f}",
     }
     if job.adapter:
@@ -97,9 +96,8 @@ def card(job: Job, metrics: dict[str, Any]) -> str:
     if job.method == "freeze":
         rows["layers trained"] = f"the last {job.train_layers}"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    head = f"---\nbase_model: {job.model}\n" + (
-        "library_name: peft\n" if job.adapter else "library_name: transformers\n"
-    )
+    library = "peft" if job.adapter else "transformers"
+    head = f"---\nbase_model: {job.model}\nlibrary_name: {library}\n"
     return f"{head}---\n# {job.run}\n\n| | |\n|---|---|\n{table}\n"
 
 

@@ -24,7 +24,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: a conversation (`messages`, trained from turn `first_trained` on), or `prompt` + `completion`."""
+    """One training row: a conversation (trained from turn `first_trained` on), or `prompt` and `completion`."""
 
     line: int
     messages: tuple[Message, ...] = ()
@@ -80,7 +80,7 @@ def format_of(record: dict[str, Any], line: int) -> str:
 
 
 def convert(record: dict[str, Any], kind: str, line: int) -> Row:
-    """One parsed row of format `kind` as a Row. Raises BadData when something in it is missing, empty or out of order."""
+    """One parsed row of format `kind` as a Row. Raises BadData when a part is missing, empty or out of order."""
     if kind == "prompt":
         return _prompt_row(record, line)
     if kind == "text":
@@ -134,7 +134,8 @@ def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | BadData]]:
         reader = csv.DictReader(file)
         try:
             for record in reader:
-                yield reader.line_num, record
+                extra = None in record  # how the reader keeps what has no column
+                yield reader.line_num, BadData("has more columns than the header", reader.line_num) if extra else record
         except (csv.Error, UnicodeDecodeError) as error:
             yield reader.line_num + 1, BadData(f"is not CSV in UTF-8: {error}", reader.line_num + 1)
 
@@ -154,7 +155,16 @@ def _text(record: dict[str, Any], key: str, line: int) -> str:
         raise BadData(f"`{key}` is missing or not a string", line)
     if not value.strip():
         raise BadData(f"`{key}` is empty", line)
+    _check_characters(value, line)
     return value
+
+
+def _check_characters(text: str, line: int) -> None:
+    """JSON can spell half of a two-part character (\\ud800), which is no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadData("holds half a character (a lone surrogate)", line) from None
 
 
 def _turns(record: dict[str, Any], key: str, line: int) -> list[Message]:
@@ -181,6 +191,7 @@ def _conversation(turns: list[Message], line: int) -> tuple[Message, ...]:
         calls = turn["role"] == "assistant" and turn.get("tool_calls")
         if not calls and (not isinstance(content, str) or not content.strip()):
             raise BadData(f"turn {number} ({turn['role']}) has no text in `content`", line)
+        _check_characters(content or "", line)
     if turns[-1]["role"] != "assistant":
         raise BadData(f"the last turn is {turns[-1]['role']}, not assistant: there is no answer to learn", line)
     return tuple(turns)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from os.path import commonprefix
 from typing import Any
 
 from failures import BadData, BadJob
@@ -134,8 +133,8 @@ class Encoder:
         if index == 0:  # nothing to render before it
             return max(after.find(row.messages[0].get("content") or ""), 0)
         prompt = self._render(row, index, add_generation_prompt=True)
-        start = len(commonprefix([prompt, after]))
-        if start < len(prompt) and start < len(commonprefix([self._render(row, index), prompt])):
+        start = _shared(prompt, after)
+        if start < len(prompt) and start < _shared(self._render(row, index), prompt):
             raise BadData("the chat template renders the question differently once the answer follows", row.line)
         return start
 
@@ -157,3 +156,10 @@ class Encoder:
         except Exception as error:  # whatever a template raises about a conversation is about this row
             raise BadData(f"the model's chat template refuses the conversation: {error}", row.line) from None
         return str(text)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    if other.startswith(one):
+        return len(one)
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -33,7 +33,7 @@ class Interrupted(BaseException):
 
 
 class Stop:
-    """What a stop request does: before training it ends the run, during it the next step boundary does, later nothing."""
+    """What a stop request does: before training it ends the run, during it the next step does, later nothing."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -70,10 +70,10 @@ def main(arguments: list[str]) -> int:
     except Interrupted:
         return _report(events, Preempted(stop.reason))
     except BaseException as error:
-        failure = as_failure(error)
-        if type(failure) is Failure:
+        why = as_failure(error)
+        if type(why) is Failure:
             traceback.print_exc()
-        return _report(events, failure)
+        return _report(events, why)
     return 0
 
 
@@ -155,8 +155,10 @@ def _load(job: Job, events: Events, tokenizer: Any, data: tuple[Any, Any], watch
     model = loading.load_model(job)
     adapter = loading.adapter_config(job, model) if job.adapter else None
     trainer = loop.build(job, model, adapter, tokenizer, data, watcher)
+    adapted: Any = trainer.model
     if adapter is not None:
-        trainable, total = trainer.model.get_nb_trainable_parameters()
+        loading.check_adapters(adapted)
+        trainable, total = adapted.get_nb_trainable_parameters()
     else:
         counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
         trainable, total = sum(count for count, learns in counts if learns), sum(count for count, _ in counts)

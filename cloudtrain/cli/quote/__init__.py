@@ -59,7 +59,7 @@ def command(**given: Any) -> None:
         )
     cap = quoted.request.max_cost
     if cap is not None and all(line.usd_likely > cap for line in quoted.lines if line.viable):
-        cheapest = min(line.usd_likely for line in quoted.lines)
+        cheapest = min(line.usd_likely for line in quoted.lines if line.viable)
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
 
 

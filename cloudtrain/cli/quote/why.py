@@ -78,7 +78,7 @@ def memory_rows(quote: Quote, line: Line) -> list[tuple[str, str]]:
     if case.recipe is None:
         return []
     estimated = memory.estimate(quote.request.spec, case.recipe.options)
-    parts = ", ".join(f"{name} {gib(size)}" for name, size in estimated.parts.items() if size)
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in estimated.parts._asdict().items() if size)
     rows = [
         ("fits", f"{case.fits}: {gib(case.required_bytes)} needed of {gib(case.memory_bytes)} usable, per device"),
         ("memory", f"live peak {gib(estimated.peak_bytes)} in phase {estimated.phase}: {parts}"),

@@ -1,0 +1,52 @@
+"""Commands in this process: a pinned machine, a pinned clock, and whole outputs kept in golden files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloudtrain.seams import PriceSource, load
+from cloudtrain.units import GIB
+from tests.conftest import NOW, Result
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def this_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that this machine has so many cores and so much memory; 2 cores of the Zen class and 24 GiB at first."""
+    load("pricing", "local", PriceSource)
+    module = sys.modules["cloudtrain.pricing.local"]
+
+    def pretend(cores: int = 2, memory_gib: int = 24, hardware: str = "cpu-zen") -> None:
+        from cloudtrain.pricing._local.processor import Processor  # type: ignore[import-not-found]
+
+        host = Processor(hardware=hardware, cores=cores, ram_bytes=memory_gib * GIB, note="pretended")
+        monkeypatch.setattr(module, "processor", lambda system: host)
+        monkeypatch.setattr(module, "accelerators", lambda system: {})
+
+    pretend()
+    return pretend
+
+
+@pytest.fixture
+def golden(this_machine: Callable[..., None], cloudtrain: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command and compare exit code, stdout and stderr with a golden file; UPDATE_GOLDEN=1 writes it anew."""
+    monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
+
+    def compare(name: str, *argv: str) -> Result:
+        result = cloudtrain(*argv)
+        shown = f"$ cloudtrain {' '.join(argv)}\n{result.out}"
+        shown += f"--- stderr\n{result.err}" if result.err else ""
+        shown += f"--- exit {result.code}\n"
+        path = GOLDEN / f"{name}.txt"
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.write_text(shown)
+        assert shown == path.read_text()
+        return result
+
+    return compare

@@ -1,0 +1,76 @@
+"""`config`, `init` and `completion`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+
+Command = Callable[..., Result]
+
+
+def test_a_setting_is_set_shown_and_read_back(cloudtrain: Command) -> None:
+    """`config set` writes it, `get` prints it, `show` says that it comes from the file."""
+    assert cloudtrain("config", "set", "watts", "120").code == 0
+    assert cloudtrain("config", "get", "watts").out == "120\n"
+    row = next(line for line in cloudtrain("config", "show").out.splitlines() if line.startswith("watts"))
+    assert row.split()[:3] == ["watts", "120", "file"]
+
+
+def test_the_environment_goes_before_the_file(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """flag > environment > file > default."""
+    cloudtrain("config", "set", "watts", "120")
+    monkeypatch.setenv("CLOUDTRAIN_WATTS", "80")
+    assert cloudtrain("config", "get", "watts").out == "80\n"
+
+
+def test_power_becomes_a_price(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With watts and a tariff this machine costs money, and the price says where it comes from."""
+    import json
+
+    monkeypatch.setenv("CLOUDTRAIN_WATTS", "200")
+    monkeypatch.setenv("CLOUDTRAIN_USD_PER_KWH", "0.30")
+    lines = json.loads(cloudtrain("quote", "smollm2-135m", "--infra", "local", "-o", "json").out)["lines"]
+    assert lines[0]["price_usd_per_hour"] == "0.06"
+    assert lines[0]["price"]["origin"] == "settings"
+
+
+def test_an_unknown_setting_names_the_nearest(cloudtrain: Command) -> None:
+    """A wrong key is exit 2 with the right one."""
+    result = cloudtrain("config", "set", "wats", "1")
+    assert (result.code, "did you mean `watts`?" in result.err) == (2, True)
+
+
+def test_init_writes_a_spec_once(cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is there and loads; a second call does not write over it, an unknown model writes none."""
+    from cloudtrain.runs import spec
+
+    monkeypatch.chdir(tmp_path)
+    assert cloudtrain("init", "qwen3-0.6b", "d.jsonl").code == 0
+    assert spec.load(tmp_path / "cloudtrain.yaml").model == "qwen3-0.6b"
+    before = (tmp_path / "cloudtrain.yaml").read_bytes()
+    assert cloudtrain("init").code == 2
+    assert (tmp_path / "cloudtrain.yaml").read_bytes() == before
+    assert cloudtrain("init", "qwen4", "-f", "other.yaml").code == 2
+    assert not (tmp_path / "other.yaml").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script(cloudtrain: Command, shell: str) -> None:
+    """The script names the program's completion variable."""
+    assert "_CLOUDTRAIN_COMPLETE" in cloudtrain("completion", shell).out
+
+
+def test_state_that_cannot_be_written_is_a_sentence(
+    cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state folder that is a file, or lies in a bucket, is named."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLOUDTRAIN_STATE", str(tmp_path / "file"))
+    assert cloudtrain("ps").code == 0
+    monkeypatch.setenv("CLOUDTRAIN_STATE", "s3://team/state")
+    result = cloudtrain("ps")
+    assert (result.code, "bucket" in result.err) == (2, True)

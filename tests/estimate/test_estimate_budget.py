@@ -1,0 +1,56 @@
+"""From live bytes to what a device must have."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloudtrain.estimate import budget, hardware
+from cloudtrain.estimate.options import Options
+from cloudtrain.units import GIB
+
+
+@pytest.mark.parametrize(
+    ("options", "gib"),
+    [
+        (Options(), 10 * 1.06 + 1.4),
+        (Options(devices=8), 10 * 1.06 + 1.4 + 1.5),
+        (Options(chip="cpu-zen"), 10 * 1.06 + 0.7),
+        (Options(backend="tpu", chip="tpu-v6e"), 10),
+        (Options(backend="tpu"), 10),
+        (Options(chip="gaudi2"), 10 * 1.4 + 1.4),
+        (Options(backend="mlx"), 10 * 1.06 + 0.5),
+    ],
+)
+def test_required_adds_the_margin_of_the_back_end(options: Options, gib: float) -> None:
+    """Allocator, runtime and collectives come on top of the live bytes; a TPU's figure stands as it is."""
+    assert budget.required_bytes(10 * GIB, options) == round(gib * GIB)
+
+
+@pytest.mark.parametrize(
+    ("key", "gib", "usable"),
+    [
+        ("tpu-v5e", 16, 15.75),
+        ("tpu-v6e", 32, 31.25),
+        ("tpu-v5p", 95, 95.74),
+        ("tpu7x", 192, 94.75),
+        ("mi300x", 192, 192),
+        ("mi250x", 128, 64),
+        ("apple-m3-ultra", 512, 384),
+        ("cpu-zen", 24, 23.5),
+    ],
+)
+def test_usable_is_per_device_and_less_than_nominal(key: str, gib: float, usable: float) -> None:
+    """TPUs have what their compiler says, Macs three quarters, hosts all but the system; chips split into devices."""
+    assert budget.usable_bytes(hardware.find(key), round(gib * GIB)) == pytest.approx(usable * GIB, abs=1)
+
+
+def test_verdicts_have_a_tight_middle() -> None:
+    """Up to 92 % fits, up to all is tight, beyond does not fit; nothing fits into nothing."""
+    assert [budget.verdict(need, 100) for need in (92, 93, 100, 101)] == ["fits", "tight", "tight", "no"]
+    assert budget.verdict(1, 0) == "no"
+
+
+def test_every_back_end_of_the_table_has_a_margin() -> None:
+    """No row of the accelerator table lacks a margin with its reason."""
+    for chip in hardware.all_hardware():
+        assert budget.MARGINS[chip.backend].reason

@@ -1,0 +1,73 @@
+"""The accelerator table: names, memory, peaks and back ends."""
+
+from __future__ import annotations
+
+import csv
+from typing import get_args
+
+import pytest
+
+from cloudtrain.errors import UsageError
+from cloudtrain.estimate import hardware
+from cloudtrain.units import GIB
+
+
+def test_every_row_is_complete_and_of_a_known_back_end() -> None:
+    """Keys are unique, back ends come from the closed set, and what does not train says why."""
+    table = hardware.all_hardware()
+    assert len({row.key for row in table}) == len(table) >= 50
+    for row in table:
+        assert row.backend in get_args(hardware.Backend), row.key
+        assert row.devices_per_chip >= 1
+        assert row.trains == (not row.why_not), row.key
+        assert (row.peak_flops is None) == (not row.peak_unit), row.key
+        assert row.memory_bytes is not None or row.backend == "torch-cpu", row.key
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("mi300x", "mi300x"),
+        ("MI300X", "mi300x"),
+        ("TPU v6e", "tpu-v6e"),
+        ("Instinct MI355X", "mi355x"),
+        (" v5litepod ", "tpu-v5e"),
+        ("2 vCPU Xeon AMX", "cpu-amx"),
+        ("cpu-arm", "cpu-arm"),
+        ("M2 Ultra", "apple-m2-ultra"),
+        ("Gaudi3", "gaudi3"),
+    ],
+)
+def test_hardware_is_found_by_key_name_and_alias(text: str, key: str) -> None:
+    """Case is ignored and a key wins over another row's alias."""
+    assert hardware.find(text).key == key
+
+
+def test_unknown_hardware_is_refused_with_the_nearest() -> None:
+    """A typing error is answered with the key that was meant."""
+    with pytest.raises(UsageError, match="unknown hardware `mi300z`") as caught:
+        hardware.find("mi300z")
+    assert "mi300x" in caught.value.hint
+    with pytest.raises(UsageError):
+        hardware.find("")
+
+
+def test_figures_are_in_bytes_and_flops() -> None:
+    """Units are those of the names; unknown peaks are None and inference chips do not train."""
+    chip = hardware.find("mi300x")
+    assert (chip.memory_bytes, chip.peak_flops, chip.peak_flops_fp8) == (192 * GIB, 1307.4e12, 2614.9e12)
+    assert hardware.find("cpu-arm").peak_flops is None
+    for key in ("inferentia2", "qualcomm-ai100", "tpu8i", "v520"):
+        assert not hardware.find(key).trains
+
+
+@pytest.mark.parametrize(("text", "units"), [("2 vCPU Xeon AMX", 2), ("MI300X", 1), ("cpu-amx", 1), ("2 apples", 1)])
+def test_an_alias_that_counts_processors_means_that_many_units(text: str, units: int) -> None:
+    """`2 vCPU Xeon AMX` is one machine of two units of the peak."""
+    assert hardware.units_per_count(text) == units
+
+
+def test_the_file_has_no_blank_cell_where_a_figure_is_needed() -> None:
+    """The shipped file parses as plain CSV with one header."""
+    with open(hardware._FILE, encoding="utf-8", newline="") as stream:
+        assert all(None not in row and row["devices_per_chip"] for row in csv.DictReader(stream))

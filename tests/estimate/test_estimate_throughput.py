@@ -1,0 +1,156 @@
+"""Speed: ranges that hold what was measured, and honest ignorance."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from cloudtrain.errors import UsageError
+from cloudtrain.estimate import efficiency, hardware, throughput
+from cloudtrain.estimate.options import Options
+from cloudtrain.estimate.throughput import Throughput, Work
+from cloudtrain.models import registry
+from cloudtrain.seams import Range
+
+with open(efficiency._FILE, encoding="utf-8", newline="") as _stream:
+    RECORDS = [row for row in csv.DictReader(_stream) if row["gflop_per_token"] and row["id"].startswith("p")]
+
+
+def ask(record: dict[str, str], known: tuple[efficiency.Row, ...] | None = None) -> Throughput:
+    """The speed that the rows `known` foretell for a measured record."""
+    chip = hardware.find(record["hardware"])
+    work = Work(
+        float(record["gflop_per_token"]) * 1e9,
+        record["method"],  # type: ignore[arg-type]
+        record["moe"] == "yes",
+        "fp8" if record["precision"] == "fp8" else "bf16",
+        record["tier"],  # type: ignore[arg-type]
+    )
+    return throughput.tokens_per_second(chip, int(record["chips"]), work, known=known)
+
+
+def span(found: Throughput) -> Range:
+    """The range, which must be there."""
+    assert found.range is not None
+    return found.range
+
+
+def test_left_out_rows_lie_inside_the_range() -> None:
+    """Of the 73 measured rows, each foretold from the others, nine in ten lie inside a range of about 2.6 x."""
+    inside, ratios = [], []
+    for record in RECORDS:
+        others = tuple(row for row in efficiency.rows() if row.id != record["id"])
+        found = span(ask(record, others))
+        inside.append(found.low <= float(record["tokens_per_s_per_chip"]) <= found.high)
+        ratios.append(found.high / found.low)
+    assert len(inside) == 73
+    assert sum(inside) / len(inside) >= 0.9
+    assert median(ratios) <= 2.7
+
+
+def test_rows_in_the_data_lie_inside_their_own_range() -> None:
+    """What was measured is never outside what is printed for it."""
+    for record in RECORDS:
+        found = span(ask(record))
+        assert found.low <= float(record["tokens_per_s_per_chip"]) <= found.high, record["id"]
+
+
+def test_ranges_are_ordered_for_every_chip() -> None:
+    """Low <= likely <= high on every chip, method, precision and tier; no peak, no range."""
+    for chip in hardware.all_hardware():
+        for method in ("full", "lora", "qlora", "dora", "freeze"):
+            for tier in (None, "tuned", "framework", "naive"):
+                for moe in (False, True):
+                    found = throughput.tokens_per_second(chip, 16, Work(1e10, method, moe, "bf16", tier))  # type: ignore[arg-type]
+                    if chip.peak_flops is None:
+                        assert found.range is None
+                        assert "hours unknown" in found.basis
+                        continue
+                    assert 0 < span(found).low <= span(found).likely <= span(found).high
+
+
+def test_our_own_trainer_on_a_processor_goes_as_measured() -> None:
+    """On two Zen 4 vCPUs the default recipe does 240 tokens a second on a 135 M model."""
+    spec = registry.find("smollm2-135m")
+    chip = hardware.find("cpu-zen")
+    found = throughput.tokens_per_second(chip, 2, throughput.work_of(spec, Options(method="lora", sequence_length=512)))
+    assert 2 * span(found).likely == pytest.approx(240, rel=0.02)
+    assert "our own trainer" in found.basis
+
+
+def test_an_alias_of_two_processors_has_twice_the_peak() -> None:
+    """Counting machines of two vCPUs gives twice the speed of counting vCPUs."""
+    chip = hardware.find("cpu-amx")
+    work = Work(1e9, "full", tier="naive")
+    single = throughput.tokens_per_second(chip, 2, work)
+    double = throughput.tokens_per_second(chip, 1, work, units=2)
+    assert span(double) == span(single).scaled(2)
+
+
+def test_default_tiers_are_what_our_trainer_reaches() -> None:
+    """A plain loop on GPUs and processors, a framework on TPU, Gaudi and Apple."""
+    tiers = {
+        key: throughput.default_tier(hardware.find(key)) for key in ("mi300x", "cpu-zen", "tpu-v6e", "apple-m3-max")
+    }
+    assert tiers == {"mi300x": "naive", "cpu-zen": "naive", "tpu-v6e": "framework", "apple-m3-max": "framework"}
+
+
+def test_adapters_on_tpu_say_that_nothing_was_measured() -> None:
+    """The basis owns up to the missing measurement and the range is wider than for full training."""
+    chip = hardware.find("tpu-v6e")
+    lora, full = (throughput.tokens_per_second(chip, 8, Work(1e10, method)) for method in ("lora", "full"))  # type: ignore[arg-type]
+    assert "no adapter run" in lora.basis
+    assert span(lora).high / span(lora).low > span(full).high / span(full).low
+
+
+def test_more_gpus_beyond_a_node_each_do_less() -> None:
+    """Speed per GPU falls beyond eight; TPU slices keep it."""
+    work = Work(1e10, "full", tier="tuned")
+    gpu, tpu = hardware.find("mi325x"), hardware.find("tpu-v6e")
+    node = span(throughput.tokens_per_second(gpu, 8, work)).likely
+    assert node == span(throughput.tokens_per_second(gpu, 1, work)).likely
+    assert span(throughput.tokens_per_second(gpu, 64, work)).likely < node
+    assert throughput.tokens_per_second(tpu, 256, work) == throughput.tokens_per_second(tpu, 8, work)
+
+
+def test_fp8_uses_the_fp8_peak() -> None:
+    """Where fp8 was measured its own peak counts; without one the hours are unknown."""
+    mi355x = throughput.tokens_per_second(hardware.find("mi355x"), 8, Work(307.01e9, "lora", False, "fp8", "tuned"))
+    assert span(mi355x).low <= 6016 <= span(mi355x).high
+    none = throughput.tokens_per_second(hardware.find("tpu-v5e"), 8, Work(1e9, "full", False, "fp8", "tuned"))
+    assert none.range is None
+
+
+def test_the_file_can_be_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CLOUDTRAIN_THROUGHPUT names another file, and its rows decide."""
+    file = tmp_path / "mine.csv"
+    header = "id,hardware,tier,method,moe,precision,mfu_pct,chips,stack\n"
+    file.write_text(header + "mine,MI300X,naive,lora,no,bf16,20,1,trl-rocm\n")
+    monkeypatch.setenv(efficiency.VARIABLE, str(file))
+    found = throughput.tokens_per_second(hardware.find("mi300x"), 1, Work(1e10, "lora"))
+    assert span(found).likely == pytest.approx(0.2 * 1307.4e12 / 1e10)
+    assert "mine" in found.basis
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "id\n",
+        "id,hardware\nx,mi300x\n",
+        "id,hardware,tier,method,moe,precision,mfu_pct,chips,stack\nx,MI300X,naive,lora,no,bf16,much,1,s\n",
+    ],
+)
+def test_a_useless_file_is_refused(content: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty, short or wrong file is a UsageError that names it."""
+    file = tmp_path / "mine.csv"
+    file.write_text(content)
+    monkeypatch.setenv(efficiency.VARIABLE, str(file))
+    with pytest.raises(UsageError, match=r"mine\.csv"):
+        efficiency.rows()
+    monkeypatch.setenv(efficiency.VARIABLE, str(tmp_path / "nothing.csv"))
+    with pytest.raises(UsageError, match="cannot read"):
+        efficiency.rows()

@@ -1,0 +1,99 @@
+"""The machine: cores under a quota, the deadline guard, failures told apart."""
+
+from __future__ import annotations
+
+import errno
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import failures
+import machine
+import pytest
+
+from tests.templates.conftest import TORCH
+
+STUBBORN = """
+import signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import machine
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+machine.guard_deadline(time.time() + 0.2, 0.3, lambda reason: print(reason, flush=True))
+while True:
+    pass
+"""
+
+
+def test_the_guard_asks_at_the_deadline_and_ends_the_process_after_the_grace() -> None:
+    """A process that ignores SIGTERM and never sleeps still ends, with the code of a resumable stop."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN, TORCH], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 75
+    assert done.stdout.split() == ["deadline", "asked"]
+    assert time.monotonic() - began >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000"}, math.inf),
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
+    ],
+)
+def test_quotas_of_both_control_group_versions_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: float
+) -> None:
+    """No limit is infinite; half a core is half."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "CONTROL_GROUPS", tmp_path)
+    assert machine.cpu_quota() == cores
+
+
+def test_threads_follow_a_quota_unless_somebody_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota of 1.5 cores on many makes 2 threads; OMP_NUM_THREADS given from outside stays."""
+    monkeypatch.setattr(machine, "cpu_quota", lambda: 1.5)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert machine.set_threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert machine.set_threads() == 7
+
+
+def test_peak_memory_is_this_process_own() -> None:
+    """The figure is in bytes and grows with what is allocated."""
+    before = machine.peak_bytes()
+    block = b"x" * (before + 50_000_000)
+    assert before > 5_000_000
+    assert machine.peak_bytes() >= len(block)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (MemoryError(), "out_of_memory", 137),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            "out_of_memory",
+            137,
+        ),
+        (RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"), "out_of_memory", 137),
+        (OSError(errno.ENOSPC, "No space left on device"), "save_failed", 1),
+        (ZeroDivisionError("division by zero"), "unexpected", 1),
+        (failures.NoAccelerator("absent"), "no_accelerator", 70),
+    ],
+)
+def test_errors_are_told_apart(error: BaseException, code: str, exit_code: int) -> None:
+    """Memory and disk are recognised by what libraries raise; the rest is unexpected."""
+    failure = failures.as_failure(error)
+    assert (failure.code, failure.exit_code) == (code, exit_code)
+    assert "\n" not in str(failure)
