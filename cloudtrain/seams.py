@@ -165,7 +165,7 @@ def names(package: str) -> list[str]:
 
 
 def load(package: str, name: str, kind: type[T]) -> T:
-    """The `provider` record of `<package>/<name>.py`. Raises UsageError for an unknown name; a broken file shows itself."""
+    """The `provider` record of `<package>/<name>.py`. Raises UsageError for an unknown name only."""
     known = names(package)
     if name not in known:
         close = nearest(name, known)

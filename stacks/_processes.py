@@ -6,6 +6,7 @@ that changed its group or lost its parent. Where there is no /proc (macOS) `ps -
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -112,7 +113,5 @@ def end(run: str, grace_s: float) -> list[Process]:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -88,7 +88,9 @@ def await_start(process: subprocess.Popen[bytes], folder: Path) -> None:
         time.sleep(0.02)
     last = (folder / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
     process.kill()
-    raise Unavailable(f"the supervisor did not start: {' '.join(last) or 'no output'}", f"see `{folder}/supervisor.log`")
+    raise Unavailable(
+        f"the supervisor did not start: {' '.join(last) or 'no output'}", f"see `{folder}/supervisor.log`"
+    )
 
 
 def alive(machine: dict[str, Any]) -> bool:

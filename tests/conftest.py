@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ NOW = "2026-11-24T12:00:00Z"
 
 
 @pytest.fixture(autouse=True)
-def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pin the clock for quotes, the width, the colours; move state and settings away. The cache stays: it is shared."""
     world = tmp_path_factory.mktemp("world")
     for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name != "CLOUDTRAIN_CACHE"]:
@@ -23,7 +23,7 @@ def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("CLOUDTRAIN_CONFIG", str(world / "config.toml"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    yield world
+    return world
 
 
 class Result(NamedTuple):

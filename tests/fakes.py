@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TRAINER = '''
+TRAINER = """
 import json, os, signal, sys, time
 from pathlib import Path
 
@@ -46,4 +46,4 @@ output.mkdir(parents=True, exist_ok=True)
 (output / "adapter_config.json").write_text("{}")
 (output / "metrics.json").write_text(json.dumps({"steps": steps}))
 say("done", steps=steps, tokens=100 * steps, seconds=1.0, train_seconds=1.0, peak_bytes=10**8, loss=0.1)
-'''
+"""

@@ -26,7 +26,8 @@ def command(run_name: str | None, output: str) -> None:
         print_json([{**event, "time": rfc3339(event["time"])} for event in found])
         return
     rows = [
-        [rfc3339(event["time"]) or "", event.get("actor", ""), event.get("event", ""), details(event)] for event in found
+        [rfc3339(event["time"]) or "", event.get("actor", ""), event.get("event", ""), details(event)]
+        for event in found
     ]
     print_rows(output, ("time", "actor", "event", "details"), rows)
 

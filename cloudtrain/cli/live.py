@@ -70,7 +70,7 @@ class View:
         tokens, rate, step, of = (now.get(k) for k in ("tokens", "tokens_per_second", "step", "of"))
         if not (tokens and rate and step and of) or step >= of:
             return None
-        return float(tokens) / step * (of - step) / float(rate)
+        return float(tokens) / float(step) * (float(of) - float(step)) / float(rate)
 
     def dollars(self) -> Decimal | None:
         """Metered up to now, at the frozen price."""
@@ -98,7 +98,9 @@ def words(event: dict[str, Any]) -> str:
     """An event other than a step, in words; "" for those that say nothing to a person."""
     kind = event["event"]
     if kind == "data":
-        return f"data: {event.get('rows', 0):,} rows, {event.get('tokens', 0):,} tokens, {event.get('steps', 0):,} steps"
+        return (
+            f"data: {event.get('rows', 0):,} rows, {event.get('tokens', 0):,} tokens, {event.get('steps', 0):,} steps"
+        )
     if kind == "loaded":
         return f"loaded in {hours(event.get('seconds', 0))}: {event.get('trainable', 0):,} trainable parameters"
     if kind == "checkpoint":

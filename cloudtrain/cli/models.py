@@ -48,6 +48,11 @@ def document(spec: ModelSpec) -> dict[str, Any]:
 
 def row(spec: ModelSpec, output: str) -> list[Any]:
     """A model for a person, or exact numbers for CSV."""
-    counts = (spec.params_total, spec.params_active, spec.params_lora(16, "attention"), spec.params_lora(16, "all-linear"))
+    counts = (
+        spec.params_total,
+        spec.params_active,
+        spec.params_lora(16, "attention"),
+        spec.params_lora(16, "all-linear"),
+    )
     shown = counts if output == "csv" else [billions(count) for count in counts]
     return [spec.name, spec.family, *shown, spec.hub_id]

@@ -16,7 +16,7 @@ METHODS = ["full", "lora", "qlora", "dora", "freeze"]
 TARGETS = ["qv", "attention", "all-linear"]
 
 
-class Count(click.ParamType):
+class Count(click.ParamType[int]):
     """A whole number that may be written 10M."""
 
     name = "count"
@@ -31,7 +31,7 @@ class Count(click.ParamType):
         return count
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A length of time in seconds; a bare number counts in hours."""
 
     name = "duration"
@@ -48,7 +48,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Dollars(click.ParamType):
+class Dollars(click.ParamType[Any]):
     """An amount in US dollars."""
 
     name = "usd"

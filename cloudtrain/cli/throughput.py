@@ -19,10 +19,14 @@ from cloudtrain.errors import UsageError
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True)
 @click.option("--precision", type=click.Choice(["bf16", "fp8"]), default="bf16", show_default=True)
 @click.option("--tier", type=click.Choice(["tuned", "framework", "naive"]), help="[default: what our trainer reaches]")
-@click.option("--gflop-per-token", type=click.FloatRange(0, min_open=True), help="In place of MODEL, in the MFU convention.")
+@click.option(
+    "--gflop-per-token", type=click.FloatRange(0, min_open=True), help="In place of MODEL, in the MFU convention."
+)
 @click.option("--moe", is_flag=True, help="With --gflop-per-token: a mixture of experts.")
 @output_option("table", "json")
-def command(model: str | None, hardware: str, gflop_per_token: float | None, moe: bool, output: str, **given: Any) -> None:
+def command(
+    model: str | None, hardware: str, gflop_per_token: float | None, moe: bool, output: str, **given: Any
+) -> None:
     """Tokens per second per chip for fine-tuning MODEL, low to high."""
     from cloudtrain.estimate import hardware as table
     from cloudtrain.estimate import throughput

@@ -30,7 +30,9 @@ LEAST_GUARDS = 2
 @click.argument("words", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
 @click.option("--infra", multiple=True, help="Only here: provider[/region[/zone]]; may be repeated.")
-@click.option("--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, whoever watches.")
+@click.option(
+    "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, whoever watches."
+)
 @click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return; `cloudtrain logs -f` follows.")
@@ -63,7 +65,7 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     if found.action == "attach" and found.run is not None:
         say(f"run `{found.run.id}` of this spec is running: attached")
         return follow(found.run, given)
-    quote, line, python_ready = quote_for(prepared, settings, given)
+    quote, line = quote_for(prepared, settings, given)
     plan = plan_for(store, prepared, quote, line, found.run, given)
     show_plan(plan, prepared, line, found.run, given)
     if given["dry_run"]:
@@ -83,8 +85,8 @@ def spec_and_overrides(words: tuple[str, ...], spec_file: Path | None) -> tuple[
     return path, [word for word in words if "=" in word]
 
 
-def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> tuple[Quote, Line, Path]:
-    """The quote for the spec with tokens counted by its own tokenizer, the chosen line, and the environment's python.
+def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> tuple[Quote, Line]:
+    """The quote for the spec with tokens counted by its own tokenizer, and the chosen line.
 
     A first quote with estimated tokens decides whether the environment is worth making at all.
     """
@@ -98,7 +100,7 @@ def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> 
     counted = prepare.token_check(prepared, python, cache_folder() / "checks" / prepared.identity[:16])
     show_data(prepared, counted)
     quote = quote_once(prepared, prepare.estimated_tokens(prepared, counted), settings, given)
-    return quote, prepare.chosen_line(quote), python
+    return quote, prepare.chosen_line(quote)
 
 
 def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, given: dict[str, Any]) -> Quote:
@@ -137,11 +139,14 @@ def plan_for(
     from cloudtrain.runs import launch, prepare
     from cloudtrain.settings import now
 
-    run = earlier.id if earlier else new_name(store, prepared, given["name"]) or launch.new_id(
-        store, prepared.stem, prepared.identity
+    run = (
+        earlier.id
+        if earlier
+        else new_name(store, prepared, given["name"]) or launch.new_id(store, prepared.stem, prepared.identity)
     )
     folder = store.folder(f"runs/{run}")
-    return prepare.make_plan(prepared, quote, line, run, folder, now(), line_document(line, lambda _: ""))
+    chosen = prepare.Chosen(quote, line, line_document(line, lambda _: ""))
+    return prepare.make_plan(prepared, chosen, run, folder, now())
 
 
 def new_name(store: Store, prepared: Prepared, name: str | None) -> str | None:
@@ -168,7 +173,10 @@ def show_plan(plan: Plan, prepared: Prepared, line: Line, earlier: Run | None, g
         ("what", f"{spec.method} of {prepared.model.name}, {case.stack}"),
         ("where", f"{line.offer.name} ({line.offer.provider}), {machine(line)}, {line.offer.market}"),
         ("memory", f"{gib(case.required_bytes)} of {gib(case.memory_bytes)}: {case.fits}"),
-        ("time", f"{hours(case.hours.likely * 3600)} ({hours(case.hours.low * 3600)} .. {hours(case.hours.high * 3600)})"),
+        (
+            "time",
+            f"{hours(case.hours.likely * 3600)} ({hours(case.hours.low * 3600)} .. {hours(case.hours.high * 3600)})",
+        ),
         ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
         ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
         ("guards", ", ".join(plan.guards)),
@@ -210,7 +218,9 @@ def launch_and_follow(store: Store, plan: Plan, given: dict[str, Any]) -> None:
             run = launch.start(store, plan)
             say(f"started `{run.id}`")
             if given["detach"]:
-                say(f"it goes on without you; `cloudtrain logs -f {run.id}` follows, `cloudtrain down {run.id}` ends it")
+                say(
+                    f"it goes on without you; `cloudtrain logs -f {run.id}` follows, `cloudtrain down {run.id}` ends it"
+                )
                 return
             watch_and_conclude(run, offset, given)
     except AlreadyThere as held:
@@ -311,4 +321,6 @@ def summary(run: Run, home: Path) -> None:
     loss = "" if account.loss is None else f", final loss {account.loss:.3f}"
     click.echo(f"finished `{run.id}`: {account.steps or 0:,} steps, {account.tokens or 0:,} tokens{loss}")
     click.echo(f"result: {home}")
-    click.echo(f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}; `cloudtrain report {run.id}` has it all")
+    click.echo(
+        f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}; `cloudtrain report {run.id}` has it all"
+    )

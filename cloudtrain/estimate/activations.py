@@ -96,14 +96,28 @@ def _plain_attention(shape: Shape, options: Options, numbers: Precision) -> Laye
     block = LayerBytes(0.0, 2 * numbers.compute * (query + key) + 4 * shape.heads)  # q, o, k, v and the log-sums
     if shape.traits.qk_norm != "none":
         block = block.plus(0.0, _norm(shape, numbers, query + key))
-    if options.attention == "eager":
-        block = block.plus(0.0, 4 * query)  # keys and values repeated for every query head
+    block = block.plus(*_masked(shape, options, numbers))
     if shape.traits.fused:  # values are a view of the fused output, which keeps it alive beside the rotated copies
         block = block.plus(0.0, numbers.compute * (query + key))
     if not numbers.trained:
         return block
     casts = 3 if numbers.amp and not shape.traits.fused else 1  # autocast keeps one cast per matrix, not per input
     return block.plus(casts * numbers.compute * shape.hidden)
+
+
+def _masked(shape: Shape, options: Options, numbers: Precision) -> LayerBytes:
+    """What an explicit mask adds: keys and values repeated for every query head, and the mask in the working type.
+
+    Eager attention always repeats. Fused attention takes a mask, and then repeats, only in layers whose sliding window
+    is no longer than the sequence; a single key head is repeated without a copy.
+    """
+    if options.attention == "eager":
+        return LayerBytes(0.0, 4 * shape.query_width)
+    if not shape.sliding_layers or options.sequence_length < shape.sliding_window:
+        return LayerBytes(0.0, 0.0)
+    masked = shape.sliding_layers / shape.layers
+    repeated = 2 * numbers.compute * (shape.query_width - shape.key_width) if shape.kv_heads > 1 else 0
+    return LayerBytes(masked * numbers.compute * options.sequence_length, masked * repeated)
 
 
 def _latent_attention(shape: Shape, numbers: Precision) -> LayerBytes:

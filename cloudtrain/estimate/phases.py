@@ -46,11 +46,15 @@ class _LogitBytes(NamedTuple):
     loss: int
 
 
-def _logit_bytes(options: Options) -> _LogitBytes:
-    """Hugging Face: 16-bit logits and float32 copies of them. MLX: 16-bit logits, their exponents, the gradient."""
+def _logit_bytes(shape: Shape, options: Options) -> _LogitBytes:
+    """Hugging Face: 16-bit logits and float32 copies of them. MLX: 16-bit logits, their exponents, the gradient.
+
+    Gemma 2 caps its logits with a tanh, whose result is kept too.
+    """
+    capped = (4 if options.dtype == "fp32" else 2) if shape.family == "gemma2" else 0
     if options.backend == "mlx":
-        return _LogitBytes(4, 6)
-    return _LogitBytes(8 if options.dtype == "fp32" else 10, 12)
+        return _LogitBytes(4 + capped, 6 + capped)
+    return _LogitBytes((8 if options.dtype == "fp32" else 10) + capped, 12 + capped)
 
 
 class _Sizes(NamedTuple):
@@ -98,7 +102,7 @@ def _moments(spec: ModelSpec, options: Options, sizes: _Sizes, share: Share) -> 
     working = sizes.backward + sizes.experts + sizes.gathered
     kept = sizes.saved + sizes.head_input
     tied = shape.tied and options.method == "full"
-    logit_bytes = _logit_bytes(options)
+    logit_bytes = _logit_bytes(shape, options)
     return {
         "forward": Moment(
             sizes.accumulated,
@@ -161,7 +165,7 @@ def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Si
         saved = layer * share.depth * (options.train_layers if options.method == "freeze" else shape.layers)
     gradients = held.trainable.times(share.states).times(held.gradient_bytes)
     table = float(shape.vocab * shape.hidden * held.weight_bytes) if options.method == "full" else 0.0
-    cast, cast_held = _casts(spec, options, share)
+    cast, cast_held = _casts(spec, options, held, share)
     return _Sizes(
         gradients=gradients.sum,
         table_gradient=table * share.width,
@@ -180,15 +184,25 @@ def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Si
     )
 
 
-def _casts(spec: ModelSpec, options: Options, share: Share) -> tuple[float, float]:
+def _adapter_casts(options: Options, held: States, share: Share) -> float:
+    """bfloat16 copies of float32 adapters; MLX makes none."""
+    if options.dtype == "fp32" or options.adapter_dtype == "bf16" or options.backend == "mlx":
+        return 0.0
+    return 2.0 * held.trainable.times(share.weights).sum
+
+
+def _casts(spec: ModelSpec, options: Options, held: States, share: Share) -> tuple[float, float]:
     """bfloat16 copies of float32 weights that autocast caches: during forward, and what is still there at the loss."""
     shape, counts = spec.shape, spec.counts
     head = 2.0 * shape.vocab * shape.hidden * share.width
-    if options.embed_fp32 and options.adapts:
-        return head, head
-    if options.dtype != "amp" or options.adapts:
+    if options.adapts:
+        upcast = head if options.embed_fp32 else 0.0
+        adapters = _adapter_casts(options, held, share)
+        return upcast + adapters, upcast + (0.0 if options.checkpointing else adapters)
+    if options.dtype != "amp":
         return 0.0, 0.0
-    cast = Kinds(2.0 * counts.linear, 2.0 * counts.experts, 0.0).times(share.weights).sum + head
+    trained = _trained_layers(shape, options) / shape.layers  # autocast caches copies of trained weights only
+    cast = Kinds(2.0 * counts.linear, 2.0 * counts.experts, 0.0).times(share.weights).sum * trained + head
     return cast, head if options.checkpointing else cast
 
 

@@ -57,8 +57,10 @@ def counts(shape: Shape) -> Counts:
 
 
 def layer_parameters(shape: Shape) -> int:
-    """Matrices, experts and norms of one usual decoder layer; head and embeddings apart."""
-    return layer_linear(shape) + shape.expert_weights * shape.experts + shape.traits.norms * shape.hidden
+    """Every parameter of one usual decoder layer, experts and router included; head and embeddings apart."""
+    one = shape.with_layers(1)
+    small = _norms(one) - shape.hidden + _biases(one) + shape.hidden * (shape.experts + shape.zero_experts)
+    return layer_linear(shape) + shape.expert_weights * shape.experts + small
 
 
 def layer_linear(shape: Shape) -> int:

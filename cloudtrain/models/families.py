@@ -13,7 +13,7 @@ class Family(NamedTuple):
     `attention_bias`: which attention projections carry a bias by default: none, `qkv` or `qkvo`.
     `fused`: query, key and value are one matrix, gate and up another. `mlp_bias`: the MLP matrices carry biases.
     `expert_bias`: experts, router and attention sinks carry extra vectors (gpt-oss).
-    `eager_only`: attention that no fused kernel of PyTorch takes (sinks).
+    `eager_only`: attention that transformers gives to no fused kernel of PyTorch (sinks, capped scores).
     """
 
     norms: int = 2
@@ -38,7 +38,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family(qk_norm="head", global_every=0),
     "qwen3_moe": Family(qk_norm="head", moe=True, global_every=0),
     "mixtral": Family(moe=True, global_every=0),
-    "gemma2": Family(norms=4, tied_by_default=True, global_every=2),
+    "gemma2": Family(norms=4, tied_by_default=True, eager_only=True, global_every=2),
     "gemma3": Family(norms=4, qk_norm="head", tied_by_default=True, global_every=6),
     "phi3": Family(fused=True, global_every=0),
     "olmo2": Family(qk_norm="full"),

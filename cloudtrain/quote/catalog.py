@@ -23,7 +23,9 @@ def folder() -> Path:
         return shipped
     path = Path(named).expanduser()
     if not path.is_dir():
-        raise UsageError(f"CLOUDTRAIN_CATALOG names `{named}`, which is not a folder", "unset it for the shipped prices")
+        raise UsageError(
+            f"CLOUDTRAIN_CATALOG names `{named}`, which is not a folder", "unset it for the shipped prices"
+        )
     return path
 
 

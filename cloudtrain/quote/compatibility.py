@@ -11,7 +11,7 @@ TABLE = Path(__file__).with_name("compatibility.csv")
 
 
 class Compatibility(NamedTuple):
-    """`verdict` is yes, experimental or `no trainer`; `stack` names packages with versions; `reason` says why not yes."""
+    """`verdict`: yes, experimental or `no trainer`; `stack`: packages with versions; `reason`: why not yes."""
 
     verdict: str
     stack: str

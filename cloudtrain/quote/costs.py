@@ -62,7 +62,7 @@ NOTHING_BESIDE = Beside(Decimal(0), Decimal(0), Decimal(0), Decimal(0), Decimal(
 
 
 def beside(terms: Terms, weights_bytes: int, output_bytes: int) -> Beside:
-    """What the provider's terms add for a job of this size. The weights and a system disk are stored, the output leaves."""
+    """What the provider's terms add to a job: weights and a system disk are stored, the output leaves."""
     per_month = terms.disk_usd_per_gb_month
     return Beside(
         Decimal(SYSTEM_DISK_GB + round(weights_bytes / 1e9, 2)).quantize(Decimal("0.01")),

@@ -21,7 +21,7 @@ TIGHT_PREMIUM = Decimal("1.25")  # a tight row is not chosen while one that fits
 
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:
-    """Every offer that the request wants to see, judged and ranked. A price source that fails becomes a failure line."""
+    """Every offer that the request wants to see, judged and ranked. A source that fails becomes a failure line."""
     lines: list[Line] = []
     failures: list[tuple[str, str]] = []
     stacks = {name: load("stacks", name, Stack) for name in names("stacks")}

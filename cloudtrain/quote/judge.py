@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput
-from cloudtrain.quote.chips import chips
 from cloudtrain.quote import times
+from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import compatibility
 from cloudtrain.quote.costs import NOTHING_BESIDE, beside
 from cloudtrain.quote.line import Case, TimePart
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cloudtrain.estimate.hardware import Hardware
     from cloudtrain.quote.request import Request
 
-# Waiting for capacity after an interruption, as a share of the time between two: availability of 79 %, 55 %, 31 % in the
-# spot traces of AWS V100 machines (2023), the only public ones for accelerators.
+# Waiting for capacity after an interruption, as a share of the time between two: availability of 79 %, 55 %, 31 % in
+# the spot traces of AWS V100 machines (2023), the only public ones for accelerators.
 WAIT_SHARE = Range(0.27, 0.82, 2.2)
 
 
@@ -52,13 +52,13 @@ def judge(request: Request, offer: Offer, terms: Terms, measured: Measured | Non
     if ours is None:
         return rejected(found.reason)
     estimated = memory.estimate(request.spec, ours.options)
-    usable = budget.usable_bytes(chip, offer.memory_bytes)
-    verdict = budget.verdict(estimated.required_bytes, usable)
+    required, usable = ours.required_bytes(estimated), budget.usable_bytes(chip, offer.memory_bytes)
+    verdict = budget.verdict(required, usable)
     reasons = []
     if verdict == "no":
-        reasons.append(f"needs {gib(estimated.required_bytes)}{each(devices)}, has {gib(usable)}")
+        reasons.append(f"needs {gib(required)}{each(devices)}, has {gib(usable)}")
     elif verdict == "tight":
-        reasons.append(f"tight: {gib(estimated.required_bytes)} of {gib(usable)}{each(devices)}")
+        reasons.append(f"tight: {gib(required)} of {gib(usable)}{each(devices)}")
     if found.verdict != "yes":
         reasons.append(found.reason)
     rate, basis = machine_rate(request, offer, chip, ours, measured)
@@ -71,7 +71,7 @@ def judge(request: Request, offer: Offer, terms: Terms, measured: Measured | Non
         loads=found.verdict,
         devices=devices,
         memory_bytes=usable,
-        required_bytes=estimated.required_bytes,
+        required_bytes=required,
         recipe=ours,
         stack=found.stack,
         time_parts=tuple(parts),
@@ -131,7 +131,7 @@ def clock(
 
 
 def interrupted(work: Range, write: Range, before: Range, found: spot.Prior) -> list[spot.SpotRun]:
-    """Low, likely and high of a run that is interrupted: short work with rare interruptions .. long with frequent ones."""
+    """Low, likely and high of an interrupted run: short work, rare interruptions .. long work, frequent ones."""
     between = found.between_s
     return [
         spot.expected(work.low, write.low, before.low, between.high, WAIT_SHARE.low * between.high),

@@ -1,4 +1,4 @@
-"""What this state's own runs have measured: it replaces the shipped efficiency for the same hardware, method and stack."""
+"""What this state's own runs measured: it goes before the shipped efficiency of the same hardware, method, stack."""
 
 from __future__ import annotations
 

@@ -16,9 +16,12 @@ from cloudtrain.seams import Range
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.efficiency import Tier
+    from cloudtrain.estimate.memory import MemoryEstimate
+    from cloudtrain.estimate.options import Backend
     from cloudtrain.quote.request import Request
 
 TABLE = Path(__file__).with_name("recipes.json")
+ESTIMATORS: dict[str, Backend] = {"tpu": "tpu", "mlx": "mlx"}  # every other back end is estimated as torch
 LONGCAT = ("longcat_flash", "longcat_flash_ngram")
 
 
@@ -35,8 +38,18 @@ class Recipe(NamedTuple):
     compile_s: Range
     quantise_per_s: Range
     dequantise_per_vcpu_s: Range | None
+    memory: tuple[float, int] | None  # (factor on activations and logits, runtime bytes) where we measured our own runs
     experts: str  # how a mixture's experts are kept, in words; "" for a dense model
     notes: tuple[str, ...]
+
+    def required_bytes(self, estimated: MemoryEstimate) -> int:
+        """What a device must offer: by our own measurements where there are any, else the estimator's margins."""
+        if self.memory is None:
+            return estimated.required_bytes
+        factor, runtime_bytes = self.memory
+        parts = estimated.parts
+        working = parts.activations + parts.logits + parts.workspace
+        return round(estimated.peak_bytes + (factor - 1) * working + runtime_bytes)
 
     def summary(self) -> dict[str, Any]:
         """What the recipe is, for the JSON and for --why."""
@@ -87,7 +100,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         expert_dequant="single",
         devices=devices,
         sharding=row.get(f"sharding_{method}", row["sharding"]),
-        backend={"tpu": "tpu", "mlx": "mlx"}.get(backend, "torch"),
+        backend=ESTIMATORS.get(backend, "torch"),
         chip=chip,
     )
     return Recipe(
@@ -101,6 +114,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         Range(*row["compile_s"]),
         Range(*row["quantise_per_s"]),
         Range(*row["dequantise_per_vcpu_s"]) if "dequantise_per_vcpu_s" in row else None,
+        (row["memory"]["working_factor"], row["memory"]["runtime_bytes"]) if "memory" in row else None,
         experts,
         tuple(row["notes"]),
     )

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cloudtrain.estimate import budget, memory
-from cloudtrain.quote.chips import chips
 from cloudtrain.models import registry
+from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import compatibility
 from cloudtrain.quote.judge import devices_of
 from cloudtrain.quote.recipes import recipe
@@ -82,7 +82,7 @@ def works(request: Request, offer: Offer, chip: Hardware) -> bool:
     ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
     if ours is None:
         return False
-    need = memory.estimate(request.spec, ours.options).required_bytes
+    need = ours.required_bytes(memory.estimate(request.spec, ours.options))
     return budget.verdict(need, budget.usable_bytes(chip, offer.memory_bytes)) != "no"
 
 

@@ -70,7 +70,10 @@ class Request:
         from cloudtrain.estimate.options import Options
 
         options = Options(
-            method=self.method, sequence_length=self.sequence_length, rank=self.rank, targets=self.targets or "attention"
+            method=self.method,
+            sequence_length=self.sequence_length,
+            rank=self.rank,
+            targets=self.targets or "attention",
         )
         return flops_per_token(self.spec, options).convention
 

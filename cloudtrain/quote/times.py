@@ -39,7 +39,9 @@ def setup_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | Non
     quantised = quantised_parameters(request, recipe)
     if quantised:
         parts.append(
-            TimePart("quantise", over(quantised, recipe.quantise_per_s), f"{quantised / 1e9:,.1f} B parameters to 4 bit")
+            TimePart(
+                "quantise", over(quantised, recipe.quantise_per_s), f"{quantised / 1e9:,.1f} B parameters to 4 bit"
+            )
         )
     parts.append(TimePart("compile", recipe.compile_s, "first steps, from the recipe data"))
     return parts

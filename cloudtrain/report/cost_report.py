@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """One run's account. Dollars are None where a unit price is unknown; hours and bytes are None where not known yet."""
+    """One run's account. Dollars are None where a unit price is unknown, other figures where not known yet."""
 
     run: str
     state: str
@@ -111,7 +111,11 @@ def report(run: Run) -> CostReport:
         measured_tokens_per_second=seen.get("tokens_per_second"),
         estimated_bytes=line.get("required_bytes"),
         measured_bytes=max(
-            (int(a["exit"]["peak_bytes"]) for a in [*run.attempts, {"exit": seen}] if (a.get("exit") or {}).get("peak_bytes")),
+            (
+                int(a["exit"]["peak_bytes"])
+                for a in [*run.attempts, {"exit": seen}]
+                if (a.get("exit") or {}).get("peak_bytes")
+            ),
             default=None,
         ),
         loss=seen.get("loss"),
@@ -123,7 +127,10 @@ def part_of(document: dict[str, Any]) -> CostPart:
     """A cost line as the run's quote keeps it."""
     unit_usd = document["unit_usd"]
     return CostPart(
-        document["name"], Decimal(document["quantity"]), document["unit"], None if unit_usd is None else Decimal(unit_usd)
+        document["name"],
+        Decimal(document["quantity"]),
+        document["unit"],
+        None if unit_usd is None else Decimal(unit_usd),
     )
 
 
@@ -135,6 +142,8 @@ def metered_parts(quoted: tuple[CostPart, ...], metered_s: float) -> tuple[CostP
         return ()
     factor = hours / compute.quantity if compute.quantity else Decimal(0)
     return tuple(
-        part if part.name == "egress" else part._replace(quantity=hours if part.unit == "hours" else part.quantity * factor)
+        part
+        if part.name == "egress"
+        else part._replace(quantity=hours if part.unit == "hours" else part.quantity * factor)
         for part in quoted
     )

@@ -45,7 +45,11 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
         "optimizer": spec.optimizer,
         "weight_decay": spec.weight_decay,
         "seed": spec.seed,
-        "checkpoint": {"every_s": spec.checkpoint.every_s, "keep": spec.checkpoint.keep, "folder": str(folder / "ckpt")},
+        "checkpoint": {
+            "every_s": spec.checkpoint.every_s,
+            "keep": spec.checkpoint.keep,
+            "folder": str(folder / "ckpt"),
+        },
         "eval": {"every_steps": spec.eval.every},
         "report": spec.report,
         "accelerator": "cpu",

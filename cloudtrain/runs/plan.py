@@ -11,7 +11,7 @@ GRACE_S = 60.0  # between asking a trainer to write a checkpoint and killing it
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that may be started. `line` is the quote line it was chosen on, price frozen; `job` is the trainer's file."""
+    """A run that may be started. `line` is the quote line it was chosen on, price frozen; `job` the trainer's file."""
 
     run: str
     identity: str

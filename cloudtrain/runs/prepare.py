@@ -1,4 +1,4 @@
-"""Spec file -> everything `up` has to know before it asks: checked data, model, identity, tokens, the quoted row, a plan."""
+"""Spec file -> what `up` has to know before it asks: checked data, model, identity, tokens, quoted row, plan."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cloudtrain.runs.plan import Plan, deadline_seconds
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
+    from cloudtrain.models.adapters import Targets
     from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.line import Line, Quote
     from cloudtrain.runs.data import DataReport
@@ -85,14 +86,16 @@ def request_for(
 ) -> Request:
     """The spec as a quote's Request."""
     spec = prepared.spec
-    group = spec.lora.targets if spec.lora.targets in ("all-linear", "attention", "qv") else "all-linear"
+    group: Targets = "all-linear"  # a list of modules is estimated as all of them: never too small
+    if spec.lora.targets in ("attention", "qv"):
+        group = "qv" if spec.lora.targets == "qv" else "attention"
     return Request(
         spec=prepared.model,
         method=spec.method,
         sequence_length=spec.sequence_length,
         batch=spec.micro_batch,
         rank=spec.lora.rank,
-        targets=str(group),
+        targets=group,
         tokens=tokens[0],
         tokens_basis=tokens[1],
         max_hours=max_hours,
@@ -161,10 +164,18 @@ def checked_document(stdout: str, stderr: str, prepared: Prepared) -> dict[str, 
     return document
 
 
-def make_plan(
-    prepared: Prepared, quote: Quote, line: Line, run: str, folder: Path, now: float, line_document: dict[str, Any]
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The quoted row that a run is planned on: the line, and the document of it that the run will keep."""
+
+    quote: Quote
+    line: Line
+    document: dict[str, Any]
+
+
+def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: float) -> Plan:
     """The plan for a chosen line. The run's deadline is absolute from here on."""
+    quote, line = chosen.quote, chosen.line
     request, recipe = quote.request, line.case.recipe
     if recipe is None or line.case.hours is None:
         raise NothingViable("the chosen row has no recipe")
@@ -179,7 +190,7 @@ def make_plan(
         identity=prepared.identity,
         provider=line.offer.provider,
         flavour=recipe.flavour,
-        line=line_document,
+        line=chosen.document,
         job=job.job_document(prepared.spec, prepared.model, run, folder, deadline),
         spec_yaml=prepared.spec.to_yaml(),
         data_sha256=prepared.data.sha256,

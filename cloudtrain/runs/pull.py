@@ -20,7 +20,9 @@ def pull(run: Run, target: Path) -> Path:
     """Copy the result to `target`, file by file and atomically each. Raises NotFinished when there is none yet."""
     source = run.store.folder(run.key("output"))
     if not source.is_dir():
-        hint = f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` goes on with it"
+        hint = (
+            f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` goes on with it"
+        )
         raise NotFinished(f"run `{run.id}` has no result yet: it is {run.state}", hint)
     if target.exists() and not target.is_dir():
         raise UsageError(f"`{target}` is a file", "give a folder with --to")

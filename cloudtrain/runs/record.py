@@ -157,5 +157,6 @@ def find(store: Store, text: str | None) -> Run:
         raise RunNotFound(f"`{text}` begins several runs: {', '.join(run.id for run in matches)}", "write more of it")
     close = nearest(text, [run.id for run in runs])
     raise RunNotFound(
-        f"no run `{text}` in `{store.url}`", f"did you mean `{close}`?" if close else "`cloudtrain ps -a` lists the runs"
+        f"no run `{text}` in `{store.url}`",
+        f"did you mean `{close}`?" if close else "`cloudtrain ps -a` lists the runs",
     )

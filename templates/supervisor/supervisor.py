@@ -10,6 +10,7 @@ The trainer writes its output straight into a log file, not into a pipe of ours:
 and does not stop the trainer. What then stops it is the guard, and the trainer's own clock.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -242,10 +243,8 @@ class Supervisor:
 
     def signal_trainer(self, number):
         if self.trainer is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.trainer.pid, number)
-            except ProcessLookupError:
-                pass
 
     def finish(self, status, oom_before):
         """Leave exit.json and end the guard."""
@@ -286,15 +285,13 @@ def leave_exit_record(folder, record):
             write_json(path, record)
             return
         except OSError:
-            try:
+            with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, "reserve"))
-            except OSError:
-                pass
             time.sleep(0.5)
 
 
 def belongs(pid, run):
-    """Whether the process carries this run's tag: process ids are used again. Taken on trust where there is no /proc."""
+    """Whether the process carries this run's tag: ids are used again. Taken on trust where there is no /proc."""
     if not os.path.isdir("/proc/self"):
         return True
     try:
@@ -318,10 +315,8 @@ def guard(folder):
     processes = read_json(os.path.join(folder, "processes.json")) or {}
     for name in ("trainer", "supervisor"):
         if processes.get(name) and belongs(processes[name], job["run"]):
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(processes[name], signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
     now = time.time()
     leave_exit_record(
         folder,

@@ -34,7 +34,9 @@ def this_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def golden(this_machine: Callable[..., None], cloudtrain: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def golden(
+    this_machine: Callable[..., None], cloudtrain: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Run a command and compare exit code, stdout and stderr with a golden file; UPDATE_GOLDEN=1 writes it anew."""
     monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
 

@@ -142,7 +142,9 @@ def test_killing_any_process_and_going_on_ends_with_the_same_steps(
     again = wait_for(launch.start(store, plan()), "finished")
     assert again.exit is not None
     assert again.exit["step"] == 30
-    steps = [e["step"] for line in whole_log(again).splitlines() if (e := follow.parse_event(line)) and e["event"] == "step"]
+    steps = [
+        e["step"] for line in whole_log(again).splitlines() if (e := follow.parse_event(line)) and e["event"] == "step"
+    ]
     assert sorted(set(steps)) == list(range(1, 31))
     assert len(steps) - 30 <= 5
     assert len(again.attempts) == 1

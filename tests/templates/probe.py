@@ -9,17 +9,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "templates" / "torch"))
 
-import torch
-import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 import loading
 import loop
 import rows
+import torch
+import transformers
 from checkpoints import Store
 from events import Events
 from job import Checkpoint, Data, Job
 from tokens import IGNORED, Encoder
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 transformers.logging.set_verbosity_error()
 MODEL, DEMO, DATA, FOLDER = sys.argv[1:]

@@ -198,4 +198,3 @@ def show_foot(quoted: Quote, now: float) -> None:
         line = quoted.lines[quoted.chosen]
         click.echo(f"`up` would choose: #{quoted.chosen} {line.offer.name} ({line.offer.provider})")
     click.echo("--why NUMBER explains a row, --all unfolds the folded ones")
-

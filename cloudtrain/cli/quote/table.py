@@ -60,9 +60,7 @@ def other_groups(quote: Quote, unfold: bool) -> list[Group]:
     )
 
 
-def grouped(
-    lines: Iterable[tuple[int, Line]], key: Callable[[Line], tuple[object, ...]], unfold: bool
-) -> list[Group]:
+def grouped(lines: Iterable[tuple[int, Line]], key: Callable[[Line], tuple[object, ...]], unfold: bool) -> list[Group]:
     """Lines with an equal key, in order of first appearance."""
     groups: dict[object, Group] = {}
     for index, line in lines:
@@ -150,14 +148,14 @@ def failures(line: Line) -> int:
 
 
 def closest(group: Group) -> Line:
-    """The line of a group that is nearest to working: the largest machine when memory is what fails, else the cheapest."""
+    """The line of a group that is nearest to working: the largest when memory is what fails, else the first."""
     if group.first.case.fits != "no":
         return group.first
     return max((line for _, line in group.lines), key=lambda line: line.offer.count * line.offer.memory_bytes)
 
 
 def offer_text(line: Line) -> str:
-    """Provider, name and machine: `runpod 2 x MI300X`, `gcp v5p-8 = 4 x v5p`, `gcp n4d-highmem-64, 64 vCPU zen, 512 GiB`."""
+    """Provider, name and machine: `runpod 2 x MI300X`, `gcp v5p-8 = 4 x v5p`, `aws r8i.16xlarge, 64 vCPU ...`."""
     offer = line.offer
     if is_host(offer.hardware):
         return f"{offer.provider} {offer.name}, {machine(line)}"

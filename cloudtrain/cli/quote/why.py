@@ -26,7 +26,7 @@ def find_line(quote: Quote, text: str) -> tuple[int, Line]:
     for index, line in enumerate(quote.lines):
         offer = line.offer
         parts = [str(p).lower() for p in (offer.provider, offer.name, offer.region, offer.market)]
-        parts += offer.zone.lower().split() + [f"{offer.count}x{offer.hardware}".lower(), offer.hardware]
+        parts += [*offer.zone.lower().split(), f"{offer.count}x{offer.hardware}".lower(), offer.hardware]
         if wanted and all(part in parts for part in wanted):
             return index, line
     close = nearest(text, sorted({line.offer.name for line in quote.lines}))
@@ -83,7 +83,8 @@ def memory_rows(quote: Quote, line: Line) -> list[tuple[str, str]]:
         ("fits", f"{case.fits}: {gib(case.required_bytes)} needed of {gib(case.memory_bytes)} usable, per device"),
         ("memory", f"live peak {gib(estimated.peak_bytes)} in phase {estimated.phase}: {parts}"),
     ]
-    return rows + [("memory", text) for text in estimated.assumptions]
+    shown = estimated.assumptions if case.recipe.memory is None else estimated.assumptions[:-1]  # our own margin holds
+    return [*rows, *(("memory", text) for text in shown)]
 
 
 def software_rows(line: Line) -> list[tuple[str, str]]:
