@@ -1,0 +1,1 @@
+"""Estimates over a model, hardware and options: memory, operations, speed, and what interruptions cost."""

@@ -56,12 +56,25 @@ def layer_bytes(shape: Shape, options: Options) -> LayerBytes:
     return total.plus(_extras(shape, options))
 
 
-def score_bytes(shape: Shape, options: Options) -> float:
-    """Bytes one layer's eager attention saves per sequence: heads x length x length scores; 0 with a fused kernel."""
+class Scores(NamedTuple):
+    """Bytes per sequence of one layer's eager attention: kept for backward, and more while it is differentiated."""
+
+    kept: float
+    transient: float
+
+
+def score_bytes(shape: Shape, options: Options) -> Scores:
+    """The heads x length x length scores of eager attention; nothing with a fused kernel.
+
+    Probabilities are kept in float32 and in the working type; Gemma 2 keeps its capped scores too, gpt-oss only what
+    the working type holds.
+    """
     if options.attention != "eager":
-        return 0.0
-    per_score = 8 if options.dtype == "fp32" else 6
-    return float(per_score * shape.heads * options.sequence_length**2)
+        return Scores(0.0, 0.0)
+    compute = 4 if options.dtype == "fp32" else 2
+    kept = {"gemma2": 4 + 2 * compute, "gpt_oss": compute}.get(shape.family, 4 + compute)
+    scores = float(shape.heads * options.sequence_length**2)
+    return Scores(kept * scores, (4 + compute) * scores)
 
 
 def _norm(shape: Shape, numbers: Precision, width: int) -> int:
@@ -111,12 +124,13 @@ def _masked(shape: Shape, options: Options, numbers: Precision) -> LayerBytes:
     Eager attention always repeats. Fused attention takes a mask, and then repeats, only in layers whose sliding window
     is no longer than the sequence; a single key head is repeated without a copy.
     """
+    repeated = 2 * numbers.compute * (shape.query_width - shape.key_width) if shape.kv_heads > 1 else 0
     if options.attention == "eager":
-        return LayerBytes(0.0, 4 * shape.query_width)
+        unsaved = 0 if numbers.trained else numbers.compute * shape.query_width  # its result is no input of its own
+        return LayerBytes(0.0, repeated - unsaved)
     if not shape.sliding_layers or options.sequence_length < shape.sliding_window:
         return LayerBytes(0.0, 0.0)
     masked = shape.sliding_layers / shape.layers
-    repeated = 2 * numbers.compute * (shape.query_width - shape.key_width) if shape.kv_heads > 1 else 0
     return LayerBytes(masked * numbers.compute * options.sequence_length, masked * repeated)
 
 
@@ -161,7 +175,7 @@ def _experts(shape: Shape, numbers: Precision, *, trained: bool) -> LayerBytes:
         return LayerBytes(0.0, 0.0)
     compute, hidden, width = numbers.compute, shape.hidden, shape.expert_intermediate
     copies = 3 if trained else 2
-    inside = 4 if trained else 3
+    inside = (4 if trained else 3) + (2 if shape.traits.expert_bias else 0)  # gpt-oss clamps gate and up
     identity = (shape.top_k - shape.mean_experts) * 2 * compute * hidden
     whole = shape.mean_experts * copies * compute * hidden + identity + 8 * (shape.experts + shape.zero_experts)
     return LayerBytes(whole, shape.mean_experts * inside * compute * width)

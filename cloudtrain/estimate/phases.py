@@ -156,8 +156,9 @@ def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Si
     numbers = activations.precision(options)
     tokens = share.batch * options.sequence_length
     per_token = activations.layer_bytes(shape, options)
-    scores = activations.score_bytes(shape, options) * share.batch * share.width
-    layer = (per_token.whole + per_token.split * share.width) * tokens + scores
+    scores = activations.score_bytes(shape, options)
+    sequences = share.batch * share.width
+    layer = (per_token.whole + per_token.split * share.width) * tokens + scores.kept * sequences
     boundary = float(numbers.stream * shape.hidden * tokens)
     if options.checkpointing:  # a checkpoint holds the input of frozen layers too
         saved = boundary * (shape.layers * share.depth + 1)
@@ -176,7 +177,9 @@ def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Si
         layer=layer,
         boundary=boundary,
         head_input=float(activations.head_bytes(shape, options) * tokens),
-        backward=activations.backward_bytes(shape, options) * tokens + scores + share.exchange * tokens,
+        backward=activations.backward_bytes(shape, options) * tokens
+        + scores.transient * sequences
+        + share.exchange * tokens,
         experts=_experts_at_work(shape, options, held, share),
         cast=cast,
         cast_held=cast_held,
@@ -185,10 +188,10 @@ def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Si
 
 
 def _adapter_casts(options: Options, held: States, share: Share) -> float:
-    """bfloat16 copies of float32 adapters; MLX makes none."""
+    """bfloat16 copies of float32 adapters, those of experts apart (PEFT folds them in); MLX makes none."""
     if options.dtype == "fp32" or options.adapter_dtype == "bf16" or options.backend == "mlx":
         return 0.0
-    return 2.0 * held.trainable.times(share.weights).sum
+    return 2.0 * held.trainable.dense * share.weights.dense
 
 
 def _casts(spec: ModelSpec, options: Options, held: States, share: Share) -> tuple[float, float]:

@@ -39,6 +39,8 @@ _SCORE_BYTES = 9  # of each attention score without a flash kernel
 _TPU7X_SCORE_BYTES_BACKWARD = 5
 _TPU7X_COPIES = {"full": 0.7, "freeze": 0.7, "lora": 1.6, "dora": 1.6}
 _TPU7X_LAYERS = 2.0
+_TILED_HEAD_COPIES = 2.5  # a loss in tiles carries copies of the vocabulary matrix through its loop
+_QK_NORM = 8  # bytes per query and key number that a norm on them keeps
 _GATHERED_LAYERS = 3  # FSDP: this layer's weights, the next one's, and one unsharded gradient
 
 
@@ -75,7 +77,7 @@ def _moments(spec: ModelSpec, options: Options, sizes: _Sizes) -> dict[str, tupl
     backward = table_gradients + sizes.gathered + sizes.copies
     layer = sizes.redone - sizes.scores_gone
     if options.adapts:  # frozen weights are laid out anew for the forward pass too
-        loss_workspace += sizes.copies
+        loss_workspace += sizes.copies + (_TILED_HEAD_COPIES * sizes.head if options.loss == "chunked" else 0.0)
     return {
         "forward": (0.0, sizes.saved + sizes.redone, 0.0, sizes.cast + sizes.gathered),
         "loss": (0.0, sizes.saved + sizes.redone, sizes.logits, loss_workspace),
@@ -152,7 +154,8 @@ def _wide(shape: Shape) -> int:
 def _kept_bytes(shape: Shape, options: Options) -> float:
     working = _KEPT_FROZEN if options.adapts else _KEPT_TRAINED
     padded = -(-shape.head_dim // LANES) * LANES * shape.heads * shape.traits.blocks_per_layer
-    return working.hidden * shape.hidden + working.wide * _wide(shape) + working.query * padded
+    normed = 0 if shape.traits.qk_norm == "none" else _QK_NORM * (shape.query_width + shape.key_width)
+    return working.hidden * shape.hidden + working.wide * _wide(shape) + working.query * padded + normed
 
 
 def _scores(shape: Shape, options: Options) -> float:

@@ -1,0 +1,1 @@
+"""Models: shapes, exact parameter counts, the registry, and the config.json reader."""

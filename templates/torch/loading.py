@@ -136,9 +136,7 @@ def check_adapters(model: Any) -> None:
     """Raise BadJob when an adapter has landed on the experts of a mixture, where PEFT moves some names unasked."""
     for name, _ in model.named_parameters():
         if "lora_" in name and "experts" in name.split("."):
-            raise BadJob(
-                "these `lora.targets` put adapters on the model's experts, which is not offered: use attention"
-            )
+            raise BadJob("these `lora.targets` put adapters on the model's experts: use attention")
 
 
 def _has_fused_experts(model: Any) -> bool:

@@ -27,7 +27,7 @@ OPTIMIZERS = {
     "sgd": "sgd",
     "lion": "lion_32bit",
 }
-# safetensors and torch.save each wrap a full disk in an error of their own.
+# safetensors, tokenizers and torch.save each wrap a full disk in an error of their own.
 _DISK_FULL = ("No space left", "File too large", "failed writing", "unexpected pos")
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -226,7 +226,8 @@ def run(trainer: Trainer, resume: Path | None) -> None:
     """Train to the end or to a stop, from the checkpoint `resume` on. Raises SaveFailed when a save fails."""
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
         if any(phrase in str(error) for phrase in _DISK_FULL):
-            raise SaveFailed(f"a checkpoint could not be saved, the one before it is intact: {error}") from error
+            reason = str(error).splitlines()[0]
+            raise SaveFailed(f"a checkpoint could not be saved, the one before it is intact: {reason}") from error
         raise

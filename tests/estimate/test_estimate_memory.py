@@ -26,13 +26,17 @@ def errors(kind: str) -> list[float]:
     return [measured(row).peak_bytes / GIB / float(row["peak_gib"]) - 1 for row in TRUTH if row["id"].startswith(kind)]
 
 
-@pytest.mark.parametrize(("kind", "count", "bar"), [("g", 80, 0.004), ("h", 45, 0.005), ("x", 16, 0.015)])
+@pytest.mark.parametrize(("kind", "count", "bar"), [("g", 80, 0.002), ("h", 45, 0.0025), ("x", 56, 0.006)])
 def test_the_error_stays_under_its_bar(kind: str, count: int, bar: float) -> None:
-    """The mean error is under half a percent on the shared rows (bar of the project: 3 %), no miss beyond 5 %."""
+    """The mean error is under 0.25 % on the shared rows g and h, and no miss is beyond 3 % (5 % for our own rows x).
+
+    The project's bar is 3 % and no under-estimate beyond 5 %. The rows x were traced by us in the same way, on cases
+    that the formula had not seen; what they taught about masks, eager attention and casts is in the formula now.
+    """
     found = errors(kind)
     assert len(found) == count
     assert mean(abs(error) for error in found) < bar
-    assert min(found) > -0.05
+    assert min(found) > -0.03
     assert max(found) < 0.05
 
 

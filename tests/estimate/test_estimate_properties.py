@@ -12,7 +12,7 @@ from cloudtrain.estimate.options import Options
 from cloudtrain.models.spec import ModelSpec
 from tests.estimate.cases import options, specs
 
-many = settings(max_examples=200, deadline=None)
+many = settings(max_examples=120, deadline=None)
 PHASES = ["forward", "loss", "last_layer", "first_layer", "end_backward", "optimizer"]
 
 

@@ -22,7 +22,8 @@ TORCH = TEMPLATES / "torch"
 sys.path.insert(0, str(TORCH))  # the trainer's modules import each other by plain names
 
 PLACES = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo", "Peru": "Lima", "Kenya": "Nairobi"}
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # a two-layer model does not repay a second one
+# As the launcher starts the trainer, but with one thread: a two-layer model does not repay a second one.
+ONE_THREAD = {**os.environ, **json.loads((TORCH / "environment.json").read_text())["cpu"], "OMP_NUM_THREADS": "1"}
 
 
 def conversation(question: str, answer: str) -> dict[str, Any]:

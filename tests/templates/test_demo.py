@@ -24,10 +24,6 @@ def lines(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DEMO / name).read_text().splitlines()]
 
 
-def countries(text: str) -> set[str]:
-    return set(re.findall(r"(?:of|is|in) ([A-Z][a-z]+)[?.]", text))
-
-
 def test_the_unseen_questions_are_about_other_countries() -> None:
     """No country of the questions is in the training data, whose answers all have the form."""
     rows, questions = lines("capitals.jsonl"), lines("unseen.jsonl")

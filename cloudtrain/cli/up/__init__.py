@@ -1,0 +1,116 @@
+"""`cloudtrain up`: check, plan, ask, run, bring home, tear down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudtrain.cli.options import Dollars, Duration
+from cloudtrain.cli.output import say
+from cloudtrain.errors import UsageError
+from cloudtrain.units import SECONDS_PER_HOUR
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.runs.prepare import Prepared
+    from cloudtrain.settings import Settings
+
+SPEC_FILE = "cloudtrain.yaml"
+
+
+@click.command("up")
+@click.argument("words", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
+@click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
+@click.option("--infra", multiple=True, help="Only here: provider[/region[/zone]]; may be repeated.")
+@click.option(
+    "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, whoever watches."
+)
+@click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-d", "--detach", is_flag=True, help="Start it and return; `cloudtrain logs -f` follows.")
+@click.option("--dry-run", "--dryrun", is_flag=True, help="Check and show the plan; start nothing.")
+@click.option("--new", is_flag=True, help="Start another run of the same spec instead of going on with it.")
+@click.option("-n", "--name", help="Name of a new run.  [default: model, method and six digits]")
+@click.option("--to", "home", type=click.Path(path_type=Path), help="Where the result goes.  [default: ./RUN]")
+@click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
+@click.option("--accept-risk", is_flag=True, help="Start even where fewer than two guards work without this client.")
+def command(words: tuple[str, ...], **given: Any) -> None:
+    """Fine-tune as the spec says, on the cheapest offer that works.
+
+    The same spec in the same state goes on where it was: a living run is attached to, an ended one resumed, a finished
+    one is said to be finished. KEY=VALUE changes one field, for example lora.rank=8.
+    """
+    from cloudtrain import settings as settings_module
+    from cloudtrain.cli.up import planning, watching
+    from cloudtrain.runs import launch, prepare
+    from cloudtrain.runs.store import open_store
+
+    settings = settings_module.load()
+    path, overrides = spec_and_overrides(words, given["spec_file"])
+    overrides += [f"budget.max_hours={given['max_hours'] / SECONDS_PER_HOUR!r}"] if given["max_hours"] else []
+    overrides += [f"budget.max_cost={given['max_cost']}"] if given["max_cost"] is not None else []
+    prepared = prepare.prepare(path, overrides)
+    store = open_store(settings.state)
+    found = launch.locate(store, prepared.identity, given["new"])
+    if found.action == "finished" and found.run is not None:
+        say(f"run `{found.run.id}` of this spec is finished; `--new` starts another")
+        return watching.conclude(found.run, given)
+    if found.action == "attach" and found.run is not None:
+        say(f"run `{found.run.id}` of this spec is running: attached")
+        return watching.follow(found.run, given)
+    quote, line = quote_for(prepared, settings, given)
+    plan = planning.plan_for(store, prepared, quote, line, found.run, given)
+    planning.show_plan(plan, prepared, line, found.run, given)
+    if given["dry_run"]:
+        return None
+    planning.agree(plan, line, settings, given)
+    return watching.launch_and_follow(store, plan, given)
+
+
+def spec_and_overrides(words: tuple[str, ...], spec_file: Path | None) -> tuple[Path, list[str]]:
+    """The words of the command line as a spec path and `key=value` overrides. Raises UsageError."""
+    files = [word for word in words if "=" not in word]
+    if len(files) + (spec_file is not None) > 1:
+        raise UsageError(f"more than one spec is named: {', '.join(files)}", "overrides are written key=value")
+    path = spec_file or Path(files[0] if files else SPEC_FILE)
+    if not files and spec_file is None and not path.exists():
+        raise UsageError(f"there is no `{SPEC_FILE}` here", "`cloudtrain init MODEL DATA` writes one")
+    return path, [word for word in words if "=" in word]
+
+
+def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> tuple[Quote, Line]:
+    """The quote for the spec with tokens counted by its own tokenizer, and the chosen line.
+
+    A first quote with estimated tokens decides whether the environment is worth making at all.
+    """
+    from cloudtrain.cli.up import planning
+    from cloudtrain.runs import environment, prepare
+    from cloudtrain.settings import cache_folder
+
+    rough = prepare.chosen_line(quote_once(prepared, prepare.estimated_tokens(prepared), settings, given))
+    flavour = rough.case.recipe.flavour if rough.case.recipe else "cpu"
+    python = environment.ensure(flavour, say)
+    say("counting tokens with the model's tokenizer")
+    counted = prepare.token_check(prepared, python, cache_folder() / "checks" / prepared.identity[:16])
+    planning.show_data(prepared, counted)
+    quote = quote_once(prepared, prepare.estimated_tokens(prepared, counted), settings, given)
+    return quote, prepare.chosen_line(quote)
+
+
+def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, given: dict[str, Any]) -> Quote:
+    """One quote for the spec."""
+    from cloudtrain.cli.quote import make_quote, places
+    from cloudtrain.runs import prepare
+
+    budget = prepared.spec.budget
+    request = prepare.request_for(
+        prepared,
+        tokens,
+        places(given["infra"] or settings.infra),
+        budget.max_hours or float(settings.max_hours),
+        budget.max_cost,
+        given["experimental"],
+    )
+    return make_quote(request, settings)

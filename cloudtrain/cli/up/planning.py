@@ -1,0 +1,114 @@
+"""The plan that `up` shows before it asks: what happens, what it costs, what ends it, what stays."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudtrain.cli.output import bold, say
+from cloudtrain.errors import Cancelled, UsageError
+from cloudtrain.units import gib, hours, money, rfc3339
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.prepare import Prepared
+    from cloudtrain.runs.record import Run
+    from cloudtrain.runs.store import Store
+    from cloudtrain.settings import Settings
+
+LEAST_GUARDS = 2
+
+
+def show_data(prepared: Prepared, counted: dict[str, Any]) -> None:
+    """What the checks found, before any plan."""
+    say(
+        f"data: {counted['rows']:,} rows, {counted['tokens']:,} tokens "
+        f"(median {counted['tokens_p50']:,}, longest {counted['tokens_max']:,}), "
+        f"{counted['steps']:,} steps; {counted['truncated_percent']:.1f} % cut at {prepared.spec.sequence_length}"
+    )
+    for problem in prepared.data.problems:
+        say(f"warning: {problem}")
+
+
+def plan_for(
+    store: Store, prepared: Prepared, quote: Quote, line: Line, earlier: Run | None, given: dict[str, Any]
+) -> Plan:
+    """The plan: of the run that is gone on with, or of a new one."""
+    from cloudtrain.cli.quote.document import line_document
+    from cloudtrain.runs import launch, prepare
+    from cloudtrain.settings import now
+
+    run = (
+        earlier.id
+        if earlier
+        else new_name(store, prepared, given["name"]) or launch.new_id(store, prepared.stem, prepared.identity)
+    )
+    folder = store.folder(f"runs/{run}")
+    chosen = prepare.Chosen(quote, line, line_document(line, lambda _: ""))
+    return prepare.make_plan(prepared, chosen, run, folder, now())
+
+
+def new_name(store: Store, prepared: Prepared, name: str | None) -> str | None:
+    """The name asked for, checked. Raises UsageError when it is taken or not a plain word."""
+    if name is None:
+        return None
+    if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
+        raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
+    if name in store.children("runs"):
+        raise UsageError(f"a run `{name}` of another spec or data is there already", "choose another name")
+    return name
+
+
+def show_plan(plan: Plan, prepared: Prepared, line: Line, earlier: Run | None, given: dict[str, Any]) -> None:
+    """What is about to happen, what it costs, what ends it, what stays."""
+    from cloudtrain.cli.quote.table import machine
+
+    case, usd, spec = line.case, line.usd, prepared.spec
+    if case.hours is None or usd is None:
+        return
+    unpaid = f" ({line.offer.price.source})" if line.offer.usd_per_hour == 0 else ""
+    say(bold(f"{'resume' if earlier else 'plan'}: {plan.run}"))
+    rows = [
+        ("what", f"{spec.method} of {prepared.model.name}, {case.stack}"),
+        ("where", f"{line.offer.name} ({line.offer.provider}), {machine(line)}, {line.offer.market}"),
+        ("memory", f"{gib(case.required_bytes)} of {gib(case.memory_bytes)}: {case.fits}"),
+        (
+            "time",
+            f"{hours(case.hours.likely * 3600)} ({hours(case.hours.low * 3600)} .. {hours(case.hours.high * 3600)})",
+        ),
+        ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
+        ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
+        ("guards", ", ".join(plan.guards)),
+        ("kept", f"checkpoints, log and result below {Path(plan.job['output']).parent}"),
+        ("result", f"{destination(plan.run, given)} as well, when it is finished"),
+    ]
+    for name, text in rows:
+        say(f"  {name:8} {text}")
+
+
+def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any]) -> None:
+    """Ask, unless told not to. Above the limit of the settings the default answer is no."""
+    from cloudtrain.seams import Stack, load
+
+    alone = [guard for guard in load("stacks", plan.provider, Stack).guards if guard.alone]
+    if len(alone) < LEAST_GUARDS and not given["accept_risk"]:
+        raise UsageError(
+            f"only {len(alone)} guard would end this run without this client", "--accept-risk starts it all the same"
+        )
+    if given["yes"]:
+        return
+    worst = line.usd.high if line.usd else Decimal(0)
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked", "-y starts it without asking")
+    if not click.confirm("start it?", default=worst <= settings.ask_above_usd, err=True):
+        raise Cancelled("nothing was started")
+
+
+def destination(run: str, given: dict[str, Any]) -> Path:
+    """Where the result of a run is brought."""
+    return given.get("home") or Path(run)

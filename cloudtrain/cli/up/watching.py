@@ -1,0 +1,135 @@
+"""From the started run to its account: follow, Ctrl-C, what came of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudtrain.cli.output import say
+from cloudtrain.cli.up.planning import destination
+from cloudtrain.errors import Cancelled, CloudtrainError, JobFailed, NotFinished
+from cloudtrain.units import hours, money
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.record import Run
+    from cloudtrain.runs.store import Store
+
+
+def launch_and_follow(store: Store, plan: Plan, given: dict[str, Any]) -> None:
+    """Start the plan and, unless detached, stay with it to its end."""
+    from cloudtrain.runs import follow as reading
+    from cloudtrain.runs import launch
+    from cloudtrain.runs.record import Run
+    from cloudtrain.runs.store import AlreadyThere
+
+    try:
+        with store.hold(f"runs/{plan.run}/client.lock"):
+            offset = reading.log_size(Run(store, plan.run))
+            run = launch.start(store, plan)
+            say(f"started `{run.id}`")
+            if given["detach"]:
+                say(
+                    f"it goes on without you; `cloudtrain logs -f {run.id}` follows, `cloudtrain down {run.id}` ends it"
+                )
+                return
+            watch_and_conclude(run, offset, given)
+    except AlreadyThere as held:
+        raise NotFinished(
+            f"another client is on run `{plan.run}`: {held.message}", f"`cloudtrain logs -f {plan.run}` follows it"
+        ) from None
+
+
+def follow(run: Run, given: dict[str, Any]) -> None:
+    """Attach to a living run. Raises NotFinished while another client is on it."""
+    from cloudtrain.runs import follow as reading
+    from cloudtrain.runs.store import AlreadyThere
+
+    if given["detach"]:
+        return say(f"`cloudtrain logs -f {run.id}` follows it")
+    try:
+        with run.store.hold(run.key("client.lock")):
+            watch_and_conclude(run, reading.tail_offset(run, 20), given)
+    except AlreadyThere as held:
+        raise NotFinished(
+            f"another client is on run `{run.id}`: {held.message}", f"`cloudtrain logs -f {run.id}` follows it"
+        ) from None
+
+
+def watch_and_conclude(run: Run, offset: int, given: dict[str, Any]) -> None:
+    """Follow to the end; Ctrl-C asks whether to stop the run or to leave it."""
+    from cloudtrain.cli.live import watch
+    from cloudtrain.runs import teardown
+
+    try:
+        ended = watch(run, offset)
+    except KeyboardInterrupt:
+        interrupted(run, given)
+        return
+    conclude(teardown.settle(ended), given)
+
+
+def interrupted(run: Run, given: dict[str, Any]) -> None:
+    """After Ctrl-C: leave it running or stop it, and say which. A second Ctrl-C stops."""
+    from cloudtrain.runs import teardown
+
+    stop = False
+    if sys.stdin.isatty() and not given["yes"]:
+        try:
+            stop = click.confirm(f"\nstop `{run.id}`? (no: it goes on without you)", default=False, err=True)
+        except (KeyboardInterrupt, click.Abort):
+            stop = True
+    if not stop:
+        raise Interrupted(
+            f"left `{run.id}` running", f"`cloudtrain up` attaches again, `cloudtrain down {run.id}` ends it"
+        )
+    say(f"stopping `{run.id}`: it writes a checkpoint first")
+    teardown.down(run)
+    raise Interrupted(f"stopped `{run.id}`, nothing of it runs", "`cloudtrain up` resumes it from its last checkpoint")
+
+
+class Interrupted(CloudtrainError):
+    """Ctrl-C, with what still runs said."""
+
+    exit_code = 130
+
+
+def conclude(run: Run, given: dict[str, Any]) -> None:
+    """What came of it: bring a finished result home and say the account, or say how it ended. Raises by the outcome."""
+    from cloudtrain.runs import measure, pull
+
+    if run.state == "finished":
+        measure.learn(run)
+        home = pull.pull(run, destination(run.id, given))
+        summary(run, home)
+        return
+    reason = (run.exit or {}).get("reason", run.state)
+    message = (run.exit or {}).get("message") or ""
+    resume = "`cloudtrain up` goes on from the last checkpoint"
+    if run.state == "cancelled":
+        raise Cancelled(f"run `{run.id}` was stopped on request", resume)
+    if run.state == "stopped":
+        why = {"deadline": "reached its deadline", "preempted": "was interrupted"}.get(reason, reason)
+        raise NotFinished(f"run `{run.id}` {why} before it was finished", f"{resume}; --max-hours gives it more time")
+    if run.state == "died":
+        raise NotFinished(f"the supervisor of run `{run.id}` was killed", resume)
+    raise JobFailed(
+        f"run `{run.id}` failed ({reason.replace('_', ' ')}){': ' + message if message else ''}",
+        f"`cloudtrain logs --tail 50 {run.id}` shows why; {resume}",
+    )
+
+
+def summary(run: Run, home: Path) -> None:
+    """The account of a finished run, on stdout."""
+    from cloudtrain.report.cost_report import report
+
+    account = report(run)
+    loss = "" if account.loss is None else f", final loss {account.loss:.3f}"
+    click.echo(f"finished `{run.id}`: {account.steps or 0:,} steps, {account.tokens or 0:,} tokens{loss}")
+    click.echo(f"result: {home}")
+    click.echo(
+        f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}; `cloudtrain report {run.id}` has it all"
+    )

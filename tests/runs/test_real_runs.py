@@ -1,0 +1,231 @@
+"""`cloudtrain up` whole, as processes of its own: the real trainer on a two-layer model, killed and gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from cloudtrain.runs import follow
+from cloudtrain.runs.record import Run
+from cloudtrain.runs.store import LocalFolder
+from cloudtrain.seams import Stack, load
+from tests.templates.conftest import PLACES, conversation, write_rows
+from tests.templates.conftest import tiny_model as tiny_model  # a fixture
+from tests.trainer_fixtures import demo_model as demo_model
+from tests.trainer_fixtures import trainer_python as trainer_python
+
+pytestmark = pytest.mark.trainer
+STEPS = 40
+CHECKPOINT_S = 1.0
+
+
+class Desk:
+    """A folder with a spec and data, and the command line as a separate process."""
+
+    def __init__(self, folder: Path, model: Path, state: Path) -> None:
+        self.folder, self.state = folder, state
+        rows = [
+            conversation(f"{asked} the capital of {country}?", f"It is {city}, in {country}.")
+            for asked in ("What is", "Which city is", "Do you know", "Name")
+            for country, city in PLACES.items()
+        ]
+        write_rows(folder / "d.jsonl", rows)
+        (folder / "cloudtrain.yaml").write_text(
+            f"model: {model}\ndata: d.jsonl\nmethod: lora\nsequence_length: 128\nmax_steps: {STEPS}\nlr: 0.005\n"
+            f"checkpoint: {{every: {CHECKPOINT_S}s, keep: 2}}\n"
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A command, running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cloudtrain", *words],
+            cwd=self.folder,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """A command, to its end."""
+        process = self.start(*words)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def json(self, *words: str) -> Any:
+        """The JSON of a command."""
+        code, out, err = self.run(*words, "-o", "json")
+        assert code == 0, err
+        return json.loads(out)
+
+    @property
+    def record(self) -> Run:
+        """The only run."""
+        store = LocalFolder(self.state)
+        (name,) = store.children("runs")
+        return Run(store, name)
+
+    def wait_for_step(self, step: int, seconds: float = 90) -> None:
+        """Until the log shows that step."""
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            if LocalFolder(self.state).children("runs"):
+                run = self.record
+                events = filter(None, map(follow.parse_event, b"".join(follow.blocks(run, 0)).splitlines()))
+                if any(event["event"] == "step" and event["step"] >= step for event in events):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"step {step} was not reached")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, tiny_model: Path, own_world: Path) -> Desk:
+    """A place to work at."""
+    return Desk(tmp_path, tiny_model, own_world / "state")
+
+
+def nothing_runs(run: str) -> bool:
+    """Whether no process of the run is left."""
+    return not [owned for owned in load("stacks", "local", Stack).list_owned() if owned.run == run]
+
+
+def final_step(desk: Desk) -> int:
+    """The step at which the newest checkpoint stands."""
+    return int((desk.record.store.folder(desk.record.key("ckpt")) / "LATEST").read_text())
+
+
+def test_a_whole_run_and_everything_that_can_be_asked_of_it(desk: Desk, trainer_python: Path) -> None:
+    """up, ps, logs, events, report, pull, down: each does what it says on one real run, and nothing of it is left."""
+    code, out, err = desk.run("up", "-y", "--to", "home")
+    assert code == 0, err
+    assert "finished" in out
+    run = desk.record.id
+    opened = "import sys; from peft import PeftConfig; print(PeftConfig.from_pretrained(sys.argv[1]).r)"
+    assert subprocess.check_output([trainer_python, "-c", opened, desk.folder / "home"], text=True).strip() == "16"
+    assert {"README.md", "metrics.json", "tokenizer.json"} <= {path.name for path in (desk.folder / "home").iterdir()}
+    for name, words in [
+        ("ps", ["ps", "-a"]),
+        ("report", ["report", run]),
+        ("events", ["events", run]),
+        ("logs", ["logs", run]),
+    ]:
+        document = desk.json(*words)
+        jsonschema.validate(document, json.loads(desk.run("schema", name)[1]))
+    account = desk.json("report", run)
+    assert account["steps"] == STEPS
+    assert account["tokens_per_second"]["measured"] > 0
+    assert account["peak_bytes"]["measured"] > 10**8
+    assert account["metered_usd"] == "0"
+    log = desk.run("logs", run)[1]
+    assert (
+        hashlib.sha256(log.encode()).hexdigest() == hashlib.sha256(b"".join(follow.blocks(desk.record, 0))).hexdigest()
+    )
+    assert len(desk.run("logs", run, "--tail", "3")[1].splitlines()) == 3
+    assert all('"step"' in line for line in desk.run("logs", run, "--grep", '"step":')[1].splitlines())
+    assert desk.run("pull", run, "--to", "again")[0] == 0
+    assert (desk.folder / "again" / "adapter_model.safetensors").read_bytes() == (
+        desk.folder / "home" / "adapter_model.safetensors"
+    ).read_bytes()
+    for _ in range(2):
+        code, out, _ = desk.run("down", run)
+        assert (code, "gone" in out) == (0, True)
+    assert nothing_runs(run)
+    code, out, err = desk.run("up", "-y", "--to", "home")
+    assert (code, "is finished" in err) == (0, True)
+
+
+@pytest.mark.parametrize("victim", ["client", "supervisor", "trainer"])
+def test_killing_anything_and_going_on_ends_with_the_same_adapter_step(desk: Desk, victim: str) -> None:
+    """kill -9 at a random step, then `up` again: same last step, at most one checkpoint interval is repeated."""
+    client = desk.start("up", "-y")
+    desk.wait_for_step(random.Random(victim).randrange(8, 20))
+    if victim == "client":
+        client.kill()
+    else:
+        os.kill(desk.record.document("processes.json")[victim], signal.SIGKILL)
+    client.communicate(timeout=60)
+    assert client.returncode != 0
+    code, out, err = desk.run("up", "-y")
+    assert code == 0, err
+    assert final_step(desk) == STEPS
+    run = desk.record
+    seen = [
+        e for e in map(follow.parse_event, b"".join(follow.blocks(run, 0)).splitlines()) if e and e["event"] == "step"
+    ]
+    assert {event["step"] for event in seen} == set(range(1, STEPS + 1))
+    repeated = [event for event in seen if sum(e["step"] == event["step"] for e in seen) > 1]
+    if repeated:
+        first = repeated[: len(repeated) // 2]
+        assert first[-1]["time"] - first[0]["time"] <= 2 * CHECKPOINT_S + 1
+    assert nothing_runs(run.id)
+
+
+def test_the_deadline_holds_with_supervisor_and_client_killed(desk: Desk) -> None:
+    """A trainer that nobody watches any more ends at --max-hours by its own clock, with a checkpoint."""
+    client = desk.start("up", "-y", "--max-hours", "20s", "max_steps=100000")
+    desk.wait_for_step(3)
+    processes = desk.record.document("processes.json")
+    client.kill()
+    client.communicate()
+    os.kill(processes["supervisor"], signal.SIGKILL)
+    os.kill(processes["guard"], signal.SIGKILL)
+    give_up = time.monotonic() + 40
+    while not nothing_runs(desk.record.id):
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+    assert time.time() < desk.record.intent["deadline"] + 15
+    assert final_step(desk) > 0
+
+
+def test_logs_follow_through_twenty_cuts(desk: Desk) -> None:
+    """A reader that is killed and goes on at its offset twenty times has the bytes of the log, by sha256."""
+    client = desk.start("up", "-y")
+    desk.wait_for_step(1)
+    chance, read = random.Random(3), b""
+    for _ in range(20):
+        reader = subprocess.Popen(
+            [sys.executable, "-m", "cloudtrain", "logs", "-f", "--offset", str(len(read))],
+            cwd=desk.folder,
+            stdout=subprocess.PIPE,
+        )
+        assert reader.stdout is not None
+        os.set_blocking(reader.stdout.fileno(), False)
+        until = time.monotonic() + chance.uniform(0.1, 0.6)
+        while time.monotonic() < until:
+            read += reader.stdout.read(chance.randrange(1, 400)) or b""
+            time.sleep(0.02)
+        reader.kill()
+        reader.communicate()
+    rest = subprocess.run(
+        [sys.executable, "-m", "cloudtrain", "logs", "-f", "--offset", str(len(read))],
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    client.communicate(timeout=120)
+    whole = b"".join(follow.blocks(desk.record, 0))
+    assert hashlib.sha256(read + rest.stdout).hexdigest() == hashlib.sha256(whole).hexdigest()
+
+
+def test_a_second_client_is_refused_while_the_first_is_there(desk: Desk) -> None:
+    """`up` of the same spec beside a living client is 101 and says how to follow; detached it attaches to nothing twice."""
+    client = desk.start("up", "-y")
+    desk.wait_for_step(1)
+    code, _, err = desk.run("up", "-y")
+    assert (code, "logs -f" in err) == (101, True)
+    assert desk.run("down", desk.record.id)[0] == 0
+    client.communicate(timeout=60)
+    assert client.returncode == 103
+    assert nothing_runs(desk.record.id)
