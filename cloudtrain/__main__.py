@@ -12,8 +12,11 @@ def main() -> None:
 
         print(f"cloudtrain {__version__}")
         return
+    import gc
+
     from cloudtrain.cli import run
 
+    gc.set_threshold(100_000, 50, 50)  # a command lives for a moment: collecting while it imports only costs time
     sys.exit(run(sys.argv[1:]))
 
 

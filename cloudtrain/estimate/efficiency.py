@@ -156,8 +156,18 @@ def efficiency(query: Query, known: tuple[Row, ...] | None = None) -> Efficiency
     The middle is the median of the group, the ends its extremes, widened the more the fewer rows there are and the
     further they are from what was asked (estimation.md 4.3).
     """
+    return _climb(known, query) if known else _of_file(Path(os.environ.get(VARIABLE) or _FILE), query)
+
+
+@lru_cache(maxsize=512)
+def _of_file(path: Path, query: Query) -> Efficiency:
+    """The answer from a file, kept: a quote asks for the same few chips hundreds of times."""
+    return _climb(_read(path), query)
+
+
+def _climb(known: tuple[Row, ...], query: Query) -> Efficiency:
     for rung in _LADDER:
-        group = sorted((row for row in known or rows() if rung.matches(row, query)), key=lambda row: row.id)
+        group = sorted((row for row in known if rung.matches(row, query)), key=lambda row: row.id)
         if group:
             return _from_group(group, query, rung)
     raise UsageError("no throughput rows at all", _COLUMNS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cloudtrain.estimate import assumptions, budget, tpu
 from cloudtrain.estimate.options import Options, checked
@@ -30,6 +31,7 @@ class MemoryEstimate:
     phases: dict[str, int]
 
 
+@lru_cache(maxsize=1024)  # a quote asks for the same machine in many places
 def estimate(spec: ModelSpec, options: Options) -> MemoryEstimate:
     """The estimate of `options` for `spec`. Raises UsageError for options out of range.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from cloudtrain.estimate.efficiency import Precision, Query, Row, Tier, efficiency
@@ -43,6 +44,7 @@ class Work:
     tier: Tier | None = None  # None: what our own trainer reaches on the chip
 
 
+@lru_cache(maxsize=1024)
 def work_of(spec: ModelSpec, options: Options, precision: Precision = "bf16", tier: Tier | None = None) -> Work:
     """The work of one fine-tune: operations per token in the convention. Raises UsageError for options out of range."""
     operations = flops_per_token(spec, options).convention

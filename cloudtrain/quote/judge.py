@@ -100,9 +100,7 @@ def machine_rate(
     """Tokens per second of the whole machine with our recipe, and where the figure comes from."""
     if measured is not None and (learnt := measured.rate(offer, ours, request)) is not None:
         return learnt
-    work = throughput.Work(
-        request.flops_per_token(), request.method, moe=request.spec.params_experts > 0, tier=ours.tier
-    )
+    work = throughput.work_of(request.spec, ours.options)  # no tier: what our own trainer reaches there
     found = throughput.tokens_per_second(chip, offer.count, work)
     return (found.range.scaled(offer.count) if found.range else None), found.basis
 

@@ -15,7 +15,6 @@ from cloudtrain.estimate.options import Options
 from cloudtrain.seams import Range
 
 if TYPE_CHECKING:
-    from cloudtrain.estimate.efficiency import Tier
     from cloudtrain.estimate.memory import MemoryEstimate
     from cloudtrain.estimate.options import Backend
     from cloudtrain.quote.request import Request
@@ -31,7 +30,6 @@ class Recipe(NamedTuple):
     backend: str
     flavour: str
     stack: str
-    tier: Tier
     packing: bool
     options: Options
     image_bytes: int
@@ -107,7 +105,6 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         backend,
         row["flavour"],
         row["stack"],
-        row["tier"],
         row["packing"],
         options,
         row["image_bytes"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, nearest
@@ -66,20 +67,20 @@ class Request:
 
     def flops_per_token(self) -> float:
         """Floating-point operations per token, in the convention in which efficiency is published."""
-        from cloudtrain.estimate.flops import flops_per_token
-        from cloudtrain.estimate.options import Options
-
-        options = Options(
-            method=self.method,
-            sequence_length=self.sequence_length,
-            rank=self.rank,
-            targets=self.targets or "attention",
-        )
-        return flops_per_token(self.spec, options).convention
+        return _flops_per_token(self.spec, self.method, self.sequence_length)
 
     def packed_steps(self) -> int:
         """Micro-steps when rows are packed to full length."""
         return -(-self.tokens // (self.sequence_length * self.batch))
+
+
+@lru_cache(maxsize=64)
+def _flops_per_token(spec: ModelSpec, method: Method, sequence_length: int) -> float:
+    """Kept, because every kind of machine asks for it."""
+    from cloudtrain.estimate.flops import flops_per_token
+    from cloudtrain.estimate.options import Options
+
+    return flops_per_token(spec, Options(method=method, sequence_length=sequence_length)).convention
 
 
 def parse_place(text: str) -> Place:

@@ -121,14 +121,12 @@ def test_two_builders_make_one(uv: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert environment.ensure("cpu", said.append) == environment.find("cpu")
     first.join()
     assert said == ["another process is making the trainer's environment; waiting for it"]
-    assert uv.read_text().count("venv") == 1
+    assert uv.read_text().count(" venv ") == 1
 
 
-def test_a_killed_builder_does_not_block_the_next(uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_builder_does_not_block_the_next(uv: Path) -> None:
     """The lock goes with the process that held it."""
-    folder = uv.parent / "cache" / "environments"
-    folder.mkdir(parents=True)
-    lock = next(iter({environment.ensure("cpu").parent.parent})).with_suffix(".lock")
+    lock = environment.ensure("cpu").parent.parent.with_suffix(".lock")
     holder = subprocess.Popen(
         [
             sys.executable,
@@ -167,8 +165,7 @@ def test_without_a_home_folder_the_setting_is_named(monkeypatch: pytest.MonkeyPa
     """No HOME and no CLOUDTRAIN_CACHE is a usage error, not a traceback."""
     monkeypatch.delenv("CLOUDTRAIN_CACHE", raising=False)
     monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     with pytest.raises(UsageError) as refused:
         environment.ensure("cpu")
     assert "CLOUDTRAIN_CACHE" in refused.value.hint
