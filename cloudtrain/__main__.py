@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -12,12 +13,17 @@ def main() -> None:
 
         print(f"cloudtrain {__version__}")
         return
+    import contextlib
     import gc
 
     from cloudtrain.cli import run
 
     gc.set_threshold(100_000, 50, 50)  # a command lives for a moment: collecting while it imports only costs time
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a reader that has gone away
+            stream.flush()
+    os._exit(code)  # nothing is left to do: taking the interpreter apart would cost a tenth of a quote
 
 
 if __name__ == "__main__":

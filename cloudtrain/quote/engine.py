@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
-from operator import attrgetter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import ProviderError
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.judge import Measured, judge
-from cloudtrain.quote.line import Case, Dollars, Line, Quote
+from cloudtrain.quote.line import Case, Line, Quote
 from cloudtrain.seams import Context, Offer, PriceSource, Range, Stack, load, names
 
 if TYPE_CHECKING:
     from cloudtrain.quote.request import Request
 
-TIGHT_PREMIUM = Decimal("1.25")  # a tight row is not chosen while one that fits costs less than a quarter more
+INFINITE = float("inf")
+TIGHT_PREMIUM = 1.25  # a tight row is not chosen while one that fits costs less than a quarter more
 
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:
@@ -33,15 +33,14 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
             lines.extend(judged(request, source, source.offers(context), stacks.get(name), measured))
         except ProviderError as error:
             failures.append((name, error.message))
-    viable = sorted((line for line in lines if line.viable), key=attrgetter("usd_likely"))
-    rest = sorted((line for line in lines if not line.viable), key=attrgetter("usd_likely"))
-    ranked = (*viable, *rest)
-    dates = [line.offer.price.as_of for line in ranked if line.offer.price.as_of]
+    lines.sort(key=lambda line: (not line.viable, line.rank))
+    viable = [line for line in lines if line.viable]
+    dates = {line.offer.price.as_of for line in lines}
     return Quote(
-        ranked,
+        tuple(lines),
         tuple(failures),
         choose(viable, request),
-        min(dates, default=""),
+        min(dates - {""}, default=""),
         version(),
         request.tokens * request.flops_per_token(),
         request,
@@ -51,27 +50,49 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
 def judged(
     request: Request, source: PriceSource, offers: Iterable[Offer], stack: Stack | None, measured: Measured | None
 ) -> list[Line]:
-    """The offers of one source as lines. Cases are shared between offers of the same machine."""
-    cases: dict[tuple[object, ...], Case] = {}
-    table = chips()
+    """The offers of one source as lines, but those that are hidden. Cases are shared by offers of the same machine."""
+    cases: dict[tuple[object, ...], tuple[Case, float, float, float, bool] | None] = {}
     lines = []
+    everything = request.wants_everything
     for offer in offers:
-        if not request.wants(offer):
+        if not (everything or request.wants(offer)):
             continue
-        chip = table.get(offer.hardware)
-        nvidia = chip.vendor == "nvidia" if chip else offer.hardware.startswith("nvidia")
-        if nvidia and not request.include_nvidia:
+        key = (offer.name, offer.market, offer.count, offer.memory_bytes, offer.vcpus)
+        if key in cases:
+            kind = cases[key]
+        else:
+            kind = cases[key] = None if hidden(request, offer) else of_kind(request, source, offer, stack, measured)
+        if kind is None:
             continue
-        key = (
-            *(offer.name, offer.hardware, offer.count, offer.memory_bytes, offer.vcpus),
-            *(offer.host_memory_bytes, offer.market == "spot"),
-        )
-        case = cases.get(key)
-        if case is None:
-            case = cases[key] = judge(request, offer, source.terms, measured)
-        lines.append(line_of(request, offer, case, launch_word(offer, case, stack)))
-        lines[-1].guards = tuple(guard.name for guard in stack.guards) if stack else ()
+        case, hours, hourly, fixed, works = kind
+        price = offer.usd_per_hour
+        rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
+        lines.append(Line(offer, case, rank, works and rank < INFINITE))
     return lines
+
+
+def hidden(request: Request, offer: Offer) -> bool:
+    """Whether the offer is an NVIDIA one that nobody asked for."""
+    chip = chips().get(offer.hardware)
+    nvidia = chip.vendor == "nvidia" if chip else offer.hardware.startswith("nvidia")
+    return nvidia and not request.include_nvidia
+
+
+def of_kind(
+    request: Request, source: PriceSource, offer: Offer, stack: Stack | None, measured: Measured | None
+) -> tuple[Case, float, float, float, bool]:
+    """The case of an offer's machine; as numbers its billed hours, hourly and fixed dollars beside; does it work."""
+    case = judge(request, offer, source.terms, measured)
+    case = replace(
+        case,
+        launch=launch_word(offer, case, stack),
+        barred=disallowed(offer, case.hours),
+        late=too_late(request, case.hours),
+        guards=tuple(guard.name for guard in stack.guards) if stack else (),
+    )
+    billed = case.billed_hours
+    hours = INFINITE if billed is None or billed.high == INFINITE else billed.likely
+    return case, hours, float(case.beside.hourly_usd), float(case.beside.fixed_usd), case.works
 
 
 def launch_word(offer: Offer, case: Case, stack: Stack | None) -> str:
@@ -79,31 +100,6 @@ def launch_word(offer: Offer, case: Case, stack: Stack | None) -> str:
     if stack is not None and case.recipe is not None and case.recipe.backend in stack.backends:
         return "yes"
     return "by hand" if offer.limits.by_hand else "not yet"
-
-
-def line_of(request: Request, offer: Offer, case: Case, launch: str) -> Line:
-    """One judged line: the place's price on the machine's case."""
-    line = Line(offer, case, launch)
-    line.priced = offer.usd_per_hour is not None
-    if case.hours is not None and case.billed_hours is not None and offer.usd_per_hour is not None:
-        line.usd = dollars(offer.usd_per_hour + case.beside.hourly_usd, case.billed_hours, case.beside.fixed_usd)
-    line.allowed = disallowed(offer, case.hours)
-    line.late = too_late(request, case.hours)
-    line.viable = (
-        case.fits != "no" and case.loads != "no trainer" and line.usd is not None and not line.allowed and not line.late
-    )
-    return line
-
-
-def dollars(usd_per_hour: Decimal, hours: Range, fixed_usd: Decimal) -> Dollars | None:
-    """Billed hours times the price, plus what is paid once; None when a bound is not finite."""
-    if hours.high == float("inf"):
-        return None
-    return Dollars(
-        usd_per_hour * Decimal(hours.low) + fixed_usd,
-        usd_per_hour * Decimal(hours.likely) + fixed_usd,
-        usd_per_hour * Decimal(hours.high) + fixed_usd,
-    )
 
 
 def disallowed(offer: Offer, hours: Range | None) -> str:
@@ -124,7 +120,7 @@ def too_late(request: Request, hours: Range | None) -> str:
     """Why it does not end in time; "" when it does."""
     if hours is None:
         return ""
-    if hours.high == float("inf"):
+    if hours.high == INFINITE:
         return "may never end: interruptions can come faster than the job is set up again"
     if request.max_hours is None or hours.likely <= request.max_hours:
         return ""
@@ -140,16 +136,16 @@ def choose(viable: list[Line], request: Request) -> int | None:
     candidates = [
         (index, line)
         for index, line in enumerate(viable)
-        if line.launch == "yes"
+        if line.case.launch == "yes"
         and (request.experimental or line.case.loads == "yes")
         and table[line.offer.hardware].vendor != "nvidia"
-        and (request.max_cost is None or line.usd_likely <= request.max_cost)
+        and (request.max_cost is None or line.rank <= request.max_cost)
     ]
     if not candidates:
         return None
     index, first = candidates[0]
     if first.case.fits == "tight":
         for other, line in candidates:
-            if line.case.fits == "fits" and line.usd_likely <= first.usd_likely * TIGHT_PREMIUM:
+            if line.case.fits == "fits" and line.rank <= first.rank * TIGHT_PREMIUM:
                 return other
     return index

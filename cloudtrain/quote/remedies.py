@@ -98,7 +98,7 @@ def more_chips(quote: Quote, line: Line) -> str:
     ]
     if not larger:
         return ""
-    best = min(larger, key=lambda other: (other.offer.count, other.usd_likely))
+    best = min(larger, key=lambda other: (other.offer.count, other.rank))
     return f"{best.offer.name} has enough memory"
 
 
@@ -139,6 +139,6 @@ def place_remedy(quote: Quote, line: Line) -> str:
     ]
     if faster:
         return f"{faster[0].offer.name} ({faster[0].offer.market.replace('_', ' ')}) is in time"
-    if line.late and line.case.hours.high != float("inf"):
+    if line.case.late and line.case.hours.high != float("inf"):
         return f"--max-hours {line.case.hours.likely:.0f}"
-    return "fewer tokens or a smaller model" if line.allowed else ""
+    return "fewer tokens or a smaller model" if line.case.barred else ""

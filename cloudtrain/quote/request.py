@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
 
 DEFAULT_TOKENS = 1_000_000
+MARKETS = frozenset({"on_demand", "spot", "free", "units", "owned"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,14 @@ class Request:
     max_cost: Decimal | None = None
     places: tuple[Place, ...] = ()
     hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)
-    markets: frozenset[str] = frozenset({"on_demand", "spot", "free", "units", "owned"})
+    markets: frozenset[str] = MARKETS
     include_nvidia: bool = False
     experimental: bool = False
+
+    @property
+    def wants_everything(self) -> bool:
+        """Whether no place, chip or market was left out."""
+        return not self.places and not self.hardware and len(self.markets) == len(MARKETS)
 
     def wants(self, offer: Offer) -> bool:
         """Whether the person asked to see this offer at all."""

@@ -110,14 +110,14 @@ def chosen_line(quote: Quote) -> Line:
     if quote.chosen is not None:
         return quote.lines[quote.chosen]
     request = quote.request
-    startable = [line for line in quote.lines if line.viable and line.launch == "yes"]
+    startable = [line for line in quote.lines if line.viable and line.case.launch == "yes"]
     cheapest = min((line.usd_likely for line in startable), default=None)
     if cheapest is not None and request.max_cost is not None and cheapest > request.max_cost:
         raise OverBudget(
             f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",
             "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs",
         )
-    here = next((line for line in quote.lines if line.launch == "yes"), None)
+    here = next((line for line in quote.lines if line.case.launch == "yes"), None)
     why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
     if here is not None and here.viable:
         why = f"{here.offer.name} is experimental for this model"
@@ -196,7 +196,7 @@ def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: f
         data_sha256=prepared.data.sha256,
         deadline=deadline,
         deadline_basis=basis,
-        guards=line.guards,
+        guards=line.case.guards,
         flops_per_token=quote.flops / request.tokens,
         max_cost=request.max_cost,
     )

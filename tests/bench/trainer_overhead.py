@@ -8,6 +8,7 @@ JSON line per run and, at the end, our tokens per second over the plain script's
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -87,7 +88,7 @@ def ours(python: Path, model: Path, data: Path, folder: Path, env: dict[str, str
         [python, TORCH / "train.py", folder / "job.json"], capture_output=True, text=True, env=env, check=True
     )
     steps = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "step"]
-    pairs = list(zip(steps, steps[1:], strict=False))
+    pairs = list(itertools.pairwise(steps))
     tokens = [after["tokens"] - before["tokens"] for before, after in pairs]
     seconds = sum(count / after["tokens_per_second"] for count, (_, after) in zip(tokens, pairs, strict=True))
     return sum(tokens) / seconds

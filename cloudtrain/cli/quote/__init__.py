@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
 from cloudtrain.cli.output import bold, dim, print_json, print_rows, say, terminal_width
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
-from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, parse_place
+from cloudtrain.quote.request import DEFAULT_TOKENS, MARKETS, Place, Request, parse_place
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def build_request(given: dict[str, Any], settings: Settings) -> Request:
     spec = registry.find(given["model"])
     tokens, basis = count_tokens(given)
     ceiling = given["max_hours"] / SECONDS_PER_HOUR if given["max_hours"] else float(settings.max_hours)
-    markets = {"free", "units", "owned", "on_demand", "spot"}
+    markets = set(MARKETS)
     if given["spot"] is not None:
         markets -= {"on_demand"} if given["spot"] else {"spot"}
     return Request(

@@ -50,10 +50,10 @@ def line_document(line: Line, remedy: Callable[[Line], str]) -> dict[str, Any]:
         "devices": case.devices,
         "fits": case.fits,
         "loads": case.loads,
-        "allowed": not line.allowed,
+        "allowed": not case.barred,
         "priced": line.priced,
-        "in_time": case.hours is not None and not line.late,
-        "launch": line.launch,
+        "in_time": case.hours is not None and not case.late,
+        "launch": case.launch,
         "recipe": case.recipe.summary() if case.recipe else None,
         "stack": case.stack,
         "price_usd_per_hour": money_text(offer.usd_per_hour),
@@ -69,10 +69,10 @@ def line_document(line: Line, remedy: Callable[[Line], str]) -> dict[str, Any]:
         "cost_parts": [part.document() for part in cost_parts(line)],
         "tokens_per_second": None if case.tokens_per_second is None else bounds(case.tokens_per_second, finite),
         "basis": case.basis,
-        "total_usd": None if line.usd is None else bounds(line.usd, money_text),
+        "total_usd": None if (usd := line.usd) is None else bounds(usd, money_text),
         "viable": line.viable,
         "reasons": [*reasons, advice] if advice else reasons,
-        "guards": list(line.guards),
+        "guards": list(case.guards),
     }
 
 

@@ -54,7 +54,7 @@ def other_groups(quote: Quote, unfold: bool) -> list[Group]:
         ((i, line) for i, line in enumerate(quote.lines) if not line.viable),
         lambda line: (
             *(line.offer.provider, line.offer.hardware, line.case.fits == "no", line.case.loads),
-            *(bool(line.allowed), line.priced, bool(line.late), line.case.hours is None),
+            *(bool(line.case.barred), line.priced, bool(line.case.late), line.case.hours is None),
         ),
         unfold,
     )
@@ -85,7 +85,7 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
                 line.offer.market.replace("_", " "),
                 line.case.fits,
                 line.case.loads,
-                line.launch,
+                line.case.launch,
                 money(line.offer.usd_per_hour),
                 line.offer.price.as_of or "today",
                 hours_text(hours.likely),
@@ -126,9 +126,9 @@ def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | 
                 markets(group),
                 line.case.fits if line.case.recipe else "-",
                 line.case.loads,
-                "no" if line.allowed else "yes",
+                "no" if line.case.barred else "yes",
                 "yes" if line.priced else "no",
-                "-" if line.case.hours is None else ("no" if line.late else "yes"),
+                "-" if line.case.hours is None else ("no" if line.case.late else "yes"),
                 f"{'; '.join(line.reasons())}{f' -> {advice}' if advice else ''}",
             ]
         )
@@ -142,7 +142,7 @@ def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | 
 def failures(line: Line) -> int:
     """How many of the verdicts fail."""
     return sum(
-        (line.case.fits == "no", line.case.loads == "no trainer", bool(line.allowed), not line.priced, bool(line.late),
+        (line.case.fits == "no", line.case.loads == "no trainer", bool(line.case.barred), not line.priced, bool(line.case.late),
          line.case.hours is None)
     )  # fmt: skip
 

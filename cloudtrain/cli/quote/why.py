@@ -56,17 +56,17 @@ def explain(quote: Quote, index: int, line: Line, remedy: Callable[[Line], str])
     if case.hours is not None:
         rows.append(("time", f"{'in all':13} {span([s * 3600 for s in case.hours])}"))
     rows += cost_rows(line)
-    if line.guards:
-        rows.append(("guards", ", ".join(line.guards)))
+    if case.guards:
+        rows.append(("guards", ", ".join(case.guards)))
     return rows
 
 
 def launch_text(line: Line) -> str:
     """The launch word with its reason."""
-    if line.launch == "by hand":
+    if line.case.launch == "by hand":
         return f"by hand: {line.offer.limits.by_hand}"
     return {"yes": "yes: `cloudtrain up` can start it", "not yet": "not yet: no stack of this version starts it"}[
-        line.launch
+        line.case.launch
     ]
 
 
@@ -120,8 +120,8 @@ def cost_rows(line: Line) -> list[tuple[str, str]]:
         ("cost", f"{part.name:13} {part.quantity:,.2f} {part.unit} x {unit_money(part.unit_usd)} = {money(part.usd)}")
         for part in cost_parts(line)
     ]
-    if line.usd is not None:
-        total = f"{money(line.usd.likely)} ({money(line.usd.low)} .. {money(line.usd.high)})"
+    if (usd := line.usd) is not None:
+        total = f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)})"
         rows.append(("cost", f"{'in all':13} {total}"))
     return rows
 
