@@ -29,3 +29,9 @@ def demo_model(trainer_python: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def longcat_python() -> Path:
+    """The Python of the environment that can load LongCat-Flash."""
+    return environment.ensure("longcat", print)

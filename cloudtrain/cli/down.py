@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cloudtrain.cli.output import say
-from cloudtrain.errors import CloudtrainError, RunNotFound, TeardownIncomplete, UsageError
+from cloudtrain.errors import CloudtrainError, TeardownIncomplete, UsageError
 from cloudtrain.runs.record import Run, all_runs, find
 from cloudtrain.units import hours, money, rfc3339
 
@@ -26,10 +26,12 @@ def command(run_name: str | None, everything: bool, yes: bool) -> None:
     if not runs:
         say("nothing to end")
     failures = [error for run in runs if (error := end(run)) is not None]
-    if failures:
-        raise TeardownIncomplete(
-            "; ".join(error.message for error in failures), "\n".join(error.hint for error in failures)
-        )
+    if not failures:
+        return
+    message, hint = "; ".join(e.message for e in failures), "\n".join(dict.fromkeys(e.hint for e in failures))
+    if all(isinstance(error, UsageError) for error in failures):
+        raise UsageError(message, hint)  # gone, all of them, but not written down
+    raise TeardownIncomplete(message, hint)
 
 
 def end(run: Run) -> CloudtrainError | None:
@@ -39,8 +41,6 @@ def end(run: Run) -> CloudtrainError | None:
     was = run.state
     try:
         gone = teardown.down(run).gone or {}
-    except RunNotFound:
-        raise
     except CloudtrainError as error:
         return error
     click.echo(

@@ -47,7 +47,7 @@ class Prepared:
 def prepare(path: Path, overrides: list[str]) -> Prepared:
     """Read the spec, check the data, find the model. Raises UsageError for whatever is wrong with them."""
     from cloudtrain.models import registry
-    from cloudtrain.runs import data
+    from cloudtrain.runs import data, spec_yaml
     from cloudtrain.runs import spec as specs
 
     spec = specs.load(path, overrides)
@@ -59,7 +59,11 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
         eval_fraction=spec.data.eval_fraction,
         expected_format=spec.data.format,
     )
-    model = registry.find(spec.model)
+    try:
+        model = registry.find(spec.model)
+    except UsageError as error:
+        document = spec_yaml.parse(spec_yaml.read_text(path), str(path))
+        raise UsageError(f"{document.place(('model',))}: {error.message}", error.hint) from None
     mixed = f"{spec.identity()}:{report.sha256}:{report.eval_sha256}"
     return Prepared(spec, model, report, hashlib.sha256(mixed.encode()).hexdigest())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
-from cloudtrain.errors import TeardownIncomplete
+from cloudtrain.errors import TeardownIncomplete, UsageError
 from cloudtrain.runs.plan import GRACE_S
 from cloudtrain.runs.record import Run
+from cloudtrain.seams import Absence
 
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 
@@ -14,37 +16,43 @@ SETTLED = {"finished", "stopped", "failed", "cancelled"}
 def down(run: Run, grace_s: float = GRACE_S) -> Run:
     """End whatever is left of the run and write gone.json. A run that is already gone is looked at again.
 
-    Raises TeardownIncomplete (6) when something could not be proven gone; the record is kept.
+    A state that cannot be written does not keep the run alive: it is ended first, and told afterwards. Raises
+    TeardownIncomplete (6) when something could not be proven gone, UsageError when only the certificate is missing.
     """
-    was = run.state
-    intent = dict(run.intent)
-    if was not in SETTLED:
-        run.write("intent.json", {**intent, "wanted": "down"})
-        run.store.write(run.key("kill"), b"down\n")
-    run.journal("intent", "stop")
+    provider = run.intent["provider"]
+    with contextlib.suppress(UsageError):
+        if run.state not in SETTLED:
+            run.write("intent.json", {**run.intent, "wanted": "down"})
+            run.store.write(run.key("kill"), b"down\n")
+        run.journal("intent", "stop")
     try:
         absence = run.stack.stop(run.id, grace_s)
     except TeardownIncomplete:
-        run.journal("failed", "stop")
-        run.event("teardown incomplete")
+        with contextlib.suppress(UsageError):
+            run.journal("failed", "stop")
+            run.event("teardown incomplete")
         raise
-    run.journal("done", "stop", answer=absence.answer)
     after = Run(run.store, run.id)
-    if after.gone is None:
-        after.write(
-            "gone.json",
-            {
-                "run": run.id,
-                "provider": intent["provider"],
-                "said_by": absence.said_by,
-                "answer": absence.answer,
-                "time": absence.time,
-                "billed_s": after.metered_s(),
-                "written_by": "down",
-            },
-        )
-        after.event("gone", answer=absence.answer)
+    try:
+        after.journal("done", "stop", answer=absence.answer)
+        if after.gone is None:
+            after.write("gone.json", certificate(after, provider, absence))
+            after.event("gone", answer=absence.answer)
+    except UsageError as error:
+        raise UsageError(f"run `{run.id}` is gone ({absence.answer}), but {error.message}", error.hint) from error
     return Run(run.store, run.id)
+
+
+def certificate(run: Run, provider: str, absence: Absence) -> dict[str, object]:
+    """The death certificate: whose word, in which words, when, and what was billed."""
+    return {
+        "run": run.id,
+        "provider": provider,
+        "said_by": absence.said_by,
+        "answer": absence.answer,
+        "time": absence.time,
+        "billed_s": run.metered_s(),
+    }
 
 
 def settle(run: Run, patience_s: float = 10.0) -> Run:

@@ -22,8 +22,11 @@ class Events:
 
     def write(self, record: dict[str, Any]) -> None:
         """Write one object. A figure that is no number (a diverged loss) becomes null, for JSON has no NaN."""
-        self._stream.write(json.dumps({key: _plain(value) for key, value in record.items()}) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(json.dumps({key: _plain(value) for key, value in record.items()}) + "\n")
+            self._stream.flush()
+        except BrokenPipeError:  # nobody listens any more; the work goes on, to its checkpoints and its deadline
+            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def claim_stdout() -> Events:

@@ -24,7 +24,7 @@ def load_tokenizer(job: Job) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(job.model, revision=job.revision)
+        return AutoTokenizer.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise BadJob(f"no tokenizer for {job.model}: {_sentence(error)}") from None
 
@@ -35,14 +35,15 @@ def load_model(job: Job) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(job.model, revision=job.revision)
+        config = AutoConfig.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
         _check_length(config, job)
-        options: dict[str, Any] = {"dtype": torch.float32 if job.dtype == "amp" else torch.bfloat16}
+        options: dict[str, Any] = {"revision": job.revision, "trust_remote_code": False}
+        options["dtype"] = torch.float32 if job.dtype == "amp" else torch.bfloat16
         if job.method == "qlora":
             options["quantization_config"] = four_bit(config.model_type)
         if job.method == "qlora" or job.accelerator != "cpu":
             options["device_map"] = {"": DEVICES[job.accelerator]}
-        model = AutoModelForCausalLM.from_pretrained(job.model, revision=job.revision, **options)
+        model = AutoModelForCausalLM.from_pretrained(job.model, **options)
     except (OSError, ValueError, KeyError) as error:
         raise BadJob(f"cannot load {job.model}: {_sentence(error)}") from None
     if job.method == "qlora":

@@ -45,6 +45,7 @@ def golden(
         shown = f"$ cloudtrain {' '.join(argv)}\n{result.out}"
         shown += f"--- stderr\n{result.err}" if result.err else ""
         shown += f"--- exit {result.code}\n"
+        shown = shown.replace(str(Path.cwd()), "HERE")
         path = GOLDEN / f"{name}.txt"
         if os.environ.get("UPDATE_GOLDEN"):
             path.write_text(shown)

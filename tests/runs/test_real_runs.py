@@ -20,11 +20,10 @@ from cloudtrain.runs import follow
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.store import LocalFolder
 from cloudtrain.seams import Stack, load
-from tests.templates.conftest import PLACES, conversation, write_rows
-from tests.templates.conftest import tiny_model as tiny_model  # a fixture
-from tests.trainer_fixtures import demo_model as demo_model
-from tests.trainer_fixtures import trainer_python as trainer_python
+from tests.templates.conftest import PLACES, conversation, tiny_model, write_rows
+from tests.trainer_fixtures import demo_model, trainer_python
 
+__all__ = ["demo_model", "tiny_model", "trainer_python"]  # fixtures
 pytestmark = pytest.mark.trainer
 STEPS = 40
 CHECKPOINT_S = 1.0
@@ -157,7 +156,7 @@ def test_killing_anything_and_going_on_ends_with_the_same_adapter_step(desk: Des
         os.kill(desk.record.document("processes.json")[victim], signal.SIGKILL)
     client.communicate(timeout=60)
     assert client.returncode != 0
-    code, out, err = desk.run("up", "-y")
+    code, _, err = desk.run("up", "-y")
     assert code == 0, err
     assert final_step(desk) == STEPS
     run = desk.record

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python
+from tests.trainer_fixtures import TEMPLATES, demo_model, longcat_python, trainer_python
 
-__all__ = ["demo_model", "trainer_python"]
+__all__ = ["demo_model", "longcat_python", "trainer_python"]
 TORCH = TEMPLATES / "torch"
 sys.path.insert(0, str(TORCH))  # the trainer's modules import each other by plain names
 

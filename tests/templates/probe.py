@@ -1,4 +1,7 @@
-"""Run in the trainer's environment: what only PyTorch can tell, as one JSON document. Arguments: model, demo model, data."""
+"""Run in a trainer's environment: what only PyTorch can tell, as one JSON document.
+
+python probe.py MODEL MODEL_FOR_4_BIT DATA FOLDER NAME...
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from tokens import IGNORED, Encoder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 transformers.logging.set_verbosity_error()
-MODEL, DEMO, DATA, FOLDER = sys.argv[1:]
+MODEL, FOUR_BIT, DATA, FOLDER, *NAMES = sys.argv[1:]
 TWO_ANSWERS = (
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Is 2 even? ✓"},
@@ -135,7 +138,7 @@ def gradients(built: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 def after_evaluation(switch_off: bool) -> float:
     """The relative change of the gradients of 4-bit training that one evaluation makes."""
-    described = job(method="qlora", model=DEMO, activation_checkpointing=False)
+    described = job(method="qlora", model=FOUR_BIT, activation_checkpointing=False)
     built = trainer(described, tiny_documents(2))
     torch.manual_seed(0)
     for name, parameter in built.model.named_parameters():
@@ -184,18 +187,15 @@ def targets() -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """Print everything."""
-    found = {
-        "masks": masks(),
-        "isolation": isolation(),
-        "targets": targets(),
-        "has_the_fault": has_the_fault(),
-        "change_with_the_switch_off": after_evaluation(switch_off=True),
-        "change_with_the_switch_on": after_evaluation(switch_off=False),
-    }
-    print(json.dumps(found))
+PROBES = {
+    "masks": masks,
+    "isolation": isolation,
+    "targets": targets,
+    "has_the_fault": has_the_fault,
+    "change_with_the_switch_off": lambda: after_evaluation(switch_off=True),
+    "change_with_the_switch_on": lambda: after_evaluation(switch_off=False),
+}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps({name: PROBES[name]() for name in NAMES or PROBES}))

@@ -97,3 +97,30 @@ def test_errors_are_told_apart(error: BaseException, code: str, exit_code: int) 
     failure = failures.as_failure(error)
     assert (failure.code, failure.exit_code) == (code, exit_code)
     assert "\n" not in str(failure)
+
+
+UNHEARD = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from events import claim_stdout
+events = claim_stdout()
+reader, writer = os.pipe()
+os.close(reader)
+os.dup2(writer, events._stream.fileno())
+events.emit("step", loss=float("nan"))
+events.emit("step", loss=1.0)
+print("went on", file=sys.stderr)
+"""
+
+
+def test_a_trainer_goes_on_when_nobody_reads_its_events() -> None:
+    """A dead supervisor's closed pipe does not end the work."""
+    done = subprocess.run([sys.executable, "-c", UNHEARD, TORCH], capture_output=True, text=True, check=False)
+    assert done.stderr == "went on\n"
+
+
+def test_events_are_json_and_prints_of_libraries_are_kept_out() -> None:
+    """A loss that is no number is null; what anybody prints goes to the standard error."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from events import claim_stdout; e = claim_stdout(); print('noise', flush=True); e.write({'loss': float('nan'), 'step': 1})"
+    done = subprocess.run([sys.executable, "-c", code, TORCH], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ('{"loss": null, "step": 1}\n', "noise\n")

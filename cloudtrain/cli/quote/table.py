@@ -142,8 +142,8 @@ def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | 
 def failures(line: Line) -> int:
     """How many of the verdicts fail."""
     return sum(
-        (line.case.fits == "no", line.case.loads == "no trainer", bool(line.case.barred), not line.priced, bool(line.case.late),
-         line.case.hours is None)
+        (line.case.fits == "no", line.case.loads == "no trainer", bool(line.case.barred), not line.priced,
+         bool(line.case.late), line.case.hours is None)
     )  # fmt: skip
 
 

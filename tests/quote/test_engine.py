@@ -1,0 +1,228 @@
+"""Judging, costing and choosing, on offers made for the purpose."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudtrain.errors import Unavailable
+from cloudtrain.models import registry
+from cloudtrain.quote import engine
+from cloudtrain.quote.compatibility import compatibility, entries
+from cloudtrain.quote.costs import cost_parts
+from cloudtrain.quote.line import Case, Line
+from cloudtrain.quote.measured import Measurements
+from cloudtrain.quote.recipes import table as recipes
+from cloudtrain.quote.request import Request, parse_place
+from cloudtrain.seams import Context, Limits, Offer, Price, PriceSource, Range, Stack, Terms, load
+from cloudtrain.units import GIB
+
+PRICE = Price("snapshot", "2026-11-01", "the test", "VERIFIED")
+TERMS = Terms(
+    boot_s=Range(10, 20, 30),
+    image_bytes_per_s=Range(1e7, 1e8, 1e9),
+    download_bytes_per_s=Range(1e8, 2e8, 1e9),
+    disk_usd_per_gb_month=Decimal("0.1"),
+    address_usd_per_hour=Decimal("0.005"),
+    egress_usd_per_gb=Decimal("0.09"),
+    minimum_billed_s=60,
+    source="the test",
+)
+
+
+def offer(**changes: Any) -> Offer:
+    """A host of 64 Zen vCPUs and 512 GiB for two dollars an hour."""
+    made = Offer(
+        "gcp", "host-64", "here", "here-a", "cpu-zen", 64, 512 * GIB, 64, 512 * GIB, "on_demand", Decimal(2), PRICE
+    )
+    return made._replace(**changes)
+
+
+def request(model: str = "qwen3-8b", **changes: Any) -> Request:
+    """A job."""
+    return Request(spec=registry.find(model), **{"max_hours": 168.0, **changes})
+
+
+def lines(asked: Request, *offers: Offer, stack: Stack | None = None, terms: Terms = TERMS) -> list[Line]:
+    """The offers as judged lines."""
+    return engine.judged(asked, PriceSource("gcp", lambda context: offers, terms), offers, stack, None)
+
+
+def test_the_cost_lines_sum_to_the_likely_total() -> None:
+    """Quantity x unit price over all named lines is the likely dollars, on demand and on spot."""
+    for market in ("on_demand", "spot"):
+        (line,) = lines(request(), offer(market=market))
+        assert line.usd is not None
+        total = sum((part.usd for part in cost_parts(line) if part.usd is not None), Decimal(0))
+        assert abs(total - line.usd.likely) < Decimal("0.001")
+
+
+def test_the_time_parts_sum_to_the_hours() -> None:
+    """Named stretches of time add up to the wall time of a run that is not interrupted."""
+    (line,) = lines(request(), offer())
+    assert line.case.hours is not None
+    for bound in ("low", "likely", "high"):
+        total = sum(getattr(part.seconds, bound) for part in line.case.time_parts)
+        assert total / 3600 == pytest.approx(getattr(line.case.hours, bound))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tokens=st.integers(1, 10**9),
+    more=st.integers(1, 10**9),
+    price=st.decimals("0.01", "100", places=3),
+    vcpus=st.sampled_from([2, 8, 64, 192]),
+)
+def test_more_tokens_never_cost_less(tokens: int, more: int, price: Decimal, vcpus: int) -> None:
+    """Dollars and hours grow with the work, and low <= likely <= high."""
+    asked = offer(usd_per_hour=price, count=vcpus, vcpus=vcpus)
+    (small,) = lines(request("smollm2-135m", tokens=tokens, max_hours=None), asked)
+    (large,) = lines(request("smollm2-135m", tokens=tokens + more, max_hours=None), asked)
+    assert small.usd is not None
+    assert large.usd is not None
+    assert small.case.hours is not None
+    assert large.case.hours is not None
+    assert small.usd.likely <= large.usd.likely
+    assert small.case.hours.likely <= large.case.hours.likely
+    for three in (small.usd, large.usd, small.case.hours):
+        assert three.low <= three.likely <= three.high
+
+
+def test_an_unknown_price_is_never_viable_and_never_summed() -> None:
+    """Without a price there are no dollars, the row is not viable, and the reason says so."""
+    (line,) = lines(request(), offer(usd_per_hour=None, note="no list price"))
+    assert line.usd is None
+    assert not line.viable
+    assert "price unknown: no list price" in line.reasons()
+
+
+def test_a_session_limit_and_a_ceiling_are_reasons() -> None:
+    """What takes longer than the provider or the person allows is rejected with both figures."""
+    (session,) = lines(request(), offer(limits=Limits(session_hours=0.1)))
+    (ceiling,) = lines(request(max_hours=0.1), offer())
+    assert (session.viable, ceiling.viable) == (False, False)
+    assert "a session ends after 0.1 h" in session.case.barred
+    assert "the ceiling is 0.1 h" in ceiling.case.late
+
+
+def test_an_unknown_chip_is_a_row_with_a_reason() -> None:
+    """An offer whose chip the table does not have is shown as such."""
+    (line,) = lines(request(), offer(hardware="quantum", name="q1"))
+    assert not line.viable
+    assert "not in the accelerator table" in line.reasons()[0]
+
+
+def test_hours_stay_unknown_where_no_peak_is_known() -> None:
+    """An Arm host has no hours, no dollars, and says why."""
+    (line,) = lines(request(), offer(hardware="cpu-arm"))
+    assert line.case.hours is None
+    assert not line.viable
+
+
+def test_spot_with_a_long_set_up_costs_more_than_its_work() -> None:
+    """Interruptions of a job that takes hours to set up are a named stretch of time."""
+    (line,) = lines(request("longcat-flash", max_hours=None), offer(market="spot"))
+    names = [part.name for part in line.case.time_parts]
+    assert "interruptions" in names
+    assert line.case.hours is not None
+    (plain,) = lines(request("longcat-flash", max_hours=None), offer())
+    assert plain.case.hours is not None
+    assert line.case.hours.likely > plain.case.hours.likely
+
+
+def case(fits: str = "fits", loads: str = "yes", launch: str = "yes") -> Case:
+    """A case as far as choosing looks at it."""
+    (line,) = lines(request(), offer())
+    from dataclasses import replace
+
+    return replace(line.case, fits=fits, loads=loads, launch=launch)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [((10.0, 12.0), 1), ((10.0, 12.5), 1), ((10.0, 12.6), 0)],
+)
+def test_a_tight_row_is_chosen_only_when_no_fitting_one_is_nearly_as_cheap(
+    ranks: tuple[float, float], expected: int
+) -> None:
+    """A row that fits for less than a quarter more goes before the tight one."""
+    tight, fitting = (Line(offer(), c, rank, True) for c, rank in zip((case("tight"), case()), ranks, strict=True))
+    assert engine.choose([tight, fitting], request()) == expected
+
+
+def test_what_cannot_be_started_or_is_experimental_is_not_chosen() -> None:
+    """`launch` must be yes; experimental only when asked for; dearer than the cap never."""
+    rows = [Line(offer(), case(launch="not yet"), 1.0, True), Line(offer(), case(loads="experimental"), 2.0, True)]
+    assert engine.choose(rows, request()) is None
+    assert engine.choose(rows, request(experimental=True)) == 1
+    assert engine.choose(rows, request(experimental=True, max_cost=Decimal("1.5"))) is None
+
+
+def test_a_price_source_that_fails_is_a_line_and_not_a_crash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The other sources still answer, and the failure is named."""
+    real = load("pricing", "gcp", PriceSource)
+
+    def broken(context: Context) -> list[Offer]:
+        raise Unavailable("the feed did not answer")
+
+    monkeypatch.setattr(
+        engine,
+        "load",
+        lambda package, name, kind: (
+            PriceSource(name, broken, real.terms)
+            if (package, name) == ("pricing", "gcp")
+            else load(package, name, kind)
+        ),
+    )
+    quoted = engine.quote(request(), Context(tmp_path))
+    assert quoted.failures == (("gcp", "the feed did not answer"),)
+    assert {line.offer.provider for line in quoted.lines} == {"local"}
+
+
+def test_measured_runs_replace_the_published_efficiency(tmp_path: Path) -> None:
+    """The same machine, method and stack is quoted at the measured speed, with n; another method is not."""
+    asked = request("qwen3-0.6b", method="lora")
+    flops = asked.flops_per_token()
+    row = {"hardware": "cpu-zen", "count": 64, "method": "lora", "stack": "trl-cpu", "flops_per_s": 100 * flops}
+    (tmp_path / "measurements.jsonl").write_text("not json\n" + "\n".join([str(row).replace("'", '"')] * 2))
+    known = Measurements.of_state(str(tmp_path))
+    source = PriceSource("gcp", lambda context: [offer()], TERMS)
+    (line,) = engine.judged(asked, source, [offer()], None, known)
+    assert line.case.tokens_per_second is not None
+    assert line.case.tokens_per_second.likely == pytest.approx(100)
+    assert "n = 2" in line.case.basis
+    (other,) = engine.judged(request("qwen3-0.6b", method="full"), source, [offer()], None, known)
+    assert "n = 2" not in other.case.basis
+
+
+def test_every_back_end_of_the_chips_has_a_recipe_or_trains_nothing() -> None:
+    """Recipes and the accelerator table name the same back ends."""
+    from cloudtrain.estimate.hardware import all_hardware
+
+    assert {chip.backend for chip in all_hardware()} - {"none"} == set(recipes())
+
+
+def test_compatibility_names_known_families_and_gives_reasons() -> None:
+    """Every family in the table is one that the registry or the reader knows, and whatever is not a plain yes says why."""
+    from cloudtrain.models.families import FAMILIES
+
+    for entry in entries():
+        assert entry.families <= {*FAMILIES, "*"}
+        assert entry.found.verdict in ("yes", "experimental", "no trainer")
+        assert entry.found.reason or entry.found.verdict == "yes"
+    assert compatibility("tpu", "longcat_flash", "qlora").verdict == "no trainer"
+    assert compatibility("torch-cpu", "longcat_flash", "qlora").verdict == "yes"
+    assert compatibility("mlx", "longcat_flash", "qlora").verdict == "yes"
+    assert compatibility("neuron", "llama", "qlora").verdict == "no trainer"
+
+
+def test_a_place_holds_its_zones() -> None:
+    """provider/region/zone narrows; an offer of several zones is in each."""
+    where = offer(zone="here-a here-b")
+    assert parse_place("gcp/here/here-b").holds(where)
+    assert not parse_place("gcp/there").holds(where)

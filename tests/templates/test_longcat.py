@@ -1,0 +1,84 @@
+"""The LongCat recipe: its own pinned packages, the same trainer, on a tiny copy with the official layout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.templates.conftest import ONE_THREAD, TORCH, Bench
+
+pytestmark = pytest.mark.trainer
+TINY = """
+import sys, torch
+from transformers import LongcatFlashConfig, LongcatFlashForCausalLM, PreTrainedTokenizerFast
+source, target = sys.argv[1:]
+special = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
+tokenizer = PreTrainedTokenizerFast(tokenizer_file=source + "/tokenizer.json", **special)
+tokenizer.chat_template = open(source + "/chat_template.jinja").read()
+torch.manual_seed(0)
+config = LongcatFlashConfig(vocab_size=49152, hidden_size=64, num_layers=2, ffn_hidden_size=128, moe_topk=2,
+    expert_ffn_hidden_size=64, num_attention_heads=4, kv_lora_rank=64, q_lora_rank=64, qk_rope_head_dim=16,
+    head_dim=16, qk_nope_head_dim=16, v_head_dim=32, n_routed_experts=4, zero_expert_num=2,
+    max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=2)
+LongcatFlashForCausalLM(config).to(torch.bfloat16).save_pretrained(target)
+tokenizer.save_pretrained(target)
+"""
+KINDS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import loading, job
+from bitsandbytes.nn import Linear4bit
+places = {"data": job.Data("/d"), "checkpoint": job.Checkpoint("/c"), "output": "/o"}
+model = loading.load_model(job.Job(model=sys.argv[2], sequence_length=128, **places))
+kinds = {name: isinstance(module, Linear4bit) for name, module in model.named_modules() if hasattr(module, "in_features")}
+print(json.dumps({"experts": all(v for k, v in kinds.items() if ".experts." in k), "routers":
+    [v for k, v in kinds.items() if "router" in k], "heads": [v for k, v in kinds.items() if "lm_head" in k]}))
+"""
+
+
+def out_of(*command: Any) -> dict[str, Any]:
+    """The JSON document that a program prints last."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=ONE_THREAD)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def longcat(longcat_python: Path, demo_model: Path, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A place to train a LongCat-Flash of two layers and four experts."""
+    folder = tmp_path_factory.mktemp("longcat") / "model"
+    subprocess.run([longcat_python, "-c", TINY, demo_model, folder], check=True, capture_output=True)
+    return Bench(longcat_python, folder, bench.data)
+
+
+def test_experts_are_4_bit_and_routers_are_not(longcat: Bench) -> None:
+    """Every expert is quantised, which is what makes it fit; router and head are left in bf16, without which it fails."""
+    kinds = out_of(longcat.python, "-c", KINDS, TORCH, longcat.model)
+    assert kinds["experts"]
+    assert kinds["routers"]
+    assert not any(kinds["routers"] + kinds["heads"])
+
+
+def test_it_trains_on_attention_and_dense_layers(longcat: Bench, tmp_path: Path) -> None:
+    """A qlora run with evaluations finishes; no adapter is on an expert or a router."""
+    ended = longcat.train(tmp_path, method="qlora", data={"path": str(longcat.data), "eval_fraction": 0.2})
+    assert ended.code == 0, ended.stderr[-3000:]
+    assert ended.losses[6] < ended.losses[1]
+    targets = json.loads((tmp_path / "output" / "adapter_config.json").read_text())["target_modules"]
+    assert {"q_b_proj", "kv_b_proj", "o_proj", "mlps.0.gate_proj", "mlps.1.down_proj"} <= set(targets)
+    assert not [name for name in targets if "expert" in name or "classifier" in name]
+
+
+def test_its_packing_and_gradients_are_sound(longcat: Bench, tmp_path: Path) -> None:
+    """On the older packages too, packed documents stay apart and an evaluation leaves the gradients as they were."""
+    probe = Path(__file__).with_name("probe.py")
+    names = ("isolation", "change_with_the_switch_off")
+    found = out_of(longcat.python, probe, longcat.model, longcat.model, longcat.data, tmp_path, *names)
+    assert found["isolation"]["difference"] < 1e-4
+    assert found["isolation"]["difference_when_mixed"] > 1e-3
+    assert found["change_with_the_switch_off"] == 0.0
