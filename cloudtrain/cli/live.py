@@ -14,6 +14,7 @@ from cloudtrain.runs.record import Run
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money
 
 PLAIN_EVERY_S = 5.0
+REDRAW_S = 0.3
 
 
 class View:
@@ -81,6 +82,9 @@ class View:
 
     def status(self) -> None:
         """Redraw the one line."""
+        if time.monotonic() - self.printed < REDRAW_S:
+            return
+        self.printed = time.monotonic()
         text = self.sentence()[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write("\r" + text.ljust(self.width))
         sys.stderr.flush()

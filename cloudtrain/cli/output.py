@@ -58,3 +58,21 @@ def terminal_width() -> int | None:
     import shutil
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def ask(question: str, default: bool) -> bool:
+    """A yes-or-no question on stderr. The end of the input is a no; KeyboardInterrupt passes through.
+
+    Read without readline: after one prompt it keeps Ctrl-C to itself at the next, and here Ctrl-C is an answer.
+    """
+    while True:
+        click.echo(f"{question} [{'Y/n' if default else 'y/N'}]: ", err=True, nl=False)
+        line = sys.stdin.readline()
+        word = line.strip().lower()
+        if not line or word in ("n", "no"):
+            return False
+        if word in ("y", "yes"):
+            return True
+        if not word:
+            return default
+        say("answer y or n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -22,17 +23,18 @@ METHODS = ("full", "lora", "qlora", "dora", "freeze")
 
 @pytest.fixture(scope="module")
 def runs(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
-    """One run of each method, with evaluation; and one that a later test interrupts. Two at a time."""
+    """A run of each method, one to compare interrupted ones with, and two that cannot work. Two at a time."""
     root = tmp_path_factory.mktemp("runs")
-
-    def run(name: str) -> Ended:
-        if name == "uninterrupted":
-            return bench.train(root / name, **endless(root / name))
-        evaluated = {"data": {"path": str(bench.data), "eval_fraction": 0.2}, "eval": {"every_steps": 4}}
-        return bench.train(root / name, method=name, train_layers=1, **evaluated)
-
+    evaluated = {"data": {"path": str(bench.data), "eval_fraction": 0.2}, "eval": {"every_steps": 4}}
+    kinds: dict[str, dict[str, Any]] = {
+        **{method: {"method": method, "train_layers": 1, **evaluated} for method in METHODS},
+        "uninterrupted": endless(root / "uninterrupted"),
+        "longer than the model sees": {"sequence_length": 1024},
+        "too short for an answer": {"sequence_length": 8},
+    }
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip((*METHODS, "uninterrupted"), pool.map(run, (*METHODS, "uninterrupted")), strict=True))
+        ended = pool.map(lambda name: bench.train(root / name, **kinds[name]), kinds)
+        return dict(zip(kinds, ended, strict=True))
 
 
 def endless(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -175,20 +177,19 @@ def test_a_deadline_ends_the_run_resumable(bench: Bench, tmp_path: Path) -> None
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(runs: dict[str, Ended], bench: Bench, tmp_path: Path) -> None:
     """A save that cannot be written ends the run with a sentence; LATEST still names a whole checkpoint."""
-    job = bench.job(tmp_path, **endless(tmp_path, max_steps=3))
-    bench.wait(bench.start(job), tmp_path)
-    bench.job(tmp_path, **endless(tmp_path, max_steps=3))
-    largest = max(path.stat().st_size for path in (tmp_path / "ckpt" / "1").iterdir())
+    job = bench.job(tmp_path, **endless(tmp_path))
+    first = shutil.copytree(runs["uninterrupted"].folder / "ckpt" / "1", tmp_path / "ckpt" / "1")
     (tmp_path / "ckpt" / "LATEST").write_text("1\n")
+    largest = max(path.stat().st_size for path in first.iterdir())
 
     def small_files_only() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 1, largest - 1))
 
     ended = bench.wait(bench.start(job, preexec_fn=small_files_only), tmp_path)
-    assert ended.code == 1
-    assert ended.one("error")["code"] == "save_failed", ended.stderr[-2000:]
+    assert (ended.code, ended.one("error")["code"]) == (1, "save_failed"), ended.stderr[-2000:]
+    assert ended.one("start")["resumed_from"] == 1
     assert (tmp_path / "ckpt" / "LATEST").read_text() == "1\n"
-    assert (tmp_path / "ckpt" / "1" / "complete.json").exists()
+    assert (first / "complete.json").exists()
 
 
 def test_a_bad_job_ends_with_64(bench: Bench, tmp_path: Path) -> None:
@@ -197,9 +198,9 @@ def test_a_bad_job_ends_with_64(bench: Bench, tmp_path: Path) -> None:
     assert (ended.code, ended.one("error")["message"]) == (64, "unknown key `learning_rate`")
 
 
-def test_a_sequence_longer_than_the_model_can_see_ends_with_64(bench: Bench, tmp_path: Path) -> None:
+def test_a_sequence_longer_than_the_model_can_see_ends_with_64(runs: dict[str, Ended]) -> None:
     """The limit is the model's own."""
-    ended = bench.train(tmp_path, sequence_length=1024)
+    ended = runs["longer than the model sees"]
     assert (ended.code, ended.one("error")["code"]) == (64, "bad_job")
     assert "512 positions" in ended.one("error")["message"]
 
@@ -212,9 +213,9 @@ def test_bad_data_ends_with_65_and_the_line(bench: Bench, tmp_path: Path) -> Non
     assert ended.one("error")["message"].startswith("line 2: ")
 
 
-def test_rows_without_room_for_an_answer_end_with_65(bench: Bench, tmp_path: Path) -> None:
+def test_rows_without_room_for_an_answer_end_with_65(runs: dict[str, Ended]) -> None:
     """When cutting leaves nothing to learn, the sentence says what to raise."""
-    ended = bench.train(tmp_path, sequence_length=8)
+    ended = runs["too short for an answer"]
     assert (ended.code, ended.one("error")["code"]) == (65, "bad_data")
     assert "raise sequence_length" in ended.one("error")["message"]
 

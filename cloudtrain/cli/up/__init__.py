@@ -109,7 +109,7 @@ def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, 
         prepared,
         tokens,
         places(given["infra"] or settings.infra),
-        budget.max_hours or float(settings.max_hours),
+        float(settings.max_hours),
         budget.max_cost,
         given["experimental"],
     )

@@ -7,11 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cloudtrain.cli.output import bold, say
+from cloudtrain.cli.output import ask, bold, say
 from cloudtrain.errors import Cancelled, UsageError
-from cloudtrain.units import gib, hours, money, rfc3339
+from cloudtrain.settings import now
+from cloudtrain.units import SECONDS_PER_HOUR, gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
     from cloudtrain.quote.line import Line, Quote
@@ -41,7 +40,6 @@ def plan_for(
     """The plan: of the run that is gone on with, or of a new one."""
     from cloudtrain.cli.quote.document import line_document
     from cloudtrain.runs import launch, prepare
-    from cloudtrain.settings import now
 
     run = (
         earlier.id
@@ -89,10 +87,17 @@ def show_plan(plan: Plan, prepared: Prepared, line: Line, earlier: Run | None, g
     ]
     for name, text in rows:
         say(f"  {name:8} {text}")
+    if too_short(plan, line):
+        say("warning: it will probably reach that end unfinished; it writes a checkpoint then, and `up` resumes")
+
+
+def too_short(plan: Plan, line: Line) -> bool:
+    """Whether the likely time is longer than the plan lets the machine stand."""
+    return line.case.hours is not None and now() + line.case.hours.likely * SECONDS_PER_HOUR > plan.deadline
 
 
 def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any]) -> None:
-    """Ask, unless told not to. Above the limit of the settings the default answer is no."""
+    """Ask, unless told not to. Above the limit of the settings, or with too little time, the default answer is no."""
     from cloudtrain.seams import Stack, load
 
     alone = [guard for guard in load("stacks", plan.provider, Stack).guards if guard.alone]
@@ -105,7 +110,8 @@ def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any]) -> 
     worst = line.usd.high if line.usd else Decimal(0)
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to be asked", "-y starts it without asking")
-    if not click.confirm("start it?", default=worst <= settings.ask_above_usd, err=True):
+    default = worst <= settings.ask_above_usd and not too_short(plan, line)
+    if not ask("start it?", default):
         raise Cancelled("nothing was started")
 
 

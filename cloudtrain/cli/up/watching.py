@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloudtrain.cli.output import say
+from cloudtrain.cli.output import ask, say
 from cloudtrain.cli.up.planning import destination
 from cloudtrain.errors import Cancelled, CloudtrainError, JobFailed, NotFinished
 from cloudtrain.units import hours, money
@@ -79,8 +79,9 @@ def interrupted(run: Run, given: dict[str, Any]) -> None:
     stop = False
     if sys.stdin.isatty() and not given["yes"]:
         try:
-            stop = click.confirm(f"\nstop `{run.id}`? (no: it goes on without you)", default=False, err=True)
-        except (KeyboardInterrupt, click.Abort):
+            stop = ask(f"\nstop `{run.id}`? (no: it goes on without you)", default=False)
+        except KeyboardInterrupt:
+            say()
             stop = True
     if not stop:
         raise Interrupted(
