@@ -45,7 +45,7 @@ def judge(request: Request, offer: Offer, terms: Terms, measured: Measured | Non
     if chip is None:
         return rejected(f"`{offer.hardware or offer.name}` is not in the accelerator table")
     if not chip.trains:
-        return rejected(chip.why_not)
+        return rejected("" if offer.limits.barred else chip.why_not)  # said once is enough
     found = compatibility(chip.backend, request.spec.family, request.method)
     devices = devices_of(chip, offer)
     ours = recipe(request, chip.backend, devices, chip.key)
