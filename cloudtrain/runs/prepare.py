@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
-import subprocess
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.errors import CloudtrainError, NothingViable, OverBudget, UsageError
+from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.quote.request import Place, Request
-from cloudtrain.runs import job
+from cloudtrain.runs import job, tokens
 from cloudtrain.runs.plan import Plan, deadline_seconds
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from cloudtrain.quote.line import Line, Quote
     from cloudtrain.runs.data import DataReport
     from cloudtrain.runs.spec import Spec
-
-CHECK_PATIENCE_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def estimated_tokens(prepared: Prepared, counted: dict[str, Any] | None = None) 
 
 def request_for(
     prepared: Prepared,
-    tokens: tuple[int, str],
+    work: tuple[int, str],
     places: tuple[Place, ...],
     max_hours: float,
     max_cost: Decimal | None,
@@ -100,8 +96,8 @@ def request_for(
         batch=spec.micro_batch,
         rank=spec.lora.rank,
         targets=group,
-        tokens=tokens[0],
-        tokens_basis=tokens[1],
+        tokens=work[0],
+        tokens_basis=work[1],
         max_hours=max_hours,
         max_cost=max_cost,
         places=places,
@@ -132,40 +128,9 @@ def chosen_line(quote: Quote) -> Line:
 
 
 def token_check(prepared: Prepared, python: Path, folder: Path) -> dict[str, Any]:
-    """What the trainer's own tokenizer and chat template make of the data. Raises UsageError for data it cannot use.
-
-    The document is `check_data.py`'s: rows, tokens, shares truncated and dropped, steps, problems with line numbers.
-    """
-    from importlib.resources import files
-
+    """What the trainer's own tokenizer and chat template make of the data. Raises UsageError for data it cannot use."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "check.json"
-    path.write_text(json.dumps(job.job_document(prepared.spec, prepared.model, "check", folder)))
-    script = Path(str(files("cloudtrain.templates"))) / "torch" / "check_data.py"
-    try:
-        done = subprocess.run(
-            [str(python), str(script), str(path)], capture_output=True, text=True, timeout=CHECK_PATIENCE_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise CloudtrainError(f"counting the tokens took more than {CHECK_PATIENCE_S} s", "use less data") from None
-    return checked_document(done.stdout, done.stderr, prepared)
-
-
-def checked_document(stdout: str, stderr: str, prepared: Prepared) -> dict[str, Any]:
-    """The check's answer, or its refusal as an error of ours."""
-    try:
-        document: dict[str, Any] = json.loads(stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        last = stderr.strip().splitlines()[-1:] or ["no output"]
-        raise CloudtrainError(f"the data could not be counted: {last[0]}", "repeat with CLOUDTRAIN_DEBUG=1") from None
-    if document.get("event") == "error":
-        raise UsageError(str(document.get("message", "the trainer refuses this job")))
-    fatal = [p for p in document.get("problems", []) if p.get("fatal", True)]
-    if fatal:
-        first = fatal[0]
-        where = f"{prepared.spec.data.path}:{first['line']}: " if first.get("line") else ""
-        raise UsageError(f"{where}{first['problem']}", "" if len(fatal) == 1 else f"{len(fatal)} such rows in all")
-    return document
+    return tokens.counted(job.job_document(prepared.spec, prepared.model, "check", folder), python, folder)
 
 
 @dataclass(frozen=True, slots=True)

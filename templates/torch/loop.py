@@ -47,6 +47,7 @@ class Progress:
     def saved(self) -> dict[str, Any]:
         """What goes into a checkpoint."""
         return {
+            "steps": self.steps,
             "tokens": self.tokens,
             "train_seconds": self.train_seconds,
             "eval_loss": self.eval_loss,

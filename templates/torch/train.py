@@ -107,7 +107,10 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
         machine.guard_deadline(job.deadline, job.grace_s, stop.because)
     store.prepare()
     _quiet(job)
-    final = _steps(job, events, stop, store, resume)
+    if resume is not None and checkpoints.step_of(resume) >= checkpoints.progress(resume)["steps"]:
+        final = resume  # it died between its last step and its result
+    else:
+        final = _steps(job, events, stop, store, resume)
     stop.act = lambda: None  # from here to the end it is quicker to finish
     metrics = output.metrics(job, final, time.monotonic() - began)
     output.write(job, final, metrics)
@@ -131,8 +134,6 @@ def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resum
     progress = loop.Progress(steps, evaluates=evaluation is not None)
     if resume is not None:
         progress.resume(checkpoints.progress(resume))
-        if checkpoints.step_of(resume) >= steps:
-            return resume
     trainer = _load(job, events, tokenizer, data, loop.Watcher(job, store, progress, events))
 
     def at_step_boundary() -> None:

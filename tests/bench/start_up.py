@@ -71,7 +71,9 @@ def main() -> None:
         large_catalogue(Path(name), 100_000)
         plain = statistics.median(cpu_seconds([program, *QUOTE])[0] for _ in range(3))
         large = statistics.median(cpu_seconds([program, *QUOTE], {"CLOUDTRAIN_CATALOG": name})[0] for _ in range(3))
-        print(f"catalogue of 100,000 offers: {large:.2f} s CPU, {large - plain:.2f} s more than the shipped one (n = 3)")
+        print(
+            f"catalogue of 100,000 offers: {large:.2f} s CPU, {large - plain:.2f} s more than the shipped one (n = 3)"
+        )
     seen = "import sys; from cloudtrain.cli import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", seen, *QUOTE], capture_output=True, text=True, check=True)
     loaded = {module.split(".")[0] for module in done.stderr.split()}

@@ -154,6 +154,7 @@ def ask(trainer_python: Path) -> Callable[..., list[dict[str, str]]]:
 
     def call(model: Path, questions: Path, adapter: Path | None = None) -> list[dict[str, str]]:
         command = [str(trainer_python), str(TORCH / "ask.py"), "--model", str(model), "--questions", str(questions)]
+        command += ["--max-tokens", "24"]  # more than an answer in the form needs
         command += [] if adapter is None else ["--adapter", str(adapter)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

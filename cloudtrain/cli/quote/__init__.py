@@ -14,6 +14,7 @@ from cloudtrain.quote.request import DEFAULT_TOKENS, MARKETS, Place, Request, pa
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
+    from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.line import Quote
     from cloudtrain.settings import Settings
 
@@ -68,7 +69,7 @@ def build_request(given: dict[str, Any], settings: Settings) -> Request:
     from cloudtrain.models import registry
 
     spec = registry.find(given["model"])
-    tokens, basis = count_tokens(given)
+    tokens, basis = count_tokens(given, spec)
     ceiling = given["max_hours"] / SECONDS_PER_HOUR if given["max_hours"] else float(settings.max_hours)
     markets = set(MARKETS)
     if given["spot"] is not None:
@@ -107,7 +108,7 @@ def parse_hardware(text: str) -> tuple[str, int | None]:
     return hardware.find(name).key, int(count) if count else None
 
 
-def count_tokens(given: dict[str, Any]) -> tuple[int, str]:
+def count_tokens(given: dict[str, Any], spec: ModelSpec) -> tuple[int, str]:
     """How many tokens, and how that is known."""
     if given["tokens"] and given["data"]:
         raise UsageError("--tokens and --data both say how many tokens", "give one of them")
@@ -116,8 +117,12 @@ def count_tokens(given: dict[str, Any]) -> tuple[int, str]:
     if not given["data"]:
         return DEFAULT_TOKENS, "default"
     from cloudtrain.runs import data
+    from cloudtrain.runs import tokens as counting
 
     report = data.check(given["data"])
+    exact = counting.at_hand(spec, given["data"], given["sequence_length"], given["epochs"])
+    if exact is not None:
+        return max(1, exact), f"{report.rows:,} rows x {given['epochs']:g} epochs, counted with the model's tokenizer"
     counted = max(1, round(report.estimated_tokens * given["epochs"]))
     return counted, f"{report.rows:,} rows x {given['epochs']:g} epochs at 4 characters a token"
 
