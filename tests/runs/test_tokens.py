@@ -20,7 +20,7 @@ __all__ = ["demo_model", "tiny_model", "trainer_python"]  # fixtures
 def test_the_first_bad_row_is_named_with_its_line() -> None:
     """A problem is `file:line: sentence`, and the hint says how many there are."""
     problems = [{"line": 7, "problem": "the last turn is the user's"}, {"line": 9, "problem": "x"}]
-    with pytest.raises(UsageError, match="d.jsonl:7: the last turn") as refused:
+    with pytest.raises(UsageError, match=r"d\.jsonl:7: the last turn") as refused:
         tokens.answer(json.dumps({"rows": 3, "problems": problems, "problem_count": 12}), "", "d.jsonl")
     assert refused.value.hint == "12 such rows in all"
 
