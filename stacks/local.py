@@ -68,7 +68,7 @@ def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]
     return {
         "run": plan.run,
         "argv": [str(python), "-u", str(template("torch", "train.py")), str(folder / "job.json")],
-        "env": {**environments.get(plan.flavour, {}), "PYTHONUNBUFFERED": "1"},
+        "env": {**environments.get(plan.job.get("accelerator", "cpu"), {}), "PYTHONUNBUFFERED": "1"},
         "cwd": str(folder),
         "deadline": plan.deadline,
         "grace_s": plan.grace_s,

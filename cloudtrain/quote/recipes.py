@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
     flavour: str
     stack: str
     packing: bool
+    loss: str  # what our trainer runs; the memory may follow another one where that is what was measured
     options: Options
     image_bytes: int
     compile_s: Range
@@ -57,7 +58,7 @@ class Recipe(NamedTuple):
             "method": options.method,
             "targets": options.targets,
             "rank": options.rank,
-            "loss": options.loss,
+            "loss": self.loss,
             "adapter_dtype": options.adapter_dtype,
             "experts": self.experts,
             "sharding": options.sharding if options.devices > 1 else "none",
@@ -90,7 +91,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         rank=request.rank,
         targets=targets,
         checkpointing=row["checkpointing"],
-        loss=row["loss"],
+        loss=row.get("memory", row)["loss"],
         attention=row["attention"],
         optimizer=row["optimizer"],
         adapter_dtype=row["adapter_dtype"].get(method, "fp32"),
@@ -103,9 +104,10 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
     )
     return Recipe(
         backend,
-        row["flavour"],
+        row.get(f"flavour_{spec.family}", row["flavour"]),
         row["stack"],
         row["packing"],
+        row["loss"],
         options,
         row["image_bytes"],
         Range(*row["compile_s"]),

@@ -1,4 +1,4 @@
-"""The trainer's private Python environment: made with uv from lock files on first use, kept, found again by its key.
+"""Private Python environments of trainer and verifier: made with uv from lock files on first use, found by their key.
 
 An environment is a folder named by the hash of what decides its content. It is built beside its place and renamed into
 it when it is whole, under a lock that the system drops when the builder dies; so a folder of that name is complete.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,16 +24,32 @@ from cloudtrain.errors import CloudtrainError, Unavailable, UsageError, nearest
 from cloudtrain.settings import cache_folder
 
 Say = Callable[[str], None]
+TORCH_LOCK = "torch/torch.lock"
 INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every network reaches
 
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """A set of packages: its lock file, uv's name of the PyTorch build, and whether PyPI's own build does too."""
+    """A set of packages: its lock file, uv's name of the PyTorch build, and whether PyPI's own build does too.
+
+    Without a PyTorch build (`torch_backend` "") the lock is all there is. `folder` is the template folder of the lock.
+    """
 
     lock: str
     torch_backend: str
     any_build: bool
+    folder: str = field(default="torch", repr=False)  # the other fields, as printed, are part of the key
+
+    @property
+    def locks(self) -> tuple[str, ...]:
+        """Every lock file that decides what is installed, from the templates folder."""
+        found = f"{self.folder}/{self.lock}"
+        return (found, TORCH_LOCK) if self.torch_backend else (found,)
+
+    @property
+    def disk(self) -> str:
+        """How large it gets, for a person."""
+        return "1.5 GB to 8 GB" if self.torch_backend else "1.2 GB"
 
 
 FLAVOURS = {
@@ -42,6 +58,7 @@ FLAVOURS = {
     "rocm": Flavour("requirements.lock", "rocm7.2", any_build=False),
     "xpu": Flavour("requirements.lock", "xpu", any_build=False),
     "mps": Flavour("requirements.lock", "cpu", any_build=True),
+    "tpu-compiler": Flavour("tpu-compiler.lock", "", any_build=False, folder="verify"),
 }
 
 
@@ -92,13 +109,13 @@ def _folder(flavour: str) -> Path:
         raise UsageError(f"unknown trainer flavour `{flavour}`", f"did you mean `{close}`?" if close else known)
     about = FLAVOURS[flavour]
     key = hashlib.sha256(f"{about} {sys.version_info[:2]} {sys.platform} {platform.machine()}".encode())
-    for name in (about.lock, "torch.lock"):
+    for name in about.locks:
         key.update(_template(name).read_bytes())
     return cache_folder() / "environments" / f"{flavour}-{key.hexdigest()[:16]}"
 
 
 def _template(name: str) -> Path:
-    return Path(str(files("cloudtrain.templates"))) / "torch" / name
+    return Path(str(files("cloudtrain.templates"))) / name
 
 
 def _python(folder: Path) -> Path:
@@ -123,12 +140,14 @@ def _build(folder: Path, flavour: Flavour, say: Say) -> None:
     """Make the environment aside and rename it into place. Only `python` is used of it: its path is not baked in."""
     building = folder.with_suffix(".building")
     shutil.rmtree(building, ignore_errors=True)  # of a builder that died; the lock is ours
-    say("making the trainer's environment (once; about 1.5 GB to 8 GB on disk)")
+    whose = "trainer's" if flavour.torch_backend else "TPU compiler's"
+    say(f"making the {whose} environment (once; about {flavour.disk} on disk)")
     try:
         _uv(["venv", "--relocatable", "--python", sys.executable, str(building)])
-        _install_torch(building, flavour, say)
-        say("installing the trainer's packages")
-        _install(building, "--require-hashes", "--requirements", str(_template(flavour.lock)))
+        if flavour.torch_backend:
+            _install_torch(building, flavour, say)
+        say(f"installing the {whose} packages")
+        _install(building, "--require-hashes", "--requirements", str(_template(flavour.locks[0])))
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -140,7 +159,7 @@ def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
     The first is pinned by version alone: that index has other files than the ones whose hashes are in the lock.
     """
     wanted = next(
-        line.split()[0] for line in _template("torch.lock").read_text().splitlines() if line.startswith("torch==")
+        line.split()[0] for line in _template(TORCH_LOCK).read_text().splitlines() if line.startswith("torch==")
     )
     say(f"installing {wanted} for {flavour.torch_backend}")
     patience = {"UV_HTTP_TIMEOUT": str(INDEX_PATIENCE_S), "UV_HTTP_RETRIES": "0"}
@@ -150,7 +169,7 @@ def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
         if not flavour.any_build:
             raise
         say(f"PyTorch's own index cannot be reached: installing the larger build of {wanted} (2.7 GB) from PyPI")
-        _install(building, "--require-hashes", "--requirements", str(_template("torch.lock")))
+        _install(building, "--require-hashes", "--requirements", str(_template(TORCH_LOCK)))
 
 
 def _install(building: Path, *arguments: str, env: dict[str, str] | None = None) -> None:

@@ -73,6 +73,7 @@ def intent_document(plan: Plan, run: Run) -> dict[str, object]:
         "run": plan.run,
         "identity": plan.identity,
         "provider": plan.provider,
+        "flavour": plan.flavour,
         "wanted": "up",
         "created": run.intent.get("created", time.time()),
         "attempt": plan.attempt,

@@ -86,7 +86,7 @@ def request_for(
 ) -> Request:
     """The spec as a quote's Request."""
     spec = prepared.spec
-    group: Targets = "all-linear"  # a list of modules is estimated as all of them: never too small
+    group: Targets | None = None  # all-linear is what our trainer makes of it: the recipe knows; a list counts as that
     if spec.lora.targets in ("attention", "qv"):
         group = "qv" if spec.lora.targets == "qv" else "attention"
     return Request(

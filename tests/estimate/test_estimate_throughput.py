@@ -73,11 +73,11 @@ def test_ranges_are_ordered_for_every_chip() -> None:
 
 
 def test_our_own_trainer_on_a_processor_goes_as_measured() -> None:
-    """On two Zen 4 vCPUs the default recipe does 240 tokens a second on a 135 M model."""
+    """On two Zen 4 vCPUs the default recipe does about 154 tokens a second on a 135 M model."""
     spec = registry.find("smollm2-135m")
     chip = hardware.find("cpu-zen")
     found = throughput.tokens_per_second(chip, 2, throughput.work_of(spec, Options(method="lora", sequence_length=512)))
-    assert 2 * span(found).likely == pytest.approx(240, rel=0.02)
+    assert 2 * span(found).likely == pytest.approx(154, rel=0.02)
     assert "our own trainer" in found.basis
 
 
