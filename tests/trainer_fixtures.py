@@ -6,13 +6,14 @@ Import them in a conftest.py: `from tests.trainer_fixtures import demo_model, tr
 from __future__ import annotations
 
 import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from cloudtrain.runs import environment
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+TEMPLATES = Path(str(files("cloudtrain.templates")))
 
 
 @pytest.fixture(scope="session")

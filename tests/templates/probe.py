@@ -1,6 +1,6 @@
 """Run in a trainer's environment: what only PyTorch can tell, as one JSON document.
 
-python probe.py MODEL MODEL_FOR_4_BIT DATA FOLDER NAME...
+PYTHONPATH=templates/torch python probe.py MODEL MODEL_FOR_4_BIT DATA FOLDER NAME...
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "templates" / "torch"))
 
 import loading
 import loop
