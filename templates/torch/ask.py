@@ -29,6 +29,7 @@ def main() -> None:
     machine.set_threads()
     out = claim_stdout()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     if Path(options.model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     model, tokenizer = load(options.model, options.adapter)

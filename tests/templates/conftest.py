@@ -24,6 +24,7 @@ sys.path.insert(0, str(TORCH))  # the trainer's modules import each other by pla
 PLACES = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo", "Peru": "Lima", "Kenya": "Nairobi"}
 # As the launcher starts the trainer, but with one thread: a two-layer model does not repay a second one.
 ONE_THREAD = {**os.environ, **json.loads((TORCH / "environment.json").read_text())["cpu"], "OMP_NUM_THREADS": "1"}
+WITH_ITS_MODULES = {**ONE_THREAD, "PYTHONPATH": str(TORCH)}  # for programs of the tests' own
 
 
 def conversation(question: str, answer: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.conftest import ONE_THREAD, Bench
+from tests.templates.conftest import WITH_ITS_MODULES, Bench
 
 pytestmark = pytest.mark.trainer
 
@@ -20,7 +20,7 @@ def probe(bench: Bench, demo_model: Path, tmp_path_factory: pytest.TempPathFacto
     script = Path(__file__).with_name("probe.py")
     folder = tmp_path_factory.mktemp("probe")
     command = [str(bench.python), str(script), str(bench.model), str(demo_model), str(bench.data), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=WITH_ITS_MODULES)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout))
 

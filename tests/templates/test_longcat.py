@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.conftest import ONE_THREAD, TORCH, Bench
+from tests.templates.conftest import TORCH, WITH_ITS_MODULES, Bench
 
 pytestmark = pytest.mark.trainer
 TINY = """
@@ -43,7 +43,7 @@ print(json.dumps({"experts": all(v for k, v in kinds.items() if ".experts." in k
 def out_of(*command: Any) -> dict[str, Any]:
     """The JSON document that a program prints last."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=ONE_THREAD)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=WITH_ITS_MODULES)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
