@@ -76,7 +76,9 @@ def answer(python: Path, model: Path, adapter: Path | None = None) -> str:
     questions.write_text(json.dumps({"question": QUESTION}) + "\n")
     words = [str(python), str(HERE.parent / "torch" / "ask.py"), "--model", str(model), "--questions", str(questions)]
     words += ["--adapter", str(adapter)] if adapter else []
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"the model could not be asked: {done.stderr.strip()[-400:]}")
     said = str(json.loads(done.stdout.strip().splitlines()[-1])["answer"]).strip()
     print(f"{QUESTION} -> {said}", flush=True)
     return said
