@@ -67,5 +67,6 @@ provider = PriceSource(
         minimum_billed_s=0,
         source="nothing is rented; the download rate of 5 to 100 MB/s is a guess at a home or office line",
         image_needed=False,
+        sees_client_files=True,
     ),
 )

@@ -97,3 +97,8 @@ def test_the_real_system_is_described() -> None:
     assert real.cores >= 1
     assert real.run(("/nowhere/no-such-command",)) == ""
     assert system_module.windows_facts() == WindowsFacts() or sys.platform == "win32"
+
+
+def test_a_model_folder_is_here_already() -> None:
+    """What lies on this machine is not downloaded to it."""
+    assert load("pricing", "local", PriceSource).terms.sees_client_files
