@@ -12,6 +12,7 @@ from cloudtrain.units import billions, gib
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.memory import MemoryEstimate
+    from cloudtrain.runs.verify import Verified
 
 OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
 
@@ -40,8 +41,11 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--backend", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
 @click.option("--chip", help="A key of the accelerator table, for its runtime and usable memory.")
 @click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
+@click.option(
+    "--verify", is_flag=True, help="Prove the peak too: run the step on fake tensors, or compile it for --chip."
+)
 @output_option()
-def command(model: str, explain: bool, output: str, chip: str | None, **given: Any) -> None:
+def command(model: str, explain: bool, verify: bool, output: str, chip: str | None, **given: Any) -> None:
     """Peak memory of fine-tuning MODEL, per device, for exactly these options."""
     from cloudtrain.estimate import hardware, memory
     from cloudtrain.estimate.options import Options
@@ -49,20 +53,27 @@ def command(model: str, explain: bool, output: str, chip: str | None, **given: A
 
     spec = registry.find(model)
     key = hardware.find(chip).key if chip else ""
-    estimated = memory.estimate(spec, Options(chip=key, **given))
+    options = Options(chip=key, **given)
+    estimated = memory.estimate(spec, options)
+    proven = None
+    if verify:
+        from cloudtrain.runs import verify as verifier
+
+        proven = verifier.verify(spec, options, say)
     if output == "json":
-        print_json(document(spec.name, estimated))
+        print_json(document(spec.name, estimated, proven))
         return
     if output == "table":
         say(f"{spec.name}: {billions(spec.params_total)} parameters, {estimated.params_trainable:,} trained")
-    print_rows(output, ("part", "size"), rows(estimated, explain, output), "-r")
+    found = rows(estimated, explain, output) + ([] if proven is None else proven_rows(estimated, proven, output))
+    print_rows(output, ("part", "size"), found, "-r")
     if explain and output == "table":
         click.echo("\nassumptions")
         for sentence in estimated.assumptions:
             click.echo(f"- {sentence}")
 
 
-def document(name: str, estimated: MemoryEstimate) -> dict[str, Any]:
+def document(name: str, estimated: MemoryEstimate, proven: Verified | None) -> dict[str, Any]:
     """An estimate for JSON; see `cloudtrain schema estimate`."""
     return {
         "model": name,
@@ -75,6 +86,18 @@ def document(name: str, estimated: MemoryEstimate) -> dict[str, Any]:
         "phases": estimated.phases,
         "devices": estimated.devices,
         "assumptions": list(estimated.assumptions),
+        "verified": None if proven is None else verified_document(proven),
+    }
+
+
+def verified_document(proven: Verified) -> dict[str, Any]:
+    """A proof for JSON."""
+    return {
+        "peak_bytes": proven.peak_bytes,
+        "phase": proven.phase,
+        "fits": proven.fits,
+        "how": proven.how,
+        "seconds": proven.seconds,
     }
 
 
@@ -90,4 +113,15 @@ def rows(estimated: MemoryEstimate, explain: bool, output: str) -> list[list[Any
     found.append([f"required with runtime and margin{each}", shown(estimated.required_bytes)])
     if explain:
         found += [[f"phase {name}", shown(size)] for name, size in estimated.phases.items()]
+    return found
+
+
+def proven_rows(estimated: MemoryEstimate, proven: Verified, output: str) -> list[list[Any]]:
+    """The proven peak, and how far from it the estimate is."""
+    off = round(100 * (estimated.peak_bytes / proven.peak_bytes - 1), 1) + 0.0  # no negative zero
+    size: Any = proven.peak_bytes if output == "csv" else gib(proven.peak_bytes)
+    found = [[f"proven peak ({proven.how})", size], ["estimate against proof", f"{off:+.1f} %"]]
+    if proven.fits is not None:
+        available = f", a device has {gib(proven.available_bytes)}" if proven.available_bytes else ""
+        found.append(["proven to fit", "yes" if proven.fits else f"no{available}"])
     return found

@@ -39,7 +39,7 @@ MARGINS: dict[str, Margin] = {
 
 # Usable bytes of one device from the TPU compiler's out-of-memory messages (estimation.md 3.5).
 TPU_USABLE_BYTES: dict[str, int] = {
-    "tpu-v4": round(31.25 * GIB),
+    "tpu-v4": round(30.75 * GIB),
     "tpu-v5e": round(15.75 * GIB),
     "tpu-v6e": round(31.25 * GIB),
     "tpu-v5p": round(95.74 * GIB),

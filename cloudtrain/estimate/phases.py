@@ -148,7 +148,13 @@ def _optimizer_workspace(spec: ModelSpec, options: Options, sizes: _Sizes) -> fl
     """`foreach` AdamW updates a copy of all parameters at once; Adafactor three float32 copies of one tensor."""
     if options.optimizer == "adamw_foreach":
         return sizes.gradients
-    return 12.0 * spec.counts.largest if options.optimizer == "adafactor" and not options.adapts else 0.0
+    if options.optimizer != "adafactor" or options.adapts:
+        return 0.0
+    if options.method != "freeze":
+        return 12.0 * spec.counts.largest
+    return 12.0 * min(
+        spec.counts.largest, max(sizes.gradients / 2, 1.0)
+    )  # no trained tensor is larger than all of them
 
 
 def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Sizes:

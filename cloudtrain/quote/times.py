@@ -43,7 +43,7 @@ def setup_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | Non
                 "quantise", over(quantised, recipe.quantise_per_s), f"{quantised / 1e9:,.1f} B parameters to 4 bit"
             )
         )
-    parts.append(TimePart("compile", recipe.compile_s, "first steps, from the recipe data"))
+    parts.append(TimePart("compile", recipe.compile_s, "libraries and slower first steps, from the recipe data"))
     return parts
 
 

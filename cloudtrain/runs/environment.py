@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from cloudtrain.errors import CloudtrainError, Unavailable, UsageError, nearest
 from cloudtrain.settings import cache_folder
 
 Say = Callable[[str], None]
-TORCH_LOCK = "torch/torch.lock"
 INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every network reaches
 
 
@@ -32,19 +31,17 @@ INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every networ
 class Flavour:
     """A set of packages: its lock file, uv's name of the PyTorch build, and whether PyPI's own build does too.
 
-    Without a PyTorch build (`torch_backend` "") the lock is all there is. `folder` is the template folder of the lock.
+    The lock is a path from the trainer's folder. Without a PyTorch build (`torch_backend` "") it is all there is.
     """
 
     lock: str
     torch_backend: str
     any_build: bool
-    folder: str = field(default="torch", repr=False)  # the other fields, as printed, are part of the key
 
     @property
     def locks(self) -> tuple[str, ...]:
-        """Every lock file that decides what is installed, from the templates folder."""
-        found = f"{self.folder}/{self.lock}"
-        return (found, TORCH_LOCK) if self.torch_backend else (found,)
+        """Every lock file that decides what is installed."""
+        return (self.lock, "torch.lock") if self.torch_backend else (self.lock,)
 
     @property
     def disk(self) -> str:
@@ -58,7 +55,7 @@ FLAVOURS = {
     "rocm": Flavour("requirements.lock", "rocm7.2", any_build=False),
     "xpu": Flavour("requirements.lock", "xpu", any_build=False),
     "mps": Flavour("requirements.lock", "cpu", any_build=True),
-    "tpu-compiler": Flavour("tpu-compiler.lock", "", any_build=False, folder="verify"),
+    "tpu-compiler": Flavour("../verify/tpu-compiler.lock", "", any_build=False),
 }
 
 
@@ -84,7 +81,7 @@ def ensure(flavour: str = "cpu", say: Say = lambda sentence: None) -> Path:
                 _build(folder, FLAVOURS[flavour], say)
     except OSError as error:
         hint = "free some disk space, or set CLOUDTRAIN_CACHE to a folder with room for 8 GB"
-        raise CloudtrainError(f"the trainer's environment could not be written: {error.strerror}", hint) from None
+        raise CloudtrainError(f"the environment could not be written: {error.strerror}", hint) from None
     return _python(folder)
 
 
@@ -115,7 +112,7 @@ def _folder(flavour: str) -> Path:
 
 
 def _template(name: str) -> Path:
-    return Path(str(files("cloudtrain.templates"))) / name
+    return Path(str(files("cloudtrain.templates"))) / "torch" / name
 
 
 def _python(folder: Path) -> Path:
@@ -147,7 +144,7 @@ def _build(folder: Path, flavour: Flavour, say: Say) -> None:
         if flavour.torch_backend:
             _install_torch(building, flavour, say)
         say(f"installing the {whose} packages")
-        _install(building, "--require-hashes", "--requirements", str(_template(flavour.locks[0])))
+        _install(building, "--require-hashes", "--requirements", str(_template(flavour.lock)))
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -159,7 +156,7 @@ def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
     The first is pinned by version alone: that index has other files than the ones whose hashes are in the lock.
     """
     wanted = next(
-        line.split()[0] for line in _template(TORCH_LOCK).read_text().splitlines() if line.startswith("torch==")
+        line.split()[0] for line in _template("torch.lock").read_text().splitlines() if line.startswith("torch==")
     )
     say(f"installing {wanted} for {flavour.torch_backend}")
     patience = {"UV_HTTP_TIMEOUT": str(INDEX_PATIENCE_S), "UV_HTTP_RETRIES": "0"}
@@ -169,7 +166,7 @@ def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
         if not flavour.any_build:
             raise
         say(f"PyTorch's own index cannot be reached: installing the larger build of {wanted} (2.7 GB) from PyPI")
-        _install(building, "--require-hashes", "--requirements", str(_template(TORCH_LOCK)))
+        _install(building, "--require-hashes", "--requirements", str(_template("torch.lock")))
 
 
 def _install(building: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
@@ -199,5 +196,5 @@ def _failure(output: str) -> CloudtrainError:
             f"the disk is full: {said}", "free some space, or set CLOUDTRAIN_CACHE to a folder with room for 8 GB"
         )
     if any(word in low for word in ("failed to fetch", "error sending request", "timed out", "dns error", "connect")):
-        return Unavailable(f"the trainer's packages could not be fetched: {said}", "check the network and repeat")
-    return CloudtrainError(f"uv could not make the trainer's environment: {said}", "repeat; if it persists, report it")
+        return Unavailable(f"the environment's packages could not be fetched: {said}", "check the network and repeat")
+    return CloudtrainError(f"uv could not make the environment: {said}", "repeat; if it persists, report it")

@@ -1,7 +1,7 @@
 """Proves what a training step needs instead of estimating it: on fake tensors (PyTorch), or by compiling it (TPU).
 
-The work is done by the programs of `templates/verify` in environments of their own, which are made on first use; neither
-needs an accelerator. Each gets one JSON document on standard input and prints one.
+The programs of `templates/verify` do the work, in environments of their own that are made on first use; neither needs
+an accelerator. Each gets one JSON document on standard input and prints one.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Ver
             "leave --verify out, or take --backend torch or tpu",
         )
     python = environment.ensure(flavour, say)
-    say("running the step on fake tensors" if flavour == "cpu" else f"compiling the step for {options.chip}")
+    doing = "running the step on fake tensors" if flavour == "cpu" else f"compiling the step for {options.chip}"
+    say(f"{doing} (some seconds to a minute)")
     started = time.monotonic()
     answer = _run(python, script, document)
     return read(answer, options, time.monotonic() - started)
@@ -149,7 +150,9 @@ def tpu_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
             "qk_norm": shape.traits.qk_norm == "head",
             "post_norms": shape.traits.norms == 4,
             "activation": "gelu" if shape.family.startswith("gemma") else "silu",
-            "biases": [role for role in "qkvo" if role in shape.attention_bias] if shape.attention_bias != "none" else [],
+            "biases": [role for role in "qkvo" if role in shape.attention_bias]
+            if shape.attention_bias != "none"
+            else [],
         },
         "options": {**{name: getattr(options, name) for name in _TPU_OPTIONS}, "adapted": adapted},
     }
@@ -265,7 +268,7 @@ def _run(python: Path, script: str, document: dict[str, Any]) -> dict[str, Any]:
             text=True,
             check=False,
             timeout=LONGEST_S,
-            env={**inherited, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=inherited,
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:

@@ -29,6 +29,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Any) -> Any:
+        _ = context.saved_tensors  # this is what starts a checkpoint's recomputation, before anything is allocated
         return gradient @ torch.empty(context.shape, dtype=gradient.dtype), None, None, None, None
 
 
@@ -46,6 +47,7 @@ class _ExpertsProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Any) -> Any:
+        _ = context.saved_tensors
         return _beside_one_matrix(gradient, context.shape, context.shape[1]), None, None
 
 
@@ -144,10 +146,12 @@ def mix_experts(hidden: Any, index: Any, weights: Any, real_picks: int, mlp: Any
     _, order = torch.sort(index.reshape(-1))
     real, identity = order[:real_picks], order[real_picks:]
     each = weights.reshape(-1)
+
+    def weighted(picks: Any, rows: Any) -> Any:  # nothing of it keeps a name: what autograd does not need must die
+        return (rows * each[picks].unsqueeze(-1)).to(hidden.dtype)
+
     mixed = torch.zeros_like(hidden)
-    outputs = mlp(hidden[real // top_k]) * each[real].unsqueeze(-1)
-    mixed = mixed.index_add(0, real // top_k, outputs.to(hidden.dtype))
+    mixed = mixed.index_add(0, real // top_k, weighted(real, mlp(hidden[real // top_k])))
     if identity.numel():
-        passed = hidden[identity // top_k] * each[identity].unsqueeze(-1)
-        mixed = mixed.index_add(0, identity // top_k, passed.to(hidden.dtype))
+        mixed = mixed.index_add(0, identity // top_k, weighted(identity, hidden[identity // top_k]))
     return mixed

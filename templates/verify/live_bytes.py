@@ -1,4 +1,4 @@
-"""Counts the bytes of living tensors, operator by operator, and remembers the highest moment and what was alive then."""
+"""Counts the bytes of living tensors, operator by operator, and remembers the highest moment and its split."""
 
 from __future__ import annotations
 

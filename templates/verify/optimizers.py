@@ -1,4 +1,4 @@
-"""Optimisers as far as memory goes: torch's own AdamW, and the states and temporaries of those whose kernels are not here."""
+"""Optimisers as far as memory goes: torch's own AdamW, and states and temporaries of the others."""
 
 from __future__ import annotations
 

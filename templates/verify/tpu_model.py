@@ -50,7 +50,9 @@ class Step(NamedTuple):
         if self.spread == 1 or not axes:
             return self.argument(shape, dtype, PartitionSpec())
         cut = max(axes, key=lambda axis: shape[axis])
-        return self.argument(shape, dtype, PartitionSpec(*(AXIS if axis == cut else None for axis in range(len(shape)))))
+        return self.argument(
+            shape, dtype, PartitionSpec(*(AXIS if axis == cut else None for axis in range(len(shape))))
+        )
 
     def whole(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         """An array that every device has."""
@@ -153,7 +155,9 @@ def _training(step: Step) -> Any:
             trained = jax.tree.map(lambda p, g: (p - 1e-5 * g.astype(p.dtype)).astype(p.dtype), trained, gradients)
             return trained, first, second, loss
         first = jax.tree.map(lambda m, g: (0.9 * m + 0.1 * g.astype(m.dtype)).astype(m.dtype), first, gradients)
-        second = jax.tree.map(lambda v, g: (0.95 * v + 0.05 * (g * g).astype(v.dtype)).astype(v.dtype), second, gradients)
+        second = jax.tree.map(
+            lambda v, g: (0.95 * v + 0.05 * (g * g).astype(v.dtype)).astype(v.dtype), second, gradients
+        )
         trained = jax.tree.map(_adamw, trained, first, second)
         return trained, first, second, loss
 

@@ -1,4 +1,4 @@
-"""Proves what one training step needs on a TPU: compiles it ahead of time for the chip and prints the compiler's figure.
+"""Proves what one training step needs on a TPU: compiles it for the chip and prints the compiler's figure.
 
 `python tpu_step.py < document.json`. Needs no TPU: libtpu holds the compiler, and arguments are shapes without memory.
 The document holds `model` (sizes), `options`, `generation` (v5e, ...) and `devices`; the answer is one JSON object on
@@ -33,6 +33,8 @@ TOPOLOGIES = {
     "v6e": _PLANE,
     "tpu7x": tuple((2 * devices, shape) for devices, shape in _SPACE),
 }
+# A v4 chip is described as two devices unless its cores are joined, as they are in use.
+CHIP_CONFIGURATION = {"v4": {"chip_config_name": "megacore"}}
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 _SIZE = r"([0-9.]+)([KMG])"
 _OVERFLOWS = (rf"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)")
@@ -55,13 +57,15 @@ def main() -> None:
 
 def prove(document: dict[str, Any]) -> dict[str, Any]:
     """HBM bytes of each device, or the compiler's verdict that they are too many."""
-    name = topology(document["generation"], document["devices"])
+    generation = document["generation"]
+    name = topology(generation, document["devices"])
     import jax
     import jaxlib
     import tpu_model
     from jax.experimental import topologies
 
-    described = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    joined = CHIP_CONFIGURATION.get(generation, {})
+    described = topologies.get_topology_desc(platform="tpu", topology_name=name, **joined)
     devices = described.devices[: document["devices"]]
     try:
         step = tpu_model.lowered_step(document["model"], document["options"], devices)

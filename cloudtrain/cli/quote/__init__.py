@@ -40,6 +40,7 @@ STALE_DAYS = 30
 @click.option("--experimental", is_flag=True, help="Let an experimental row be chosen.")
 @click.option("--why", metavar="OFFER", help="Explain one row in full: its number, or name/region/market.")
 @click.option("--compare", metavar="A,B", help="Explain two rows side by side.")
+@click.option("--verify", is_flag=True, help="Explain and prove the fit of --why's row, or of the first viable one.")
 @click.option("--all", "unfold", is_flag=True, help="Every row by itself.")
 @output_option()
 def command(**given: Any) -> None:
@@ -145,11 +146,11 @@ def show(quoted: Quote, given: dict[str, Any], now: float) -> None:
 
     remedy = advisor(quoted)
     output = given["output"]
-    if given["why"] or given["compare"]:
-        names = [given["why"]] if given["why"] else given["compare"].split(",")
-        if len(names) > 2 or (given["compare"] and len(names) != 2):
-            raise UsageError("--compare takes two offers", "write --compare A,B")
-        found = [why.explain(quoted, *why.find_line(quoted, name), remedy) for name in names]
+    if names := to_explain(quoted, given):
+        lines = [why.find_line(quoted, name) for name in names]
+        proofs = [why.prove(quoted, line, say) if given["verify"] else None for _, line in lines]
+        pairs = zip(lines, proofs, strict=True)
+        found = [why.explain(quoted, index, line, remedy, proof) for (index, line), proof in pairs]
         rows = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
         if output == "json":
             print_json([dict(zip(["heading", *names], row, strict=True)) for row in rows])
@@ -163,6 +164,26 @@ def show(quoted: Quote, given: dict[str, Any], now: float) -> None:
     else:
         show_tables(quoted, output, given["unfold"], remedy)
         show_foot(quoted, now)
+
+
+def to_explain(quoted: Quote, given: dict[str, Any]) -> list[str]:
+    """The one or two rows that --why, --compare or --verify asks about; none for the whole table. Raises UsageError."""
+    if given["why"]:
+        return [given["why"]]
+    if given["compare"]:
+        names: list[str] = given["compare"].split(",")
+        if len(names) != 2:
+            raise UsageError("--compare takes two offers", "write --compare A,B")
+        return names
+    if not given["verify"]:
+        return []
+    first = next((index for index, line in enumerate(quoted.lines) if line.viable), None)
+    if first is None:
+        return []  # the table says why nothing works
+    say(
+        f"proving the first viable row, #{first} {quoted.lines[first].offer.name}; --why NUMBER --verify proves another"
+    )
+    return [str(first)]
 
 
 def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Any) -> None:

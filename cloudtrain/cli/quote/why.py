@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cloudtrain.units import gib, hours, money
 
 if TYPE_CHECKING:
     from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.runs.verify import Verified
 
 
 def find_line(quote: Quote, text: str) -> tuple[int, Line]:
@@ -36,8 +38,10 @@ def find_line(quote: Quote, text: str) -> tuple[int, Line]:
     )
 
 
-def explain(quote: Quote, index: int, line: Line, remedy: Callable[[Line], str]) -> list[tuple[str, str]]:
-    """(heading, text) pairs: everything that is known of one line."""
+def explain(
+    quote: Quote, index: int, line: Line, remedy: Callable[[Line], str], proven: Verified | UsageError | None = None
+) -> list[tuple[str, str]]:
+    """(heading, text) pairs: everything that is known of one line, with what --verify proved or why it cannot."""
     offer, case = line.offer, line.case
     rows = [
         ("offer", f"#{index} {offer.provider} {offer.name}, {machine(line)}, {place(line)}, {offer.market}"),
@@ -47,7 +51,8 @@ def explain(quote: Quote, index: int, line: Line, remedy: Callable[[Line], str])
     advice = "" if line.viable else remedy(line)
     if advice:
         rows.append(("would work", advice))
-    rows += [("launch", launch_text(line)), *memory_rows(quote, line), *software_rows(line), *price_rows(line)]
+    rows += [("launch", launch_text(line)), *memory_rows(quote, line), *proven_rows(quote, line, proven)]
+    rows += [*software_rows(line), *price_rows(line)]
     rows += [("speed", speed_text(line))]
     rows += [
         ("time", f"{part.name:13} {span([part.seconds.low, part.seconds.likely, part.seconds.high])}  ({part.source})")
@@ -85,6 +90,49 @@ def memory_rows(quote: Quote, line: Line) -> list[tuple[str, str]]:
     ]
     shown = estimated.assumptions if case.recipe.memory is None else estimated.assumptions[:-1]  # our own margin holds
     return [*rows, *(("memory", text) for text in shown)]
+
+
+def prove(quote: Quote, line: Line, say: Callable[[str], None]) -> Verified | UsageError:
+    """The proof of the line's recipe, or the sentence that says why it cannot be proven."""
+    from cloudtrain.runs import verify
+
+    if line.case.recipe is None:
+        return UsageError("there is no recipe of ours for this hardware")
+    try:
+        return verify.verify(quote.request.spec, line.case.recipe.options, say)
+    except UsageError as error:
+        return error
+
+
+def proven_rows(quote: Quote, line: Line, proven: Verified | UsageError | None) -> list[tuple[str, str]]:
+    """The proven peak beside the estimated one, and the verdict that follows from it."""
+    case = line.case
+    if proven is None:
+        return []
+    if isinstance(proven, UsageError) or case.recipe is None:
+        return [("proven", f"not proven: {proven.message}" if isinstance(proven, UsageError) else "not proven")]
+    from cloudtrain.estimate import budget, memory
+    from cloudtrain.estimate.phases import Parts
+
+    options = case.recipe.options
+    estimated = memory.estimate(quote.request.spec, options)
+    off = round(100 * (estimated.peak_bytes / proven.peak_bytes - 1), 1) + 0.0  # no negative zero
+    parts = Parts(logits=0, **proven.parts) if proven.parts else estimated.parts
+    required = case.recipe.required_bytes(
+        replace(
+            estimated,
+            peak_bytes=proven.peak_bytes,
+            required_bytes=budget.required_bytes(proven.peak_bytes, options),
+            parts=parts,
+        )
+    )
+    usable = proven.available_bytes or case.memory_bytes
+    verdict = "no" if proven.fits is False else budget.verdict(required, usable)
+    shown = f"live peak {gib(proven.peak_bytes)} ({proven.how}); the estimate is {off:+.1f} % of it"
+    return [
+        ("proven", shown),
+        ("proven", f"{verdict}: {gib(required)} needed of {gib(usable)} usable, per device"),
+    ]
 
 
 def software_rows(line: Line) -> list[tuple[str, str]]:
