@@ -16,9 +16,9 @@ def main() -> None:
     import contextlib
     import gc
 
+    gc.set_threshold(100_000, 50, 50)  # a command lives for a moment: collecting while it imports only costs time
     from cloudtrain.cli import run
 
-    gc.set_threshold(100_000, 50, 50)  # a command lives for a moment: collecting while it imports only costs time
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # a reader that has gone away

@@ -67,7 +67,8 @@ def tokens_per_second(
     peak = chip.peak_flops_fp8 if work.precision == "fp8" else chip.peak_flops
     if peak is None or work.flops_per_token <= 0:
         kind = f"{work.precision} peak of {chip.name}"
-        return Throughput(None, f"no figure for the {kind} ({chip.peak_note or 'none published'}): hours unknown")
+        note = "" if chip.peak_note.startswith("unknown") else f" ({chip.peak_note})" if chip.peak_note else ""
+        return Throughput(None, f"hours unknown: no figure for the {kind}{note}")
     tier = work.tier or default_tier(chip)
     adapts = work.method in ADAPTER_METHODS
     own = work.tier is None and chip.backend == "torch-cpu"

@@ -158,7 +158,7 @@ def offer_text(line: Line) -> str:
     """Provider, name and machine: `runpod 2 x MI300X`, `gcp v5p-8 = 4 x v5p`, `aws r8i.16xlarge, 64 vCPU ...`."""
     offer = line.offer
     if is_host(offer.hardware):
-        return f"{offer.provider} {offer.name}, {machine(line)}"
+        return f"{offer.provider} {offer.name}, {offer.count} vCPU {chip_name(offer.hardware)}"
     named = chip_name(offer.hardware).lower() in offer.name.lower() and " " in offer.name
     return f"{offer.provider} {machine(line)}" if named else f"{offer.provider} {offer.name} = {machine(line)}"
 
