@@ -24,7 +24,7 @@ FAKE_UV = """#!/bin/sh
 echo "$*" >> "$FAKE_LOG"
 case "$*" in
   *"$FAKE_FAIL"*) echo "$FAKE_SAYS" >&2; exit 2 ;;
-  *venv*) sleep "$FAKE_PAUSE"; for last; do :; done; mkdir -p "$last/bin"; ln -s /bin/true "$last/bin/python" ;;
+  *" venv "*) sleep "$FAKE_PAUSE"; for last; do :; done; mkdir -p "$last/bin"; ln -s /bin/true "$last/bin/python" ;;
 esac
 """
 
