@@ -58,7 +58,7 @@ def start(plan: Plan, folder: Path) -> dict[str, Any]:
         "created": time.time(),
         "usd_per_hour": plan.line.get("price_usd_per_hour"),
     }
-    await_start(process, folder)
+    await_start(process, folder, plan.run)
     return machine
 
 
@@ -77,8 +77,8 @@ def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]
     }
 
 
-def await_start(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait for the supervisor's first sign of life."""
+def await_start(process: subprocess.Popen[bytes], folder: Path, run: str) -> None:
+    """Wait for the supervisor's first sign of life; without one, end whatever it has begun."""
     give_up = time.monotonic() + START_PATIENCE_S
     while time.monotonic() < give_up:
         if (folder / "processes.json").exists() or (folder / "exit.json").exists():
@@ -87,7 +87,7 @@ def await_start(process: subprocess.Popen[bytes], folder: Path) -> None:
             break
         time.sleep(0.02)
     last = (folder / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
-    process.kill()
+    _processes.end(run, 0.0)
     raise Unavailable(
         f"the supervisor did not start: {' '.join(last) or 'no output'}", f"see `{folder}/supervisor.log`"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.errors import NotFinished, TeardownIncomplete
+from cloudtrain.errors import NotFinished, TeardownIncomplete, Unavailable
 from cloudtrain.runs import follow, launch, teardown
 from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run
@@ -217,3 +217,15 @@ def test_a_failed_trainer_is_told_by_its_reason(store: LocalFolder, local: Stack
     failed = wait_for(launch.start(store, plan()), "failed")
     assert failed.exit is not None
     assert (failed.exit["reason"], failed.exit["message"]) == ("bad_data", "the fake was told to fail")
+
+
+def test_a_supervisor_that_does_not_come_up_leaves_nothing(
+    store: LocalFolder, local: Stack, plan: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When no sign of life comes in time the start fails, and whatever it had begun is ended."""
+    import sys
+
+    monkeypatch.setattr(sys.modules["cloudtrain.stacks.local"], "START_PATIENCE_S", -1.0)
+    with pytest.raises(Unavailable):
+        launch.start(store, plan())
+    assert [owned for owned in local.list_owned() if owned.run == plan().run] == []
