@@ -219,13 +219,22 @@ def test_a_failed_trainer_is_told_by_its_reason(store: LocalFolder, local: Stack
     assert (failed.exit["reason"], failed.exit["message"]) == ("bad_data", "the fake was told to fail")
 
 
-def test_a_supervisor_that_does_not_come_up_leaves_nothing(
-    store: LocalFolder, local: Stack, plan: Make, monkeypatch: pytest.MonkeyPatch
+def test_a_start_that_is_given_up_leaves_nothing(
+    store: LocalFolder, local: Stack, plan: Make, knobs: Knobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When no sign of life comes in time the start fails, and whatever it had begun is ended."""
+    """When no sign of life is seen in time the start fails, and supervisor, trainer and guard are ended."""
     import sys
 
-    monkeypatch.setattr(sys.modules["cloudtrain.stacks.local"], "START_PATIENCE_S", -1.0)
+    knobs(steps=1000)
+    module = sys.modules["cloudtrain.stacks.local"]
+    real = module.await_start
+
+    def too_late(*given: Any) -> None:
+        time.sleep(1.0)  # by now all three run
+        real(*given)
+
+    monkeypatch.setattr(module, "await_start", too_late)
+    monkeypatch.setattr(module, "START_PATIENCE_S", -1.0)
     with pytest.raises(Unavailable):
         launch.start(store, plan())
     assert [owned for owned in local.list_owned() if owned.run == plan().run] == []
