@@ -7,8 +7,8 @@ key everywhere. Files are discovered; nothing lists them.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from cloudtrain.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.store import Store
 
 Market = Literal["on_demand", "spot", "free", "units", "owned"]
 T = TypeVar("T")
@@ -112,6 +113,8 @@ class PriceSource:
     offers: Callable[[Context], Iterable[Offer]]
     terms: Terms
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
+    live: Callable[[Mapping[str, Any]], Decimal | None] | None = None  # quote line document -> US dollars per hour now;
+    # None: the provider has no price for it. Raises a provider error. Absent: this source cannot be asked.
 
 
 @dataclass(frozen=True)
@@ -122,17 +125,97 @@ class Guard:
     alone: bool
 
 
+class Timing(NamedTuple):
+    """How long things take at a provider, in seconds.
+
+    `horizon_s` is the longest that a call of ours can be on its way before what it makes exists: an intent without an
+    answer is only believed to have made nothing once it is older. `consistency_s` is how long a list may lag behind.
+    """
+
+    request_s: float = 60.0  # hard time-out of one call
+    horizon_s: float = 120.0
+    consistency_s: float = 30.0
+    poll_s: float = 5.0
+
+
+class Seen(NamedTuple):
+    """What a provider says about one of our resources.
+
+    `building`: wait. `ready`: there. `ended`: useless, and still to be deleted. `deleting`: on its way out.
+    """
+
+    id: str
+    state: Literal["building", "ready", "ended", "deleting"]
+    words: str = ""  # the provider's own, for a person
+    outputs: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One thing that a plan makes. `inputs` is plain JSON without a secret: it is kept in the journal and the state.
+
+    Inputs always hold `run`, `attempt`, `role`, `name`, `place` (a flat dict: account, region, zone, project, as the
+    provider needs), `expires` (epoch seconds); all of them fixed by the plan, so that doing it twice is the same call.
+    """
+
+    role: str  # unique in the plan: "machine", "firewall"
+    kind: str  # key of Stack.drivers
+    inputs: Mapping[str, Any]
+    after: tuple[str, ...] = ()  # roles that are made first; `inputs["needs"][role]` then holds their outputs and id
+    say: str = ""  # what it is, for the plan: "machine trn1.2xlarge, spot, us-east-1"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Four verbs over one kind of thing. Each raises only the provider errors of `cloudtrain.errors`.
+
+    `create` sends exactly one mutating call, with the hard time-out of the timing, and returns without waiting for the
+    thing to be ready. An answer that may hide a success is Unknown. `find` returns everything that exists for the
+    inputs, by name, token or tag, without needing an id. `status` raises NotFound, and says NoCapacity (or another
+    error) when the provider gave the thing up after accepting it. `delete` sends one call; NotFound is its success.
+    """
+
+    create: Callable[[Mapping[str, Any]], Seen]
+    find: Callable[[Mapping[str, Any]], Sequence[Seen]]
+    status: Callable[[Mapping[str, Any], str], Seen]
+    delete: Callable[[Mapping[str, Any], str], None]
+    repeatable: bool = True  # the same create twice makes one thing: by token, or because the name is unique
+    bills: bool = True
+    shared: bool = False  # belongs to all runs and costs nothing: made when absent, never deleted
+    ready_s: float = 900.0  # patience until it is ready
+
+
+def run_key(run: str) -> str:
+    """Eight digits that stand for a run wherever a name must be short."""
+    import hashlib
+
+    return hashlib.sha256(run.encode()).hexdigest()[:8]
+
+
 @dataclass(frozen=True)
 class Owned:
     """Something of ours that exists at a provider, whatever our records say."""
 
-    run: str
+    run: str  # of a rented thing: the run's key
     id: str
     what: str
+    kind: str = ""  # key of Stack.drivers
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # enough for the driver's `status` and `delete`
+    expires: float | None = None
+    bills: bool = True
+    usd_per_hour: Decimal | None = None
+    console_url: str = ""
 
 
-@dataclass(frozen=True)
-class Absence:
+class Ending(NamedTuple):
+    """How a run is ended: seconds for a checkpoint, whether a client on another machine is overruled, whom to tell."""
+
+    grace_s: float
+    force: bool = False
+    say: Callable[[str], None] = lambda text: None
+
+
+class Absence(NamedTuple):
     """A death certificate: who said that it is gone, in which words, and when (epoch seconds)."""
 
     said_by: str
@@ -140,22 +223,59 @@ class Absence:
     time: float
 
 
+class Finding(NamedTuple):
+    """One line of `doctor`."""
+
+    what: str
+    state: Literal["ok", "problem", "unknown"]
+    words: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a provider file adds when something has to be provisioned there. Everything else about it is shared.
+
+    `resources(plan, account)` is pure: what to make, in an order in which it can be made. `account()` asks who we are
+    there, cheaply, and raises MissingCredentials; its dict goes into every place. `list_owned(run, places)` lists
+    everything of ours by tag or name, of one run or of all; in the given places, or in every region and on every page.
+    `drivers` is in the order of making; unmaking goes backwards.
+    """
+
+    account: Callable[[], dict[str, str]]
+    resources: Callable[[Plan, Mapping[str, str]], Sequence[Resource]]
+    drivers: Mapping[str, Driver]
+    list_owned: Callable[[str | None, Sequence[Mapping[str, str]] | None], Iterable[Owned]]
+    timing: Callable[[], Timing]
+    console_url: Callable[[Mapping[str, Any], str], str]  # (inputs, id) -> where a person looks at it
+    findings: Callable[[], Iterable[Finding]]  # for doctor: permissions by dry run, quotas with the request's link
+    serves: Callable[[Mapping[str, Any]], bool]  # can `resources` make this quote line (its document)
+    kept: tuple[str, ...] = ()  # what stays afterwards, in words
+
+
 @dataclass(frozen=True)
 class Stack:
     """The record at the end of `stacks/<name>.py`: how a plan becomes a machine here and stops being one.
 
-    `direct` stacks have nothing to provision. `stop` asks, waits, forces, looks, and returns what the provider (here:
-    the operating system) answered; it raises TeardownIncomplete when something is left.
+    A `direct` stack has nothing to provision; the others have a `cloud`, and their four verbs go through the Pulumi
+    engine and the crash protocol. `stop` asks, waits, forces, looks, and returns what the provider (here: the operating
+    system) answered; it raises TeardownIncomplete when something is left.
     """
 
     name: str
-    guards: tuple[Guard, ...]
-    backends: frozenset[str]  # back ends of the accelerator table that `up` can start here today
+    guards: Callable[[str, str], tuple[Guard, ...]]  # (offer's name, market) -> what ends a run's cost there
+    backends: frozenset[str]  # back ends of the accelerator table that `up` can run a job on here today
     direct: bool
-    start: Callable[[Plan, Path], dict[str, Any]]  # (plan, the run's folder) -> machine document
+    start: Callable[[Plan, Store, Callable[[str], None]], dict[str, Any]]  # (plan, state, say) -> machine document
     alive: Callable[[dict[str, Any]], bool]  # machine document -> does it still answer for the run
-    stop: Callable[[str, float], Absence]  # (run, grace seconds) -> the word that nothing of it is left
+    stop: Callable[[str, Store, Ending], Absence]  # (run, state, how) -> the word that nothing of it is left
     list_owned: Callable[[], Iterable[Owned]]  # everything of ours here, found without any record
+    preview: Callable[[Plan], Sequence[str]] = lambda plan: ()  # what would be made, in words; makes nothing
+    unlock: Callable[[str, Store, bool], tuple[list[str], list[str]]] | None = (
+        None  # (run, state, force) -> owners whose
+    )
+    # lock was taken away, and owners who live and keep theirs
+    cloud: Cloud | None = None
 
 
 def names(package: str) -> list[str]:

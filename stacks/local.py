@@ -6,19 +6,26 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import TeardownIncomplete, Unavailable
-from cloudtrain.seams import Absence, Guard, Owned, Stack
+from cloudtrain.seams import Absence, Ending, Guard, Owned, Stack
 
 from . import _processes
 
 if TYPE_CHECKING:
     from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.store import Store
 
 START_PATIENCE_S = 20.0
+GUARDS = (
+    Guard("supervisor deadline", alone=True),
+    Guard("second clock in a process of its own", alone=True),
+    Guard("trainer's own clock", alone=True),
+    Guard("client teardown", alone=False),
+)
 
 
 def template(*parts: str) -> Path:
@@ -28,10 +35,11 @@ def template(*parts: str) -> Path:
     return Path(str(files("cloudtrain.templates"))).joinpath(*parts)
 
 
-def start(plan: Plan, folder: Path) -> dict[str, Any]:
+def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
     """Start the supervisor detached from this terminal. Raises Unavailable when it does not come up."""
     from cloudtrain.runs import environment
 
+    folder = store.folder(f"runs/{plan.run}")
     python = environment.find(plan.flavour)
     if python is None:
         raise Unavailable("the trainer's environment is not there", "repeat the command; it is made on first use")
@@ -98,9 +106,9 @@ def alive(machine: dict[str, Any]) -> bool:
     return _processes.is_alive(int(machine["pid"]), str(machine["start"]))
 
 
-def stop(run: str, grace_s: float) -> Absence:
-    """End every process of the run. Raises TeardownIncomplete when one is left."""
-    left = _processes.end(run, grace_s)
+def stop(run: str, store: Store, ending: Ending) -> Absence:
+    """End every process of the run; its records are not needed for that. Raises TeardownIncomplete when one is left."""
+    left = _processes.end(run, ending.grace_s)
     if left:
         listed = "; ".join(f"process {p.pid} ({p.command[:60]})" for p in left)
         raise TeardownIncomplete(
@@ -117,12 +125,7 @@ def list_owned() -> Iterator[Owned]:
 
 provider = Stack(
     name="local",
-    guards=(
-        Guard("supervisor deadline", alone=True),
-        Guard("second clock in a process of its own", alone=True),
-        Guard("trainer's own clock", alone=True),
-        Guard("client teardown", alone=False),
-    ),
+    guards=lambda offer, market: GUARDS,
     backends=frozenset({"torch-cpu"}),
     direct=True,
     start=start,

@@ -6,7 +6,9 @@ import click
 
 from cloudtrain.cli.output import say
 from cloudtrain.errors import CloudtrainError, TeardownIncomplete, UsageError
+from cloudtrain.runs.plan import GRACE_S
 from cloudtrain.runs.record import Run, all_runs, find
+from cloudtrain.seams import Ending
 from cloudtrain.units import hours, money, rfc3339
 
 
@@ -14,7 +16,8 @@ from cloudtrain.units import hours, money, rfc3339
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every run of this state that is not gone.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; accepted for the habit: `down` never asks.")
-def command(run_name: str | None, everything: bool, yes: bool) -> None:
+@click.option("--force", is_flag=True, help="Overrule a client on another machine that holds the run.")
+def command(run_name: str | None, everything: bool, yes: bool, force: bool) -> None:
     """End RUN and prove that it is gone. Results, checkpoints and logs stay. Doing it twice is fine."""
     from cloudtrain import settings
     from cloudtrain.runs.store import open_store
@@ -25,7 +28,7 @@ def command(run_name: str | None, everything: bool, yes: bool) -> None:
     runs = [run for run in all_runs(store) if run.gone is None] if everything else [find(store, run_name)]
     if not runs:
         say("nothing to end")
-    failures = [error for run in runs if (error := end(run)) is not None]
+    failures = [error for run in runs if (error := end(run, force)) is not None]
     if not failures:
         return
     message, hint = "; ".join(e.message for e in failures), "\n".join(dict.fromkeys(e.hint for e in failures))
@@ -34,13 +37,13 @@ def command(run_name: str | None, everything: bool, yes: bool) -> None:
     raise TeardownIncomplete(message, hint)
 
 
-def end(run: Run) -> CloudtrainError | None:
+def end(run: Run, force: bool) -> CloudtrainError | None:
     """End one run and say what was proven; a failure is given back, so that the others are ended too."""
     from cloudtrain.runs import teardown
 
     was = run.state
     try:
-        gone = teardown.down(run).gone or {}
+        gone = teardown.down(run, Ending(GRACE_S, force, lambda text: say(f"  {text}"))).gone or {}
     except CloudtrainError as error:
         return error
     click.echo(

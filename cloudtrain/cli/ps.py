@@ -12,7 +12,7 @@ from cloudtrain.cli.output import print_json, print_rows, say
 from cloudtrain.runs.record import Run, all_runs
 from cloudtrain.units import hours, money, money_text, rfc3339
 
-ACTIVE = ("running", "starting", "died")
+ACTIVE = ("running", "starting", "unknown", "died")
 HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started", "ends by")
 REFRESH_S = 2.0
 

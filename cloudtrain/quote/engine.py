@@ -88,7 +88,7 @@ def of_kind(
         launch=launch_word(offer, case, stack),
         barred=disallowed(offer, case.hours),
         late=too_late(request, case.hours),
-        guards=tuple(guard.name for guard in stack.guards) if stack else (),
+        guards=tuple(guard.name for guard in stack.guards(offer.name, offer.market)) if stack else (),
     )
     billed = case.billed_hours
     hours = INFINITE if billed is None or billed.high == INFINITE else billed.likely

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from cloudtrain.errors import NotFinished
-from cloudtrain.runs.plan import Plan
+from cloudtrain.errors import NotFinished, TeardownIncomplete
+from cloudtrain.runs.plan import GRACE_S, Plan
 from cloudtrain.runs.record import RESUMABLE, Run, all_runs
 from cloudtrain.runs.store import AlreadyThere, Store
-from cloudtrain.seams import Stack, load
+from cloudtrain.seams import Ending, Stack, load
 
 Action = Literal["create", "resume", "attach", "finished"]
 ATTEMPT_DOCUMENTS = ("machine.json", "exit.json", "gone.json", "kill")
@@ -43,7 +44,11 @@ def new_id(store: Store, stem: str, identity: str) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def start(store: Store, plan: Plan) -> Run:
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
     """Make the plan's run real. The record is on disk before anything is started.
 
     Raises NotFinished when another client was first, and what the stack raises.
@@ -64,7 +69,7 @@ def start(store: Store, plan: Plan) -> Run:
             store.create(run.key("intent.json"), json_bytes(intent))
         except AlreadyThere:
             raise NotFinished(f"another client has just begun run `{run.id}`", "repeat the command to attach") from None
-    return launch(Run(store, plan.run), plan)
+    return launch(Run(store, plan.run), plan, say)
 
 
 def intent_document(plan: Plan, run: Run) -> dict[str, object]:
@@ -86,14 +91,16 @@ def intent_document(plan: Plan, run: Run) -> dict[str, object]:
     }
 
 
-def launch(run: Run, plan: Plan) -> Run:
+def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
     """Call the stack between two journal lines and keep the machine document."""
     stack = load("stacks", plan.provider, Stack)
     run.journal("intent", "start", attempt=run.intent["attempt"])
     try:
-        machine = stack.start(plan, run.store.folder(f"runs/{run.id}"))
+        machine = stack.start(plan, run.store, say)
     except BaseException as error:
         run.journal("failed", "start", error=type(error).__name__)
+        if not stack.direct and not isinstance(error, TeardownIncomplete):
+            came_to_nothing(run, plan, error)
         raise
     run.journal("done", "start", id=machine["id"])
     run.write("machine.json", machine)
@@ -101,13 +108,25 @@ def launch(run: Run, plan: Plan) -> Run:
     return Run(run.store, run.id)
 
 
+def came_to_nothing(run: Run, plan: Plan, error: BaseException) -> None:
+    """Certify an attempt whose machine never was, or was removed again: the stack proved it before it raised."""
+    answer = f"nothing of attempt {run.intent['attempt']} is left after {type(error).__name__}"
+    run.write("gone.json", {"run": run.id, "provider": plan.provider, "said_by": plan.provider, "answer": answer,
+                            "time": time.time(), "billed_s": 0.0})  # fmt: skip
+    run.event(
+        "came to nothing", error=type(error).__name__, offer=plan.line.get("offer"), attempt=run.intent["attempt"]
+    )
+
+
 def archive_attempt(run: Run) -> None:
     """Put the ended attempt aside and make sure that nothing of it still runs before the next one begins."""
     if run.state not in RESUMABLE and run.state != "starting":
         raise NotFinished(f"run `{run.id}` is {run.state}", f"`cloudtrain logs -f {run.id}` follows it")
-    absence = run.stack.stop(run.id, 60.0)
-    run = Run(run.store, run.id)  # the stop may have left an exit record
-    if run.machine is not None:
+    gone = run.gone
+    if gone is None or run.stack.direct:
+        gone = run.stack.stop(run.id, run.store, Ending(GRACE_S))._asdict()
+        run = Run(run.store, run.id)  # the stop may have left an exit record
+    if run.machine is not None or not run.stack.direct:
         number = len(run.attempts) + 1
         run.write(
             f"attempts/{number:03d}.json",
@@ -115,7 +134,7 @@ def archive_attempt(run: Run) -> None:
                 "machine": run.machine,
                 "exit": run.exit,
                 "last_seen": run.heartbeat.get("time"),
-                "gone": {"said_by": absence.said_by, "answer": absence.answer, "time": absence.time},
+                "gone": gone,
             },
         )
     for name in ATTEMPT_DOCUMENTS:

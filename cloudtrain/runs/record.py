@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from cloudtrain.errors import RunNotFound, nearest
+from cloudtrain.errors import ProviderError, RunNotFound, nearest
 from cloudtrain.runs.store import Store, read_json, write_json
 from cloudtrain.seams import Stack, load
 from cloudtrain.units import SECONDS_PER_HOUR
@@ -28,6 +29,11 @@ class Run:
     def key(self, name: str) -> str:
         """The state key of one of the run's documents."""
         return f"runs/{self.id}/{name}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's documents lie on this machine. Raises UsageError when they lie elsewhere."""
+        return self.store.folder(f"runs/{self.id}")
 
     def document(self, name: str) -> Any:
         """A JSON document of the run, or None."""
@@ -86,19 +92,26 @@ class Run:
 
     @cached_property
     def state(self) -> str:
-        """starting | running | finished | stopped | failed | cancelled | died.
+        """starting | running | unknown | finished | stopped | failed | cancelled | died.
 
-        `died`: the supervisor is gone and left no exit record. `stopped`, `failed`, `cancelled` and `died` can be
-        resumed by `up` with the same spec.
+        `unknown`: the provider cannot be asked. `died`: supervisor or machine are gone and left no exit record.
+        `stopped`, `failed`, `cancelled` and `died` can be resumed by `up` with the same spec.
         """
         if self.exit is not None:
             return ENDED_STATES.get(self.exit["reason"], "failed")
-        if self.alive:
-            return "running"
+        try:
+            if self.alive:
+                return "running"
+        except ProviderError:
+            return "unknown"
         if self.gone is not None and self.intent.get("wanted") == "down":
             return "cancelled"
         if self.machine is None:
-            return "starting" if self.intent.get("wanted") == "up" else "cancelled"
+            if self.intent.get("wanted") == "up":
+                return "starting" if self.gone is None else "failed"
+            return "cancelled"
+        if not self.stack.direct and time.time() >= float(self.intent.get("deadline", 0)):
+            return "stopped"
         return "died"
 
     @cached_property
@@ -111,9 +124,15 @@ class Run:
         """Seconds for which a machine stood, over all attempts; a running one counts up to now."""
         total = sum(_span(a.get("machine"), a.get("exit"), a.get("last_seen")) for a in self.attempts)
         if self.machine is not None:
-            last_seen = time.time() if self.alive else self.heartbeat.get("time")
-            total += _span(self.machine, self.exit, last_seen)
+            total += _span(self.machine, self.exit, self._last_seen())
         return total
+
+    def _last_seen(self) -> float | None:
+        """Until when the machine is known, or has to be believed, to have stood."""
+        if not self.stack.direct:  # it bills until somebody has proven its end, at the longest until its guards fire
+            ended = float(self.gone["time"]) if self.gone else time.time()
+            return min(ended, float(self.intent["deadline"]))
+        return time.time() if self.alive else self.heartbeat.get("time")
 
     @property
     def usd_per_hour(self) -> Decimal | None:

@@ -8,12 +8,12 @@ import time
 from cloudtrain.errors import TeardownIncomplete, UsageError
 from cloudtrain.runs.plan import GRACE_S
 from cloudtrain.runs.record import Run
-from cloudtrain.seams import Absence
+from cloudtrain.seams import Absence, Ending
 
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 
 
-def down(run: Run, grace_s: float = GRACE_S) -> Run:
+def down(run: Run, ending: Ending = Ending(GRACE_S)) -> Run:  # noqa: B008  # a NamedTuple cannot be changed
     """End whatever is left of the run and write gone.json. A run that is already gone is looked at again.
 
     A state that cannot be written does not keep the run alive: it is ended first, and told afterwards. Raises
@@ -26,7 +26,7 @@ def down(run: Run, grace_s: float = GRACE_S) -> Run:
             run.store.write(run.key("kill"), b"down\n")
         run.journal("intent", "stop")
     try:
-        absence = run.stack.stop(run.id, grace_s)
+        absence = run.stack.stop(run.id, run.store, ending)
     except TeardownIncomplete:
         with contextlib.suppress(UsageError):
             run.journal("failed", "stop")

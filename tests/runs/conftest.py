@@ -14,7 +14,7 @@ import pytest
 from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import Stack, load
+from cloudtrain.seams import Ending, Stack, load
 from tests.fakes import TRAINER
 
 
@@ -40,7 +40,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     yield stack
     for owned in list(stack.list_owned()):
         if owned.run not in runs_before:
-            stack.stop(owned.run, 0.0)
+            stack.stop(owned.run, LocalFolder(tmp_path), Ending(0.0))
 
 
 @pytest.fixture

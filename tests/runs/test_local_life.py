@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from cloudtrain.runs import follow, launch, teardown
 from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.store import AlreadyThere, LocalFolder
-from cloudtrain.seams import Stack
+from cloudtrain.seams import Ending, Stack
 from tests.runs.conftest import wait_for
 
 Make = Callable[..., Plan]
@@ -56,12 +57,12 @@ def test_the_record_is_written_before_anything_is_started(
 ) -> None:
     """Intent and journal are on disk when the stack is called."""
     seen: list[str] = []
-    real = local.start
-    monkeypatch.setattr(
-        launch,
-        "load",
-        lambda *_: type("S", (), {"start": staticmethod(lambda p, f: (seen.extend(os.listdir(f)), real(p, f))[1])}),
-    )
+
+    def start(made: Plan, state: Any, say: Any) -> Any:
+        seen.extend(os.listdir(store.folder(f"runs/{made.run}")))
+        return local.start(made, state, say)
+
+    monkeypatch.setattr(launch, "load", lambda *_: replace(local, start=start))
     launch.start(store, plan())
     assert {"intent.json", "spec.yaml", "quote.json", "journal.jsonl"} <= set(seen)
 
@@ -94,10 +95,9 @@ def test_down_says_so_when_a_process_cannot_be_ended(
     knobs(steps=1000)
     run = launch.start(store, plan())
     processes = sys.modules["cloudtrain.stacks._processes"]
-    monkeypatch.setattr(processes, "_signal", lambda pid, number: None)
-    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(processes, "end", lambda run, grace_s: processes.tagged(run))
     with pytest.raises(TeardownIncomplete) as failed:
-        teardown.down(Run(store, run.id), grace_s=0.0)
+        teardown.down(Run(store, run.id), Ending(0.0))
     assert failed.value.exit_code == 6
     assert str(pids(run)["trainer"]) in failed.value.message
     assert Run(store, run.id).gone is None

@@ -72,9 +72,6 @@ def build_request(given: dict[str, Any], settings: Settings) -> Request:
     spec = registry.find(given["model"])
     tokens, basis = count_tokens(given, spec)
     ceiling = given["max_hours"] / SECONDS_PER_HOUR if given["max_hours"] else float(settings.max_hours)
-    markets = set(MARKETS)
-    if given["spot"] is not None:
-        markets -= {"on_demand"} if given["spot"] else {"spot"}
     return Request(
         spec=spec,
         method=given["method"],
@@ -88,10 +85,17 @@ def build_request(given: dict[str, Any], settings: Settings) -> Request:
         max_cost=given["max_cost"],
         places=places(given["infra"] or settings.infra),
         hardware=tuple(parse_hardware(text) for text in given["hardware"]),
-        markets=frozenset(markets),
+        markets=markets(given["spot"]),
         include_nvidia=given["include_nvidia"],
         experimental=given["experimental"],
     )
+
+
+def markets(spot: bool | None) -> frozenset[str]:
+    """`--spot` takes on-demand offers away, `--on-demand` those on spot."""
+    if spot is None:
+        return MARKETS
+    return MARKETS - {"on_demand" if spot else "spot"}
 
 
 def places(texts: tuple[str, ...]) -> tuple[Place, ...]:

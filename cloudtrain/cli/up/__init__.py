@@ -24,6 +24,8 @@ SPEC_FILE = "cloudtrain.yaml"
 @click.argument("words", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
 @click.option("--infra", multiple=True, help="Only here: provider[/region[/zone]]; may be repeated.")
+@click.option("--hardware", multiple=True, help="Only this: KEY or KEY:COUNT; may be repeated.")
+@click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
     "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, whoever watches."
 )
@@ -36,6 +38,8 @@ SPEC_FILE = "cloudtrain.yaml"
 @click.option("--to", "home", type=click.Path(path_type=Path), help="Where the result goes.  [default: ./RUN]")
 @click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
 @click.option("--accept-risk", is_flag=True, help="Start even where fewer than two guards work without this client.")
+@click.option("--machine-only", is_flag=True, help="Rent the machine that the quote would choose, and leave it idle.")
+@click.option("--accept-stale", is_flag=True, help="Start at a quoted price older than 90 days that cannot be checked.")
 def command(words: tuple[str, ...], **given: Any) -> None:
     """Fine-tune as the spec says, on the cheapest offer that works.
 
@@ -43,7 +47,7 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     one is said to be finished. KEY=VALUE changes one field, for example lora.rank=8.
     """
     from cloudtrain import settings as settings_module
-    from cloudtrain.cli.up import planning, watching
+    from cloudtrain.cli.up import planning, renting, watching
     from cloudtrain.runs import launch, prepare
     from cloudtrain.runs.store import open_store
 
@@ -60,6 +64,9 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     if found.action == "attach" and found.run is not None:
         say(f"run `{found.run.id}` of this spec is running: attached")
         return watching.follow(found.run, given)
+    if given["machine_only"]:
+        quote = quote_once(prepared, prepare.estimated_tokens(prepared), settings, given)
+        return renting.rent(store, prepared, quote, settings, found.run, given)
     quote, line = quote_for(prepared, settings, given)
     plan = planning.plan_for(store, prepared, quote, line, found.run, given)
     planning.show_plan(plan, prepared, line, found.run, given)
@@ -101,7 +108,9 @@ def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> 
 
 def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, given: dict[str, Any]) -> Quote:
     """One quote for the spec."""
-    from cloudtrain.cli.quote import make_quote, places
+    from dataclasses import replace
+
+    from cloudtrain.cli.quote import make_quote, markets, parse_hardware, places
     from cloudtrain.runs import prepare
 
     budget = prepared.spec.budget
@@ -113,4 +122,5 @@ def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, 
         budget.max_cost,
         given["experimental"],
     )
-    return make_quote(request, settings)
+    hardware = tuple(parse_hardware(text) for text in given["hardware"])
+    return make_quote(replace(request, hardware=hardware, markets=markets(given["spot"])), settings)

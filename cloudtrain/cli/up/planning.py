@@ -100,7 +100,8 @@ def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any]) -> 
     """Ask, unless told not to. Above the limit of the settings, or with too little time, the default answer is no."""
     from cloudtrain.seams import Stack, load
 
-    alone = [guard for guard in load("stacks", plan.provider, Stack).guards if guard.alone]
+    guards = load("stacks", plan.provider, Stack).guards(line.offer.name, line.offer.market)
+    alone = [guard for guard in guards if guard.alone]
     if len(alone) < LEAST_GUARDS and not given["accept_risk"]:
         raise UsageError(
             f"only {len(alone)} guard would end this run without this client", "--accept-risk starts it all the same"

@@ -48,6 +48,8 @@ def follow(run: Run, given: dict[str, Any]) -> None:
     from cloudtrain.runs import follow as reading
     from cloudtrain.runs.store import AlreadyThere
 
+    if not run.stack.direct:
+        return say(f"it idles until its deadline; `cloudtrain down {run.id}` ends it")
     if given["detach"]:
         return say(f"`cloudtrain logs -f {run.id}` follows it")
     try:

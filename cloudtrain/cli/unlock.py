@@ -1,0 +1,27 @@
+"""`cloudtrain unlock`: take a dead engine's lock away from a run."""
+
+from __future__ import annotations
+
+import click
+
+from cloudtrain.errors import NotFinished
+from cloudtrain.runs.record import find
+
+
+@click.command("unlock")
+@click.argument("run_name", metavar="RUN")
+@click.option("--force", is_flag=True, help="Also a lock of another machine, which cannot be asked whether it lives.")
+def command(run_name: str, force: bool) -> None:
+    """Remove the engine's lock on RUN when its owner is dead. A living owner keeps it."""
+    from cloudtrain import settings
+    from cloudtrain.runs.store import open_store
+
+    run = find(open_store(settings.load().state), run_name)
+    unlock = run.stack.unlock
+    removed, kept = unlock(run.id, run.store, force) if unlock else ([], [])
+    for words in removed:
+        click.echo(f"removed the lock of {words}")
+    if kept:
+        raise NotFinished(f"run `{run.id}` is held by {'; '.join(kept)}", "end it there, or --force when that is dead")
+    if not removed:
+        click.echo(f"run `{run.id}` is not locked")

@@ -1,0 +1,136 @@
+"""`up --machine-only`: the cheapest machine that would work, made, guarded, and left idle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudtrain.cli.output import bold, say
+from cloudtrain.cli.up import planning
+from cloudtrain.cli.up.watching import Interrupted
+from cloudtrain.errors import NoCapacity, NotFinished, NothingViable
+from cloudtrain.settings import now
+from cloudtrain.units import SECONDS_PER_HOUR, gib, hours, money, rfc3339
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.prepare import Prepared
+    from cloudtrain.runs.price_check import Checked
+    from cloudtrain.runs.record import Run
+    from cloudtrain.runs.store import Store
+    from cloudtrain.settings import Settings
+
+
+def rent(
+    store: Store, prepared: Prepared, quote: Quote, settings: Settings, earlier: Run | None, given: dict[str, Any]
+) -> None:
+    """Try places until one has a machine. Raises NoCapacity with the last answer when none has."""
+    from cloudtrain.cli.quote.document import line_document
+    from cloudtrain.runs import candidates
+    from cloudtrain.runs.store import AlreadyThere
+
+    lines = candidates.rentable(quote, lambda line: line_document(line, lambda _: ""), given["experimental"])
+    if not lines:
+        raise NothingViable(
+            "no machine that can be rented here would finish this run",
+            f"`cloudtrain quote {quote.request.spec.name} --method {quote.request.method}` shows why",
+        )
+    ordered = candidates.in_order(lines, candidates.full_places(store), now())
+    first = planning.plan_for(store, prepared, quote, ordered[0], earlier, given)
+    try:
+        with store.hold(f"runs/{first.run}/client.lock"):
+            attempt_each(store, prepared, quote, settings, earlier, {**given, "lines": ordered, "first": first})
+    except AlreadyThere as held:
+        raise NotFinished(
+            f"another client is on run `{first.run}`: {held.message}", "`cloudtrain ps` shows what it does"
+        ) from None
+
+
+def attempt_each(
+    store: Store, prepared: Prepared, quote: Quote, settings: Settings, earlier: Run | None, given: dict[str, Any]
+) -> None:
+    """One plan after the other, all with the first one's run and deadline; asked once, and again for a dearer one."""
+    from cloudtrain.runs import candidates, launch
+
+    first: Plan = given["first"]
+    agreed = None
+    full: NoCapacity | None = None
+    for line in given["lines"]:
+        plan = replace(
+            planning.plan_for(store, prepared, quote, line, earlier, {**given, "name": None}),
+            run=first.run,
+            deadline=first.deadline,
+        )
+        plan, price = checked(plan, given)
+        show(plan, line, price)
+        if given["dry_run"]:
+            return
+        if agreed is None or (line.usd is not None and line.usd.high > agreed):
+            planning.agree(plan, line, settings, given)
+            agreed = line.usd.high if line.usd else agreed
+        try:
+            run = launch.start(store, plan, lambda text: say(f"  {text}"))
+        except NoCapacity as error:
+            full = error
+            candidates.remember_full(store, line, now())
+            say(f"no capacity for {line.offer.name} in {place(line)}: {error.message}")
+            continue
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped `{plan.run}`; nothing of it is left", "`cloudtrain up` begins again") from None
+        return created(run, plan)
+    raise NoCapacity(f"no place had a machine; the last answer: {full.message if full else ''}", "try again later")
+
+
+def checked(plan: Plan, given: dict[str, Any]) -> tuple[Plan, Checked]:
+    """The plan at the price of now, its deadline brought forward where a money cap asks for it."""
+    from cloudtrain.runs import price_check
+
+    price = price_check.check(plan.line, now(), given["accept_stale"])
+    line = {**plan.line, "price_usd_per_hour": None if price.usd_per_hour is None else str(price.usd_per_hour)}
+    deadline = plan.deadline
+    if plan.max_cost is not None and price.usd_per_hour:
+        deadline = min(deadline, now() + float(plan.max_cost / price.usd_per_hour) * SECONDS_PER_HOUR)
+    return replace(plan, line=line, deadline=deadline), price
+
+
+def show(plan: Plan, line: Line, price: Checked) -> None:
+    """What would be made, what it costs, what ends it, what stays."""
+    from cloudtrain.cli.quote.table import machine
+    from cloudtrain.seams import Stack, load
+
+    stack = load("stacks", plan.provider, Stack)
+    made = stack.preview(plan)
+    left_s = plan.deadline - now()
+    worst = None if price.usd_per_hour is None else price.usd_per_hour * int(left_s) / SECONDS_PER_HOUR
+    to_finish = (
+        "unknown" if line.usd is None else f"{money(line.usd.likely)} ({money(line.usd.low)} .. {money(line.usd.high)})"
+    )
+    rows = [
+        ("what", "a machine only: the job does not run on rented machines yet, and it idles until it is ended"),
+        ("where", f"{line.offer.name} ({plan.provider}), {machine(line)}, {line.offer.market}, {place(line)}"),
+        ("memory", f"{gib(line.case.required_bytes)} of {gib(line.case.memory_bytes)}: {line.case.fits}"),
+        ("makes", "; ".join(made)),
+        ("price", price.words),
+        ("cost", f"{money(worst)} if nobody ends it before; the job itself would cost {to_finish}"),
+        ("ends at", f"{rfc3339(plan.deadline)} (in {hours(left_s)}) at the latest: {plan.deadline_basis}"),
+        ("guards", ", ".join(plan.guards)),
+        ("kept", "; ".join(stack.cloud.kept) if stack.cloud and stack.cloud.kept else "nothing at the provider"),
+    ]
+    say(bold(f"plan: {plan.run}"))
+    for name, text in rows:
+        say(f"  {name:8} {text}")
+
+
+def place(line: Line) -> str:
+    """Region and zone of an offer."""
+    return "/".join(part for part in (line.offer.region, line.offer.zone) if part) or "anywhere"
+
+
+def created(run: Run, plan: Plan) -> None:
+    """What stands now, and how to end it."""
+    machine = run.machine or {}
+    click.echo(f"machine created: {machine.get('id')} ({plan.provider}, {machine.get('place') or 'anywhere'})")
+    click.echo(f"run `{run.id}` idles until {rfc3339(plan.deadline)} at the latest; `cloudtrain down {run.id}` ends it")

@@ -1,0 +1,159 @@
+"""The HTTP front of a fake cloud: a real server on loopback that performs, refuses, loses or delays what it is sent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.rehearsal.faults import TRANSPORT, Faults, Menu
+from cloudtrain.rehearsal.ledger import Ledger
+
+
+class Request(NamedTuple):
+    """What arrived. Header names are in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+    target: str  # the path with its query, as it was sent
+
+
+class Reply(NamedTuple):
+    """What is sent back."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+
+class Fake:
+    """What every fake cloud has, whatever it speaks: a clock, a ledger, faults, the list of calls it got."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.menu: Menu = []  # (call, faults that a campaign may let happen at it)
+        self.clock = clock or Clock()
+        self.ledger = Ledger(self.clock)
+        self.faults = Faults()
+        self.calls: list[str] = []
+        self.slow_s = 0.0  # from "sent" to "exists", for every mutating call
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which a client finds this cloud, planted credentials included."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Close the doors."""
+        raise NotImplementedError
+
+    def leftovers(self) -> list[str]:
+        """Everything that still exists or costs money, in words: the ledger's and what is free but ours."""
+        return [f"{entry.what} {entry.id}" for entry in self.ledger.running()]
+
+
+class Front(Fake):
+    """A fake cloud that speaks HTTP. A cloud overrides `call_of`, `mutates`, `perform` and `refuse`."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        front = self
+
+        class Handler(_Handler):
+            cloud = front
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def call_of(self, request: Request) -> str:
+        """The vendor's name of the call, by which faults find it: `RunInstances`, `instances.insert`."""
+        raise NotImplementedError
+
+    def mutates(self, call: str) -> bool:
+        """Whether the call makes, changes or removes something."""
+        raise NotImplementedError
+
+    def perform(self, call: str, request: Request) -> Reply:
+        """Do it, under the clock's lock, and answer as the vendor does."""
+        raise NotImplementedError
+
+    def refuse(self, kind: str) -> Reply:
+        """The vendor's answer for `throttled` and `unavailable`."""
+        raise NotImplementedError
+
+    def answer(self, request: Request) -> Reply | None:
+        """The reply, or None: drop the connection."""
+        call = self.call_of(request)
+        fault = self.faults.take(call, *TRANSPORT)
+        self.calls.append(call)
+        if fault and fault.kind == "dropped":
+            return None
+        if fault and fault.kind in ("throttled", "unavailable"):
+            return self.refuse(fault.kind)
+        if fault and fault.kind == "late":
+            self.clock.at(self.clock.now() + fault.seconds, lambda: self._perform_late(call, request))
+            return None
+        if self.slow_s and self.mutates(call):
+            time.sleep(self.slow_s)  # goes on when the client dies, as a real request does
+        reply = self._perform(call, request)
+        return None if fault and fault.kind == "lost_reply" else reply
+
+    def _perform(self, call: str, request: Request) -> Reply:
+        with self.clock.lock:
+            self.clock.settle()
+            return self.perform(call, request)
+
+    def _perform_late(self, call: str, request: Request) -> None:
+        self._perform(call, request)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    cloud: Front
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def _serve(self) -> None:
+        parts = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length") or 0))
+        query = parse_qs(parts.query, keep_blank_values=True)
+        reply = self.cloud.answer(Request(self.command, parts.path, query, headers, body, self.path))
+        if reply is None:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            if name.lower() not in ("content-length", "connection", "server", "date"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ConnectionError, OSError, ValueError):
+            self.close_connection = True  # the client, or we, went away in the middle
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing on the terminal."""

@@ -1,0 +1,63 @@
+"""Where a machine is tried, in which order, and the memory of places that had none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.runs.store import Store, read_json, write_json
+from cloudtrain.seams import Stack, load, names
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.line import Line, Quote
+
+FULL_FOR_S = 600.0  # a place without capacity is asked last for so long
+KEY = "places.json"
+
+
+def rentable(quote: Quote, document: Callable[[Line], Mapping[str, Any]], experimental: bool) -> list[Line]:
+    """Viable lines that some stack can make a machine for, cheapest first; over the cap of the request none."""
+    cap = quote.request.max_cost
+    clouds = {name: load("stacks", name, Stack).cloud for name in names("stacks")}
+    found = []
+    for line in quote.lines:
+        cloud = clouds.get(line.offer.provider)
+        wanted = line.viable and (experimental or line.case.loads == "yes") and (cap is None or line.usd_likely <= cap)
+        if wanted and cloud is not None and cloud.serves(document(line)):
+            found.append(line)
+    return found
+
+
+def in_order(lines: Iterable[Line], full: Mapping[str, float], now: float) -> list[Line]:
+    """The cheapest first; then its other zones, its provider's other machines, other providers; full places last."""
+    by_cost = sorted(lines, key=lambda line: line.usd_likely)
+    if not by_cost:
+        return []
+    fresh = [line for line in by_cost if full.get(place_key(line), 0.0) <= now] or by_cost
+    first = fresh[0].offer
+
+    def rank(line: Line) -> tuple[bool, bool, bool, Decimal]:
+        offer = line.offer
+        is_full = full.get(place_key(line), 0.0) > now
+        return is_full, offer.provider != first.provider, offer.name != first.name, line.usd_likely
+
+    return sorted(by_cost, key=rank)
+
+
+def place_key(line: Line) -> str:
+    """A place as one word: provider, machine, region, zone, market."""
+    offer = line.offer
+    return "/".join((offer.provider, offer.name, offer.region, offer.zone, offer.market))
+
+
+def full_places(store: Store) -> dict[str, float]:
+    """Place -> epoch seconds until which it is believed to be full."""
+    found: dict[str, float] = read_json(store, KEY) or {}
+    return found
+
+
+def remember_full(store: Store, line: Line, now: float) -> None:
+    """This place had none just now."""
+    places = {place: until for place, until in full_places(store).items() if until > now}
+    write_json(store, KEY, {**places, place_key(line): now + FULL_FOR_S})

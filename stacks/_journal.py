@@ -1,0 +1,117 @@
+"""What is written before anything is asked of a cloud, and read by whoever cleans up: intents, answers, tombstone.
+
+Lines of `journal.jsonl`: `{time, phase: intent|done|failed, call: create|delete, number, provider, kind, inputs, id}`.
+A torn last line, left by a power cut, is skipped; its call was never sent, because the line comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudtrain.errors import Cancelled
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.store import Store
+
+
+class Intent(NamedTuple):
+    """A mutating call that was about to be sent, and what is known of its answer."""
+
+    number: str
+    call: str  # create | delete
+    kind: str
+    inputs: Mapping[str, Any]
+    time: float
+    answer: str  # "" (none known) | done | failed
+    id: str
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The records of one run that the crash protocol lives on."""
+
+    store: Store
+    run: str
+    now: Callable[[], float] = time.time
+
+    def key(self, name: str) -> str:
+        """The state key of one of the run's documents."""
+        return f"runs/{self.run}/{name}"
+
+    def intend(self, call: str, provider: str, kind: str, inputs: Mapping[str, Any], id: str = "") -> str:  # noqa: A002
+        """Write down that a call is about to be sent; returns its number. Raises UsageError when it cannot be kept."""
+        number = uuid.uuid4().hex[:12]
+        self._add(phase="intent", call=call, number=number, provider=provider, kind=kind, inputs=dict(inputs), id=id)
+        return number
+
+    def answered(self, number: str, id: str) -> None:  # noqa: A002
+        """The call was performed on the thing `id`."""
+        self._add(phase="done", number=number, id=id)
+
+    def refused(self, number: str, error: Exception) -> None:
+        """The call was surely not performed."""
+        self._add(phase="failed", number=number, error=type(error).__name__, message=str(error)[:500])
+
+    def _add(self, **line: Any) -> None:
+        text = json.dumps({"time": self.now(), "pid": os.getpid(), **line})
+        self.store.append(self.key("journal.jsonl"), text.encode())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every whole line, oldest first."""
+        found = []
+        for line in (self.store.read(self.key("journal.jsonl")) or b"").splitlines():
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(document, dict):
+                found.append(document)
+        return found
+
+    def intents(self) -> list[Intent]:
+        """Every intended call with its answer, oldest first."""
+        answers = {line.get("number"): line for line in self.lines() if line.get("phase") in ("done", "failed")}
+        intents = []
+        for line in self.lines():
+            if line.get("phase") == "intent" and line.get("kind"):
+                answer = answers.get(line["number"], {})
+                known = str(answer.get("id") or line.get("id") or "")
+                intents.append(
+                    Intent(
+                        line["number"], line["call"], line["kind"], line["inputs"], line["time"],
+                        str(answer.get("phase", "")), known,
+                    )
+                )  # fmt: skip
+        return intents
+
+    def last_refusal(self, attempt: int) -> tuple[str, str] | None:
+        """Name and message of the newest error that a create of this attempt met."""
+        numbers = {i.number for i in self.intents() if i.call == "create" and i.inputs.get("attempt") == attempt}
+        for line in reversed(self.lines()):
+            if line.get("error") and line.get("number") in numbers:
+                return str(line["error"]), str(line.get("message", ""))
+        return None
+
+    def gave_up(self, number: str, error: Exception) -> None:
+        """The create was sent, and its thing came to nothing later, or nobody knows: the error, for whoever asks."""
+        self._add(phase="gave up", number=number, error=type(error).__name__, message=str(error)[:500])
+
+    def lay_tombstone(self, attempt: int) -> None:
+        """From now on nothing of this or an earlier attempt may be made any more."""
+        self.store.write(self.key("tombstone"), str(max(attempt, self.tombstone())).encode())
+
+    def tombstone(self) -> int:
+        """The newest attempt that was ended; 0 when none was."""
+        text = self.store.read(self.key("tombstone")) or b""
+        return int(text) if text.strip().isdigit() else 0
+
+    def check_tombstone(self, attempt: int) -> None:
+        """Raises Cancelled when the attempt was ended meanwhile."""
+        if attempt <= self.tombstone():
+            raise Cancelled(f"attempt {attempt} of run `{self.run}` was ended")

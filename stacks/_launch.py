@@ -1,0 +1,141 @@
+"""The verbs of a provisioned stack: make a plan's machine, ask after it, end it; each leaves nothing behind when it fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain import errors
+from cloudtrain.errors import Cancelled, CloudtrainError, NotFound, ProviderError, Unavailable
+from cloudtrain.seams import Absence, Cloud, Ending, Resource
+
+from . import _owners, _recover
+from ._crud import World
+from ._engine import Engine
+from ._journal import Journal
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.store import Store
+
+MACHINE = "machine"  # the role of what the job will run on
+
+
+class EngineState:
+    """The Pulumi engine as the recovery sees it."""
+
+    def __init__(self, engine: Engine, force: bool = False) -> None:
+        self.engine = engine
+        self.force = force
+
+    def seize(self) -> None:
+        """End the engine and the plugins that still work on the run; then, and only then, take their lock away."""
+        _owners.end_owner(self.engine.store, self.engine.run, self.force)
+        _owners.end_orphans(self.engine.plugin_folder)
+        for name in self.engine.store.children(_owners.lock_folder(self.engine.run)):
+            self.engine.store.delete(f"{_owners.lock_folder(self.engine.run)}/{name}")
+
+    def pending(self) -> list[tuple[str, dict[str, Any]]]:
+        """Pending creates, if there is a stack at all."""
+        return self.engine.pending() if self.engine.exists() else []
+
+    def destroy(self) -> None:
+        """Destroy, then drop pending creates."""
+        if self.engine.exists():
+            self.engine.destroy()
+            self.engine.clear()
+
+    def forget(self) -> None:
+        """Remove the stack."""
+        self.engine.forget()
+
+
+def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
+    """Make the plan's machine and what belongs to it; returns the machine document.
+
+    On any failure, Ctrl-C included, what was made is removed first; raises what went wrong, in the provider's closed
+    set, or TeardownIncomplete when something may be left.
+    """
+    resources = cloud.resources(plan, cloud.account())
+    engine = Engine(store, plan.run, say)
+    journal = Journal(store, plan.run)
+    try:
+        made = engine.up(name, resources)
+    except BaseException as error:
+        say(
+            "that failed; removing what was made"
+            if isinstance(error, Exception)
+            else "interrupted; removing what was made"
+        )
+        _recover.recover(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
+        raise reason(journal, plan.attempt, error) from error
+    return machine_document(name, plan, resources, made)
+
+
+def reason(journal: Journal, attempt: int, error: BaseException) -> BaseException:
+    """What the provider said, out of the journal: the engine's own words are about the engine."""
+    refusal = journal.last_refusal(attempt) if isinstance(error, Unavailable) else None
+    if refusal is None:
+        return error
+    kind = getattr(errors, refusal[0], Unavailable)
+    if isinstance(kind, type) and issubclass(kind, ProviderError | Cancelled):
+        return (
+            kind(refusal[1], "nothing of this attempt is left")
+            if kind is not errors.Unknown
+            else Unavailable(refusal[1])
+        )
+    return error
+
+
+def machine_document(name: str, plan: Plan, resources: Sequence[Resource], made: dict[str, Any]) -> dict[str, Any]:
+    """What the run keeps of its machine."""
+    resource = next(resource for resource in resources if resource.role == MACHINE)
+    return {
+        "provider": name,
+        "id": made[MACHINE]["id"],
+        "kind": resource.kind,
+        "inputs": dict(resource.inputs),
+        "outputs": made[MACHINE]["outputs"],
+        "place": _recover.place_words(resource.inputs),
+        "created": time.time(),
+        "usd_per_hour": plan.line.get("price_usd_per_hour"),
+    }
+
+
+def alive(cloud: Cloud, machine: dict[str, Any]) -> bool:
+    """Whether the provider says that the machine stands. Raises a provider error when it cannot be asked."""
+    try:
+        seen = cloud.drivers[machine["kind"]].status(machine["inputs"], machine["id"])
+    except (NotFound, errors.NoCapacity):
+        return False
+    return seen.state in ("building", "ready")
+
+
+def stop(name: str, cloud: Cloud, run: str, store: Store, ending: Ending) -> Absence:
+    """End the run by the crash protocol. Raises TeardownIncomplete."""
+    engine = Engine(store, run, ending.say)
+    journal = Journal(store, run)
+    intent = json.loads(store.read(f"runs/{run}/intent.json") or b"{}")
+    world = World(name, cloud, journal, say=ending.say)
+    return _recover.recover(world, EngineState(engine, ending.force), int(intent.get("attempt", 1)))
+
+
+def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:
+    """What would be made, in words, after the engine and the plugin have looked at it; makes nothing, keeps nothing."""
+    import tempfile
+    from pathlib import Path
+
+    from cloudtrain.runs.store import LocalFolder
+
+    resources = cloud.resources(plan, cloud.account())
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-preview-") as folder:
+        engine = Engine(LocalFolder(Path(folder)), plan.run)
+        try:
+            counts = engine.preview(name, resources)
+        finally:
+            engine.forget()
+    if sum(counts.values()) <= len(resources) and "create" not in {str(getattr(k, "value", k)) for k in counts}:
+        raise CloudtrainError(f"the engine's preview makes {counts}, not {len(resources)} resources")
+    return [resource.say or resource.role for resource in resources]

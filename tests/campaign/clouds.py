@@ -1,0 +1,79 @@
+"""The clouds of a campaign: the fake, and which machine of its catalogue is rented on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.rehearsal.front import Fake
+
+
+class Target(NamedTuple):
+    """One CLOUD of `make campaign`: provider key, fake, and the words for `up` that lead to a machine there."""
+
+    name: str
+    provider: str
+    fake: Callable[[Clock], Fake]
+    words: tuple[str, ...]  # options of `up`
+    line: dict[str, object]  # the quote line for plans that are made without a quote
+
+
+def fake(module: str, name: str) -> Callable[[Clock], Fake]:
+    """A fake cloud's class, imported when it is wanted."""
+
+    def make(clock: Clock) -> Fake:
+        made: Fake = getattr(import_module(f"cloudtrain.rehearsal.{module}"), name)(clock)
+        return made
+
+    return make
+
+
+def line(
+    provider: str, offer: str, region: str, zone: str, hardware: str, market: str, price: str
+) -> dict[str, object]:
+    """The part of a quote line's document that a stack looks at."""
+    return {
+        "provider": provider,
+        "offer": offer,
+        "region": region,
+        "zone": zone,
+        "hardware": hardware,
+        "count": 1,
+        "market": market,
+        "price_usd_per_hour": price,
+        "price": {"origin": "snapshot", "as_of": "2026-11-01", "source": "", "confidence": ""},
+    }
+
+
+TARGETS = {
+    "aws": Target(
+        "aws",
+        "aws",
+        fake("aws", "AwsCloud"),
+        ("--infra", "aws/us-east-1", "--spot"),
+        line("aws", "trn1.2xlarge", "us-east-1", "use1-az5", "trainium1", "spot", "0.1551"),
+    ),
+    "gce": Target(
+        "gce",
+        "gcp",
+        fake("gce", "GceCloud"),
+        ("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1", "--spot"),
+        line("gcp", "v6e-1", "us-east5", "us-east5-b", "tpu-v6e", "spot", "1.2"),
+    ),
+    "tpu": Target(
+        "tpu",
+        "gcp",
+        fake("tpu", "TpuCloud"),
+        ("--infra", "gcp/us-west4", "--hardware", "tpu-v5e:1", "--spot"),
+        line("gcp", "v5litepod-4", "us-west4", "us-west4-a", "tpu-v5e", "spot", "1.2"),
+    ),
+    "runpod": Target(
+        "runpod",
+        "runpod",
+        fake("runpod", "RunpodCloud"),
+        ("--infra", "runpod", "--hardware", "mi300x:1", "--accept-risk"),
+        line("runpod", "AMD Instinct MI300X OAM x1", "EU-RO-1", "", "mi300x", "on_demand", "2.39"),
+    ),
+}

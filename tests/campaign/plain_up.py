@@ -1,0 +1,28 @@
+"""`python -m tests.campaign.plain_up CLOUD RUN`: `up` on the engine as it is, without anything of the protocol."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import import_module
+
+from cloudtrain import settings
+from cloudtrain.runs.store import open_store, write_json
+from cloudtrain.seams import Stack, load
+from tests.campaign.clouds import TARGETS
+from tests.campaign.in_process import HOUR, plan_for
+
+
+def main(name: str, run: str) -> None:
+    """Make the machine."""
+    target, store = TARGETS[name], open_store(settings.load().state)
+    cloud = load("stacks", target.provider, Stack).cloud
+    assert cloud is not None
+    plan = plan_for(target, run, time.time() + HOUR)
+    resources = cloud.resources(plan, cloud.account())
+    write_json(store, f"runs/{run}/intent.json", {"run": run})
+    import_module("cloudtrain.stacks._engine").Engine(store, run).up(target.provider, resources)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
