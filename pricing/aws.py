@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 from cloudtrain.seams import Context, Offer, PriceSource, Range, Terms
 
@@ -13,6 +14,13 @@ from ._snapshot import Reading, read_offers
 def offers(context: Context) -> Iterable[Offer]:
     """The dated EC2 rows of the catalogue. Zones are zone ids (`use1-az5`); "" means the cheapest of the region."""
     return read_offers(context.catalog, "aws", Reading())
+
+
+def live(line: Mapping[str, Any]) -> Decimal | None:
+    """US dollars per hour of a quote line now; None when AWS sells it under no such price. Raises provider errors."""
+    from . import _aws_live
+
+    return _aws_live.price(line)
 
 
 provider = PriceSource(
@@ -33,4 +41,5 @@ provider = PriceSource(
         ),
     ),
     credentials=("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    live=live,
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 from cloudtrain.seams import Context, Offer, PriceSource, Range, Terms
 
@@ -13,6 +14,75 @@ from ._snapshot import Reading, read_offers
 def offers(context: Context) -> Iterable[Offer]:
     """The dated rows of the catalogue."""
     return read_offers(context.catalog, "runpod", Reading())
+
+
+GPUS = {"mi300x": "AMD Instinct MI300X OAM"}  # accelerator table -> RunPod's catalogue
+
+
+def live(line: Mapping[str, Any]) -> Decimal | None:
+    """US dollars an hour that RunPod's catalogue asks now for a pod in its secure cloud; None: it does not offer that.
+
+    Source: GET /v2/catalog/gpus/{id} (price of one GPU, times the count) and /v2/catalog/cpus/{id} (price of one vCPU).
+    Raises MissingCredentials, Permission, Unavailable.
+    """
+    from urllib.parse import quote
+
+    hardware, count = str(line.get("hardware", "")), int(line.get("count") or 0)
+    flavour, _, number = str(line.get("offer", "")).rpartition(" x")
+    if line.get("market") != "on_demand" or count < 1:
+        return None
+    if hardware in GPUS:
+        gpu = _catalogue(f"gpus/{quote(GPUS[hardware])}")
+        if gpu is None or not gpu.get("secure") or count > int((gpu.get("maxCount") or {}).get("secure", count)):
+            return None
+        return _times(gpu, "secure", count)
+    if hardware.startswith("cpu") and number.isdecimal():
+        cpu = _catalogue(f"cpus/{quote(flavour, safe='')}")
+        return None if cpu is None else _times(cpu, "securePerVcpu", count)
+    return None
+
+
+def _times(row: Mapping[str, Any], which: str, count: int) -> Decimal | None:
+    """The row's price times `count`; None for no price, which RunPod also writes as 0."""
+    price = (row.get("price") or {}).get(which)
+    return Decimal(price) * count if isinstance(price, Decimal | int) and price > 0 else None
+
+
+def _catalogue(path: str) -> dict[str, Any] | None:
+    """A row of the catalogue, numbers as decimals; None when there is no such row."""
+    import json
+    import os
+
+    import requests
+
+    from cloudtrain.endpoints import override
+    from cloudtrain.errors import MissingCredentials, Permission, Unavailable
+
+    url, key = override("CLOUDTRAIN_RUNPOD_URL"), os.environ.get("RUNPOD_API_KEY", "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise MissingCredentials("RUNPOD_API_KEY is not set", "RunPod's price list needs a key: export RUNPOD_API_KEY")
+
+    def authorize(request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {key}"
+        return request
+
+    try:
+        with requests.Session() as session:
+            session.trust_env = url is None
+            address = f"{url or 'https://api.runpod.io'}/v2/catalog/{path}"
+            reply = session.get(address, auth=authorize, timeout=20, allow_redirects=False)
+        if reply.status_code == 404:
+            return None
+        if reply.status_code == 401:
+            raise MissingCredentials("RunPod does not accept RUNPOD_API_KEY", "make a new key in RunPod's console")
+        if reply.status_code == 403:
+            raise Permission("the key may not read RunPod's catalogue", "give it the right to, in RunPod's console")
+        row = json.loads(reply.text, parse_float=Decimal) if reply.status_code == 200 else None
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise Unavailable(f"RunPod's catalogue cannot be read ({type(error).__name__})", "try again") from None
+    if not isinstance(row, dict):
+        raise Unavailable(f"RunPod's catalogue answers {reply.status_code}", "try again")
+    return row
 
 
 provider = PriceSource(
@@ -33,4 +103,5 @@ provider = PriceSource(
         ),
     ),
     credentials=("RUNPOD_API_KEY",),
+    live=live,
 )

@@ -119,7 +119,7 @@ def in_worker(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
     def target() -> None:
         try:
             outcome.append(work())
-        except BaseException as error:  # noqa: BLE001  # it is raised again below, in the caller's thread
+        except BaseException as error:  # it is raised again below, in the caller's thread
             failure.append(error)
 
     thread = threading.Thread(target=target, daemon=True)

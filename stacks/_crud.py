@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudtrain.errors import (
+    Balance,
     Cancelled,
     MissingCredentials,
     NoCapacity,
     NotFound,
     Permission,
     ProviderError,
+    Quota,
+    Rejected,
     Unavailable,
     Unknown,
 )
@@ -25,6 +28,7 @@ from cloudtrain.seams import Cloud, Driver, Seen
 
 from ._journal import Journal
 
+FINAL = (NoCapacity, Quota, Balance, Permission, MissingCredentials, Rejected)
 TRIES = 5  # of a call that was surely not performed
 REPEATS = 2  # of a call that may have been performed, and of which nothing is to be seen
 POLLS_OF_A_DELETE = 60
@@ -139,6 +143,8 @@ def wait_ready(world: World, kind: str, inputs: Mapping[str, Any], seen: Seen) -
         world.sleep(timing.poll_s)
         try:
             seen = driver.status(inputs, seen.id)
+        except FINAL as error:  # may be a NotFound as well, when nothing is left of what was given up
+            raise HalfMade(seen, error) from None
         except NotFound as error:
             if world.now() - begin > timing.consistency_s:
                 gone = NoCapacity(f"{inputs['role']} {seen.id} vanished while it was being made: {error.message}")

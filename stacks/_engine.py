@@ -61,14 +61,12 @@ class Engine:
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:
         """(kind, inputs) of every create that was begun and has no end in the state."""
-        from . import _plugin
-
         exported = self.operate(lambda: self.stack().export_stack()).deployment or {}
         found = []
         for operation in exported.get("pending_operations") or ():
             properties = operation["resource"].get("inputs") or {}
             if operation["type"] == "creating" and "kind" in properties:
-                found.append((properties["kind"], _plugin.inputs_of(properties)))
+                found.append((properties["kind"], inputs_of(properties)))
         return found
 
     def exists(self) -> bool:
@@ -183,6 +181,14 @@ def _declared(pulumi: Any, cloud: str, resource: Resource, made: Mapping[str, An
     kind = f"{PROJECT}:{cloud}:{resource.kind}"
     depends = pulumi.ResourceOptions(depends_on=[made[role] for role in resource.after])
     return Declared(kind, resource.role, properties, depends)
+
+
+def inputs_of(properties: dict[str, Any]) -> dict[str, Any]:
+    """A driver's inputs out of a resource's properties: the JSON text, and the outputs of what it needs."""
+    inputs: dict[str, Any] = json.loads(properties["inputs"])
+    needs = properties.get("needs") or {}
+    made = {role: {**json.loads(need.get("outputs") or "{}"), "id": need["id"]} for role, need in needs.items()}
+    return {**inputs, "needs": made} if made else inputs
 
 
 def stack_name(run: str) -> str:

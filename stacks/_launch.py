@@ -1,4 +1,4 @@
-"""The verbs of a provisioned stack: make a plan's machine, ask after it, end it; each leaves nothing behind when it fails."""
+"""The verbs of a provisioned stack: make a machine, ask after it, end it; one that fails leaves nothing behind."""
 
 from __future__ import annotations
 

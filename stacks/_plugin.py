@@ -20,7 +20,8 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, empty_pb2, struct_pb2
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2_grpc, status_pb2
+from google.rpc import status_pb2  # not the SDK's copy: two of one name cannot live in a process with Google's clients
+from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2_grpc
 from pulumi.runtime.proto import provider_pb2 as protocol
 
 from cloudtrain import __version__
@@ -28,6 +29,7 @@ from cloudtrain.errors import CloudtrainError
 from cloudtrain.seams import Seen, Stack, load
 
 from . import _crud
+from ._engine import inputs_of
 from ._journal import Journal
 
 THREADS = 8
@@ -177,14 +179,6 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
                 self._log = engine_pb2_grpc.EngineStub(grpc.insecure_channel(self.engine))
             line = engine_pb2.LogRequest(severity=engine_pb2.INFO, message=text, urn=urn, ephemeral=True)
             self._log.Log(line, timeout=2.0)
-
-
-def inputs_of(properties: dict[str, Any]) -> dict[str, Any]:
-    """A driver's inputs out of a resource's properties: the JSON text, and the outputs of what it needs."""
-    inputs: dict[str, Any] = json.loads(properties["inputs"])
-    needs = properties.get("needs") or {}
-    made = {role: {**json.loads(need.get("outputs") or "{}"), "id": need["id"]} for role, need in needs.items()}
-    return {**inputs, "needs": made} if made else inputs
 
 
 def outputs(properties: dict[str, Any], seen: Seen) -> struct_pb2.Struct:

@@ -122,7 +122,7 @@ def settled_at(world: World) -> float:
 
 
 def look(world: World, notes: list[str]) -> tuple[list[Thing], ProviderError | None]:
-    """Everything of the run that exists, machines before what they stand on; and the error when not all could be seen."""
+    """Everything of the run that exists, machines before what they stand on; and what kept it from being all."""
     found: dict[tuple[str, str], Thing] = {}
     trouble: ProviderError | None = None
     places: list[Mapping[str, str]] = []

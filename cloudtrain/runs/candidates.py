@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain.quote.line import Line
 from cloudtrain.runs.store import Store, read_json, write_json
 from cloudtrain.seams import Stack, load, names
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.quote.line import Quote
 
 FULL_FOR_S = 600.0  # a place without capacity is asked last for so long
 KEY = "places.json"
@@ -25,8 +26,14 @@ def rentable(quote: Quote, document: Callable[[Line], Mapping[str, Any]], experi
         cloud = clouds.get(line.offer.provider)
         wanted = line.viable and (experimental or line.case.loads == "yes") and (cap is None or line.usd_likely <= cap)
         if wanted and cloud is not None and cloud.serves(document(line)):
-            found.append(line)
+            found += by_zone(line)
     return found
+
+
+def by_zone(line: Line) -> list[Line]:
+    """A line that names several zones as one line for each: they are tried one after the other."""
+    zones = line.offer.zone.split() or [""]
+    return [Line(line.offer._replace(zone=zone), line.case, line.rank, line.viable) for zone in zones]
 
 
 def in_order(lines: Iterable[Line], full: Mapping[str, float], now: float) -> list[Line]:

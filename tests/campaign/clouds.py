@@ -30,10 +30,9 @@ def fake(module: str, name: str) -> Callable[[Clock], Fake]:
     return make
 
 
-def line(
-    provider: str, offer: str, region: str, zone: str, hardware: str, market: str, price: str
-) -> dict[str, object]:
-    """The part of a quote line's document that a stack looks at."""
+def line(provider: str, offer: str, place: str, hardware: str, market: str) -> dict[str, object]:
+    """The part of a quote line's document that a stack looks at; `place` is region or region/zone."""
+    region, _, zone = place.partition("/")
     return {
         "provider": provider,
         "offer": offer,
@@ -42,7 +41,7 @@ def line(
         "hardware": hardware,
         "count": 1,
         "market": market,
-        "price_usd_per_hour": price,
+        "price_usd_per_hour": "1.50",
         "price": {"origin": "snapshot", "as_of": "2026-11-01", "source": "", "confidence": ""},
     }
 
@@ -52,28 +51,28 @@ TARGETS = {
         "aws",
         "aws",
         fake("aws", "AwsCloud"),
-        ("--infra", "aws/us-east-1", "--spot"),
-        line("aws", "trn1.2xlarge", "us-east-1", "use1-az5", "trainium1", "spot", "0.1551"),
+        ("--infra", "aws/us-east-1", "--infra", "aws/us-west-2", "--hardware", "cpu-amx", "--spot"),
+        line("aws", "trn1.2xlarge", "us-east-1/use1-az5", "trainium1", "spot"),
     ),
     "gce": Target(
         "gce",
         "gcp",
         fake("gce", "GceCloud"),
-        ("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1", "--spot"),
-        line("gcp", "v6e-1", "us-east5", "us-east5-b", "tpu-v6e", "spot", "1.2"),
+        ("--infra", "gcp/us-east5", "--hardware", "tpu-v6e:1", "--spot"),
+        line("gcp", "v6e-1", "us-east5/us-east5-b", "tpu-v6e", "spot"),
     ),
     "tpu": Target(
         "tpu",
         "gcp",
         fake("tpu", "TpuCloud"),
         ("--infra", "gcp/us-west4", "--hardware", "tpu-v5e:1", "--spot"),
-        line("gcp", "v5litepod-4", "us-west4", "us-west4-a", "tpu-v5e", "spot", "1.2"),
+        line("gcp", "v5litepod-4", "us-west4/us-west4-a", "tpu-v5e", "spot"),
     ),
     "runpod": Target(
         "runpod",
         "runpod",
         fake("runpod", "RunpodCloud"),
-        ("--infra", "runpod", "--hardware", "mi300x:1", "--accept-risk"),
-        line("runpod", "AMD Instinct MI300X OAM x1", "EU-RO-1", "", "mi300x", "on_demand", "2.39"),
+        ("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"),
+        line("runpod", "AMD Instinct MI300X OAM x1", "EU-RO-1", "mi300x", "on_demand"),
     ),
 }

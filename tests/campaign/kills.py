@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,14 +13,13 @@ from random import Random
 
 from cloudtrain.rehearsal.clock import Clock
 from cloudtrain.rehearsal.front import Fake
+from tests.campaign.client import PATIENCE_S, Client
 from tests.campaign.clouds import Target
 from tests.campaign.in_process import HOUR, Outcome
 
 ENGINE_TAKES_S = 3.0  # a kill falls somewhere into this, counted from the run's first record
 CALL_TAKES_S = 0.4  # of every mutating call, so that a kill can fall into one
 VICTIMS = ("client", "cli", "plugin", "all")
-SPEC = "model: smollm2-135m\ndata: {path: data.jsonl}\n"
-ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
 
 
 def trial(target: Target, seed: int, protocol: bool = True, slow_s: float = CALL_TAKES_S) -> Outcome:
@@ -44,20 +41,19 @@ class KillTrial:
         self.leaks: list[str] = []
         self.lies: list[str] = []
         self.story: list[str] = []
-        (folder / "cloudtrain.yaml").write_text(SPEC)
-        (folder / "data.jsonl").write_text((ROW + "\n") * 10)
+        self.client = Client(folder, fake)
 
     def run(self, protocol: bool) -> Outcome:
         """The whole trial."""
         if self.random.random() < 0.5:
             self.fake.faults.scatter(self.random, self.fake.menu, self.random.randint(1, 3), 2.5, 0.2)
         self.story.append(f"faults {[(f.call, f.kind, f.times) for f in self.fake.faults.waiting]}")
-        words = ["up", "--machine-only", "-y", "--accept-stale", "--experimental", "--name", self.name]
         if protocol:
-            self.kill_somebody(self.start(*words, "--max-hours", "1h", *self.target.words), told=True)
+            words = ("up", *self.client.up_words(), "--name", self.name, *self.target.words)
+            self.kill_somebody(self.client.start("-m", "cloudtrain", *words), told=True)
         else:
             self.kill_somebody(
-                self.start_python("-m", "tests.campaign.plain_up", self.target.name, self.name), told=False
+                self.client.start("-m", "tests.campaign.plain_up", self.target.name, self.name), told=False
             )
         if protocol:
             self.down()
@@ -103,7 +99,7 @@ class KillTrial:
 
     def until_written(self, process: subprocess.Popen[bytes], name: str) -> None:
         """Wait for a document of the run: its first record, or the line before its first call."""
-        while process.poll() is None and not (self.folder / "state" / "runs" / self.name / name).exists():
+        while process.poll() is None and not self.client.document(self.name, name).exists():
             time.sleep(0.01)
 
     def kill(self, victim: str) -> list[str]:
@@ -113,7 +109,7 @@ class KillTrial:
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                mine = str(self.folder / "state").encode() in (entry / "environ").read_bytes()
+                mine = str(self.client.state).encode() in (entry / "environ").read_bytes()
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
@@ -126,7 +122,7 @@ class KillTrial:
 
     def down(self) -> None:
         """`down` until it does not say 6, at most three times; 0 must be true."""
-        if not (self.folder / "state" / "runs" / self.name / "intent.json").exists():
+        if not self.client.document(self.name, "intent.json").exists():
             self.story.append("nothing was begun")
             self.check("nothing was begun")
             return
@@ -143,7 +139,7 @@ class KillTrial:
 
     def plain_down(self) -> None:
         """Plain cancel and destroy, then time for what it asked for, before any guard fires."""
-        code = self.wait(self.start_python("-m", "tests.campaign.plain_down", self.name))
+        code = self.wait(self.client.start("-m", "tests.campaign.plain_down", self.name))
         self.story.append(f"cancel and destroy ended with {code}")
         time.sleep(self.fake.slow_s)
         self.fake.clock.advance(HOUR / 6)
@@ -155,37 +151,14 @@ class KillTrial:
 
     def command(self, *words: str) -> int:
         """One command of the product, to its end."""
-        code = self.wait(self.start(*words))
+        code = self.wait(self.client.start("-m", "cloudtrain", *words))
         self.story.append(f"{words[0]} ended with {code}")
         return code
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Begin a command of the product."""
-        return self.start_python("-m", "cloudtrain", *words)
-
     def wait(self, process: subprocess.Popen[bytes]) -> int:
-        """Its exit code; a command that hangs for two minutes is killed and counts as -9."""
+        """Its exit code; a command that hangs is killed and counts as -9."""
         try:
-            return process.wait(120)
+            return process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
-
-    def start_python(self, *words: str) -> subprocess.Popen[bytes]:
-        """Begin a Python of ours in the trial's world."""
-        here = str(Path(__file__).parent.parent.parent)
-        world = {
-            "CLOUDTRAIN_STATE": str(self.folder / "state"),
-            "CLOUDTRAIN_CONFIG": str(self.folder / "config.toml"),
-            "PYTHONPATH": here,
-            "CLOUDTRAIN_REHEARSAL_TIMING": f"2,{3 + self.fake.slow_s},0.3,0.05",
-        }
-        with open(self.folder / "output.txt", "ab") as output:
-            return subprocess.Popen(
-                [sys.executable, *words],
-                cwd=self.folder,
-                env={**os.environ, **world, **self.fake.environment()},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )

@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 
 from cloudtrain.seams import Resource
-
 from tests.campaign.parts import crud
 
 
@@ -78,13 +77,13 @@ class ToyEngine:
     def destroy(self) -> None:
         """Delete what the state knows, backwards; a failure does not keep the others alive. Pending creates are lost."""
         failure = None
-        for kind, inputs, id in list(reversed(self.made)):
+        for kind, inputs, made in list(reversed(self.made)):
             try:
-                crud().delete(self.world, kind, inputs, id)
+                crud().delete(self.world, kind, inputs, made)
             except Exception as error:
                 failure = error
                 continue
-            self.made.remove((kind, inputs, id))
+            self.made.remove((kind, inputs, made))
         self.waiting.clear()
         if failure is not None:
             raise failure

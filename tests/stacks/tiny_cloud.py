@@ -62,10 +62,11 @@ class TinyCloud(Front):
 
 def copy_with_tiny(folder: Path) -> Path:
     """A copy of the installed product with the two files of the tiny cloud in it; goes first on PYTHONPATH."""
-    import cloudtrain
     import cloudtrain.pricing
     import cloudtrain.stacks
     import cloudtrain.templates
+
+    import cloudtrain
 
     here = Path(__file__).parent / "tiny"
     ignore = shutil.ignore_patterns("__pycache__")
@@ -73,7 +74,7 @@ def copy_with_tiny(folder: Path) -> Path:
     shutil.copytree(Path(cloudtrain.__file__).parent, package, ignore=ignore)
     for name in ("pricing", "stacks", "templates"):
         part = sys.modules[f"cloudtrain.{name}"]
-        shutil.copytree(Path(list(part.__path__)[0]), package / name, ignore=ignore, dirs_exist_ok=True)
+        shutil.copytree(Path(next(iter(part.__path__))), package / name, ignore=ignore, dirs_exist_ok=True)
     shutil.copy(here / "stacks_tiny.py", package / "stacks" / "tiny.py")
     shutil.copy(here / "pricing_tiny.py", package / "pricing" / "tiny.py")
     return folder

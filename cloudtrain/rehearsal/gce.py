@@ -1,0 +1,284 @@
+"""A fake Google Compute Engine: REST v1 on loopback, strict, with operations, time limits, groups, and a ledger."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cloudtrain.rehearsal import gce_query
+from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.rehearsal.faults import Fault
+from cloudtrain.rehearsal.front import Front, Reply, Request
+from cloudtrain.rehearsal.gce_documents import Refusal, check, invalid, not_found
+from cloudtrain.rehearsal.gce_estate import ROOT, ZONE_LETTERS, ZONES, Document, Estate, Failure, Target
+from cloudtrain.rehearsal.gce_groups import Groups
+from cloudtrain.rehearsal.gce_machines import TPU_TYPES, Machines, check_properties
+from cloudtrain.rehearsal.gce_menu import KINDS, MENU
+from cloudtrain.rehearsal.gce_routes import Route, route
+
+PROJECT = "rehearsal-project"
+TOKEN = "PLANTED-SECRET-GCE-4a1f"  # noqa: S105  # planted: a test looks whether it turns up anywhere
+READ_PARAMETERS = {
+    "filter",
+    "pageToken",
+    "maxResults",
+    "includeAllScopes",
+    "returnPartialSuccess",
+    "alt",
+    "prettyPrint",
+}
+
+
+class GceCloud(Front):
+    """One project in a fake Compute Engine. `preempt` and `stray_disk` make happen what nobody asked for."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self.menu = MENU
+        self.estate = Estate(self.clock, self.ledger)
+        self.reset()
+
+    def reset(self, clock: Clock | None = None) -> None:
+        """An empty project, no faults, no calls; the port stays, and the clock unless there is a new one."""
+        self.clock = self.ledger.clock = clock or self.clock
+        self.ledger.entries.clear()
+        self.faults.clear()
+        self.faults.happened.clear()
+        self.calls.clear()
+        self.estate = Estate(self.clock, self.ledger, self.estate.number())  # what is still due meets no new thing
+        self.machines = Machines(self.estate)
+        self.groups = Groups(self.estate, self.machines)
+        self._answered: dict[str, Document] = {}  # requestId -> operation
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "CLOUDTRAIN_GCE_URL": self.url,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "CLOUDTRAIN_REHEARSAL_TOKEN": TOKEN,
+        }
+
+    def leftovers(self) -> list[str]:
+        self._settle()
+        free = [f"{item['selfLink'].removeprefix(ROOT)}" for kind in KINDS[2:] for item in self.estate.of(kind)]
+        return super().leftovers() + free
+
+    def preempt(self, name: str) -> None:
+        """Google takes a Spot machine back: deleted or stopped, as it was asked for."""
+        with self.clock.lock:
+            for machine in self.estate.of("instances"):
+                if machine["name"] == name:
+                    action = machine["scheduling"].get("instanceTerminationAction", "STOP")
+                    self.machines.end(machine, action)
+
+    def call_of(self, request: Request) -> str:
+        return route(request.method, request.path).call or f"{request.method} {request.path}"
+
+    def mutates(self, call: str) -> bool:
+        return call.endswith((".insert", ".delete"))
+
+    def refuse(self, kind: str) -> Reply:
+        if kind == "throttled":
+            return _reply(Refusal(429, "rateLimitExceeded", "Quota exceeded for 'Queries per minute'."))
+        return _reply(Refusal(503, "backendError", "Backend Error"))
+
+    def perform(self, call: str, request: Request) -> Reply:
+        self._settle()
+        asked = route(request.method, request.path)
+        try:
+            self._check_access(request, asked)
+            if fault := self.faults.take(call, "permission", "balance"):
+                raise _barred(fault, call)
+            return Reply(200, json.dumps(_public(self._answer(asked, request))).encode(), _JSON)
+        except Refusal as refusal:
+            return _reply(refusal)
+
+    def _settle(self) -> None:
+        with self.clock.lock:
+            self.clock.settle()
+            self.groups.settle()
+            self.clock.settle()
+
+    def _check_access(self, request: Request, asked: Route) -> None:
+        if not request.headers.get("authorization", "").startswith("Bearer PLANTED-SECRET"):
+            raise Refusal(401, "authError", "Request had invalid authentication credentials.")
+        if not asked.call:
+            raise Refusal(404, "notFound", f"The requested URL {request.path} was not found on this server.")
+        if asked.target.project != PROJECT:
+            raise not_found(f"projects/{asked.target.project}")
+        place, _, where = asked.target.scope.partition("/")
+        if where and where not in (ZONES if place == "zones" else ZONE_LETTERS):
+            raise invalid(f"Invalid value for field '{place.removesuffix('s')}': '{where}'. Unknown {place}.")
+        allowed = {"requestId", "noGracefulShutdown"} if self.mutates(asked.call) else READ_PARAMETERS
+        if unknown := set(request.query) - allowed:
+            raise invalid(f'Invalid JSON payload received. Unknown name "{sorted(unknown)[0]}": Cannot bind parameter.')
+
+    def _answer(self, asked: Route, request: Request) -> Document:
+        if self.mutates(asked.call):
+            return self._change(asked, request)
+        verb = asked.call.split(".")[1]
+        readers: dict[str, Callable[[Target, Request], Document]] = {
+            "get": lambda target, _: self._get(target),
+            "list": self._list,
+            "aggregatedList": self._aggregated,
+            "listErrors": lambda target, _: {"items": self.groups.errors(target)},
+            "testIamPermissions": lambda _, sent: json.loads(sent.body),
+        }
+        if verb not in readers:
+            raise Refusal(404, "notFound", f"The fake has no {asked.call}")
+        return readers[verb](asked.target, request)
+
+    def _change(self, asked: Route, request: Request) -> Document:
+        token = "".join(request.query.get("requestId", []))
+        if token:
+            _check_uuid(token)
+        if token in self._answered:
+            return self._answered[token]
+        verb = asked.call.split(".")[1]
+        operation = (self._insert if verb == "insert" else self._delete)(asked, request)
+        if token:
+            self._answered[token] = operation
+        return dict(operation)  # as it is now: what becomes of it has to be asked for
+
+    def _insert(self, asked: Route, request: Request) -> Document:
+        try:
+            body = json.loads(request.body)
+        except ValueError:
+            raise Refusal(400, "parseError", "Parse Error") from None
+        target = asked.target._replace(name=str(body.get("name", "")) if isinstance(body, dict) else "")
+        if not re.fullmatch(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?", target.name):
+            raise invalid(f"Invalid value for field 'resource.name': '{target.name}'.")
+        kinds = ("no_capacity", "no_capacity_later", "quota", "stale", "slow")
+        fault = self.faults.take(asked.call, *kinds)
+        kind, seconds = (fault.kind, fault.seconds) if fault else ("", 0.0)
+        if asked.call == "instances.insert":
+            return self.machines.insert(target, body, kind, seconds)
+        if asked.call == "instanceGroupManagers.insert":
+            return self.groups.insert(target, body, kind, seconds)
+        if kind == "quota":
+            raise Refusal(403, "quotaExceeded", f"Quota '{target.collection.upper()}' exceeded. Limit: 0.0")
+        return self._insert_free(target, body, seconds if kind == "stale" else 0.0)
+
+    def _insert_free(self, target: Target, body: Document, hidden_s: float) -> Document:
+        if target.collection == "instanceTemplates":
+            check("InstanceTemplate", body)
+            check_properties(body.get("properties") or {}, self.clock.now())
+        elif target.collection == "resourcePolicies":
+            check("ResourcePolicy", body)
+        else:
+            raise Refusal(404, "notFound", f"The fake makes no {target.collection}")
+        document = self.estate.put(target, body)
+        self.estate.hidden[document["selfLink"]] = self.clock.now() + hidden_s
+        return self.estate.operate(target, "insert", self.machines.operation_s)
+
+    def _delete(self, asked: Route, request: Request) -> Document:
+        target, seconds = asked.target, self.machines.operation_s
+        document = self.estate.get(target)
+        if fault := self.faults.take(asked.call, "refused"):
+            if len(self.faults.happened) % 2:
+                raise Refusal(400, "resourceNotReady", f"The resource '{target.name}' is not ready")
+            broken = Failure("RESOURCE_NOT_READY", f"The resource '{target.name}' is not ready")
+            return self.estate.operate(target, "delete", fault.seconds, lambda: broken)
+        if target.collection == "instanceGroupManagers":
+            return self.groups.delete(target, seconds)
+        if target.collection == "instances":
+            document["status"] = "STOPPING"
+            return self.estate.operate(target, "delete", seconds, lambda: self.machines.remove(document))
+        if target.collection == "disks":
+            if document["users"]:
+                words = f"The disk resource '{target.name}' is already being used by '{document['users'][0]}'"
+                raise Refusal(400, "resourceInUseByAnotherResource", words)
+            return self.estate.operate(target, "delete", seconds, lambda: self.machines.remove_disk(document))
+        self.groups.check_unused(target.link)
+        return self.estate.operate(target, "delete", seconds, lambda: self.estate.drop(document))
+
+    def _get(self, target: Target) -> Document:
+        if not target.collection:
+            return _place(target)
+        if target.collection == "operations":
+            for operation in self.estate.operations:
+                if operation["name"] == target.name:
+                    return operation
+            raise not_found(target.link.removeprefix(ROOT))
+        if target.collection == "machineTypes":
+            return _machine_type(target)
+        return self._shape(target.collection, self.estate.get(target))
+
+    def _shape(self, collection: str, document: Document) -> Document:
+        return self.groups.document(document) if collection == "instanceGroupManagers" else document
+
+    def _items(self, collection: str, prefix: str) -> list[Document]:
+        if collection == "operations":
+            found = self.estate.operations
+        else:
+            found = [self._shape(collection, item) for item in self.estate.shown(collection)]
+        return [item for item in found if item["selfLink"].startswith(prefix)]
+
+    def _list(self, target: Target, request: Request) -> Document:
+        if not target.collection:
+            names = ZONES if target.scope == "zones" else list(ZONE_LETTERS)
+            found: list[Document] = [{"name": name, "status": "UP"} for name in names]
+        else:
+            found = self._items(target.collection, target.link)
+        items, token = gce_query.page(found, request.query)
+        return {"items": items, **({"nextPageToken": token} if token else {})}
+
+    def _aggregated(self, target: Target, request: Request) -> Document:
+        if target.collection not in (*KINDS, "operations"):
+            raise Refusal(404, "notFound", f"The fake has no {target.collection}")
+        items, token = gce_query.page(self._items(target.collection, ROOT), request.query)
+        return {
+            "items": gce_query.scoped(items, target.collection),
+            **({"nextPageToken": token} if token else {}),
+        }
+
+
+_JSON = {"Content-Type": "application/json; charset=UTF-8"}
+
+
+def _reply(refusal: Refusal) -> Reply:
+    return Reply(refusal.status, json.dumps(refusal.document()).encode(), _JSON)
+
+
+def _public(value: Any) -> Any:
+    """Without what only the fake knows."""
+    if isinstance(value, Mapping):
+        return {key: _public(part) for key, part in value.items() if not key.startswith("_")}
+    if isinstance(value, list):
+        return [_public(part) for part in value]
+    return value
+
+
+def _barred(fault: Fault, call: str) -> Refusal:
+    if fault.kind == "balance":
+        return Refusal(403, "billingNotEnabled", f"The billing account for project {PROJECT} is disabled.")
+    return Refusal(403, "forbidden", f"Required 'compute.{call}' permission for 'projects/{PROJECT}'")
+
+
+def _check_uuid(token: str) -> None:
+    try:
+        good = uuid.UUID(token).int != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise invalid(f"Invalid value for field 'requestId': '{token}'.")
+
+
+def _place(target: Target) -> Document:
+    names: Mapping[str, Any] = {"zones": ZONES, "regions": ZONE_LETTERS}.get(target.scope, {})  # type: ignore[assignment]
+    quotas = [
+        {"metric": "CPUS", "limit": 500.0, "usage": 0.0},
+        {"metric": "PREEMPTIBLE_CPUS", "limit": 500.0, "usage": 0.0},
+        {"metric": "GPUS_ALL_REGIONS", "limit": 1.0, "usage": 0.0},
+    ]
+    if target.scope and target.name not in names:
+        raise not_found(f"{target.scope}/{target.name}")
+    return {"name": target.name or target.project, "status": "UP", "quotas": quotas}
+
+
+def _machine_type(target: Target) -> Document:
+    if target.name not in TPU_TYPES:
+        raise not_found(target.link.removeprefix(ROOT))
+    return {"name": target.name, "zone": target.scope.split("/")[1]}

@@ -1,0 +1,110 @@
+"""One pod at RunPod: made with a timer in it, found by its name, looked at, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from cloudtrain.endpoints import override
+from cloudtrain.errors import NotFound, Unavailable, Unknown
+from cloudtrain.seams import Driver, Seen
+
+from . import _runpod_api as api
+from . import _runpod_names as names
+
+State = Literal["building", "ready", "ended"]
+STATES: Mapping[str, State] = {
+    "PROVISIONING": "building",
+    "STARTING": "building",
+    "RUNNING": "ready",
+    "EXITED": "ended",
+    "ERROR": "ended",
+}
+
+
+def timer_args() -> str:
+    """The container's arguments: the timer, packed into one line that needs no file in the image but python3."""
+    import base64
+    import zlib
+    from importlib.resources import files
+
+    source = files("cloudtrain.templates").joinpath("machine", "runpod_timer.py").read_bytes()
+    packed = base64.b64encode(zlib.compress(source, 9)).decode()
+    unpack = f'exec(__import__("zlib").decompress(__import__("base64").b64decode("{packed}")))'
+    return f"python3 -c '{unpack}'"
+
+
+def body(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of POST /v2/pods. It holds no secret: RunPod itself gives a pod the key that its timer uses."""
+    env = {"CLOUDTRAIN_DEADLINE": str(int(inputs["expires"])), "CLOUDTRAIN_RUN": str(inputs["run"])}
+    if address := override(api.URL):
+        env[api.URL] = address
+    document: dict[str, Any] = {
+        "name": inputs["name"],
+        "image": inputs["image"],
+        "cloud": "SECURE",
+        "disk": inputs["disk_gb"],
+        "args": timer_args(),
+        "env": env,
+    }
+    if inputs["data_centers"]:
+        document["dataCenterIds"] = list(inputs["data_centers"])
+    if "gpu" in inputs:
+        document["gpu"] = {"id": inputs["gpu"]["id"], "count": inputs["gpu"]["count"]}
+    else:
+        document["cpu"] = {"id": inputs["cpu"]["id"], "vcpuCount": inputs["cpu"]["count"]}
+    return document
+
+
+def seen(pod: Mapping[str, Any]) -> Seen:
+    """A pod of the API as the seam knows it. A state that nobody knows counts as not there yet: patience ends it."""
+    status = str(pod.get("status", ""))
+    outputs = {"name": str(pod.get("name", "")), "data_center": str(pod.get("dataCenterId") or "")}
+    if pod.get("cost") is not None:
+        outputs["usd_per_hour"] = str(pod["cost"])
+    return Seen(str(pod["id"]), STATES.get(status, "building"), status or "no status", outputs)
+
+
+def create(inputs: Mapping[str, Any]) -> Seen:
+    """One POST. Raises Unknown when a pod may have been made without our knowing its id."""
+    pod = api.create("/v2/pods", body(inputs))
+    if not pod.get("id"):
+        raise Unknown("RunPod made a pod and did not say which")
+    return seen(pod)
+
+
+def listed(query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """All pods that are not gone for good."""
+    return (pod for pod in api.pages("/v2/pods", "pods", query) if pod.get("status") != "TERMINATED")
+
+
+def find(inputs: Mapping[str, Any]) -> Sequence[Seen]:
+    """Every pod of the run's attempt, in any state: names are not unique, so there may be several."""
+    start = names.prefix(str(inputs["run"]), int(inputs["attempt"]))
+    return [seen(pod) for pod in listed() if str(pod.get("name", "")).startswith(start)]
+
+
+def status(inputs: Mapping[str, Any], id: str) -> Seen:  # noqa: A002  # the seam's word
+    """GET. Raises NotFound when it is gone, which it also is when RunPod still tells us of its end."""
+    pod = api.read(f"/v2/pods/{quoted(id)}")
+    if pod.get("status") == "TERMINATED":
+        raise NotFound(f"RunPod says that pod {id} is TERMINATED")
+    if not pod.get("id"):
+        raise Unavailable("RunPod's answer is no pod", "try again")
+    return seen(pod)
+
+
+def delete(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
+    """DELETE. Never a stop: a stopped pod goes on costing."""
+    api.delete(f"/v2/pods/{quoted(id)}")
+
+
+def quoted(id: str) -> str:  # noqa: A002
+    """An id as one part of a path."""
+    from urllib.parse import quote
+
+    return quote(id, safe="")
+
+
+# An image of 20 GB takes up to 20 minutes to pull (one of the reports in which a pull is timed).
+DRIVER = Driver(create, find, status, delete, repeatable=False, ready_s=1800.0)

@@ -1,0 +1,107 @@
+"""Amazon EC2: Trainium and processor machines that end themselves, that AWS ends, and that we find and end.
+
+Two guards work without this client: the machine's own shutdown timer (its shutdown behaviour is `terminate`), and a
+one-time schedule of EventBridge. Everything is tagged in the call that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.seams import Cloud, Finding, Guard, Owned, Resource
+
+from . import _aws_client, _aws_guard, _aws_machine, _aws_network
+from ._aws_links import console_url
+from ._aws_shapes import disk_gb, image, serves
+from ._names import base_inputs
+from ._provisioned import provisioned
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.plan import Plan
+
+GUARDS = (
+    Guard("shutdown timer in the machine", alone=True),
+    Guard("EventBridge time limit", alone=True),
+    Guard("client teardown", alone=False),
+    Guard("sweep by tag", alone=False),
+)
+
+
+def guards(offer: str, market: str) -> tuple[Guard, ...]:
+    """The same for every machine."""
+    return GUARDS
+
+
+def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
+    """Security group, scheduler role and its policy, machine, time limit."""
+    line = plan.line
+    place = {**account, "region": str(line["region"]), "zone": str(line["zone"]).split(" ")[0]}
+    machine = {"type": line["offer"], "market": line["market"], "image": image(line["hardware"])}
+    where = place["zone"] or place["region"]
+
+    def made(role: str, kind: str, after: tuple[str, ...], say: str, **more: Any) -> Resource:
+        inputs = {**base_inputs(plan, role, place, account.get("user", "")), **more}
+        return Resource(role, kind, inputs, after, say)
+
+    return (
+        made("firewall", "security_group", (), f"security group without a way in, {place['region']}"),
+        made("time-limit-role", "time_limit_role", (), f"IAM role {_aws_guard.ROLE}, shared by all runs"),
+        made("time-limit-policy", "time_limit_policy", ("time-limit-role",), "its permission to end our machines"),
+        made(
+            *("machine", "instance", ("firewall",), f"machine {line['offer']}, {line['market']}, {where}"),
+            **machine,
+            disk_gb=disk_gb(line),
+        ),
+        made(
+            *("time-limit", "time_limit", ("machine", "time-limit-role", "time-limit-policy")),
+            "schedule that ends the machine at the deadline",
+        ),
+    )
+
+
+def account() -> dict[str, str]:
+    """Who we are there. Raises MissingCredentials."""
+    from . import _aws_owned
+
+    return _aws_owned.account()
+
+
+def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterable[Owned]:
+    """Everything of ours; see `_aws_owned.list_owned`."""
+    from . import _aws_owned
+
+    return _aws_owned.list_owned(run, places)
+
+
+def findings() -> Iterable[Finding]:
+    """For doctor; see `_aws_findings.findings`."""
+    from . import _aws_findings
+
+    return _aws_findings.findings()
+
+
+provider = provisioned(
+    "aws",
+    guards=guards,
+    backends=frozenset(),
+    cloud=Cloud(
+        account=account,
+        resources=resources,
+        drivers={
+            "security_group": _aws_network.DRIVER,
+            "time_limit_role": _aws_guard.TIME_LIMIT_ROLE,
+            "time_limit_policy": _aws_guard.TIME_LIMIT_POLICY,
+            "volume": _aws_machine.VOLUME,
+            "instance": _aws_machine.INSTANCE,
+            "spot_request": _aws_machine.SPOT_REQUEST,
+            "time_limit": _aws_guard.TIME_LIMIT,
+        },
+        list_owned=list_owned,
+        timing=_aws_client.times,
+        console_url=console_url,
+        findings=findings,
+        serves=serves,
+        kept=(f"IAM role {_aws_guard.ROLE} (free, shared by all runs)",),
+    ),
+)

@@ -1,0 +1,83 @@
+"""Ends the pod it runs in when its time is over: the guard that works with everybody else gone.
+
+RunPod has no time limit of its own and starts a container again for ever when its process exits. So the deadline is an
+instant, never a duration, and this program never returns: from the deadline on it asks once a minute to delete the pod,
+with the key that RunPod itself puts into every pod. Standard library only, Python 3.9 or newer.
+
+Environment: CLOUDTRAIN_DEADLINE (seconds since 1970; missing or unreadable means now), RUNPOD_POD_ID, RUNPOD_API_KEY,
+and for rehearsals CLOUDTRAIN_RUNPOD_URL and CLOUDTRAIN_RETRY_S.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+
+
+def number(name, otherwise):
+    """A number from the environment."""
+    try:
+        return float(os.environ[name])
+    except (KeyError, ValueError):
+        return otherwise
+
+
+def say(words):
+    """A line for the pod's log, if anybody reads it."""
+    with contextlib.suppress(OSError, ValueError):  # a closed output must not end the program
+        print("cloudtrain:", words, flush=True)
+
+
+def ask(method, path, document=None):
+    """The status that RunPod answers; 0 when there is no answer."""
+    try:
+        request = urllib.request.Request(  # noqa: S310  # https, or a rehearsal on loopback
+            os.environ.get("CLOUDTRAIN_RUNPOD_URL", "https://api.runpod.io") + path,
+            method=method,
+            data=None if document is None else json.dumps(document).encode(),
+            headers={
+                "Authorization": "Bearer " + os.environ.get("RUNPOD_API_KEY", ""),
+                "Content-Type": "application/json",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+    except (OSError, ValueError, http.client.HTTPException):
+        return 0
+
+
+def end():
+    """Ask for the pod to be deleted, by the old API too when the new one does not do it. Say how it went.
+
+    A 404 is no success: whoever reads it still runs, so the pod is there and its key may not see it.
+    """
+    pod = os.environ.get("RUNPOD_POD_ID", "")
+    status = ask("DELETE", "/v2/pods/" + pod)
+    if 200 <= status < 300:
+        return f"DELETE {status}"
+    said = ask("POST", "/graphql", {"query": f'mutation {{ podTerminate(input: {{ podId: "{pod}" }}) }}'})
+    return f"DELETE {status}, podTerminate {said}"
+
+
+def main():
+    """Wait, then ask for ever."""
+    deadline = number("CLOUDTRAIN_DEADLINE", 0.0)
+    say(f"this pod ends itself at {deadline:.0f}")
+    while time.time() < deadline:
+        # Short sleeps, because a clock that is set right meanwhile must count.
+        time.sleep(max(0.01, min(30.0, deadline - time.time())))
+    while True:
+        try:
+            say("the time is over: " + end())
+        except Exception as error:  # nothing may end this loop
+            say("the time is over, and this failed: " + type(error).__name__)
+        time.sleep(max(0.01, number("CLOUDTRAIN_RETRY_S", 60.0)))
+
+
+if __name__ == "__main__":
+    main()

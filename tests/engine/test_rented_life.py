@@ -1,0 +1,144 @@
+"""A rented machine's life on every cloud: made, seen, ended, and every way in which that can go wrong by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.campaign.client import Client
+from tests.campaign.clouds import Target
+
+pytestmark = pytest.mark.engine
+Rent = Callable[..., str]
+CREATES = {"aws": "RunInstances", "gce": "instances.insert", "tpu": "Tpu.CreateQueuedResource", "runpod": "createPod"}
+
+
+def state_of(client: Client) -> list[dict[str, object]]:
+    """What `ps -a` says."""
+    found: list[dict[str, object]] = json.loads(client.run("ps", "-a", "-o", "json").out)
+    return found
+
+
+def test_a_machine_is_made_seen_and_ended(client: Client, target: Target, rented: Rent) -> None:
+    """Up makes what costs money, ps shows it with price and guards, down proves it gone, twice is fine."""
+    run = rented()
+    assert client.fake.ledger.running()
+    (row,) = state_of(client)
+    assert (row["state"], row["provider"]) == ("running", target.provider)
+    assert row["price_usd_per_hour"] is not None
+    assert row["guards"]
+    ended = client.run("down", run)
+    assert ended.code == 0, ended.err
+    assert f"{target.provider} lists nothing of it, twice" in ended.out
+    assert client.fake.leftovers() == []
+    assert json.loads(client.document(run, "gone.json").read_text())["said_by"] == target.provider
+    assert client.run("down", run).code == 0
+    assert state_of(client)[0]["state"] == "cancelled"
+
+
+def test_a_machine_on_demand_is_made_and_ended(client: Client, target: Target) -> None:
+    """Without spot it is the same."""
+    words = [word for word in target.words if word != "--spot"]
+    ended = client.up(*words, "--on-demand", "--name", "mine")
+    assert ended.code == 0, ended.err
+    assert client.fake.ledger.running()
+    assert client.run("down", "mine").code == 0
+    assert client.fake.leftovers() == []
+
+
+def test_a_preview_makes_nothing(client: Client, target: Target) -> None:
+    """--dry-run shows the plan that the engine has looked at; nothing is made at the cloud or in the state."""
+    before = len(client.fake.calls)
+    ended = client.up(*target.words, "--dry-run")
+    assert ended.code == 0, ended.err
+    for row in ("makes", "price", "guards", "ends at", "kept"):
+        assert f"\n  {row} " in ended.err
+    assert CREATES[target.name] not in client.fake.calls[before:]
+    assert client.fake.leftovers() == []
+    assert state_of(client) == []
+
+
+def test_a_machine_deleted_behind_our_back_is_told_and_cleaned_up(client: Client, target: Target, rented: Rent) -> None:
+    """Drift: ps does not call it running any more, and down succeeds."""
+    run = rented()
+    swept = client.run("sweep", "--provider", target.provider, "--all", "--yes")
+    assert swept.code == 0, swept.err
+    assert client.fake.ledger.running() == []
+    assert state_of(client)[0]["state"] == "died"
+    assert client.run("down", run).code == 0
+
+
+def test_a_guard_ends_it_when_nobody_comes_back(client: Client, target: Target, rented: Rent) -> None:
+    """Past the deadline nothing that costs money is left where the provider ends it, and a sweep takes the rest."""
+    rented()
+    client.fake.clock.advance(2 * 3600)
+    assert client.fake.ledger.running() == []
+    client.environment["CLOUDTRAIN_NOW"] = str(client.fake.clock.now())
+    swept = client.run("sweep", "--yes", "--provider", target.provider)
+    assert swept.code == 0, swept.err
+    assert client.fake.leftovers() == []
+
+
+def test_no_capacity_tries_the_next_place(client: Client, target: Target) -> None:
+    """The first place is full: the next one gets the run, nothing stays behind at the first, and the place is remembered."""
+    client.fake.faults.add(CREATES[target.name], "no_capacity")
+    ended = client.up(*target.words, "--name", "mine")
+    assert ended.code == 0, ended.err
+    assert "no capacity for" in ended.err
+    assert (client.state / "places.json").exists()
+    assert json.loads(client.document("mine", "intent.json").read_text())["attempt"] == 2
+    assert client.run("down", "mine").code == 0
+    assert client.fake.leftovers() == []
+
+
+def test_a_lost_answer_is_adopted(client: Client, target: Target) -> None:
+    """The create succeeds and its answer is lost: one machine, not two."""
+    client.fake.faults.add(CREATES[target.name], "lost_reply")
+    ended = client.up(*target.words, "--name", "mine")
+    assert ended.code == 0, ended.err
+    assert client.fake.faults.happened
+    machines = [line for line in client.document("mine", "journal.jsonl").read_text().splitlines() if '"done"' in line]
+    assert machines
+    assert client.run("down", "mine").code == 0
+    assert client.fake.leftovers() == []
+
+
+@pytest.mark.parametrize(("fault", "code"), [("quota", 4), ("permission", 4), ("balance", 4)])
+def test_what_only_a_person_can_mend_ends_with_4_and_says_what(
+    client: Client, target: Target, fault: str, code: int
+) -> None:
+    """Quota, permission and balance are told with what to do next; nothing is left."""
+    kinds = dict(client.fake.menu).get(CREATES[target.name], ())
+    if fault not in kinds:
+        pytest.skip(f"{target.name} has no {fault} there")
+    client.fake.faults.add(CREATES[target.name], fault, times=50)  # type: ignore[arg-type]
+    ended = client.up(*target.words)
+    assert ended.code == code, ended.err
+    assert "error: " in ended.err
+    assert client.fake.leftovers() == []
+
+
+def test_no_secret_is_written_or_shown_anywhere(client: Client, target: Target, rented: Rent) -> None:
+    """Planted credentials are in no file of the state, no output and no argument list."""
+    secrets = [value for value in client.environment.values() if "PLANTED" in value]
+    assert secrets
+    process = client.start("-m", "cloudtrain", "up", *client.up_words(), *target.words, "--name", "mine")
+    seen = b""
+    from pathlib import Path
+
+    while process.poll() is None:
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                seen += entry.read_bytes()
+            except OSError:
+                continue
+    client.fake.faults.add("*", "throttled", times=3)
+    client.run("down", "mine")
+    seen += client.run("ps").err.encode()
+    for path in client.folder.rglob("*"):
+        if path.is_file():
+            seen += path.read_bytes()
+    for secret in secrets:
+        assert secret.encode() not in seen
