@@ -100,7 +100,7 @@ def report(run: Run) -> CostReport:
         started_at=run.intent.get("created"),
         ended_at=exit_record.get("ended_at"),
         quoted=quoted,
-        metered=metered_parts(quoted, metered_s),
+        metered=metered_parts(quoted, metered_s, delivered=run.state == "finished"),
         quoted_usd=line.get("total_usd"),
         quoted_hours=line.get("hours"),
         metered_s=metered_s,
@@ -134,16 +134,18 @@ def part_of(document: dict[str, Any]) -> CostPart:
     )
 
 
-def metered_parts(quoted: tuple[CostPart, ...], metered_s: float) -> tuple[CostPart, ...]:
-    """The quoted lines with the hours that were really used; what leaves once (egress) is taken as quoted."""
+def metered_parts(quoted: tuple[CostPart, ...], metered_s: float, delivered: bool) -> tuple[CostPart, ...]:
+    """The quoted lines with the hours really used; egress as quoted once a result is home, before that none."""
     hours = Decimal(f"{metered_s / SECONDS_PER_HOUR:.6f}")
     compute = next((part for part in quoted if part.name == "compute"), None)
     if compute is None:
         return ()
     factor = hours / compute.quantity if compute.quantity else Decimal(0)
-    return tuple(
-        part
-        if part.name == "egress"
-        else part._replace(quantity=hours if part.unit == "hours" else part.quantity * factor)
-        for part in quoted
-    )
+    return tuple(metered_part(part, hours, factor, delivered) for part in quoted)
+
+
+def metered_part(part: CostPart, hours: Decimal, factor: Decimal, delivered: bool) -> CostPart:
+    """One quoted line as it was used."""
+    if part.name == "egress":
+        return part if delivered else part._replace(quantity=Decimal(0))
+    return part._replace(quantity=hours if part.unit == "hours" else part.quantity * factor)
