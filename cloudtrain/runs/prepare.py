@@ -142,6 +142,11 @@ class Chosen:
     document: dict[str, Any]
 
 
+def hourly_usd(line: Line, usd_per_hour: Decimal | None) -> Decimal | None:
+    """What an hour costs with disk and address beside the machine; None when its price is unknown."""
+    return None if usd_per_hour is None else usd_per_hour + line.case.beside.hourly_usd
+
+
 def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: float) -> Plan:
     """The plan for a chosen line. The run's deadline is absolute from here on."""
     quote, line = chosen.quote, chosen.line
@@ -151,7 +156,7 @@ def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: f
     budget = prepared.spec.budget
     cap_hours = budget.max_hours
     seconds, basis = deadline_seconds(
-        line.case.hours.high * SECONDS_PER_HOUR, cap_hours, request.max_cost, line.offer.usd_per_hour
+        line.case.hours.high * SECONDS_PER_HOUR, cap_hours, request.max_cost, hourly_usd(line, line.offer.usd_per_hour)
     )
     deadline = now + seconds
     return Plan(

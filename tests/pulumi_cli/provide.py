@@ -59,13 +59,16 @@ def build(root: Path, version: str) -> None:
     stamp = f"-s -w -X {MODULE}/sdk/v3/go/common/version.Version=v{version}"
     target = root / "bin" / "pulumi"
     flags = ["-trimpath", "-mod=readonly", "-tags", "osusergo,grpcnotrace", "-ldflags", stamp, "-o", f"{target}.new"]
-    subprocess.run(
+    built = subprocess.run(
         [*go, "build", *flags, f"{MODULE}/pkg/v3/cmd/pulumi"],
         cwd=HERE,
         env={**os.environ, **environment, "CGO_ENABLED": "0", "GOFLAGS": ""},
-        stdout=sys.stderr,
-        check=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    if built.returncode:
+        raise RuntimeError(built.stderr.strip()[-2000:])
     os.replace(f"{target}.new", target)
 
 

@@ -67,6 +67,7 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     if given["machine_only"]:
         quote = quote_once(prepared, prepare.estimated_tokens(prepared), settings, given)
         return renting.rent(store, prepared, quote, settings, found.run, given)
+    store.folder("runs")  # a bucket cannot hold a run on this machine: told before anything is made for one
     quote, line = quote_for(prepared, settings, given)
     plan = planning.plan_for(store, prepared, quote, line, found.run, given)
     planning.show_plan(plan, prepared, line, found.run, given)

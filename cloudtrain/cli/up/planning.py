@@ -46,9 +46,20 @@ def plan_for(
         if earlier
         else new_name(store, prepared, given["name"]) or launch.new_id(store, prepared.stem, prepared.identity)
     )
-    folder = store.folder(f"runs/{run}")
+    folder = job_folder(store, line.offer.provider, run)
     chosen = prepare.Chosen(quote, line, line_document(line, lambda _: ""))
     return prepare.make_plan(prepared, chosen, run, folder, now())
+
+
+def job_folder(store: Store, provider: str, run: str) -> Path:
+    """Where the job's files are: in the state for a run on this machine; a rented machine has a disk of its own.
+
+    Raises UsageError for a run on this machine whose state is in a bucket.
+    """
+    from cloudtrain.seams import Stack, load
+
+    key = f"runs/{run}"
+    return store.folder(key) if load("stacks", provider, Stack).direct else Path(key)
 
 
 def new_name(store: Store, prepared: Prepared, name: str | None) -> str | None:
@@ -96,8 +107,11 @@ def too_short(plan: Plan, line: Line) -> bool:
     return line.case.hours is not None and now() + line.case.hours.likely * SECONDS_PER_HOUR > plan.deadline
 
 
-def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any]) -> None:
-    """Ask, unless told not to. Above the limit of the settings, or with too little time, the default answer is no."""
+def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any], worst: Decimal | None = None) -> None:
+    """Ask, unless told not to. Above the limit of the settings, or with too little time, the default answer is no.
+
+    `worst` is what it may cost, in US dollars; without one it is the high end of the quote.
+    """
     from cloudtrain.seams import Stack, load
 
     guards = load("stacks", plan.provider, Stack).guards(line.offer.name, line.offer.market)
@@ -108,7 +122,8 @@ def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any]) -> 
         )
     if given["yes"]:
         return
-    worst = line.usd.high if line.usd else Decimal(0)
+    if worst is None:
+        worst = line.usd.high if line.usd else Decimal("Infinity")
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to be asked", "-y starts it without asking")
     default = worst <= settings.ask_above_usd and not too_short(plan, line)

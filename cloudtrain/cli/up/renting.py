@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from cloudtrain.cli.output import bold, say
 from cloudtrain.cli.up import planning
 from cloudtrain.cli.up.watching import Interrupted
-from cloudtrain.errors import NoCapacity, NotFinished, NothingViable
+from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, NotFinished, NothingViable, TeardownIncomplete
 from cloudtrain.settings import now
 from cloudtrain.units import SECONDS_PER_HOUR, gib, hours, money, rfc3339
 
@@ -54,6 +55,7 @@ def attempt_each(
 ) -> None:
     """One plan after the other, all with the first one's run and deadline; asked once, and again for a dearer one."""
     from cloudtrain.runs import candidates, launch
+    from cloudtrain.runs.record import Run
 
     first: Plan = given["first"]
     agreed = None
@@ -64,36 +66,60 @@ def attempt_each(
             run=first.run,
             deadline=first.deadline,
         )
-        plan, price = checked(plan, given)
+        plan, price = checked(plan, line, given)
         show(plan, line, price)
         if given["dry_run"]:
             return
-        if agreed is None or (line.usd is not None and line.usd.high > agreed):
-            planning.agree(plan, line, settings, given)
-            agreed = line.usd.high if line.usd else agreed
+        worst = worst_usd(plan, line, price)
+        if agreed is None or worst > agreed:
+            planning.agree(plan, line, settings, given, worst)
+            agreed = worst
         try:
             run = launch.start(store, plan, lambda text: say(f"  {text}"))
         except NoCapacity as error:
             full = error
             candidates.remember_full(store, line, now())
             say(f"no capacity for {line.offer.name} in {place(line)}: {error.message}")
+            if Run(store, plan.run).intent.get("wanted") == "down":
+                raise Cancelled(f"run `{plan.run}` was ended by `cloudtrain down`") from None
             continue
         except KeyboardInterrupt:
-            raise Interrupted(f"stopped `{plan.run}`; nothing of it is left", "`cloudtrain up` begins again") from None
+            raise interrupted(store, plan.run) from None
         return created(run, plan)
     raise NoCapacity(f"no place had a machine; the last answer: {full.message if full else ''}", "try again later")
 
 
-def checked(plan: Plan, given: dict[str, Any]) -> tuple[Plan, Checked]:
+def interrupted(store: Store, run: str) -> CloudtrainError:
+    """What an interrupt leaves: nothing, if that was proven before it reached us."""
+    from cloudtrain.runs.record import Run
+
+    record = Run(store, run)
+    if record.gone is not None or not record.intent:
+        return Interrupted(f"stopped `{run}`; nothing of it is left", "`cloudtrain up` begins again")
+    return TeardownIncomplete(f"stopped `{run}`; something of it may be left", f"cloudtrain down {run}")
+
+
+def checked(plan: Plan, offered: Line, given: dict[str, Any]) -> tuple[Plan, Checked]:
     """The plan at the price of now, its deadline brought forward where a money cap asks for it."""
-    from cloudtrain.runs import price_check
+    from cloudtrain.runs import prepare, price_check
 
     price = price_check.check(plan.line, now(), given["accept_stale"])
     line = {**plan.line, "price_usd_per_hour": None if price.usd_per_hour is None else str(price.usd_per_hour)}
     deadline = plan.deadline
-    if plan.max_cost is not None and price.usd_per_hour:
-        deadline = min(deadline, now() + float(plan.max_cost / price.usd_per_hour) * SECONDS_PER_HOUR)
+    hourly = prepare.hourly_usd(offered, price.usd_per_hour)
+    if plan.max_cost is not None and hourly:
+        deadline = min(deadline, now() + float(plan.max_cost / hourly) * SECONDS_PER_HOUR)
     return replace(plan, line=line, deadline=deadline), price
+
+
+def worst_usd(plan: Plan, line: Line, price: Checked) -> Decimal:
+    """What the machine costs, disk and address included, if it stands until its deadline."""
+    from cloudtrain.runs import prepare
+
+    hourly = prepare.hourly_usd(line, price.usd_per_hour)
+    if hourly is None:
+        return Decimal("Infinity")
+    return hourly * max(0, int(plan.deadline - now())) / SECONDS_PER_HOUR
 
 
 def show(plan: Plan, line: Line, price: Checked) -> None:
@@ -104,7 +130,6 @@ def show(plan: Plan, line: Line, price: Checked) -> None:
     stack = load("stacks", plan.provider, Stack)
     made = stack.preview(plan)
     left_s = plan.deadline - now()
-    worst = None if price.usd_per_hour is None else price.usd_per_hour * int(left_s) / SECONDS_PER_HOUR
     to_finish = (
         "unknown" if line.usd is None else f"{money(line.usd.likely)} ({money(line.usd.low)} .. {money(line.usd.high)})"
     )
@@ -114,7 +139,10 @@ def show(plan: Plan, line: Line, price: Checked) -> None:
         ("memory", f"{gib(line.case.required_bytes)} of {gib(line.case.memory_bytes)}: {line.case.fits}"),
         ("makes", "; ".join(made)),
         ("price", price.words),
-        ("cost", f"{money(worst)} if nobody ends it before; the job itself would cost {to_finish}"),
+        (
+            "cost",
+            f"{money(worst_usd(plan, line, price))} if nobody ends it before; the job itself would cost {to_finish}",
+        ),
         ("ends at", f"{rfc3339(plan.deadline)} (in {hours(left_s)}) at the latest: {plan.deadline_basis}"),
         ("guards", ", ".join(plan.guards)),
         ("kept", "; ".join(stack.cloud.kept) if stack.cloud and stack.cloud.kept else "nothing at the provider"),
@@ -132,5 +160,5 @@ def place(line: Line) -> str:
 def created(run: Run, plan: Plan) -> None:
     """What stands now, and how to end it."""
     machine = run.machine or {}
-    click.echo(f"machine created: {machine.get('id')} ({plan.provider}, {machine.get('place') or 'anywhere'})")
+    click.echo(f"machine created: {machine.get('id')} ({plan.provider}, {machine.get('place')})")
     click.echo(f"run `{run.id}` idles until {rfc3339(plan.deadline)} at the latest; `cloudtrain down {run.id}` ends it")
