@@ -1,5 +1,7 @@
 # make demo   the main job on this machine, from a price list to a fine-tuned model
 # make test   everything that CI holds
+# make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10]
+#             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies
 # make check  the inner loop: lint, types, import contracts, fast tests (under two minutes)
 #
 # Needs only Python 3.11. Whatever else is missing is installed here and said; caches lie in ~/.cache/cloudtrain
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
 WORKERS ?= 2
 
-.PHONY: demo test check lint types imports fast wheel bench lock clean
+.PHONY: demo test check lint types imports fast pulumi campaign wheel bench lock clean
 
 $(BIN)/.ready: requirements-dev.lock pyproject.toml
 	@echo "making $(VENV): the locked packages that the project and its checks need (about 200 MB, once)"
@@ -38,18 +40,30 @@ imports: $(BIN)/.ready
 	  || { cat .import-contracts.log; exit 1; }
 
 fast: $(BIN)/.ready
-	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not trainer"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not trainer and not engine and not campaign"
+
+# Pulumi's command line for the tests: found, or installed, or built from its Go module once and cached.
+pulumi: $(BIN)/.ready
+	@$(BIN)/python tests/pulumi_cli/provide.py > $(VENV)/pulumi-root
+
+CLOUD ?= runpod
+SEED ?= 1
+TRIALS ?= 100
+campaign: pulumi
+	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) $(BIN)/python -m tests.campaign $(CLOUD) $(SEED) $(TRIALS) \
+	  $(if $(KILL),--kill) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
 
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
-test: lint types imports
-	@$(BIN)/python tests/on_the_wheel.py -n $(WORKERS)
+test: lint types imports pulumi
+	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) CLOUDTRAIN_ENGINE_TESTS=required \
+	  $(BIN)/python tests/on_the_wheel.py -n $(WORKERS)
 
 bench: $(BIN)/.ready
 	@for bench in tests/bench/*.py; do $(BIN)/python $$bench; done
 
 lock: $(BIN)/.ready
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-	  pyproject.toml requirements-dev.in -o requirements-dev.lock
+	  --extra simulate pyproject.toml requirements-dev.in -o requirements-dev.lock
 
 clean:
 	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

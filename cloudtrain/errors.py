@@ -6,6 +6,8 @@ them. Anything else that escapes is a defect (exit 1).
 
 from __future__ import annotations
 
+NOTHING_LEFT = "nothing of it is left"  # note on what `start` of a stack raises, once that is proven
+
 
 class CloudtrainError(Exception):
     """An error that a person can act on: `message` says what is wrong, `hint` what to do next."""

@@ -230,6 +230,7 @@ class Finding(NamedTuple):
     state: Literal["ok", "problem", "unknown"]
     words: str
     hint: str = ""
+    barring: bool = True  # a problem with it is one of credentials, permission or quota
 
 
 @dataclass(frozen=True)

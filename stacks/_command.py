@@ -115,20 +115,25 @@ def in_worker(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
     """
     outcome: list[Any] = []
     failure: list[BaseException] = []
+    done = threading.Event()  # an interrupted Thread.join of Python 3.11 takes a thread at work for an ended one
 
     def target() -> None:
         try:
             outcome.append(work())
         except BaseException as error:  # it is raised again below, in the caller's thread
             failure.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=target, daemon=True)
     interrupts = 0
     with terminated_as_interrupt():
         thread.start()
-        while thread.is_alive():
+        while True:
             try:
-                thread.join(0.05)
+                while not done.wait(0.05):
+                    pass
+                break
             except KeyboardInterrupt:
                 interrupts += 1
                 if interrupts > 1:

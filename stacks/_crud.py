@@ -6,6 +6,7 @@ the crash protocol: tombstone, intent, call, answer, and only then any waiting.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from cloudtrain.errors import (
     Rejected,
     Unavailable,
     Unknown,
+    UsageError,
 )
 from cloudtrain.seams import Cloud, Driver, Seen
 
@@ -30,8 +32,15 @@ from ._journal import Journal
 
 FINAL = (NoCapacity, Quota, Balance, Permission, MissingCredentials, Rejected)
 TRIES = 5  # of a call that was surely not performed
+PATIENCE_TIMES = 2  # horizons for which a provider that does not answer is asked whether something is there
 REPEATS = 2  # of a call that may have been performed, and of which nothing is to be seen
 POLLS_OF_A_DELETE = 60
+BEGAN = time.time() - time.monotonic()
+
+
+def steady() -> float:
+    """Seconds since 1970 as this process began to count them: whoever moves the clock meanwhile does not move it."""
+    return BEGAN + time.monotonic()
 
 
 class HalfMade(Exception):
@@ -50,7 +59,7 @@ class World:
     provider: str
     cloud: Cloud
     journal: Journal
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = steady
     sleep: Callable[[float], None] = time.sleep
     stopped: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda text: None
@@ -87,7 +96,7 @@ def send_create(world: World, kind: str, inputs: Mapping[str, Any]) -> tuple[str
         try:
             seen = driver.create(inputs)
         except Unknown as error:
-            found = look(world, driver, inputs)
+            found = look(world, driver, inputs, error)
             if found is None and repeats < REPEATS and not world.stopped():
                 repeats += 1
                 continue
@@ -109,23 +118,25 @@ def send_create(world: World, kind: str, inputs: Mapping[str, Any]) -> tuple[str
         return number, seen
 
 
-def look(world: World, driver: Driver, inputs: Mapping[str, Any]) -> Seen | None:
+def look(world: World, driver: Driver, inputs: Mapping[str, Any], lost: Unknown) -> Seen | None:
     """What a call without an answer has made, or None when nothing shows.
 
     Long enough that a repeat is safe: as long as a list may lag where the same call twice makes one thing, else until
-    no such call can be on its way any more.
+    no such call can be on its way any more and the provider has said once more that nothing is there. Raises `lost`
+    when it does not say so.
     """
     timing = world.cloud.timing()
     give_up = world.now() + (timing.consistency_s if driver.repeatable else timing.horizon_s + timing.consistency_s)
     while True:
-        try:
+        asked, found = world.now(), None
+        with contextlib.suppress(Unavailable, Unknown):
             found = driver.find(inputs)
-        except (Unavailable, Unknown):
-            found = ()
         if found:
             return found[0]
-        if world.now() >= give_up or world.stopped():
+        if world.stopped() or (asked >= give_up and (found is not None or driver.repeatable)):
             return None
+        if asked >= give_up + PATIENCE_TIMES * timing.horizon_s:
+            raise lost
         world.sleep(timing.poll_s)
 
 
@@ -159,12 +170,15 @@ def wait_ready(world: World, kind: str, inputs: Mapping[str, Any], seen: Seen) -
 def delete(world: World, kind: str, inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
     """Ask for its end until the provider takes it; what is not there any more is fine.
 
-    Raises Unavailable or Unknown after a while, and at once what repeating does not mend.
+    Raises Unavailable or Unknown after a while, and at once what repeating does not mend. A record that cannot be
+    written, on a full disk say, keeps nothing alive: a delete without one does no harm.
     """
     driver, timing = world.driver(kind), world.cloud.timing()
     if driver.shared:
         return
-    number = world.journal.intend("delete", world.provider, kind, inputs, id)
+    number = None
+    with contextlib.suppress(UsageError):
+        number = world.journal.intend("delete", world.provider, kind, inputs, id)
     for poll in range(POLLS_OF_A_DELETE):
         try:
             driver.delete(inputs, id)
@@ -178,7 +192,9 @@ def delete(world: World, kind: str, inputs: Mapping[str, Any], id: str) -> None:
             world.sleep(timing.poll_s)
             continue
         break
-    world.journal.answered(number, id)
+    if number is not None:
+        with contextlib.suppress(UsageError):
+            world.journal.answered(number, id)
 
 
 def read(world: World, kind: str, inputs: Mapping[str, Any], id: str) -> Seen | None:  # noqa: A002

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import Unavailable, UsageError
-from cloudtrain.seams import Resource
+from cloudtrain.seams import Resource, Stack, load
 from cloudtrain.settings import cache_folder
 
 from . import _command
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cloudtrain.runs.store import Store
 
 PROJECT = "cloudtrain"
+DONE = {"create": "created", "delete": "deleted", "update": "ready", "same": "there already", "refresh": "looked at"}
 PLUGIN = "pulumi-resource-cloudtrain"
 
 
@@ -144,8 +145,16 @@ class Engine:
             self.say(diagnostic.message.strip())
         done = getattr(event, "res_outputs_event", None)
         if done is not None and done.metadata.type.startswith(f"{PROJECT}:"):
-            role = done.metadata.urn.rpartition("::")[2]
-            self.say(f"{role}: {str(done.metadata.op.value).replace('-', ' ')}d".replace("ed d", "ed"))
+            _, cloud, kind = done.metadata.type.split(":")
+            verb = str(done.metadata.op.value)
+            word = "kept, it is shared" if verb == "delete" and is_shared(cloud, kind) else DONE.get(verb, verb)
+            self.say(f"{done.metadata.urn.rpartition('::')[2]}: {word}")
+
+
+def is_shared(cloud: str, kind: str) -> bool:
+    """Whether a thing of this kind belongs to all runs."""
+    record = load("stacks", cloud, Stack).cloud
+    return record is not None and kind in record.drivers and record.drivers[kind].shared
 
 
 def program(cloud: str, resources: Sequence[Resource]) -> Callable[[], None]:
@@ -213,10 +222,16 @@ def _digest(text: str) -> str:
 
 def backend_url(store: Store, run: str) -> str:
     """Where the engine keeps the stack: inside the run's part of the state, wherever that is."""
-    scheme = store.url.partition("://")[0] if "://" in store.url else ""
-    if scheme in ("s3", "gs"):
-        base, _, query = store.url.partition("?")
-        return f"{base.rstrip('/')}/runs/{run}/pulumi" + (f"?{query}" if query else "")
+    if store.url.partition("://")[0] in ("s3", "gs"):
+        from urllib.parse import urlencode
+
+        from cloudtrain.runs.store_address import parse
+
+        address = parse(store.url)
+        query = {"region": address.region} if address.region else {}
+        if address.endpoint:
+            query |= {"endpoint": address.endpoint, "disableSSL": "true", "s3ForcePathStyle": "true"}
+        return store.place(f"runs/{run}/pulumi") + (f"?{urlencode(query)}" if query else "")
     folder = store.folder(f"runs/{run}/pulumi")
     folder.mkdir(parents=True, exist_ok=True)
     return f"file://{folder}"

@@ -1,7 +1,8 @@
 """What is written before anything is asked of a cloud, and read by whoever cleans up: intents, answers, tombstone.
 
-Lines of `journal.jsonl`: `{time, phase: intent|done|failed, call: create|delete, number, provider, kind, inputs, id}`.
-A torn last line, left by a power cut, is skipped; its call was never sent, because the line comes first.
+Lines of `journal.jsonl`: `{time, boot, uptime_s, phase: intent|done|failed, call: create|delete, number, provider,
+kind, inputs, id}`. A torn last line, left by a power cut, is skipped; its call was never sent, because the line comes
+first. Nobody can know that it was a power cut, though: a journal with such a line proves nothing by what it lacks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,17 @@ from cloudtrain.errors import Cancelled
 if TYPE_CHECKING:
     from cloudtrain.runs.store import Store
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def uptime() -> tuple[str, float] | None:
+    """(which boot of this machine, seconds since it): what no change of the clock moves. None where nobody tells."""
+    try:
+        with open(BOOT_ID) as file:
+            return file.read().strip(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, AttributeError):
+        return None
+
 
 class Intent(NamedTuple):
     """A mutating call that was about to be sent, and what is known of its answer."""
@@ -30,6 +42,8 @@ class Intent(NamedTuple):
     time: float
     answer: str  # "" (none known) | done | failed
     id: str
+    boot: str = ""  # which boot of the writer's machine, and how long after it; "" when it was not known
+    uptime_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,22 @@ class Journal:
     store: Store
     run: str
     now: Callable[[], float] = time.time
+    uptime: Callable[[], tuple[str, float] | None] | None = None  # None: this machine's, if `now` is its clock
+
+    def since_boot(self) -> tuple[str, float] | None:
+        """Boot and seconds since it; None on a clock that is not this machine's."""
+        return self.uptime() if self.uptime else uptime() if self.now is time.time else None
+
+    def age_s(self, intent: Intent) -> float:
+        """Seconds since an intent was written, at the least: the smaller of what the clock and the uptime say.
+
+        A clock that was moved forward must not make a call old that may still be on its way; neither must the clock of
+        another machine, so that an intent of another boot has no age at all. Negative for one from the future.
+        """
+        age_s, boot = self.now() - intent.time, self.since_boot()
+        if not boot or not intent.boot:
+            return age_s
+        return min(age_s, boot[1] - intent.uptime_s) if boot[0] == intent.boot else 0.0
 
     def key(self, name: str) -> str:
         """The state key of one of the run's documents."""
@@ -59,20 +89,31 @@ class Journal:
         self._add(phase="failed", number=number, error=type(error).__name__, message=str(error)[:500])
 
     def _add(self, **line: Any) -> None:
-        text = json.dumps({"time": self.now(), "pid": os.getpid(), **line})
+        boot = self.since_boot()
+        steady = {"boot": boot[0], "uptime_s": boot[1]} if boot else {}
+        text = json.dumps({"time": self.now(), **steady, "pid": os.getpid(), **line})
         self.store.append(self.key("journal.jsonl"), text.encode())
 
     def lines(self) -> list[dict[str, Any]]:
         """Every whole line, oldest first."""
-        found = []
-        for line in (self.store.read(self.key("journal.jsonl")) or b"").splitlines():
-            try:
-                document = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(document, dict):
-                found.append(document)
-        return found
+        return [line for line in self._read() or () if line is not None]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every line can be read and the first ones are there: only then no intent is missing in it.
+
+        The run's start is written down before anything is asked for. A journal without it was lost, and what it holds
+        was written by those who clean up.
+        """
+        lines = self._read() or [None]
+        return None not in lines and any(
+            line.get("phase") == "intent" and line.get("call") in ("start", "create") for line in lines if line
+        )
+
+    def _read(self) -> list[dict[str, Any] | None] | None:
+        """Line by line, None for one that cannot be read; None when there is no journal."""
+        text = self.store.read(self.key("journal.jsonl"))
+        return None if text is None else [_document(line) for line in text.split(b"\n") if line.strip()]
 
     def intents(self) -> list[Intent]:
         """Every intended call with its answer, oldest first."""
@@ -85,7 +126,7 @@ class Journal:
                 intents.append(
                     Intent(
                         line["number"], line["call"], line["kind"], line["inputs"], line["time"],
-                        str(answer.get("phase", "")), known,
+                        str(answer.get("phase", "")), known, line.get("boot", ""), line.get("uptime_s", 0.0),
                     )
                 )  # fmt: skip
         return intents
@@ -115,3 +156,12 @@ class Journal:
         """Raises Cancelled when the attempt was ended meanwhile."""
         if attempt <= self.tombstone():
             raise Cancelled(f"attempt {attempt} of run `{self.run}` was ended")
+
+
+def _document(line: bytes) -> dict[str, Any] | None:
+    """A line of the journal, or None when it is damaged."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -8,10 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain import errors
-from cloudtrain.errors import Cancelled, CloudtrainError, NotFound, ProviderError, Unavailable
+from cloudtrain.errors import (
+    NOTHING_LEFT,
+    Cancelled,
+    CloudtrainError,
+    NotFound,
+    ProviderError,
+    TeardownIncomplete,
+    Unavailable,
+    UsageError,
+)
 from cloudtrain.seams import Absence, Cloud, Ending, Resource
 
-from . import _owners, _recover
+from . import _command, _owners, _recover
 from ._crud import World
 from ._engine import Engine
 from ._journal import Journal
@@ -56,22 +65,46 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
     """Make the plan's machine and what belongs to it; returns the machine document.
 
     On any failure, Ctrl-C included, what was made is removed first; raises what went wrong, in the provider's closed
-    set, or TeardownIncomplete when something may be left.
+    set and with the note NOTHING_LEFT, or TeardownIncomplete when something may be left.
     """
-    resources = cloud.resources(plan, cloud.account())
+    try:
+        resources = cloud.resources(plan, cloud.account())
+    except CloudtrainError as error:
+        error.add_note(NOTHING_LEFT)
+        raise
     engine = Engine(store, plan.run, say)
     journal = Journal(store, plan.run)
+    with _command.terminated_as_interrupt():
+        try:
+            made = engine.up(name, resources)
+            return machine_document(name, plan, resources, made)
+        except BaseException as error:
+            say(
+                "that failed; removing what was made"
+                if isinstance(error, Exception)
+                else "interrupted; removing what was made"
+            )
+            remove(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
+            outcome = reason(journal, plan.attempt, error)
+            outcome.add_note(NOTHING_LEFT)
+            raise outcome from error
+
+
+def remove(world: World, state: EngineState, attempt: int) -> Absence:
+    """Recover; who interrupts that as well hears that something may be left. Raises TeardownIncomplete."""
     try:
-        made = engine.up(name, resources)
-    except BaseException as error:
-        say(
-            "that failed; removing what was made"
-            if isinstance(error, Exception)
-            else "interrupted; removing what was made"
-        )
-        _recover.recover(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
-        raise reason(journal, plan.attempt, error) from error
-    return machine_document(name, plan, resources, made)
+        return _recover.recover(world, state, attempt)
+    except KeyboardInterrupt:
+        run = world.journal.run
+        raise TeardownIncomplete(
+            f"interrupted while run `{run}` was being removed: something of it may be left at {world.provider}",
+            f"cloudtrain down {run}",
+        ) from None
+    except UsageError as error:  # the records cannot be read, so nothing is proven
+        raise TeardownIncomplete(
+            f"run `{world.journal.run}` is not proven gone from {world.provider}: {error.message}",
+            f"cloudtrain down {world.journal.run} (before: {error.hint})",
+        ) from error
 
 
 def reason(journal: Journal, attempt: int, error: BaseException) -> BaseException:
@@ -114,12 +147,19 @@ def alive(cloud: Cloud, machine: dict[str, Any]) -> bool:
 
 
 def stop(name: str, cloud: Cloud, run: str, store: Store, ending: Ending) -> Absence:
-    """End the run by the crash protocol. Raises TeardownIncomplete."""
+    """End the run by the crash protocol, and attempts that a client began meanwhile. Raises TeardownIncomplete."""
     engine = Engine(store, run, ending.say)
-    journal = Journal(store, run)
-    intent = json.loads(store.read(f"runs/{run}/intent.json") or b"{}")
-    world = World(name, cloud, journal, say=ending.say)
-    return _recover.recover(world, EngineState(engine, ending.force), int(intent.get("attempt", 1)))
+    world = World(name, cloud, Journal(store, run), say=ending.say)
+    ended, absence = 0, None
+    while absence is None or ended < newest_attempt(store, run):
+        ended = newest_attempt(store, run)
+        absence = remove(world, EngineState(engine, ending.force), ended)
+    return absence
+
+
+def newest_attempt(store: Store, run: str) -> int:
+    """The attempt that the run's record tells of."""
+    return int(json.loads(store.read(f"runs/{run}/intent.json") or b"{}").get("attempt", 1))
 
 
 def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:

@@ -55,13 +55,14 @@ def locks(store: Store, run: str) -> list[Lock]:
         try:
             document = json.loads(store.read(f"{folder}/{name}") or b"{}")
             found.append(Lock(int(document["pid"]), document["username"], document["hostname"], document["timestamp"]))
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             found.append(Lock(0, "?", "?", "?"))
     return found
 
 
 def end_owner(store: Store, run: str, force: bool = False) -> None:
     """End whoever holds the stack, gently first. Raises TeardownIncomplete for one on another machine."""
+    refuse_elsewhere(store, run, force)
     for lock in locks(store, run):
         if not lock.here and lock.host != "?":
             if not force:
@@ -71,6 +72,19 @@ def end_owner(store: Store, run: str, force: bool = False) -> None:
                 )
             continue
         end_process(lock.pid, "pulumi")
+
+
+def refuse_elsewhere(store: Store, run: str, force: bool) -> None:
+    """Raises TeardownIncomplete while a client of another machine is at work on the run.
+
+    The engine's lock tells machines apart by their host name only, and two can have the same.
+    """
+    client = store.holder(f"runs/{run}/client.lock")
+    if client is not None and not client.here and not force:
+        raise TeardownIncomplete(
+            f"run `{run}` is being changed by {client.words}",
+            f"end it there, or `cloudtrain down --force {run}` when that machine is dead",
+        )
 
 
 def unlock(store: Store, run: str, force: bool) -> tuple[list[str], list[str]]:
@@ -93,7 +107,7 @@ def end_orphans(folder: Path) -> None:
         try:
             document = json.loads(path.read_text())
             pid, start = int(document["pid"]), str(document["start"])
-        except (ValueError, KeyError, OSError):
+        except (ValueError, KeyError, TypeError, OSError):
             continue
         if _processes.is_alive(pid, start):
             _kill(pid, signal.SIGKILL)

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -149,7 +148,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             cloud,
             load_cloud(cloud),
             journal,
-            time.time,
+            _crud.steady,
             lambda seconds: void(self.stopping.wait(seconds)),
             self.stopping.is_set,
             lambda text: self.say(text, urn),

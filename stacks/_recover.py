@@ -51,9 +51,9 @@ def recover(world: World, state: State, attempt: int) -> Absence:
 
     Raises TeardownIncomplete with a list of what is, or may be, left.
     """
-    world.journal.lay_tombstone(attempt)
-    state.seize()
     notes: list[str] = []
+    told(notes, lambda: world.journal.lay_tombstone(attempt))  # may be impossible on a full disk
+    state.seize()
     for kind, inputs in told(notes, state.pending) or ():
         told(notes, lambda k=kind, i=inputs: delete_found(world, k, i))
     told(notes, state.destroy)
@@ -85,17 +85,18 @@ def sweep(world: World, notes: list[str]) -> Absence:
     begin = world.now()
     give_up = begin + ROUNDS * timing.consistency_s + timing.horizon_s
     empty_since: float | None = None
-    if not creates(world):
+    ripe = Ripe(world)
+    if not creates(world) and not ripe.lost:
         return Absence("the journal", f"{world.provider} was never asked for anything", world.now())
     while True:
-        left, trouble = look(world, notes)
+        left, trouble = look(world, notes, ripe.lost)
         if left or trouble:
             empty_since = None
         elif empty_since is None:
             empty_since = world.now()
             world.say(f"{world.provider} lists nothing of it; asking again in {timing.consistency_s:.0f} s")
         now = world.now()
-        if empty_since is not None and now - empty_since >= timing.consistency_s and now >= settled_at(world):
+        if empty_since is not None and now - empty_since >= timing.consistency_s and now >= ripe.at():
             times = f"twice, {now - empty_since:.0f} s apart"
             return Absence(world.provider, f"{world.provider} lists nothing of it, {times}", now)
         if now > give_up or isinstance(trouble, MissingCredentials | Permission):
@@ -114,14 +115,31 @@ def creates(world: World) -> list[Any]:
     ]
 
 
-def settled_at(world: World) -> float:
-    """The instant from which no create without an answer can still make something, or have made something unlisted."""
-    timing = world.cloud.timing()
-    unanswered = [intent.time for intent in creates(world) if not intent.answer]
-    return max(unanswered) + timing.horizon_s + timing.consistency_s if unanswered else 0.0
+class Ripe:
+    """When no create without an answer can still make something, or have made something that is not listed yet.
+
+    Each counts from the age that it has when it is first seen here; one from the future, and whatever a damaged
+    journal does not tell, from now on.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lost = not world.journal.whole
+        self.sent = {"": world.now()} if self.lost else {}
+        self.at()
+
+    def at(self) -> float:
+        """That instant, on the world's clock; 0.0 when every create has its answer."""
+        timing, now = self.world.cloud.timing(), self.world.now()
+        unanswered = [intent for intent in creates(self.world) if not intent.answer]
+        for intent in unanswered:
+            self.sent.setdefault(intent.number, now - max(0.0, self.world.journal.age_s(intent)))
+        open_ones = {"", *(intent.number for intent in unanswered)}
+        waiting = [sent for number, sent in self.sent.items() if number in open_ones]
+        return max(waiting) + timing.horizon_s + timing.consistency_s if waiting else 0.0
 
 
-def look(world: World, notes: list[str]) -> tuple[list[Thing], ProviderError | None]:
+def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Thing], ProviderError | None]:
     """Everything of the run that exists, machines before what they stand on; and what kept it from being all."""
     found: dict[tuple[str, str], Thing] = {}
     trouble: ProviderError | None = None
@@ -136,7 +154,8 @@ def look(world: World, notes: list[str]) -> tuple[list[Thing], ProviderError | N
         except ProviderError as error:
             trouble = error
     try:
-        for owned in world.cloud.list_owned(run_key(world.journal.run), places):
+        where = None if lost else places  # what is lost of the journal may have been anywhere
+        for owned in world.cloud.list_owned(run_key(world.journal.run), where):
             price = "" if owned.usd_per_hour is None else f"${owned.usd_per_hour}/h"
             found.setdefault(
                 (owned.kind, owned.id), Thing(owned.kind, owned.inputs, owned.id, owned.bills, price, owned.console_url)
@@ -184,11 +203,13 @@ def incomplete(world: World, left: list[Thing], trouble: ProviderError | None, n
     ]
     if not rows:
         rows = [f"perhaps {i.kind} {i.inputs.get('name')} in {place_words(i.inputs)}" for i in creates(world)]
+        rows = list(dict.fromkeys(rows)) or ["perhaps something that a damaged journal does not tell of"]
     because = f"; {trouble.message}" if trouble else f"; {notes[-1]}" if notes else ""
     hint = f"cloudtrain down {run}" + (f" (before: {trouble.hint})" if trouble and trouble.hint else "")
     return TeardownIncomplete(f"run `{run}` is not proven gone from {world.provider}: {'; '.join(rows)}{because}", hint)
 
 
 def place_words(inputs: Mapping[str, Any]) -> str:
-    """A place as one word."""
-    return "/".join(str(value) for value in dict(inputs.get("place", {})).values() if value)
+    """Where something is, for a person: zone, or region, or anywhere."""
+    place = dict(inputs.get("place", {}))
+    return str(place.get("zone") or place.get("region") or "anywhere")

@@ -62,6 +62,23 @@ def key() -> str:
     return text
 
 
+def key_mark() -> str:
+    """Eight digits that tell one API key from another and say nothing about it. Raises MissingCredentials."""
+    import hashlib
+
+    return hashlib.sha256(key().encode()).hexdigest()[:8]
+
+
+def check_place(place: Mapping[str, Any]) -> None:
+    """Raises MissingCredentials when the place is another key's: what this one sees proves nothing about it."""
+    theirs = str(place.get("key") or "")  # a record of an older version has none
+    if theirs and theirs != key_mark():
+        raise MissingCredentials(
+            f"it was made with another RUNPOD_API_KEY (mark {theirs}) than the present one (mark {key_mark()})",
+            "export that key; if it was replaced by this one in the same account, `cloudtrain sweep --provider runpod`",
+        )
+
+
 def read(path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
     """GET: the document. Tries thrice. Raises NotFound, Unavailable, MissingCredentials, Permission, Rejected."""
     for left in reversed(range(READ_TRIES)):

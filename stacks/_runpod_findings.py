@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloudtrain.errors import NotFound, ProviderError
+from cloudtrain.errors import MissingCredentials, NotFound, Permission, ProviderError
 from cloudtrain.seams import Finding
 
 from . import _runpod_api as api
@@ -18,7 +18,8 @@ def findings() -> Iterator[Finding]:
     try:
         api.read("/v2/account/ssh-keys")
     except ProviderError as error:
-        yield Finding("RunPod key", "problem", error.message, error.hint)
+        refused = isinstance(error, MissingCredentials | Permission)
+        yield Finding("RunPod key", "problem", error.message, error.hint, barring=refused)
         return
     yield Finding("RunPod key", "ok", "RUNPOD_API_KEY is accepted")
     yield Finding(
@@ -41,7 +42,8 @@ def _stock() -> Iterator[Finding]:
     try:
         gpu = api.read(f"/v2/catalog/gpus/{pods.quoted(MI300X)}", query)
     except NotFound:
-        yield Finding("RunPod MI300X", "problem", "is not in the catalogue", "look for another provider of it")
+        hint = "look for another provider of it"
+        yield Finding("RunPod MI300X", "problem", "is not in the catalogue", hint, barring=False)
         return
     except ProviderError as error:
         yield Finding("RunPod MI300X", "unknown", error.message, error.hint)
@@ -49,10 +51,12 @@ def _stock() -> Iterator[Finding]:
     level, price = str(gpu.get("availability", "")), (gpu.get("price") or {}).get("secure")
     where = ", ".join(str(center.get("id")) for center in gpu.get("dataCenters") or [])
     if level in ("", "NONE"):
-        yield Finding("RunPod MI300X", "problem", "none is free now", "try again later, or another provider")
+        hint = "try again later, or another provider"
+        yield Finding("RunPod MI300X", "problem", "none is free now", hint, barring=False)
     else:
         yield Finding("RunPod MI300X", "ok", f"stock {level}{' in ' + where if where else ''}")
     if price:
         yield Finding("RunPod prices", "ok", f"the MI300X costs ${price} an hour for each GPU now")
     else:
-        yield Finding("RunPod prices", "problem", "the catalogue has no price for the MI300X", "see the console")
+        words = "the catalogue has no price for the MI300X"
+        yield Finding("RunPod prices", "problem", words, "see the console", barring=False)

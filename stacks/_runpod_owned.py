@@ -53,8 +53,11 @@ def rows(kind: str) -> Iterator[dict[str, Any]]:
 def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> list[Owned]:
     """Everything whose name is one of ours, of the run with that key or of all; one account is one place.
 
-    All of it is read before anything is given, so that deleting what was found cannot move the pages to come.
+    All of it is read before anything is given, so that deleting what was found cannot move the pages to come. Raises
+    MissingCredentials for a place that belongs to another API key.
     """
+    for place in places or ():
+        api.check_place(place)
     return list(_everything(run))
 
 
@@ -85,12 +88,17 @@ def _owned(kind: str, id: str, name: object, run: str | None, row: Mapping[str, 
         id=id,
         what=" ".join(part for part in (words, str(name), str(row.get("status", ""))) if part),
         kind=kind,
-        inputs={"place": {"region": str(row.get("dataCenterId") or row.get("dataCenter") or "")}, "name": str(name)},
+        inputs={"place": place_of(row), "name": str(name)},
         expires=ours.expires,
         bills=KINDS[kind].bills if kind in KINDS else True,
         usd_per_hour=Decimal(str(cost)) if isinstance(cost, Decimal | int) else None,
         console_url=console_url(kind),
     )
+
+
+def place_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """Whose it is and where it lies."""
+    return {"key": api.key_mark(), "region": str(row.get("dataCenterId") or row.get("dataCenter") or "")}
 
 
 def _driver(kind: str) -> Driver:

@@ -67,6 +67,7 @@ def seen(pod: Mapping[str, Any]) -> Seen:
 
 def create(inputs: Mapping[str, Any]) -> Seen:
     """One POST. Raises Unknown when a pod may have been made without our knowing its id."""
+    api.check_place(inputs["place"])
     pod = api.create("/v2/pods", body(inputs))
     if not pod.get("id"):
         raise Unknown("RunPod made a pod and did not say which")
@@ -80,12 +81,14 @@ def listed(query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
 
 def find(inputs: Mapping[str, Any]) -> Sequence[Seen]:
     """Every pod of the run's attempt, in any state: names are not unique, so there may be several."""
+    api.check_place(inputs["place"])
     start = names.prefix(str(inputs["run"]), int(inputs["attempt"]))
     return [seen(pod) for pod in listed() if str(pod.get("name", "")).startswith(start)]
 
 
 def status(inputs: Mapping[str, Any], id: str) -> Seen:  # noqa: A002  # the seam's word
     """GET. Raises NotFound when it is gone, which it also is when RunPod still tells us of its end."""
+    api.check_place(inputs["place"])
     pod = api.read(f"/v2/pods/{quoted(id)}")
     if pod.get("status") == "TERMINATED":
         raise NotFound(f"RunPod says that pod {id} is TERMINATED")
@@ -95,7 +98,8 @@ def status(inputs: Mapping[str, Any], id: str) -> Seen:  # noqa: A002  # the sea
 
 
 def delete(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
-    """DELETE. Never a stop: a stopped pod goes on costing."""
+    """DELETE. Never a stop: a stopped pod goes on costing. With another account's key a 404 would be no proof."""
+    api.check_place(inputs["place"])
     api.delete(f"/v2/pods/{quoted(id)}")
 
 

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import pytest
 
 NOW = "2026-11-24T12:00:00Z"
+KEPT = {"CLOUDTRAIN_CACHE", "CLOUDTRAIN_PULUMI_ROOT", "CLOUDTRAIN_ENGINE_TESTS", "CLOUDTRAIN_RUNPOD_OPENAPI"}
 
 
 @pytest.fixture(autouse=True)
 def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pin the clock for quotes, the width, the colours; move state and settings away. The cache stays: it is shared."""
     world = tmp_path_factory.mktemp("world")
-    for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name != "CLOUDTRAIN_CACHE"]:
+    for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name not in KEPT]:
         if not name.startswith("CLOUDTRAIN_FUZZ"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(world / "state"))
@@ -46,3 +47,33 @@ def cloudtrain(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Resul
         return Result(code, out.decode(), err.decode())
 
     return call
+
+
+class EngineTests:
+    """Counts the tests that ran on the real Pulumi engine, and fails a run that requires some and had none."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+        self.campaigns: list[object] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.campaigns += [value for name, value in report.user_properties if name == "campaign"]
+        self.ran += report.when == "call" and report.passed and "engine" in report.keywords
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not self.ran and os.environ.get("CLOUDTRAIN_ENGINE_TESTS") == "required" and session.testscollected:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for campaign in self.campaigns:
+            terminalreporter.write_line(f"campaign on {campaign}")
+        required = os.environ.get("CLOUDTRAIN_ENGINE_TESTS") == "required"
+        verdict = " (none: that is a failure)" if required and not self.ran else ""
+        terminalreporter.write_line(f"{self.ran} tests ran on the real Pulumi engine{verdict}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count engine tests in the process that reports, not in its workers."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(EngineTests())

@@ -7,6 +7,7 @@ What is about the repository itself (`tests/repository`) runs in the checkout fi
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,9 +25,11 @@ def run(argv: list[str], cwd: Path) -> int:
 
 def main() -> int:
     """Exit code of the first of the two test runs that fails; 0 when none does."""
+    required = os.environ.pop("CLOUDTRAIN_ENGINE_TESTS", None)  # of the second run, on the wheel
     repository = run([sys.executable, "-m", "pytest", "-q", "tests/repository"], ROOT)
     if repository:
         return repository
+    os.environ.update({"CLOUDTRAIN_ENGINE_TESTS": required} if required else {})
     with tempfile.TemporaryDirectory(prefix="cloudtrain-wheel-") as name:
         folder = Path(name)
         print("building the wheel and installing it into an environment of its own", flush=True)

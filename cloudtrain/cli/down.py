@@ -7,7 +7,7 @@ import click
 from cloudtrain.cli.output import say
 from cloudtrain.errors import CloudtrainError, TeardownIncomplete, UsageError
 from cloudtrain.runs.plan import GRACE_S
-from cloudtrain.runs.record import Run, all_runs, find
+from cloudtrain.runs.record import Run, find, readable_runs
 from cloudtrain.seams import Ending
 from cloudtrain.units import hours, money, rfc3339
 
@@ -25,10 +25,13 @@ def command(run_name: str | None, everything: bool, yes: bool, force: bool) -> N
     if everything == (run_name is not None):
         raise UsageError("say which run", "`cloudtrain down RUN` or `cloudtrain down --all`")
     store = open_store(settings.load().state)
-    runs = [run for run in all_runs(store) if run.gone is None] if everything else [find(store, run_name)]
-    if not runs:
+    found, damaged = readable_runs(store) if everything else ([find(store, run_name)], [])
+    runs = [run for run in found if run.gone is None or not everything]
+    if not runs and not damaged:
         say("nothing to end")
-    failures = [error for run in runs if (error := end(run, force)) is not None]
+    sweep = "`cloudtrain sweep` finds what such a run may have rented"
+    failures: list[CloudtrainError] = [UsageError(message, sweep) for message in damaged]
+    failures += [error for run in runs if (error := end(run, force)) is not None]
     if not failures:
         return
     message, hint = "; ".join(e.message for e in failures), "\n".join(dict.fromkeys(e.hint for e in failures))
@@ -50,5 +53,5 @@ def end(run: Run, force: bool) -> CloudtrainError | None:
         f"{run.id}: gone ({gone.get('answer')}, said {gone.get('said_by')} at {rfc3339(gone.get('time'))}); "
         f"was {was}, billed {hours(gone.get('billed_s'))}, {money(run.spent_usd())}"
     )
-    click.echo(f"  kept: {run.store.folder(run.key('')).as_posix()}")
+    click.echo(f"  kept: {run.store.place(run.key(''))}")
     return None

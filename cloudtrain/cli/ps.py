@@ -9,7 +9,7 @@ import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows, say
-from cloudtrain.runs.record import Run, all_runs
+from cloudtrain.runs.record import Run, readable_runs, refuse_damaged
 from cloudtrain.units import hours, money, money_text, rfc3339
 
 ACTIVE = ("running", "starting", "unknown", "died")
@@ -28,13 +28,15 @@ def command(everything: bool, watch: bool, output: str) -> None:
 
     store = open_store(settings.load().state)
     while True:
-        runs = [run for run in all_runs(store) if everything or run.state in ACTIVE]
+        found, damaged = readable_runs(store)
+        runs = [run for run in found if everything or run.state in ACTIVE]
         if watch:
             click.clear()
         show(runs, output)
         if not watch:
             break
         time.sleep(REFRESH_S)
+    refuse_damaged(damaged)
     if not runs and output == "table" and not everything:
         say("nothing is running; -a shows ended runs")
 

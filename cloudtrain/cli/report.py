@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.options import Duration, output_option
 from cloudtrain.cli.output import bold, print_json, print_rows
 from cloudtrain.report.cost_report import CostReport, paired, report
-from cloudtrain.runs.record import all_runs, find
+from cloudtrain.runs.record import find, readable_runs, refuse_damaged
 from cloudtrain.units import gib, hours, money, rfc3339
 
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
@@ -31,11 +31,16 @@ def command(run_name: str | None, since: float | None, output: str) -> None:
         account = report(find(store, run_name))
         return print_json(account.document()) if output == "json" else show(account, output)
     begun_after = settings.now() - since if since else 0.0
-    accounts = [report(run) for run in all_runs(store) if float(run.intent.get("created", 0)) >= begun_after]
+    found, damaged = readable_runs(store)
+    accounts = [report(run) for run in found if float(run.intent.get("created", 0)) >= begun_after]
     if output == "json":
-        return print_json([account.document() for account in accounts])
-    print_rows(output, HEADERS, [row(account) for account in accounts])
-    return show_total(accounts) if output == "table" else None
+        print_json([account.document() for account in accounts])
+    else:
+        print_rows(output, HEADERS, [row(account) for account in accounts])
+    if output == "table":
+        show_total(accounts)
+    refuse_damaged(damaged)
+    return None
 
 
 def show_total(accounts: list[CostReport]) -> None:

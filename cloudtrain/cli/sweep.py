@@ -37,31 +37,40 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
     """
     from cloudtrain import settings
     from cloudtrain.runs import leftovers
-    from cloudtrain.runs.store import open_store
 
     clouds = leftovers.clouds(providers)
-    answers = leftovers.look(open_store(settings.load().state), clouds, settings.now(), everything)
+    store, trouble = leftovers.state()
+    known = leftovers.records(store)
+    now = settings.now()
+    answers = [leftovers.look_at(name, cloud, known, now, everything) for name, cloud in clouds.items()]
+    for words in [trouble, *known.unread]:
+        if words:
+            say(f"going on without some records: {words}")
     show(answers, output)
-    if providers:
-        complain_about_credentials(answers)
+    for name in sorted(set(providers) - set(clouds)):
+        say(f"{name}: has nothing to sweep; `cloudtrain down` ends its runs")
     due = [thing for answer in answers for thing in answer.things if thing.why]
     left = end(clouds, due, yes) if due else []
-    silent = leftovers.unasked(answers)
-    if left or silent:
-        rows = [
-            f"{t.provider} {t.owned.what} {t.owned.id} ({words}) {t.owned.console_url}".strip() for t, words in left
-        ]
-        rows += [f"{answer.provider} could not be asked: {answer.error and answer.error.message}" for answer in silent]
-        raise TeardownIncomplete("; ".join(rows), "cloudtrain sweep --yes")
+    unnamed = [answer for answer in leftovers.unasked(answers) if not (providers and lacks_credentials(answer))]
+    conclude(left, unnamed)
+    for answer in answers:
+        if providers and lacks_credentials(answer) and answer.error is not None:
+            raise answer.error  # it was named: not a note, an error
     if due and fail_if_found:
         raise Found(f"{len(due)} left over; all gone now", "`cloudtrain events` of their runs may say why")
 
 
-def complain_about_credentials(answers: list[Looked]) -> None:
-    """A provider that was named and cannot be asked is an error, not a note."""
-    for answer in answers:
-        if isinstance(answer.error, MissingCredentials):
-            raise answer.error
+def lacks_credentials(answer: Looked) -> bool:
+    """Whether nothing could be asked for want of credentials."""
+    return isinstance(answer.error, MissingCredentials) and not answer.things
+
+
+def conclude(left: list[tuple[Leftover, str]], silent: list[Looked]) -> None:
+    """Raises TeardownIncomplete with what is left and what could not be asked, if there is any."""
+    rows = [f"{t.provider} {t.owned.what} {t.owned.id} ({words}) {t.owned.console_url}".strip() for t, words in left]
+    rows += [f"{answer.provider} could not be asked: {answer.error and answer.error.message}" for answer in silent]
+    if rows:
+        raise TeardownIncomplete("; ".join(rows), "cloudtrain sweep --yes")
 
 
 def show(answers: list[Looked], output: str) -> None:
@@ -69,11 +78,11 @@ def show(answers: list[Looked], output: str) -> None:
     things = [thing for answer in answers for thing in answer.things]
     if output == "json":
         print_json([document(thing) for thing in things])
-    elif things:
+    elif things or output == "csv":
         print_rows(output, HEADERS, [row(thing) for thing in things])
     for answer in answers:
         if answer.error is not None:
-            say(f"{answer.provider}: not asked: {answer.error.message}")
+            say(f"{answer.provider}: not {'wholly ' if answer.things else ''}asked: {answer.error.message}")
         elif not answer.things:
             say(f"{answer.provider}: nothing of ours")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.rehearsal import aws_machines, aws_more, aws_schedules, aws_tables
+from cloudtrain.rehearsal import aws_machines, aws_more, aws_s3, aws_schedules, aws_tables
 from cloudtrain.rehearsal.aws_wire import (
     FORMS,
     Call,
@@ -93,7 +93,7 @@ class AwsCloud(Front):
 
     def reset(self, clock: Clock | None = None) -> None:
         """An empty account behind the same door: cheaper than a new cloud."""
-        forget(self.account)
+        self._forget()
         self.clock = clock or Clock()
         self.ledger, self.faults, self.calls = Ledger(self.clock), Faults(), []
         self.slow_s = 0.0
@@ -120,13 +120,15 @@ class AwsCloud(Front):
 
     def call_of(self, request: Request) -> str:
         self._local.service = scope(request)[2]
-        return name_of(request)
+        return aws_s3.name_of(request) if aws_s3.is_for_s3(request) else name_of(request)
 
     def mutates(self, call: str) -> bool:
-        return not call.startswith(READING)
+        return not call.startswith((*READING, "S3."))
 
     def refuse(self, kind: str) -> Reply:
         service = getattr(self._local, "service", "")
+        if service == "s3":
+            return aws_s3.refusal(Refused("SlowDown", "Please reduce your request rate.", 503))
         if kind == "unavailable":
             return refusal(
                 service, Refused("Unavailable", "The server is overloaded and can't handle the request.", 503)
@@ -139,6 +141,8 @@ class AwsCloud(Front):
 
     def perform(self, call: str, request: Request) -> Reply:
         access_key, region, service = scope(request)
+        if service == "s3":
+            return aws_s3.answer(self, request, access_key == ACCESS_KEY)
         try:
             if service in ("ec2", "scheduler") and region not in self.regions:
                 raise Refused("OptInRequired", f"{region} is not switched on in this account", 401)
@@ -212,6 +216,10 @@ class AwsCloud(Front):
 
     def stop(self) -> None:
         super().stop()
+        self._forget()
+
+    def _forget(self) -> None:
+        aws_s3.forget_buckets(self.account)
         forget(self.account)
 
 

@@ -170,7 +170,8 @@ def refusal(service: str, error: Refused) -> Reply:
 
 
 @cache
-def _moto() -> Any:
+def whole_moto() -> Any:
+    """moto's application for every service; the host of a request says which."""
     server = part("moto.server")
     return server.DomainDispatcherApplication(server.create_backend_app)
 
@@ -213,7 +214,7 @@ def ask_moto(call: Call, account: str, more: Mapping[str, str] | None = None) ->
         headers={**headers, "x-moto-account-id": account},
         data=body,
     )
-    chunks, status, answered = tools.run_wsgi_app(_moto(), builder.get_environ())
+    chunks, status, answered = tools.run_wsgi_app(whole_moto(), builder.get_environ())
     return Reply(int(status.split()[0]), b"".join(chunks), dict(answered))
 
 

@@ -18,12 +18,7 @@ def log_size(run: Run) -> int:
     names = run.store.children(run.key("log"))
     if not names:
         return 0
-    return int(names[-1]) + _length(run, names[-1])
-
-
-def _length(run: Run, name: str) -> int:
-    path = run.store.folder(run.key(f"log/{name}"))
-    return path.stat().st_size if path.exists() else 0
+    return int(names[-1]) + run.store.size(run.key(f"log/{names[-1]}"))
 
 
 def read_log(run: Run, offset: int, limit: int = BLOCK_BYTES) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from cloudtrain.errors import NotFinished, TeardownIncomplete
+from cloudtrain.errors import NOTHING_LEFT, NotFinished, TeardownIncomplete, UsageError
 from cloudtrain.runs.plan import GRACE_S, Plan
 from cloudtrain.runs.record import RESUMABLE, Run, all_runs
 from cloudtrain.runs.store import AlreadyThere, Store
@@ -37,8 +38,12 @@ def locate(store: Store, identity: str, new: bool = False) -> Found:
 
 
 def new_id(store: Store, stem: str, identity: str) -> str:
-    """A run id that says what it is and is not taken: `smollm2-135m-qlora-3f9a2c`, then `...-2`."""
-    taken = set(store.children("runs"))
+    """A run id that says what it is and is not taken: `smollm2-135m-qlora-3f9a2c`, then `...-2`.
+
+    A name under which another client is only about to begin is not taken: both must come to the same one, so that the
+    second one meets the first one's lease instead of renting a second machine.
+    """
+    taken = {run.id for run in all_runs(store)}
     base = f"{stem}-{identity[:6]}"
     candidates = [base] + [f"{base}-{number}" for number in range(2, len(taken) + 3)]
     return next(name for name in candidates if name not in taken)
@@ -98,13 +103,22 @@ def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
     try:
         machine = stack.start(plan, run.store, say)
     except BaseException as error:
-        run.journal("failed", "start", error=type(error).__name__)
-        if not stack.direct and not isinstance(error, TeardownIncomplete):
-            came_to_nothing(run, plan, error)
+        with contextlib.suppress(UsageError):  # what cannot be written must not hide what went wrong
+            run.journal("failed", "start", error=type(error).__name__)
+            if not stack.direct and NOTHING_LEFT in getattr(error, "__notes__", ()):  # proven; silence is no proof
+                came_to_nothing(run, plan, error)
         raise
-    run.journal("done", "start", id=machine["id"])
-    run.write("machine.json", machine)
-    run.event("machine", id=machine["id"], attempt=run.intent["attempt"])
+    try:
+        run.journal("done", "start", id=machine["id"])
+        run.write("machine.json", machine)
+        run.event("machine", id=machine["id"], attempt=run.intent["attempt"])
+    except UsageError as error:
+        if stack.direct:
+            raise
+        raise TeardownIncomplete(
+            f"machine {machine['id']} of run `{run.id}` stands at {plan.provider}, but {error.message}",
+            f"cloudtrain down {run.id} (before: {error.hint})",
+        ) from error
     return Run(run.store, run.id)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from cloudtrain.errors import CloudtrainError, MissingCredentials, NotFound, ProviderError
-from cloudtrain.runs.record import Run, all_runs
-from cloudtrain.runs.store import Store
-from cloudtrain.seams import Cloud, Owned, Stack, load, names, run_key
+from cloudtrain.errors import CloudtrainError, MissingCredentials, NotFound, Permission, ProviderError
+from cloudtrain.runs.record import Run
+from cloudtrain.runs.store import Store, open_store
+from cloudtrain.seams import Cloud, Owned, PriceSource, Stack, load, names, run_key
 
-PATIENCE_ROUNDS = 40  # polls until something that goes on being listed is told as left
+PATIENCE_ROUNDS = 144  # polls until something that goes on being listed is told as left: 12 min at the usual 5 s
 
 
 class Leftover(NamedTuple):
@@ -22,11 +23,25 @@ class Leftover(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """What one provider answered: things, or the error that kept it from answering."""
+    """What one provider answered: things, and the error that kept it from answering wholly."""
 
     provider: str
     things: list[Leftover]
     error: ProviderError | None
+    meant: bool = True  # somebody has set credentials for it, or they were good enough to begin
+
+    @property
+    def absent(self) -> bool:
+        """Nobody has credentials for it here: nothing to ask, and nothing to say about it."""
+        return isinstance(self.error, MissingCredentials) and not self.meant
+
+
+class Records(NamedTuple):
+    """What the state says about runs, as far as it can be read."""
+
+    runs: dict[str, Run]  # run id -> a run whose records can be read
+    ended: dict[str, str]  # run key -> id of a run that is ended
+    unread: list[str]  # a sentence for everything that cannot be read
 
 
 def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
@@ -36,28 +51,73 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
     return {name: cloud for name, cloud in found.items() if cloud is not None}
 
 
-def look(store: Store, wanted: Mapping[str, Cloud], now: float, everything: bool = False) -> list[Looked]:
-    """Ask each provider for everything of ours, in every region and on every page."""
-    runs = {run_key(run.id): run for run in all_runs(store)}
-    answers = []
-    for name, cloud in wanted.items():
+def state() -> tuple[Store | None, str]:
+    """The state by the settings, or None and a sentence why it cannot be opened. A sweep goes on without."""
+    from cloudtrain import settings
+
+    try:
+        return open_store(settings.load().state), ""
+    except CloudtrainError as error:
+        return None, error.message
+
+
+def records(store: Store | None) -> Records:
+    """Every run as far as its records can be read. Raises nothing: the cloud is asked whatever the state says."""
+    known = Records({}, {}, [])
+    try:
+        found = store.children("runs") if store is not None else []
+    except CloudtrainError as error:
+        known.unread.append(error.message)
+        return known
+    for name in found:
+        run = Run(store, name)  # type: ignore[arg-type]  # a state that is None has no runs
         try:
-            cloud.account()
-            owned = list(cloud.list_owned(None, None))
-        except ProviderError as error:
-            answers.append(Looked(name, [], error))
+            documents = run.intent, run.gone
+        except CloudtrainError as error:
+            known.unread.append(error.message)
             continue
-        things = [Leftover(name, thing, reason(thing, runs.get(thing.run), now, everything)) for thing in owned]
-        answers.append(Looked(name, things, None))
-    return answers
+        if not all(isinstance(document, dict | None) for document in documents):
+            known.unread.append(f"a record of run `{name}` is damaged: it is not an object")
+            continue
+        known.runs[name] = run
+        if run.gone is not None or run.intent.get("wanted") == "down":
+            known.ended[run_key(name)] = name
+    return known
 
 
-def reason(thing: Owned, run: Run | None, now: float, everything: bool) -> str:
+def look(store: Store | None, wanted: Mapping[str, Cloud], now: float, everything: bool = False) -> list[Looked]:
+    """Ask each provider for everything of ours, in every region and on every page."""
+    known = records(store)
+    return [look_at(name, cloud, known, now, everything) for name, cloud in wanted.items()]
+
+
+def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: bool = False) -> Looked:
+    """Ask one provider. What it lists before its error counts: it is there, whatever else there may be."""
+    things: list[Leftover] = []
+    meant = credentials_set(name)
+    try:
+        cloud.account()
+        meant = True
+        for thing in cloud.list_owned(None, None):
+            things.append(Leftover(name, thing, reason(thing, known.ended.get(thing.run), now, everything)))
+    except ProviderError as error:
+        return Looked(name, things, error, meant)
+    return Looked(name, things, None)
+
+
+def credentials_set(name: str) -> bool:
+    """Whether the environment holds anything that is meant as credentials for the provider."""
+    if name not in names("pricing"):
+        return False
+    return any(os.environ.get(variable) for variable in load("pricing", name, PriceSource).credentials)
+
+
+def reason(thing: Owned, ended: str | None, now: float, everything: bool) -> str:
     """Why it should be gone; "" for what may stay: unexpired, and not of a run that our records know as ended."""
     if thing.expires is not None and thing.expires <= now:
         return "past its deadline"
-    if run is not None and (run.intent.get("wanted") == "down" or run.gone is not None):
-        return f"run `{run.id}` is ended"
+    if ended is not None:
+        return f"run `{ended}` is ended"
     if everything:
         return "asked for"
     return "" if thing.expires is not None else "without a deadline"
@@ -83,12 +143,14 @@ def remove(cloud: Cloud, things: list[Leftover], sleep: Callable[[float], None])
         except ProviderError as error:
             words.update(dict.fromkeys(wanted, error.message))
             empty = 0
+            if isinstance(error, MissingCredentials | Permission):
+                break  # waiting mends neither
             continue
         left = {key: thing for key, thing in wanted.items() if key in listed}
         empty = 0 if left else empty + 1
         if empty == 2:
             return []
-    return [(thing, words.get(key, "still listed")) for key, thing in (left or wanted).items()]
+    return [(thing, words.get(key) or "still listed") for key, thing in (left or wanted).items()]
 
 
 def delete(cloud: Cloud, owned: Owned) -> str:
@@ -106,5 +168,5 @@ def delete(cloud: Cloud, owned: Owned) -> str:
 
 
 def unasked(answers: Iterable[Looked]) -> list[Looked]:
-    """Providers that could not be asked although there are credentials for them: nothing is proven about those."""
-    return [a for a in answers if a.error is not None and not isinstance(a.error, MissingCredentials)]
+    """Providers that could not be asked, or not wholly, and are meant to be: nothing is proven about those."""
+    return [answer for answer in answers if answer.error is not None and not answer.absent]

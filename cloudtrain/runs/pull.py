@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from importlib.resources import files
@@ -14,12 +13,16 @@ from cloudtrain.errors import CloudtrainError, NotFinished, UsageError
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
+    from cloudtrain.runs.store import Store
+
+BLOCK_BYTES = 16 << 20
 
 
 def pull(run: Run, target: Path) -> Path:
     """Copy the result to `target`, file by file and atomically each. Raises NotFinished when there is none yet."""
-    source = run.store.folder(run.key("output"))
-    if not source.is_dir():
+    source = run.key("output")
+    names = run.store.files(source)
+    if not names:
         hint = (
             f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` goes on with it"
         )
@@ -27,27 +30,36 @@ def pull(run: Run, target: Path) -> Path:
     if target.exists() and not target.is_dir():
         raise UsageError(f"`{target}` is a file", "give a folder with --to")
     try:
-        for path in sorted(source.rglob("*")):
-            if path.is_file():
-                copy(path, target / path.relative_to(source))
+        for name in names:
+            copy(run.store, f"{source}/{name}", target / name)
     except OSError as error:
         raise UsageError(
-            f"the result cannot be written to `{target}`: {error.strerror}", f"it is kept in `{source}`"
+            f"the result cannot be written to `{target}`: {error.strerror}",
+            f"it is kept in `{run.store.place(source)}`",
         ) from error
     return target
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy one file so that the target is the old one or the whole new one."""
+def copy(store: Store, key: str, target: Path) -> None:
+    """Copy one document so that the target is the old file or the whole new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
     try:
-        shutil.copy2(source, temporary)
+        with os.fdopen(handle, "wb") as file:
+            while block := store.read_from(key, file.tell(), BLOCK_BYTES):
+                file.write(block)
+        os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def umask() -> int:
+    """The rights that new files of this process do not get; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def merge(run: Run, adapter: Path, target: Path) -> Path:

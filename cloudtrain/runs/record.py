@@ -7,10 +7,9 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from cloudtrain.errors import ProviderError, RunNotFound, nearest
+from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest
 from cloudtrain.runs.store import Store, read_json, write_json
 from cloudtrain.seams import Stack, load
 from cloudtrain.units import SECONDS_PER_HOUR
@@ -29,11 +28,6 @@ class Run:
     def key(self, name: str) -> str:
         """The state key of one of the run's documents."""
         return f"runs/{self.id}/{name}"
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's documents lie on this machine. Raises UsageError when they lie elsewhere."""
-        return self.store.folder(f"runs/{self.id}")
 
     def document(self, name: str) -> Any:
         """A JSON document of the run, or None."""
@@ -154,22 +148,45 @@ def _span(machine: Any, exit_record: Any, last_seen: Any) -> float:
     return max(0.0, float(end) - float(machine["created"]))
 
 
+def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
+    """Every run whose first document can be read, newest first; and a sentence about each that cannot."""
+    runs, damaged = [], []
+    for name in store.children("runs"):
+        run = Run(store, name)
+        try:
+            if run.intent:
+                runs.append(run)
+        except UsageError as error:
+            damaged.append(error.message)
+    return sorted(runs, key=lambda run: float(run.intent.get("created", 0)), reverse=True), damaged
+
+
+def refuse_damaged(damaged: list[str]) -> None:
+    """Raises UsageError when there is a sentence about a damaged record."""
+    if damaged:
+        raise UsageError("; ".join(damaged), "move it away; `cloudtrain sweep` finds what such a run may have rented")
+
+
 def all_runs(store: Store) -> list[Run]:
-    """Every run of the state, newest first."""
-    runs = [Run(store, name) for name in store.children("runs")]
-    return sorted(
-        (run for run in runs if run.intent), key=lambda run: float(run.intent.get("created", 0)), reverse=True
-    )
+    """Every run of the state, newest first. Raises UsageError when one of them cannot be read."""
+    runs, damaged = readable_runs(store)
+    refuse_damaged(damaged)
+    return runs
 
 
 def find(store: Store, text: str | None) -> Run:
-    """The run with this id or unique beginning; the newest when no id is given. Raises RunNotFound."""
+    """The run with this id or unique beginning; the newest when no id is given. Raises RunNotFound.
+
+    Another run's damaged record is no hindrance for one that is named in full.
+    """
+    if text is not None and (named := Run(store, text)).intent:
+        return named
     runs = all_runs(store)
     if text is None:
         if not runs:
             raise RunNotFound("there is no run yet", "`cloudtrain up` starts one")
         return runs[0]
-    matches = [run for run in runs if run.id == text] or [run for run in runs if run.id.startswith(text)]
+    matches = [run for run in runs if run.id.startswith(text)]
     if len(matches) == 1:
         return matches[0]
     if matches:

@@ -1,5 +1,7 @@
 """The state: a folder of small documents, written atomically, behind one narrow interface.
 
+Here: the interface and the folder of this machine; the bucket is in `store_bucket.py`.
+
 Keys are slash-separated and relative (`runs/<id>/intent.json`). Every write is whole or absent. `create` is the only
 conditional write; "has anybody begun this run" hangs on it. `hold` is a lease that dies with its holder.
 """
@@ -7,19 +9,27 @@ conditional write; "has anybody begun this run" hangs on it. `hold` is a lease t
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cloudtrain.errors import CloudtrainError, UsageError
 
 
 class AlreadyThere(CloudtrainError):
     """`create` found the key taken."""
+
+
+class Holder(NamedTuple):
+    """Who holds a lease: words for a person, and whether it is a process of this machine."""
+
+    words: str
+    here: bool
 
 
 class Store(Protocol):
@@ -40,19 +50,31 @@ class Store(Protocol):
         """Write the document if nobody has; raises AlreadyThere."""
 
     def append(self, key: str, line: bytes) -> None:
-        """Add one line to a journal."""
+        """Add one line to a `.jsonl` document; it has reached the disk when this returns."""
+
+    def size(self, key: str) -> int:
+        """Bytes of a document that was written whole; 0 when it is absent."""
 
     def delete(self, key: str) -> None:
-        """Remove a document; absent is fine."""
+        """Remove a document and everything below it; absent is fine."""
 
     def children(self, key: str) -> list[str]:
         """Names directly below a key, sorted."""
+
+    def files(self, key: str) -> list[str]:
+        """Every document below a key, however deep, relative to it, sorted."""
+
+    def place(self, key: str) -> str:
+        """Where a document lies, for a person."""
 
     def folder(self, key: str) -> Path:
         """Where the documents below a key lie on this machine; raises UsageError when they do not."""
 
     def hold(self, key: str) -> contextlib.AbstractContextManager[None]:
         """Hold a lease while the block runs; raises AlreadyThere, naming the process, while another holds it."""
+
+    def holder(self, key: str) -> Holder | None:
+        """Who holds a lease, where processes of several machines can; None: nobody, or that cannot be."""
 
 
 class LocalFolder:
@@ -90,6 +112,7 @@ class LocalFolder:
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
+                _sync_folder(path.parent)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
@@ -112,8 +135,29 @@ class LocalFolder:
                     os.unlink(temporary)
 
     def append(self, key: str, line: bytes) -> None:
-        with self._told(key, "written"), open(self._prepared(key), "ab") as file:
-            file.write(line.rstrip(b"\n") + b"\n")
+        with self._told(key, "written"):
+            path = self._prepared(key)
+            new = not path.exists()
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                # The line before may be torn, by a power cut or a full disk: then this one begins on a line of its own.
+                torn = os.fstat(handle).st_size > 0 and _last_byte(handle) != b"\n"
+                text = (b"\n" if torn else b"") + line.rstrip(b"\n") + b"\n"
+                if os.write(handle, text) != len(text):  # one write: lines of two processes do not mix
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            if new:
+                _sync_folder(path.parent)
+
+    def size(self, key: str) -> int:
+        with self._told(key, "read"):
+            try:
+                return (self.root / key).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return 0
+        raise AssertionError("unreachable")
 
     def delete(self, key: str) -> None:
         with self._told(key, "removed"):
@@ -131,8 +175,20 @@ class LocalFolder:
                 return []
         raise AssertionError("unreachable")
 
+    def files(self, key: str) -> list[str]:
+        top = self.root / key
+        with self._told(key, "read"):
+            return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+        raise AssertionError("unreachable")
+
     def folder(self, key: str) -> Path:
         return self.root / key
+
+    def place(self, key: str) -> str:
+        return (self.root / key).as_posix()
+
+    def holder(self, key: str) -> Holder | None:
+        return None
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
@@ -167,6 +223,21 @@ class LocalFolder:
             ) from error
 
 
+def _last_byte(handle: int) -> bytes:
+    os.lseek(handle, -1, os.SEEK_END)
+    return os.read(handle, 1)
+
+
+def _sync_folder(path: Path) -> None:
+    """Let a new name in a folder survive a power cut, where the system can be told to."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _lock(handle: int) -> None:
     """Lock an open file for this process alone; raises OSError while another process has it."""
     if os.name == "nt":
@@ -180,13 +251,14 @@ def _lock(handle: int) -> None:
 
 
 def open_store(url: str) -> Store:
-    """The state at a path. Raises UsageError for a kind of place that is not supported."""
+    """The state at a path, or in a bucket (`s3://`, `gs://`). Raises UsageError for another kind of place."""
     scheme, separator, _ = url.partition("://")
+    if separator and scheme in ("s3", "gs"):
+        from cloudtrain.runs.store_bucket import ObjectFolder
+
+        return ObjectFolder(url)
     if separator and scheme != "file":
-        raise UsageError(
-            f"state `{url}` is in a bucket, which this version cannot use yet",
-            "set CLOUDTRAIN_STATE to a folder of this machine",
-        )
+        raise UsageError(f"state `{url}` is no place that is known", "set CLOUDTRAIN_STATE to a folder, s3:// or gs://")
     return LocalFolder(Path(url.removeprefix("file://")).expanduser().absolute())
 
 

@@ -32,6 +32,11 @@ def down(run: Run, ending: Ending = Ending(GRACE_S)) -> Run:  # noqa: B008  # a 
             run.journal("failed", "stop")
             run.event("teardown incomplete")
         raise
+    except UsageError as error:  # a record that cannot be read proves nothing, whatever it would have said
+        again = f"cloudtrain down {run.id}"
+        raise TeardownIncomplete(
+            f"run `{run.id}` is not proven gone from {provider}: {error.message}", f"{again} (before: {error.hint})"
+        ) from error
     after = Run(run.store, run.id)
     try:
         after.journal("done", "stop", answer=absence.answer)

@@ -67,10 +67,15 @@ def test_completion_is_a_script(cloudtrain: Command, shell: str) -> None:
 def test_state_that_cannot_be_written_is_a_sentence(
     cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A state folder that is a file, or lies in a bucket, is named."""
+    """A state folder that is a file, or a bucket for which there are no credentials, is named."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(tmp_path / "file"))
     assert cloudtrain("ps").code == 0
     monkeypatch.setenv("CLOUDTRAIN_STATE", "s3://team/state")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
     result = cloudtrain("ps")
-    assert (result.code, "bucket" in result.err) == (2, True)
+    assert (result.code, "`s3://team/state`" in result.err) == (4, True)

@@ -64,11 +64,13 @@ def job_folder(store: Store, provider: str, run: str) -> Path:
 
 def new_name(store: Store, prepared: Prepared, name: str | None) -> str | None:
     """The name asked for, checked. Raises UsageError when it is taken or not a plain word."""
+    from cloudtrain.runs.record import Run
+
     if name is None:
         return None
     if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
         raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
-    if name in store.children("runs"):
+    if Run(store, name).intent:
         raise UsageError(f"a run `{name}` of another spec or data is there already", "choose another name")
     return name
 
