@@ -8,6 +8,7 @@ from typing import Any, Literal
 from cloudtrain.errors import NoCapacity, NotFound, ProviderError, Quota, Rejected, Unavailable, Unknown
 from cloudtrain.seams import Driver, Seen
 
+from . import _boot
 from ._aws_client import change, read, read_all, tag_list
 from ._aws_errors import QUOTA_PAGE, AlreadyThere
 from ._aws_shapes import ROOT_DEVICE, quota_code, quota_link
@@ -31,12 +32,15 @@ class GivenUp(NoCapacity, NotFound):
     """Accepted, then ended by AWS for lack of capacity: gone, and the reason to try elsewhere."""
 
 
-def user_data(deadline: float) -> str:
-    """The script with which the machine ends itself at `deadline` (epoch seconds)."""
+def user_data(deadline: float, job: str = "") -> str:
+    """The script with which the machine ends itself at `deadline` (epoch seconds) and begins its job, if it has one.
+
+    EC2 takes at most 16 KiB of it.
+    """
     from importlib.resources import files
 
     text = files("cloudtrain.templates").joinpath("machine", "aws_user_data.sh").read_text()
-    return text.replace("@DEADLINE@", str(int(deadline)))
+    return text.replace("@DEADLINE@", str(int(deadline))) + job
 
 
 def request(inputs: Mapping[str, Any], subnet: str | None) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def request(inputs: Mapping[str, Any], subnet: str | None) -> dict[str, Any]:
         "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds],
         "BlockDeviceMappings": [{"DeviceName": ROOT_DEVICE, "Ebs": disk}],
         "SecurityGroupIds": [inputs["needs"]["firewall"]["id"]],
-        "UserData": user_data(inputs["expires"]),  # boto3 encodes it
+        "UserData": user_data(inputs["expires"], _boot.shell(inputs, "shutdown -h now")),  # boto3 encodes it
     }
     if subnet:
         arguments["SubnetId"] = subnet

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.seams import Driver, Finding, Guard, Owned, Resource
 
-from . import _names
+from . import _boot, _names
 from ._gcp_shapes import Shape, shape, zone
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     machine = _machine(wanted, market)
     words = f"{wanted.machine_type}, {market.replace('_', ' ')}, {where}"
     if wanted.hosts == 1:
-        return [made("machine", "instance", (), f"machine {words}", **machine)]
+        return [made("machine", "instance", (), f"machine {words}", **machine, **_boot.inputs(plan))]
     hosts: dict[str, Any] = {"hosts": wanted.hosts, "machine_type": wanted.machine_type}
     return [
         made("policy", "workload_policy", (), f"workload policy {wanted.topology}", topology=wanted.topology),

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from cloudtrain.errors import Rejected
 from cloudtrain.seams import Seen
 
-from . import _names
+from . import _boot, _names
 
 Document = Mapping[str, Any]
 State = Literal["building", "ready", "ended", "deleting"]
@@ -80,7 +80,8 @@ def machine_properties(inputs: Mapping[str, Any]) -> dict[str, Any]:
     disk = {"diskSizeGb": str(inputs["disk_gb"]), "sourceImage": inputs["image"], "labels": inputs["tags"]}
     script = files("cloudtrain.templates").joinpath("machine", "gcp_startup.sh").read_text()
     items = {
-        "startup-script": script.replace("@DEADLINE@", str(int(inputs["expires"]))),
+        "startup-script": script.replace("@DEADLINE@", str(int(inputs["expires"])))
+        + _boot.shell(inputs, "limit=0 && watch"),
         "enable-guest-attributes": "TRUE",
     }
     return {

@@ -9,6 +9,7 @@ from cloudtrain.endpoints import override
 from cloudtrain.errors import NotFound, Unavailable, Unknown
 from cloudtrain.seams import Driver, Seen
 
+from . import _boot
 from . import _runpod_api as api
 from . import _runpod_names as names
 
@@ -22,29 +23,38 @@ STATES: Mapping[str, State] = {
 }
 
 
-def timer_args() -> str:
-    """The container's arguments: the timer, packed into one line that needs no file in the image but python3."""
+def timer_args(job: str = "") -> str:
+    """The container's arguments: the timer, packed into one line that needs no file in the image but python3.
+
+    `job` is the text of the program that it starts beside itself.
+    """
     import base64
     import zlib
     from importlib.resources import files
 
-    source = files("cloudtrain.templates").joinpath("machine", "runpod_timer.py").read_bytes()
-    packed = base64.b64encode(zlib.compress(source, 9)).decode()
+    source = files("cloudtrain.templates").joinpath("machine", "runpod_timer.py").read_text()
+    source = source.replace('JOB = ""', f"JOB = {job!r}", 1)
+    packed = base64.b64encode(zlib.compress(source.encode(), 9)).decode()
     unpack = f'exec(__import__("zlib").decompress(__import__("base64").b64decode("{packed}")))'
     return f"python3 -c '{unpack}'"
 
 
 def body(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of POST /v2/pods. It holds no secret: RunPod itself gives a pod the key that its timer uses."""
+    """The document of POST /v2/pods. RunPod itself gives a pod the key that its timer uses.
+
+    With a job it holds one secret, which reads one document and ends with the run: the address of the ticket.
+    """
     env = {"CLOUDTRAIN_DEADLINE": str(int(inputs["expires"])), "CLOUDTRAIN_RUN": str(inputs["run"])}
     if address := override(api.URL):
         env[api.URL] = address
+    if ticket := _boot.ticket_url(inputs):
+        env["CLOUDTRAIN_TICKET"] = ticket
     document: dict[str, Any] = {
         "name": inputs["name"],
         "image": inputs["image"],
         "cloud": "SECURE",
         "disk": inputs["disk_gb"],
-        "args": timer_args(),
+        "args": timer_args(_boot.program() if ticket else ""),
         "env": env,
     }
     if inputs["data_centers"]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.seams import Cloud, Finding, Guard, Owned, Resource
 
-from . import _aws_client, _aws_guard, _aws_machine, _aws_network
+from . import _aws_client, _aws_guard, _aws_machine, _aws_network, _boot
 from ._aws_links import console_url
 from ._aws_shapes import disk_gb, image, serves
 from ._names import base_inputs
@@ -52,6 +52,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
             *("machine", "instance", ("firewall",), f"machine {line['offer']}, {line['market']}, {where}"),
             **machine,
             disk_gb=disk_gb(line),
+            **_boot.inputs(plan),
         ),
         made(
             *("time-limit", "time_limit", ("machine", "time-limit-role", "time-limit-policy")),
@@ -84,7 +85,7 @@ def findings() -> Iterable[Finding]:
 provider = provisioned(
     "aws",
     guards=guards,
-    backends=frozenset(),
+    backends=frozenset({"torch-cpu"}),
     cloud=Cloud(
         account=account,
         resources=resources,

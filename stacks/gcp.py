@@ -79,7 +79,7 @@ def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the
 provider = provisioned(
     "gcp",
     guards=guards,
-    backends=frozenset(),
+    backends=frozenset({"torch-cpu"}),
     cloud=Cloud(
         account=account,
         resources=resources,

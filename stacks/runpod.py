@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.seams import Cloud, Finding, Guard, Resource
 
-from . import _names
+from . import _boot, _names
 from . import _runpod_api as api
 from . import _runpod_names as names
 from . import _runpod_owned as owned
@@ -71,6 +71,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         "expires": plan.deadline,
         "data_centers": [] if region == "any" else [region],
         **decided,
+        **_boot.inputs(plan),
     }
     rented = decided.get("gpu") or decided["cpu"]
     where = "any data centre" if region == "any" else region
@@ -93,7 +94,7 @@ def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the
 provider = provisioned(
     "runpod",
     guards=lambda offer, market: GUARDS,
-    backends=frozenset(),
+    backends=frozenset({"torch-cpu", "rocm"}),
     cloud=Cloud(
         account=account,
         resources=resources,

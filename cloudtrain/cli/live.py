@@ -6,12 +6,15 @@ import shutil
 import sys
 import time
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudtrain.cli.output import say
 from cloudtrain.runs.follow import Progress, stream
 from cloudtrain.runs.record import Run
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.rented import Watch
 
 PLAIN_EVERY_S = 5.0
 REDRAW_S = 0.3
@@ -118,11 +121,11 @@ def words(event: dict[str, Any]) -> str:
     return ""
 
 
-def watch(run: Run, offset: int = 0) -> Run:
-    """Follow the run to its end. KeyboardInterrupt passes through; nothing is stopped by it."""
+def watch(run: Run, offset: int = 0, watcher: Watch | None = None) -> Run:
+    """Follow the run to its end, on a rented machine with `watcher`. KeyboardInterrupt stops nothing."""
     view = View(run)
     try:
-        for data in stream(run, offset):
+        for data in stream(run, offset, watcher=watcher):
             view.feed(data)
     finally:
         view.clear()

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.rehearsal import aws_machines, aws_more, aws_s3, aws_schedules, aws_tables
+from cloudtrain.rehearsal import aws_machines, aws_metadata, aws_more, aws_s3, aws_schedules, aws_tables
+from cloudtrain.rehearsal.aws_s3_signed import Keys
 from cloudtrain.rehearsal.aws_wire import (
     FORMS,
     Call,
@@ -93,6 +94,7 @@ class AwsCloud(Front):
 
     def reset(self, clock: Clock | None = None) -> None:
         """An empty account behind the same door: cheaper than a new cloud."""
+        self.room.close()
         self._forget()
         self.clock = clock or Clock()
         self.ledger, self.faults, self.calls = Ledger(self.clock), Faults(), []
@@ -119,8 +121,9 @@ class AwsCloud(Front):
         }
 
     def call_of(self, request: Request) -> str:
-        self._local.service = scope(request)[2]
-        return aws_s3.name_of(request) if aws_s3.is_for_s3(request) else name_of(request)
+        for_s3 = aws_s3.is_for_s3(request)
+        self._local.service = "s3" if for_s3 else scope(request)[2]
+        return aws_s3.name_of(request) if for_s3 else name_of(request)
 
     def mutates(self, call: str) -> bool:
         return not call.startswith((*READING, "S3."))
@@ -141,8 +144,8 @@ class AwsCloud(Front):
 
     def perform(self, call: str, request: Request) -> Reply:
         access_key, region, service = scope(request)
-        if service == "s3":
-            return aws_s3.answer(self, request, access_key == ACCESS_KEY)
+        if aws_s3.is_for_s3(request):
+            return aws_s3.answer(self, request, Keys(ACCESS_KEY, SECRET_KEY))
         try:
             if service in ("ec2", "scheduler") and region not in self.regions:
                 raise Refused("OptInRequired", f"{region} is not switched on in this account", 401)
@@ -199,6 +202,27 @@ class AwsCloud(Front):
             groups = backend("ec2", self.account, region).groups
             found = next((each for each in groups.values() if key in each), {})
         return found  # type: ignore[return-value]  # the stores themselves, to be changed
+
+    def preempt(self, id: str, notice_s: float = 120.0) -> None:  # noqa: A002
+        """AWS takes a Spot machine back: the guest can read that from now on, and it ends `notice_s` later."""
+        with self.clock.lock:
+            machine = self.machines[id]
+            machine.notice_at = self.clock.now() + notice_s
+            why = ("Server.SpotInstanceTermination", "Spot instance termination")
+            self.clock.at(machine.notice_at, lambda: aws_machines.end(self, machine, *why))
+            self.clock.settle()
+
+    def asked_from_inside(self, id: str, path: str, request: Request) -> Reply:  # noqa: A002
+        with self.clock.lock:
+            machine = self.machines[id]
+            zone = str(aws_machines.moto_instance(self, machine).placement.zone)
+            return aws_metadata.answer(machine, zone, path, request, self.clock.now())
+
+    def power_off(self, id: str) -> None:  # noqa: A002
+        aws_machines.guest_shuts_down(self, self.machines[id])
+
+    def restart(self, id: str) -> None:  # noqa: A002
+        self.room.running[id].boot_again(with_script=False)
 
     def leftovers(self) -> list[str]:
         with self.clock.lock:

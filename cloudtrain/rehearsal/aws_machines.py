@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.rehearsal import aws_tables as tables
+from cloudtrain.rehearsal.aws_guest import guest_deadline, guest_script
 from cloudtrain.rehearsal.aws_wire import Call, Refused, answer, ask_moto, backend, part
 from cloudtrain.rehearsal.front import Reply
+from cloudtrain.rehearsal.machine_room import door
 
 if TYPE_CHECKING:
     from cloudtrain.rehearsal.aws import AwsCloud
@@ -39,19 +40,15 @@ class Machine:
     state: str = "pending"
     volumes: list[str] = field(default_factory=list)
     spot_request: str = ""
+    script: bytes = b""  # what the guest runs at its first boot
+    notice_at: float | None = None  # when AWS takes it back, once the guest has been told
+    tags_inside: bool = False  # the guest may read its tags
 
 
 def tags_for(given: Mapping[str, Any], kind: str) -> dict[str, str]:
     """The tags that a request gives to one kind of thing."""
     specs = [spec for spec in given.get("TagSpecifications", []) if spec.get("ResourceType") == kind]
     return {tag["Key"]: tag.get("Value", "") for spec in specs for tag in spec.get("Tags", [])}
-
-
-def guest_deadline(user_data: str | None) -> float | None:
-    """When a guest that runs this script shuts down; None when the script sets no timer."""
-    text = b64decode(user_data or "").decode(errors="replace")
-    at = re.search(r"^deadline=(\d+)$", text, re.MULTILINE)
-    return float(at[1]) if at and text.startswith("#!") and re.search(r"^shutdown -h ", text, re.MULTILINE) else None
 
 
 def run(cloud: AwsCloud, call: Call) -> Reply:
@@ -65,6 +62,7 @@ def run(cloud: AwsCloud, call: Call) -> Reply:
     zone, subnet = _zone(cloud, call, instance_type)
     image = _image(given, instance_type)
     _check_disks(given, image)
+    script = guest_script(given.get("UserData"))
     if given.get("DryRun"):
         raise Refused("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
     if given.get("MinCount") != 1 or given.get("MaxCount") != 1:
@@ -84,7 +82,9 @@ def run(cloud: AwsCloud, call: Call) -> Reply:
         *(id_[1], call.region, instance_type, market, zone, vcpus, tags_for(given, "instance")),
         groups=tuple(given.get("SecurityGroupIds", [])),
         behaviour=given.get("InstanceInitiatedShutdownBehavior", "stop"),
-        deadline=guest_deadline(given.get("UserData")),
+        deadline=guest_deadline(script),
+        script=script,
+        tags_inside=given.get("MetadataOptions", {}).get("InstanceMetadataTags") == "enabled",
     )
     _begin(cloud, machine, given, image)
     body = re.sub(rb"<code>16</code><name>running</name>", b"<code>0</code><name>pending</name>", reply.body)
@@ -199,18 +199,25 @@ def _boot(cloud: AwsCloud, machine: Machine) -> None:
     if machine.state != "pending" or machine.id not in cloud.machines:
         return
     set_state(cloud, machine, "running")
-    if machine.deadline is not None and cloud.guests_boot:
+    if not cloud.guests_boot:
+        return
+    if sandbox := cloud.run_machine(machine.id, {"CLOUDTRAIN_IMDS": door(cloud.url, machine.id)}):
+        if machine.script.startswith(b"#!"):
+            sandbox.boot(machine.script)  # what it does to its power switch is its own affair
+    elif machine.deadline is not None:
         now = cloud.clock.now()
         minutes = max(0, int((machine.deadline - now) // 60))
-        cloud.clock.at(now + 60.0 * minutes, lambda: _guest_shuts_down(cloud, machine))
+        cloud.clock.at(now + 60.0 * minutes, lambda: guest_shuts_down(cloud, machine))
 
 
-def _guest_shuts_down(cloud: AwsCloud, machine: Machine) -> None:
+def guest_shuts_down(cloud: AwsCloud, machine: Machine) -> None:
+    """The guest has powered itself off."""
     if machine.state != "running":
         return
     if machine.behaviour == "terminate":
         end(cloud, machine, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
     else:
+        cloud.room.cut(machine.id)
         set_state(cloud, machine, "stopped")  # the disks go on costing
         cloud.ledger.close(machine.id)
 
@@ -219,6 +226,7 @@ def end(cloud: AwsCloud, machine: Machine, code: str, words: str) -> None:
     """Terminate it, whoever asked. The meter of the machine stops now, that of its disks when they are gone."""
     if machine.state in ("shutting-down", "terminated") or machine.id not in cloud.machines:
         return
+    cloud.room.cut(machine.id)
     set_state(cloud, machine, "shutting-down", code, words)
     cloud.ledger.close(machine.id)
     if code == NO_CAPACITY:

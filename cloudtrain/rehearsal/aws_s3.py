@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from cloudtrain.rehearsal import aws_s3_signed as signed
 from cloudtrain.rehearsal.aws_wire import Refused, backend, part, scope, whole_moto
 from cloudtrain.rehearsal.front import Reply, Request
 
@@ -16,25 +20,52 @@ NOT_SENT_ON = ("host", "connection", "expect", "transfer-encoding")
 
 
 def is_for_s3(request: Request) -> bool:
-    """Whether the request was signed for S3."""
-    return scope(request)[2] == "s3"
+    """Whether the request was signed for S3: in a header, in its address, or in a form."""
+    return scope(request)[2] == "s3" or signed.is_presigned(request) or signed.is_form(request)
 
 
 def name_of(request: Request) -> str:
     """`S3.PutObject` for a path below a bucket, `S3.ListObjectsV2` for the bucket itself."""
     inside = request.path.strip("/").partition("/")[2]
+    if signed.is_form(request):
+        return "S3.PostObject"
     if request.method == "POST":
         return "S3.DeleteObjects"
     return f"S3.{(OBJECT_CALLS if inside else BUCKET_CALLS).get(request.method, '?')}"
 
 
-def answer(cloud: AwsCloud, request: Request, known: bool) -> Reply:
-    """moto's answer, with every header both ways: conditions and ranges live there. `known`: the access key is."""
-    if not known:
-        words = "The AWS Access Key Id you provided does not exist in our records."
-        return refusal(Refused("InvalidAccessKeyId", words, 403))
-    if cloud.faults.take(name_of(request), "permission"):
-        return refusal(Refused("AccessDenied", "Access Denied", 403))
+def answer(cloud: AwsCloud, request: Request, keys: signed.Keys) -> Reply:
+    """moto's answer, with every header both ways: conditions and ranges live there. `keys`: those of the account."""
+    try:
+        if cloud.faults.take(name_of(request), "permission"):
+            raise Refused("AccessDenied", "Access Denied", 403)
+        if signed.is_form(request):
+            return _keep(cloud, request, signed.check_form(request, keys, cloud.clock.now()))
+        if signed.is_presigned(request):
+            request = signed.check_presigned(request, keys, cloud.clock.now())
+        elif scope(request)[0] != keys.access:
+            words = "The AWS Access Key Id you provided does not exist in our records."
+            raise Refused("InvalidAccessKeyId", words, 403)
+    except Refused as error:
+        return refusal(error)
+    return _ask_moto(cloud, request)
+
+
+def _keep(cloud: AwsCloud, request: Request, upload: signed.Upload) -> Reply:
+    """What a form has brought, under its key."""
+    bucket = unquote(request.path).strip("/")
+    if bucket not in backend("s3", cloud.account, "aws").buckets:
+        raise Refused("NoSuchBucket", "The specified bucket does not exist", 404)
+    wanted = upload.fields.get("x-amz-checksum-sha256")
+    if wanted and wanted != b64encode(sha256(upload.data).digest()).decode():
+        raise Refused("BadDigest", "The SHA256 you specified did not match the calculated checksum.")
+    kept = backend("s3", cloud.account, "aws").put_object(bucket, upload.key, upload.data)
+    kept.set_metadata({"Content-Type": upload.fields.get("content-type", "binary/octet-stream")})
+    status = upload.fields.get("success_action_status", "")
+    return Reply(int(status) if status in ("200", "201") else 204, headers={"ETag": kept.etag})
+
+
+def _ask_moto(cloud: AwsCloud, request: Request) -> Reply:
     builder = part("werkzeug.test").EnvironBuilder(
         path=request.target,
         base_url=f"https://s3.{scope(request)[1]}.amazonaws.com",

@@ -23,6 +23,11 @@ class Clock:
         """The cloud's time."""
         return self._base if self.virtual else time.time() + self._base
 
+    @property
+    def moved(self) -> bool:
+        """Whether it differs from the real time, which is what processes on this machine have."""
+        return self.virtual or self._base > 1.0
+
     def advance(self, seconds: float) -> None:
         """Move forward, and let happen on the way what is due, in order."""
         with self.lock:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from cloudtrain.rehearsal.clock import Clock
 from cloudtrain.rehearsal.faults import TRANSPORT, Faults, Menu
 from cloudtrain.rehearsal.ledger import Ledger
+from cloudtrain.rehearsal.machine_room import DOOR, MachineRoom, understood
+
+if TYPE_CHECKING:
+    from cloudtrain.rehearsal.sandbox import Sandbox
 
 
 class Request(NamedTuple):
@@ -44,6 +49,8 @@ class Fake:
         self.faults = Faults()
         self.calls: list[str] = []
         self.slow_s = 0.0  # from "sent" to "exists", for every mutating call
+        self.machines_run = False  # whether machines are real processes; say so before one is made
+        self.room = MachineRoom()
 
     def environment(self) -> dict[str, str]:
         """The variables with which a client finds this cloud, planted credentials included."""
@@ -78,8 +85,35 @@ class Front(Fake):
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
+        self.room.close()
         self._server.shutdown()
         self._server.server_close()
+
+    def reset(self, clock: Clock | None = None) -> None:
+        """An empty cloud behind the same door, without faults, with another clock."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Let happen what is due; a cloud with more than its clock to look at adds to it."""
+        self.clock.settle()
+
+    def run_machine(self, id: str, environment: Mapping[str, str]) -> Sandbox | None:  # noqa: A002
+        """A cold machine for an id, or None when machines of this fake do not run."""
+        if not self.machines_run:
+            return None
+        return self.room.make(id, self.url, environment)
+
+    def asked_from_inside(self, id: str, path: str, request: Request) -> Reply:  # noqa: A002
+        """What a machine's metadata service answers to a request for `path`, which starts with a slash."""
+        return Reply(404)
+
+    def power_off(self, id: str) -> None:  # noqa: A002
+        """What the cloud does with a machine that has powered itself off."""
+        raise NotImplementedError
+
+    def restart(self, id: str) -> None:  # noqa: A002
+        """What the cloud does with a machine that starts itself again."""
+        raise NotImplementedError
 
     def call_of(self, request: Request) -> str:
         """The vendor's name of the call, by which faults find it: `RunInstances`, `instances.insert`."""
@@ -99,9 +133,13 @@ class Front(Fake):
 
     def answer(self, request: Request) -> Reply | None:
         """The reply, or None: drop the connection."""
+        if request.path.startswith(DOOR):
+            return self._answer_inside(request)
         call = self.call_of(request)
         fault = self.faults.take(call, *TRANSPORT)
         self.calls.append(call)
+        if self.machines_run and not self.clock.virtual:
+            self.room.watch(self.settle)  # machines that run do not wait until somebody calls
         if fault and fault.kind == "dropped":
             return None
         if fault and fault.kind in ("throttled", "unavailable"):
@@ -113,6 +151,24 @@ class Front(Fake):
             time.sleep(self.slow_s)  # goes on when the client dies, as a real request does
         reply = self._perform(call, request)
         return None if fault and fault.kind == "lost_reply" else reply
+
+    def _answer_inside(self, request: Request) -> Reply:
+        id_, _, rest = request.path.removeprefix(DOOR).partition("/")
+        if id_ not in self.room.running:
+            return Reply(404)
+        if rest != "power":
+            return self.asked_from_inside(id_, f"/{rest}", request)
+        wish = understood(json.loads(request.body))
+        if wish is None or type(self).power_off is Front.power_off:
+            return Reply(400, b"this machine cannot do that")
+        with self.clock.lock:
+            number = self.room.set_timer(id_)
+            if wish.what != "cancel":
+                act = self.power_off if wish.what == "off" else self.restart
+                due = self.clock.now() + wish.seconds
+                self.clock.at(due, lambda: act(id_) if self.room.timer_holds(id_, number) else None)
+            self.clock.settle()
+        return Reply(200)
 
     def _perform(self, call: str, request: Request) -> Reply:
         with self.clock.lock:

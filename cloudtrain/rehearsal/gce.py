@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+import signal
+from collections.abc import Callable
+from functools import partial
 
-from cloudtrain.rehearsal import gce_query
+from cloudtrain.rehearsal import gce_metadata, gce_query
 from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.faults import Fault
 from cloudtrain.rehearsal.front import Front, Reply, Request
+from cloudtrain.rehearsal.gce_answers import (
+    JSON,
+    PROJECT,
+    barred,
+    check_uuid,
+    machine_type,
+    place_document,
+    public,
+    reply,
+)
 from cloudtrain.rehearsal.gce_documents import Refusal, check, invalid, not_found
 from cloudtrain.rehearsal.gce_estate import ROOT, ZONE_LETTERS, ZONES, Document, Estate, Failure, Target
 from cloudtrain.rehearsal.gce_groups import Groups
-from cloudtrain.rehearsal.gce_machines import TPU_TYPES, Machines, check_properties
+from cloudtrain.rehearsal.gce_machines import Machines, check_properties
 from cloudtrain.rehearsal.gce_menu import KINDS, MENU
 from cloudtrain.rehearsal.gce_routes import Route, route
+from cloudtrain.rehearsal.machine_room import door
 
-PROJECT = "rehearsal-project"
 TOKEN = "PLANTED-SECRET-GCE-4a1f"  # noqa: S105  # planted: a test looks whether it turns up anywhere
 READ_PARAMETERS = {
     "filter",
@@ -43,6 +52,7 @@ class GceCloud(Front):
 
     def reset(self, clock: Clock | None = None) -> None:
         """An empty project, no faults, no calls; the port stays, and the clock unless there is a new one."""
+        self.room.close()
         self.clock = self.ledger.clock = clock or self.clock
         self.ledger.entries.clear()
         self.faults.clear()
@@ -50,6 +60,8 @@ class GceCloud(Front):
         self.calls.clear()
         self.estate = Estate(self.clock, self.ledger, self.estate.number())  # what is still due meets no new thing
         self.machines = Machines(self.estate)
+        self.machines.powered_on = self._power_on
+        self.machines.powered_off = lambda machine: self.room.cut(machine["id"])
         self.groups = Groups(self.estate, self.machines)
         self._answered: dict[str, Document] = {}  # requestId -> operation
 
@@ -61,17 +73,44 @@ class GceCloud(Front):
         }
 
     def leftovers(self) -> list[str]:
-        self._settle()
+        self.settle()
         free = [f"{item['selfLink'].removeprefix(ROOT)}" for kind in KINDS[2:] for item in self.estate.of(kind)]
         return super().leftovers() + free
 
-    def preempt(self, name: str) -> None:
-        """Google takes a Spot machine back: deleted or stopped, as it was asked for."""
+    def preempt(self, name: str, notice_s: float = 0.0, power_button: bool = False) -> None:
+        """Google takes a Spot machine back, `notice_s` after it told it so: deleted or stopped, as was asked for.
+
+        `power_button`: the notice is also an ACPI event, at which a real guest's system ends everything with SIGTERM.
+        """
         with self.clock.lock:
-            for machine in self.estate.of("instances"):
-                if machine["name"] == name:
-                    action = machine["scheduling"].get("instanceTerminationAction", "STOP")
-                    self.machines.end(machine, action)
+            for machine in [each for each in self.estate.of("instances") if each["name"] == name]:
+                machine["_preempted"] = True
+                if power_button and machine["id"] in self.room.running:
+                    self.room.running[machine["id"]].tell(signal.SIGTERM)
+                action = machine["scheduling"].get("instanceTerminationAction", "STOP")
+                self.clock.at(self.clock.now() + notice_s, partial(self.machines.end, machine, action))
+            self.clock.settle()
+
+    def _power_on(self, machine: Document) -> None:
+        inside = door(self.url, machine["id"])
+        sandbox = self.run_machine(machine["id"], {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_COMPUTE": self.url})
+        script = gce_metadata.startup_script(machine)
+        if sandbox and script:
+            sandbox.boot(script)
+
+    def _machine(self, id: str) -> Document:  # noqa: A002
+        return next(each for each in self.estate.of("instances") if each["id"] == id)
+
+    def asked_from_inside(self, id: str, path: str, request: Request) -> Reply:  # noqa: A002
+        with self.clock.lock:
+            machine = self._machine(id)
+        return gce_metadata.answer(machine, path, request)
+
+    def power_off(self, id: str) -> None:  # noqa: A002
+        self.machines.end(self._machine(id), "STOP")
+
+    def restart(self, id: str) -> None:  # noqa: A002
+        self.room.running[id].boot_again(with_script=True)
 
     def call_of(self, request: Request) -> str:
         return route(request.method, request.path).call or f"{request.method} {request.path}"
@@ -81,21 +120,21 @@ class GceCloud(Front):
 
     def refuse(self, kind: str) -> Reply:
         if kind == "throttled":
-            return _reply(Refusal(429, "rateLimitExceeded", "Quota exceeded for 'Queries per minute'."))
-        return _reply(Refusal(503, "backendError", "Backend Error"))
+            return reply(Refusal(429, "rateLimitExceeded", "Quota exceeded for 'Queries per minute'."))
+        return reply(Refusal(503, "backendError", "Backend Error"))
 
     def perform(self, call: str, request: Request) -> Reply:
-        self._settle()
+        self.settle()
         asked = route(request.method, request.path)
         try:
             self._check_access(request, asked)
             if fault := self.faults.take(call, "permission", "balance"):
-                raise _barred(fault, call)
-            return Reply(200, json.dumps(_public(self._answer(asked, request))).encode(), _JSON)
+                raise barred(fault, call)
+            return Reply(200, json.dumps(public(self._answer(asked, request))).encode(), JSON)
         except Refusal as refusal:
-            return _reply(refusal)
+            return reply(refusal)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         with self.clock.lock:
             self.clock.settle()
             self.groups.settle()
@@ -133,7 +172,7 @@ class GceCloud(Front):
     def _change(self, asked: Route, request: Request) -> Document:
         token = "".join(request.query.get("requestId", []))
         if token:
-            _check_uuid(token)
+            check_uuid(token)
         if token in self._answered:
             return self._answered[token]
         verb = asked.call.split(".")[1]
@@ -196,14 +235,14 @@ class GceCloud(Front):
 
     def _get(self, target: Target) -> Document:
         if not target.collection:
-            return _place(target)
+            return place_document(target)
         if target.collection == "operations":
             for operation in self.estate.operations:
                 if operation["name"] == target.name:
                     return operation
             raise not_found(target.link.removeprefix(ROOT))
         if target.collection == "machineTypes":
-            return _machine_type(target)
+            return machine_type(target)
         return self._shape(target.collection, self.estate.get(target))
 
     def _shape(self, collection: str, document: Document) -> Document:
@@ -233,52 +272,3 @@ class GceCloud(Front):
             "items": gce_query.scoped(items, target.collection),
             **({"nextPageToken": token} if token else {}),
         }
-
-
-_JSON = {"Content-Type": "application/json; charset=UTF-8"}
-
-
-def _reply(refusal: Refusal) -> Reply:
-    return Reply(refusal.status, json.dumps(refusal.document()).encode(), _JSON)
-
-
-def _public(value: Any) -> Any:
-    """Without what only the fake knows."""
-    if isinstance(value, Mapping):
-        return {key: _public(part) for key, part in value.items() if not key.startswith("_")}
-    if isinstance(value, list):
-        return [_public(part) for part in value]
-    return value
-
-
-def _barred(fault: Fault, call: str) -> Refusal:
-    if fault.kind == "balance":
-        return Refusal(403, "billingNotEnabled", f"The billing account for project {PROJECT} is disabled.")
-    return Refusal(403, "forbidden", f"Required 'compute.{call}' permission for 'projects/{PROJECT}'")
-
-
-def _check_uuid(token: str) -> None:
-    try:
-        good = uuid.UUID(token).int != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise invalid(f"Invalid value for field 'requestId': '{token}'.")
-
-
-def _place(target: Target) -> Document:
-    names: Mapping[str, Any] = {"zones": ZONES, "regions": ZONE_LETTERS}.get(target.scope, {})  # type: ignore[assignment]
-    quotas = [
-        {"metric": "CPUS", "limit": 500.0, "usage": 0.0},
-        {"metric": "PREEMPTIBLE_CPUS", "limit": 500.0, "usage": 0.0},
-        {"metric": "GPUS_ALL_REGIONS", "limit": 1.0, "usage": 0.0},
-    ]
-    if target.scope and target.name not in names:
-        raise not_found(f"{target.scope}/{target.name}")
-    return {"name": target.name or target.project, "status": "UP", "quotas": quotas}
-
-
-def _machine_type(target: Target) -> Document:
-    if target.name not in TPU_TYPES:
-        raise not_found(target.link.removeprefix(ROOT))
-    return {"name": target.name, "zone": target.scope.split("/")[1]}

@@ -34,7 +34,17 @@ def check_properties(body: Mapping[str, Any], now: float) -> None:
         raise invalid("Invalid value for field 'resource.networkInterfaces': at least one network interface is needed.")
     _check_boot_disk(kind, body.get("disks") or [])
     _check_labels(body.get("labels") or {})
+    _check_metadata((body.get("metadata") or {}).get("items") or [])
     _check_scheduling(kind, body.get("scheduling") or {}, now)
+
+
+def _check_metadata(items: list[Mapping[str, str]]) -> None:
+    """Compute Engine's limits for custom metadata: 256 KB in a value, 512 KB in all."""
+    sizes = [len(str(each.get("value", "")).encode()) for each in items]
+    if max(sizes, default=0) > 256 * 1024 or sum(sizes) > 512 * 1024:
+        raise invalid("Value for field 'resource.metadata' is too large: maximum size 262144 character(s).")
+    if any(not re.fullmatch(r"[a-zA-Z0-9-_]{1,128}", str(each.get("key", ""))) for each in items):
+        raise invalid("Invalid value for field 'resource.metadata.items.key'.")
 
 
 def _check_boot_disk(kind: str, disks: list[Mapping[str, Any]]) -> None:
@@ -94,6 +104,8 @@ class Machines:
         self.boot_s = 0.05
         self.operation_s = 0.0
         self.ended: Callable[[Document], None] = lambda machine: None  # a group hears of its machine's end
+        self.powered_on: Callable[[Document], None] = lambda machine: None  # the guest boots
+        self.powered_off: Callable[[Document], None] = lambda machine: None  # nothing runs in it any more
 
     def insert(self, target: Target, body: Mapping[str, Any], fault: str = "", seconds: float = 0.0) -> Document:
         """The operation of an insert that is taken. With a fault it fails: at once, or after `seconds` of STAGING."""
@@ -147,6 +159,7 @@ class Machines:
         estate = self.estate
         if not estate.exists(machine):
             return
+        self.powered_off(machine)
         estate.drop(machine)
         estate.ledger.close(machine["id"])
         for part in machine["disks"]:
@@ -169,6 +182,7 @@ class Machines:
             self.remove(machine)
             self.ended(machine)
         else:
+            self.powered_off(machine)
             machine["status"] = "TERMINATED"
             self.estate.ledger.close(machine["id"])
 
@@ -186,6 +200,7 @@ class Machines:
         if limit is not None:
             when = self.estate.clock.now() + float(limit.get("seconds", 0))
             self.estate.clock.at(when, lambda: self._time_is_up(machine))
+        self.powered_on(machine)
 
     def _time_is_up(self, machine: Document) -> None:
         if machine["status"] == "TERMINATED":

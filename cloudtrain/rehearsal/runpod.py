@@ -7,6 +7,8 @@ again for ever, stopped and broken pods go on costing, and no capacity looks lik
 from __future__ import annotations
 
 import re
+import shlex
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,12 +54,14 @@ class RunpodCloud(Front):
 
         `stock`: whether there is anything to be had.
         """
+        self.room.close()
         self.clock = clock or Clock(self.clock.now() if self.clock.virtual else None)
         self.ledger = Ledger(self.clock)
         self.faults = Faults()
         self.calls.clear()
         self.stock = True
         self.pods = Pods(self.clock, self.ledger)
+        self.pods.powered_on, self.pods.powered_off = self._power_on, lambda pod: self.room.cut(pod.id)
         self.shelves: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in SHELVES}
         self._exhaustion = 0
 
@@ -67,7 +71,31 @@ class RunpodCloud(Front):
     def pod_environment(self, id: str) -> dict[str, str]:  # noqa: A002
         """What a process in the pod sees: what the create call said, and what RunPod adds itself."""
         pod = self.pods.get(id)
-        return {**pod.body.get("env", {}), "RUNPOD_POD_ID": id, "RUNPOD_API_KEY": pod.key}
+        hardware = pod.document(self.clock.now())
+        return {
+            **pod.body.get("env", {}),
+            "RUNPOD_POD_ID": id,
+            "RUNPOD_API_KEY": pod.key,
+            "RUNPOD_POD_HOSTNAME": f"{id}-rehearsal",
+            "RUNPOD_DC_ID": hardware["dataCenterId"],
+            "RUNPOD_GPU_COUNT": str(hardware.get("gpu", {}).get("count", 0)),
+            "RUNPOD_CPU_COUNT": str(hardware.get("cpu", {}).get("vcpuCount", 8)),
+        }
+
+    def _power_on(self, pod: Pod) -> bool:
+        sandbox = self.run_machine(pod.id, self.pod_environment(pod.id))
+        arguments = shlex.split(pod.body.get("args", ""))
+        if sandbox and arguments:
+            sandbox.run(arguments)
+        return bool(sandbox and arguments)
+
+    def preempt(self, id: str, notice_s: float = 5.0) -> None:  # noqa: A002
+        """RunPod takes an interruptible pod back: SIGTERM for its process, and `notice_s` later it is EXITED."""
+        with self.clock.lock:
+            if id in self.room.running:
+                self.room.running[id].tell(signal.SIGTERM, first_only=True)
+            self.clock.at(self.clock.now() + notice_s, lambda: self.pods.end_container(id, "EXITED"))
+            self.clock.settle()
 
     def leftovers(self) -> list[str]:
         free = [f"{kind} {name}" for kind in ("Template", "Registry") for name in self.shelves[kind]]

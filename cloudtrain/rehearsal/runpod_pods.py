@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +41,7 @@ class Pod:
     rank: int = 0
     stopped: str = ""
     restarts: int = 0
+    runs: bool = False  # its container is real processes
 
     def status(self, now: float) -> str:
         """The word of the API."""
@@ -116,6 +117,8 @@ class Pods:
     self_delete: bool = True
     pods: dict[str, Pod] = field(default_factory=dict)
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    powered_on: Callable[[Pod], bool] = lambda pod: False  # start its container; whether it really runs
+    powered_off: Callable[[Pod], None] = lambda pod: None  # nothing runs in it any more
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def create(self, body: Mapping[str, Any], slow_s: float = 0.0, stale_s: float = 0.0) -> Pod:
@@ -169,6 +172,7 @@ class Pods:
         pod = self.get(id)
         if pod.cluster and not by_cluster:
             raise Problem(409, "the pod belongs to a cluster")
+        self.powered_off(pod)
         del self.pods[id]
         self.ledger.close(id)
 
@@ -186,6 +190,7 @@ class Pods:
         if action == "stop":
             self.end_container(pod.id, "EXITED")
             return
+        self.powered_off(pod)
         pod.stopped, pod.ready_at = "", self.clock.now() + self.ready_s
         self.ledger.close(pod.id)
         self._bill(pod)
@@ -196,6 +201,7 @@ class Pods:
         pod = self.pods.get(id)
         if pod is None:
             return
+        self.powered_off(pod)
         pod.stopped = status
         if status == "EXITED":
             self.ledger.close(id)
@@ -212,11 +218,18 @@ class Pods:
         self.ledger.open(pod.id, f"pod {pod.body['name']}", price)
 
     def _arm(self, pod: Pod) -> None:
-        """Let the timer in the pod do at its deadline what it does in a real one."""
+        """Let the container start when it is ready, and the timer in it do at its deadline what a real one does."""
+        self.clock.at(pod.ready_at, lambda: self._start(pod))
         deadline = pod.body.get("env", {}).get("CLOUDTRAIN_DEADLINE")
         if deadline is not None and self.guests:
             self.clock.at(max(float(deadline), pod.ready_at), lambda: self._guest(pod))
 
+    def _start(self, pod: Pod) -> None:
+        if self.pods.get(pod.id) is pod and not pod.stopped and self.clock.now() >= pod.ready_at:
+            pod.runs = self.powered_on(pod)
+
     def _guest(self, pod: Pod) -> None:
+        if pod.runs and not self.clock.moved:
+            return  # the timer in it is there, and has the same time
         if self.pods.get(pod.id) is pod and not pod.stopped and self.self_delete and not pod.cluster:
             self.terminate(pod.id)

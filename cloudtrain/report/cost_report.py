@@ -10,7 +10,7 @@ from cloudtrain.quote.costs import CostPart
 from cloudtrain.units import SECONDS_PER_HOUR, money_text, rfc3339
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.record import Run
+    from cloudtrain.runs.record import Machine, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class CostReport:
     measured_bytes: int | None
     loss: float | None
     price: dict[str, Any]
+    machines: tuple[Machine, ...] = ()
 
     @property
     def metered_usd(self) -> Decimal | None:
@@ -68,6 +69,17 @@ class CostReport:
             "loss": self.loss,
             "tokens_per_second": {"quoted": self.quoted_tokens_per_second, "measured": self.measured_tokens_per_second},
             "peak_bytes": {"estimated": self.estimated_bytes, "measured": self.measured_bytes},
+            "machines": [
+                {
+                    "id": machine.id,
+                    "offer": machine.offer,
+                    "place": machine.place,
+                    "seconds": round(machine.seconds, 3),
+                    "price_usd_per_hour": money_text(machine.usd_per_hour),
+                    "reason": machine.reason,
+                }
+                for machine in self.machines
+            ],
         }
 
 
@@ -119,6 +131,7 @@ def report(run: Run) -> CostReport:
             default=None,
         ),
         loss=seen.get("loss"),
+        machines=tuple(run.machines()),
         price={"usd_per_hour": line.get("price_usd_per_hour"), **line.get("price", {})},
     )
 

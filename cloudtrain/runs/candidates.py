@@ -30,6 +30,17 @@ def rentable(quote: Quote, document: Callable[[Line], Mapping[str, Any]], experi
     return found
 
 
+def for_job(lines: Iterable[Line]) -> list[Line]:
+    """Those of the lines on which a job can run, all in the environment of the cheapest: a run has one bundle."""
+    able = sorted((line for line in lines if line.case.launch == "yes"), key=lambda line: line.usd_likely)
+    return [line for line in able if recipe_flavour(line) == recipe_flavour(able[0])]
+
+
+def recipe_flavour(line: Line) -> str:
+    """The environment that the line's recipe needs."""
+    return line.case.recipe.flavour if line.case.recipe else ""
+
+
 def by_zone(line: Line) -> list[Line]:
     """A line that names several zones as one line for each: they are tried one after the other."""
     zones = line.offer.zone.split() or [""]
@@ -68,3 +79,14 @@ def remember_full(store: Store, line: Line, now: float) -> None:
     """This place had none just now."""
     places = {place: until for place, until in full_places(store).items() if until > now}
     write_json(store, KEY, {**places, place_key(line): now + FULL_FOR_S})
+
+
+def document_key(line: Mapping[str, Any]) -> str:
+    """The place of a quote line's document, as `place_key` writes it."""
+    return "/".join(str(line[name]) for name in ("provider", "offer", "region", "zone", "market"))
+
+
+def remember_full_document(store: Store, line: Mapping[str, Any], now: float) -> None:
+    """The place of a quote line's document had none just now, or took one away."""
+    places = {place: until for place, until in full_places(store).items() if until > now}
+    write_json(store, KEY, {**places, document_key(line): now + FULL_FOR_S})

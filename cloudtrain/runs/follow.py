@@ -6,9 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudtrain.runs.record import Run
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.rented import Watch
 
 BLOCK_BYTES = 1 << 20
 
@@ -48,6 +51,11 @@ def tail_offset(run: Run, lines: int) -> int:
 
 def blocks(run: Run, offset: int, end: int | None = None) -> Iterator[bytes]:
     """The log from `offset` to `end` (or to where it ends now), block by block."""
+    if not run.stack.direct:
+        from cloudtrain.runs import rented
+
+        yield from rented.blocks(run, offset, end)
+        return
     while end is None or offset < end:
         limit = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - offset)
         data = read_log(run, offset, limit)
@@ -87,8 +95,13 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
-def stream(run: Run, offset: int, poll_s: float = 0.2) -> Iterator[bytes]:
+def stream(run: Run, offset: int, poll_s: float = 0.2, watcher: Watch | None = None) -> Iterator[bytes]:
     """The log from `offset` until the run has ended and all of it was read. An empty block means: nothing new."""
+    if not run.stack.direct:
+        from cloudtrain.runs import rented
+
+        yield from rented.stream(run, offset, watcher)
+        return
     while True:
         ended = has_ended(run)  # asked before the read, so that the last bytes are not missed
         data = read_log(run, offset)

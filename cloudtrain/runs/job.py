@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.runs.plan import GRACE_S
 
+ACCELERATORS = {"longcat": "cpu"}  # by flavour of the environment; the other flavours are called like theirs
+
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
     from cloudtrain.runs.spec import Spec
 
 
 def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline: float | None = None) -> dict[str, Any]:
-    """The job as JSON; paths are absolute. A model folder is used as it is, any other model by its hub id."""
+    """The job as JSON, for a processor; paths are absolute. A model folder is used as it is, else the hub id."""
     return {
         "run": run,
         "model": model.path if model.path and Path(spec.model).is_dir() else model.hub_id,
@@ -57,6 +59,11 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
         "deadline": deadline,
         "grace_s": GRACE_S,
     }
+
+
+def on(job: dict[str, Any], flavour: str) -> dict[str, Any]:
+    """The job for the accelerator of a flavour."""
+    return {**job, "accelerator": ACCELERATORS.get(flavour, flavour)}
 
 
 def targets(found: str | tuple[str, ...]) -> str | list[str]:

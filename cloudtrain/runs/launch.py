@@ -67,6 +67,9 @@ def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
     run.write("quote.json", {"line": plan.line, "quoted_at": time.time(), "flops_per_token": plan.flops_per_token})
     plan = replace(plan, attempt=len(run.attempts) + 1)
     intent = intent_document(plan, run)
+    if not load("stacks", plan.provider, Stack).direct:
+        plan, more = rented_part(run, plan)
+        intent.update(more)
     if again:
         run.write("intent.json", intent)
     else:
@@ -75,6 +78,17 @@ def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
         except AlreadyThere:
             raise NotFinished(f"another client has just begun run `{run.id}`", "repeat the command to attach") from None
     return launch(Run(store, plan.run), plan, say)
+
+
+def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, object]]:
+    """The plan of a rented machine with what it boots from, and what its record holds beside the usual."""
+    if plan.idle:
+        return plan, {"idle": True}
+    from cloudtrain.runs import rented
+
+    plan, shipped = rented.outfitted(run, plan)
+    agreed = None if plan.agreed_usd is None else str(plan.agreed_usd)
+    return plan, {**shipped, "agreed_usd": agreed, "max_restarts": plan.max_restarts}
 
 
 def intent_document(plan: Plan, run: Run) -> dict[str, object]:
@@ -149,9 +163,10 @@ def archive_attempt(run: Run) -> None:
                 "exit": run.exit,
                 "last_seen": run.heartbeat.get("time"),
                 "gone": gone,
+                **({} if run.stack.direct else {"line": run.quote.get("line"), "deadline": run.intent["deadline"]}),
             },
         )
-    for name in ATTEMPT_DOCUMENTS:
+    for name in ATTEMPT_DOCUMENTS if run.stack.direct else (*ATTEMPT_DOCUMENTS, "hb.json"):
         run.store.delete(run.key(name))
 
 

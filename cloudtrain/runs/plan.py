@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -29,6 +30,10 @@ class Plan:
     attempt: int = 1
     grace_s: float = GRACE_S
     heartbeat_s: float = 5.0
+    idle: bool = False  # a machine without a job
+    max_restarts: int = 3  # machines that may follow one that was taken away
+    agreed_usd: Decimal | None = None  # what was agreed to, all machines together
+    boot: Mapping[str, Any] | None = None  # where a rented machine finds its ticket: {state, ticket, signed_at}, no URL
 
 
 def deadline_seconds(

@@ -165,7 +165,7 @@ def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: f
         provider=line.offer.provider,
         flavour=recipe.flavour,
         line=chosen.document,
-        job=job.job_document(prepared.spec, prepared.model, run, folder, deadline),
+        job=job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour),
         spec_yaml=prepared.spec.to_yaml(),
         data_sha256=prepared.data.sha256,
         deadline=deadline,

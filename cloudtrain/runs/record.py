@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest
 from cloudtrain.runs.store import Store, read_json, write_json
@@ -15,6 +15,7 @@ from cloudtrain.seams import Stack, load
 from cloudtrain.units import SECONDS_PER_HOUR
 
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
+SELF_END_S = 120.0  # from the last word of a rented machine to its end, at the most
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
 
@@ -116,16 +117,20 @@ class Run:
 
     def metered_s(self) -> float:
         """Seconds for which a machine stood, over all attempts; a running one counts up to now."""
-        total = sum(_span(a.get("machine"), a.get("exit"), a.get("last_seen")) for a in self.attempts)
-        if self.machine is not None:
-            total += _span(self.machine, self.exit, self._last_seen())
-        return total
+        return sum(machine.seconds for machine in self.machines())
+
+    def machines(self) -> list[Machine]:
+        """Every machine that the run has had, oldest first."""
+        now = {"machine": self.machine, "exit": self.exit, "gone": self.gone, "last_seen": self._last_seen()}
+        attempts = [{"line": self.quote.get("line"), **attempt} for attempt in self.attempts]
+        attempts.append({**now, "line": self.quote.get("line"), "deadline": self.intent.get("deadline")})
+        direct = not self.intent or self.stack.direct
+        return [machine_of(attempt, direct) for attempt in attempts if attempt.get("machine")]
 
     def _last_seen(self) -> float | None:
-        """Until when the machine is known, or has to be believed, to have stood."""
-        if not self.stack.direct:  # it bills until somebody has proven its end, at the longest until its guards fire
-            ended = float(self.gone["time"]) if self.gone else time.time()
-            return min(ended, float(self.intent["deadline"]))
+        """Until when the machine is known to have stood."""
+        if self.machine is None or not self.stack.direct:
+            return None
         return time.time() if self.alive else self.heartbeat.get("time")
 
     @property
@@ -135,9 +140,51 @@ class Run:
         return None if text is None else Decimal(text)
 
     def spent_usd(self) -> Decimal | None:
-        """Metered time at the frozen price; None when the price is unknown."""
-        price = self.usd_per_hour
-        return None if price is None else price * Decimal(self.metered_s()) / SECONDS_PER_HOUR
+        """Metered time at the frozen prices; None when one of them is unknown."""
+        machines = self.machines()
+        if not machines and self.usd_per_hour is None:
+            return None
+        if any(machine.usd_per_hour is None for machine in machines):
+            return None
+        return sum(
+            (machine.usd_per_hour or Decimal(0)) * Decimal(machine.seconds) / SECONDS_PER_HOUR for machine in machines
+        ) or Decimal(0)
+
+
+class Machine(NamedTuple):
+    """One machine of a run: what it was, for how long it stood, and why it ended ("" while it stands)."""
+
+    id: str
+    offer: str
+    place: str
+    seconds: float
+    usd_per_hour: Decimal | None
+    reason: str
+
+
+def machine_of(attempt: dict[str, Any], direct: bool) -> Machine:
+    """The machine of an attempt as its documents tell it."""
+    machine, line, ended = attempt["machine"], attempt.get("line") or {}, attempt.get("exit") or {}
+    price = line.get("price_usd_per_hour")
+    seconds = _span(machine, ended, attempt.get("last_seen")) if direct else _billed_s(attempt)
+    reason = ended.get("reason") or ("gone" if attempt.get("gone") else "")
+    text = None if price is None else Decimal(price)
+    return Machine(str(machine["id"]), str(line.get("offer", "")), str(machine.get("place", "")), seconds, text, reason)
+
+
+def _billed_s(attempt: dict[str, Any]) -> float:
+    """Seconds that a rented machine stood: until its end was proven, at the longest until its guards fired.
+
+    One that left its last word ends itself at once, however late somebody looks. Its clock may be wrong.
+    """
+    created = float(attempt["machine"]["created"])
+    until = [float((attempt.get("gone") or {}).get("time") or time.time())]
+    if attempt.get("deadline") is not None:
+        until.append(float(attempt["deadline"]))
+    ended_at = (attempt.get("exit") or {}).get("ended_at")
+    if attempt.get("gone") and ended_at and float(ended_at) > created:
+        until.append(float(ended_at) + SELF_END_S)
+    return max(0.0, min(until) - created)
 
 
 def _span(machine: Any, exit_record: Any, last_seen: Any) -> float:

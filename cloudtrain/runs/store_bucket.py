@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.store import AlreadyThere, Holder
@@ -27,6 +27,7 @@ from cloudtrain.runs.store_trouble import CREDENTIALS, BucketDenied, is_no_bucke
 LINES = ".d"  # what is added to a key to name the folder of its lines
 TIMEOUT_S, CONNECT_S, RETRY_S, TRIES = 10, 5, 20, 4
 READERS = 8
+PART_BYTES = 5 << 20  # the least that S3 takes as a part
 
 
 class ObjectFolder:
@@ -91,6 +92,13 @@ class ObjectFolder:
 
         with self._told():
             obstore.put(self.objects, key, data, use_multipart=False)
+
+    def upload(self, key: str, file: IO[bytes]) -> None:
+        """Replace the document by an open file's content, in parts: each has the time-out of one request."""
+        import obstore
+
+        with self._told():
+            obstore.put(self.objects, key, file, chunk_size=PART_BYTES)
 
     def create(self, key: str, data: bytes) -> None:
         import obstore

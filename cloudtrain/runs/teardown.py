@@ -13,17 +13,20 @@ from cloudtrain.seams import Absence, Ending
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 
 
-def down(run: Run, ending: Ending = Ending(GRACE_S)) -> Run:  # noqa: B008  # a NamedTuple cannot be changed
+def down(run: Run, ending: Ending = Ending(GRACE_S), wanted: bool = True) -> Run:  # noqa: B008  # it cannot be changed
     """End whatever is left of the run and write gone.json. A run that is already gone is looked at again.
 
+    `wanted`: somebody asked for it, so that it is called cancelled. Otherwise only what is over is cleared away.
     A state that cannot be written does not keep the run alive: it is ended first, and told afterwards. Raises
     TeardownIncomplete (6) when something could not be proven gone, UsageError when only the certificate is missing.
     """
     provider = run.intent["provider"]
     with contextlib.suppress(UsageError):
-        if run.state not in SETTLED:
+        if wanted and run.state not in SETTLED:
             run.write("intent.json", {**run.intent, "wanted": "down"})
             run.store.write(run.key("kill"), b"down\n")
+            if not ending.force:
+                await_checkpoint(run, ending)
         run.journal("intent", "stop")
     try:
         absence = run.stack.stop(run.id, run.store, ending)
@@ -40,12 +43,26 @@ def down(run: Run, ending: Ending = Ending(GRACE_S)) -> Run:  # noqa: B008  # a 
     after = Run(run.store, run.id)
     try:
         after.journal("done", "stop", answer=absence.answer)
+        after.store.delete(after.key("tickets"))  # nobody may use them any more
         if after.gone is None:
             after.write("gone.json", certificate(after, provider, absence))
             after.event("gone", answer=absence.answer)
     except UsageError as error:
         raise UsageError(f"run `{run.id}` is gone ({absence.answer}), but {error.message}", error.hint) from error
     return Run(run.store, run.id)
+
+
+def await_checkpoint(run: Run, ending: Ending) -> None:
+    """Give a job on a rented machine that still speaks the time to read the request, save and say its last word."""
+    if run.stack.direct or run.intent.get("idle") or not run.heartbeat:
+        return
+    from cloudtrain.runs import rented
+
+    watch = rented.Watch(run)
+    give_up = time.monotonic() + ending.grace_s + 2 * watch.pace.heartbeat_s
+    ending.say("waiting for its last checkpoint")
+    while time.monotonic() < give_up and not watch.news():
+        time.sleep(watch.pace.log_s)
 
 
 def certificate(run: Run, provider: str, absence: Absence) -> dict[str, object]:

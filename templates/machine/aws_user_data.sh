@@ -6,4 +6,4 @@ minutes=$(( (deadline - $(date +%s)) / 60 ))
 [ "$minutes" -gt 0 ] || minutes=0
 shutdown -h "+$minutes" || { { sleep $((minutes * 60)); poweroff -f; } & }
 again="${CLOUDTRAIN_PER_BOOT:-/var/lib/cloud/scripts/per-boot}/cloudtrain-deadline"
-[ "$0" = "$again" ] || { mkdir -p "${again%/*}" && cp "$0" "$again" && chmod 755 "$again"; }
+[ "$0" = "$again" ] || { mkdir -p "${again%/*}" && cp "$0" "$again" && chmod 700 "$again"; }

@@ -12,9 +12,15 @@ import contextlib
 import http.client
 import json
 import os
+import signal
+import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+
+JOB = ""  # the text of the program that begins the pod's job; the client fills it in when there is one
+running = []  # the process of the job
 
 
 def number(name, otherwise):
@@ -64,19 +70,48 @@ def end():
     return f"DELETE {status}, podTerminate {said}"
 
 
+def keep_job():
+    """Start the job again until it says that it is over, and collect what it leaves behind; then the pod ends."""
+    status = 1
+    while status != 0:
+        job = os.posix_spawn(sys.executable, [sys.executable, "-u", "-c", JOB], os.environ)
+        running[:] = [job]
+        ended = None
+        while ended != job:
+            ended, status = os.wait()  # whatever loses its parent in a container becomes ours
+        if status != 0:
+            time.sleep(max(0.01, min(5.0, number("CLOUDTRAIN_RETRY_S", 5.0))))
+    end_for_ever("the job is over")
+
+
+def hand_on(number, frame):
+    """Tell the job what this process was told: a pod that is taken back tells its first process alone."""
+    for job in running:
+        with contextlib.suppress(OSError):
+            os.kill(job, number)
+
+
+def end_for_ever(why):
+    """Ask for the end of the pod until it comes."""
+    while True:
+        try:
+            say(f"{why}: {end()}")
+        except Exception as error:  # nothing may end this loop
+            say(f"{why}, and this failed: {type(error).__name__}")
+        time.sleep(max(0.01, number("CLOUDTRAIN_RETRY_S", 60.0)))
+
+
 def main():
     """Wait, then ask for ever."""
+    if JOB:
+        signal.signal(signal.SIGTERM, hand_on)
+        threading.Thread(target=keep_job, daemon=True).start()
     deadline = number("CLOUDTRAIN_DEADLINE", 0.0)
     say(f"this pod ends itself at {deadline:.0f}")
     while time.time() < deadline:
         # Short sleeps, because a clock that is set right meanwhile must count.
         time.sleep(max(0.01, min(30.0, deadline - time.time())))
-    while True:
-        try:
-            say("the time is over: " + end())
-        except Exception as error:  # nothing may end this loop
-            say("the time is over, and this failed: " + type(error).__name__)
-        time.sleep(max(0.01, number("CLOUDTRAIN_RETRY_S", 60.0)))
+    end_for_ever("the time is over")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,13 @@ def end_of(run: Run, monkeypatch: pytest.MonkeyPatch, start: Any) -> CloudtrainE
     monkeypatch.setattr(renting.planning, "agree", lambda *_: None)
     monkeypatch.setattr(candidates, "remember_full", lambda *_: None)
     monkeypatch.setattr(launch, "start", start)
-    given: dict[str, Any] = {"first": PLAN, "lines": [LINE, LINE], "dry_run": False}
+    given: dict[str, Any] = {
+        "first": PLAN,
+        "lines": [LINE, LINE],
+        "dry_run": False,
+        "machine_only": True,
+        "max_restarts": 3,
+    }
     anything: Any = None
     with pytest.raises(CloudtrainError) as told:
         renting.attempt_each(run.store, anything, anything, anything, None, given)

@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.gce import PROJECT, GceCloud
+from cloudtrain.rehearsal.gce import GceCloud
+from cloudtrain.rehearsal.gce_answers import PROJECT
 from cloudtrain.rehearsal.gce_documents import schemas
 from cloudtrain.rehearsal.gce_menu import KINDS, MENU
 from cloudtrain.rehearsal.gce_routes import route

@@ -51,6 +51,6 @@ def pod(cloud: Cloud) -> Driver:
 
 def inputs_of(cloud: Cloud, run: str = "one", attempt: int = 1, line: Mapping[str, Any] = LINE) -> Mapping[str, Any]:
     """The inputs of the one resource of a plan that ends in an hour."""
-    plan: Any = SimpleNamespace(run=run, attempt=attempt, line=line, deadline=NOW + 3600)
+    plan: Any = SimpleNamespace(run=run, attempt=attempt, line=line, deadline=NOW + 3600, boot=None)
     (resource,) = cloud.resources(plan, {})
     return resource.inputs

@@ -39,6 +39,13 @@ SPEC_FILE = "cloudtrain.yaml"
 @click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
 @click.option("--accept-risk", is_flag=True, help="Start even where fewer than two guards work without this client.")
 @click.option("--machine-only", is_flag=True, help="Rent the machine that the quote would choose, and leave it idle.")
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(0, 100),
+    default=3,
+    show_default=True,
+    help="How often a rented machine that was taken away is followed by another one.",
+)
 @click.option("--accept-stale", is_flag=True, help="Start at a quoted price older than 90 days that cannot be checked.")
 def command(words: tuple[str, ...], **given: Any) -> None:
     """Fine-tune as the spec says, on the cheapest offer that works.
@@ -48,8 +55,9 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     """
     from cloudtrain import settings as settings_module
     from cloudtrain.cli.up import planning, renting, watching
-    from cloudtrain.runs import launch, prepare
+    from cloudtrain.runs import launch, prepare, rented
     from cloudtrain.runs.store import open_store
+    from cloudtrain.seams import Stack, load
 
     settings = settings_module.load()
     path, overrides = spec_and_overrides(words, given["spec_file"])
@@ -67,8 +75,14 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     if given["machine_only"]:
         quote = quote_once(prepared, prepare.estimated_tokens(prepared), settings, given)
         return renting.rent(store, prepared, quote, settings, found.run, given)
+    rough = quote_once(prepared, prepare.estimated_tokens(prepared), settings, given)
+    first = prepare.chosen_line(rough)
+    if not load("stacks", first.offer.provider, Stack).direct:
+        rented.reachable(store.url)
+        quote = better_quote(prepared, rough, settings, given)
+        return renting.rent(store, prepared, quote, settings, found.run, given)
     store.folder("runs")  # a bucket cannot hold a run on this machine: told before anything is made for one
-    quote, line = quote_for(prepared, settings, given)
+    quote, line = quote_for(prepared, first, settings, given)
     plan = planning.plan_for(store, prepared, quote, line, found.run, given)
     planning.show_plan(plan, prepared, line, found.run, given)
     if given["dry_run"]:
@@ -88,16 +102,15 @@ def spec_and_overrides(words: tuple[str, ...], spec_file: Path | None) -> tuple[
     return path, [word for word in words if "=" in word]
 
 
-def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> tuple[Quote, Line]:
+def quote_for(prepared: Prepared, rough: Line, settings: Settings, given: dict[str, Any]) -> tuple[Quote, Line]:
     """The quote for the spec with tokens counted by its own tokenizer, and the chosen line.
 
-    A first quote with estimated tokens decides whether the environment is worth making at all.
+    `rough`, chosen with estimated tokens, has decided that the environment is worth making.
     """
     from cloudtrain.cli.up import planning
     from cloudtrain.runs import environment, prepare
     from cloudtrain.settings import cache_folder
 
-    rough = prepare.chosen_line(quote_once(prepared, prepare.estimated_tokens(prepared), settings, given))
     flavour = rough.case.recipe.flavour if rough.case.recipe else "cpu"
     python = environment.ensure(flavour, say)
     say("counting tokens with the model's tokenizer")
@@ -105,6 +118,24 @@ def quote_for(prepared: Prepared, settings: Settings, given: dict[str, Any]) -> 
     planning.show_data(prepared, counted)
     quote = quote_once(prepared, prepare.estimated_tokens(prepared, counted), settings, given)
     return quote, prepare.chosen_line(quote)
+
+
+def better_quote(prepared: Prepared, rough: Quote, settings: Settings, given: dict[str, Any]) -> Quote:
+    """A quote with counted tokens where the tokenizer and its environment are at hand; else the rough one.
+
+    For a rented machine nothing is made or fetched here: it has an environment of its own.
+    """
+    from cloudtrain.cli.up import planning
+    from cloudtrain.runs import environment, prepare
+    from cloudtrain.settings import cache_folder
+
+    python = environment.find("cpu")
+    if python is None or not (Path(prepared.model.path or ".") / "tokenizer_config.json").is_file():
+        say(f"tokens: {rough.request.tokens:,}, estimated ({rough.request.tokens_basis})")
+        return rough
+    counted = prepare.token_check(prepared, python, cache_folder() / "checks" / prepared.identity[:16])
+    planning.show_data(prepared, counted)
+    return quote_once(prepared, prepare.estimated_tokens(prepared, counted), settings, given)
 
 
 def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, given: dict[str, Any]) -> Quote:

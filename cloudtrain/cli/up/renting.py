@@ -1,4 +1,4 @@
-"""`up --machine-only`: the cheapest machine that would work, made, guarded, and left idle."""
+"""`up` on a rented machine: places tried one after the other, the job watched; or the machine alone, left idle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.output import bold, say
-from cloudtrain.cli.up import planning
+from cloudtrain.cli.up import planning, staying
 from cloudtrain.cli.up.watching import Interrupted
 from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, NotFinished, NothingViable, TeardownIncomplete
 from cloudtrain.settings import now
@@ -34,6 +34,8 @@ def rent(
     from cloudtrain.runs.store import AlreadyThere
 
     lines = candidates.rentable(quote, lambda line: line_document(line, lambda _: ""), given["experimental"])
+    if not given["machine_only"]:
+        lines = candidates.for_job(lines)
     if not lines:
         raise NothingViable(
             "no machine that can be rented here would finish this run",
@@ -43,7 +45,9 @@ def rent(
     first = planning.plan_for(store, prepared, quote, ordered[0], earlier, given)
     try:
         with store.hold(f"runs/{first.run}/client.lock"):
-            attempt_each(store, prepared, quote, settings, earlier, {**given, "lines": ordered, "first": first})
+            run = attempt_each(store, prepared, quote, settings, earlier, {**given, "lines": ordered, "first": first})
+            if run is not None and not given["machine_only"]:
+                staying.stay_or_leave(run, given)
     except AlreadyThere as held:
         raise NotFinished(
             f"another client is on run `{first.run}`: {held.message}", "`cloudtrain ps` shows what it does"
@@ -52,8 +56,11 @@ def rent(
 
 def attempt_each(
     store: Store, prepared: Prepared, quote: Quote, settings: Settings, earlier: Run | None, given: dict[str, Any]
-) -> None:
-    """One plan after the other, all with the first one's run and deadline; asked once, and again for a dearer one."""
+) -> Run | None:
+    """One plan after the other, all with the first one's run and deadline; asked once, and again for a dearer one.
+
+    Returns the run that has a machine; None for a dry run.
+    """
     from cloudtrain.runs import candidates, launch
     from cloudtrain.runs.record import Run
 
@@ -65,17 +72,25 @@ def attempt_each(
             planning.plan_for(store, prepared, quote, line, earlier, {**given, "name": None}),
             run=first.run,
             deadline=first.deadline,
+            idle=given["machine_only"],
+            max_restarts=given["max_restarts"],
         )
         plan, price = checked(plan, line, given)
-        show(plan, line, price)
+        show(plan, line, price, given)
         if given["dry_run"]:
-            return
+            return None
         worst = worst_usd(plan, line, price)
         if agreed is None or worst > agreed:
             planning.agree(plan, line, settings, given, worst)
             agreed = worst
+        if not plan.idle:
+            remember_places(store, plan.run, given["lines"])
         try:
-            run = launch.start(store, plan, lambda text: say(f"  {text}"))
+            run = launch.start(
+                store,
+                replace(plan, agreed_usd=Decimal(agreed) if Decimal(agreed).is_finite() else None),
+                lambda text: say(f"  {text}"),
+            )
         except NoCapacity as error:
             full = error
             candidates.remember_full(store, line, now())
@@ -85,8 +100,20 @@ def attempt_each(
             continue
         except KeyboardInterrupt:
             raise interrupted(store, plan.run) from None
-        return created(run, plan)
+        created(run, plan)
+        return run
     raise NoCapacity(f"no place had a machine; the last answer: {full.message if full else ''}", "try again later")
+
+
+def remember_places(store: Store, run: str, lines: list[Line]) -> None:
+    """Where another machine is looked for when this one is taken away, by whoever looks after the run then."""
+    from cloudtrain.cli.quote.document import line_document
+    from cloudtrain.runs import poll
+
+    documents = [
+        {**line_document(line, lambda _: ""), "beside_usd_per_hour": str(line.case.beside.hourly_usd)} for line in lines
+    ]
+    poll.keep_candidates(store, run, documents)
 
 
 def interrupted(store: Store, run: str) -> CloudtrainError:
@@ -122,7 +149,12 @@ def worst_usd(plan: Plan, line: Line, price: Checked) -> Decimal:
     return hourly * max(0, int(plan.deadline - now())) / SECONDS_PER_HOUR
 
 
-def show(plan: Plan, line: Line, price: Checked) -> None:
+def job_words(plan: Plan, line: Line) -> str:
+    """What is trained."""
+    return f"{plan.job['method']} of {plan.job['model']}, {line.case.stack}"
+
+
+def show(plan: Plan, line: Line, price: Checked, given: dict[str, Any]) -> None:
     """What would be made, what it costs, what ends it, what stays."""
     from cloudtrain.cli.quote.table import machine
     from cloudtrain.seams import Stack, load
@@ -134,19 +166,26 @@ def show(plan: Plan, line: Line, price: Checked) -> None:
         "unknown" if line.usd is None else f"{money(line.usd.likely)} ({money(line.usd.low)} .. {money(line.usd.high)})"
     )
     rows = [
-        ("what", "a machine only: the job does not run on rented machines yet, and it idles until it is ended"),
+        (
+            "what",
+            "a machine only: no job runs on it, and it idles until it is ended" if plan.idle else job_words(plan, line),
+        ),
         ("where", f"{line.offer.name} ({plan.provider}), {machine(line)}, {line.offer.market}, {place(line)}"),
         ("memory", f"{gib(line.case.required_bytes)} of {gib(line.case.memory_bytes)}: {line.case.fits}"),
         ("makes", "; ".join(made)),
         ("price", price.words),
         (
             "cost",
-            f"{money(worst_usd(plan, line, price))} if nobody ends it before; the job itself would cost {to_finish}",
+            f"{money(worst_usd(plan, line, price))} if nobody ends it before; the job itself would cost {to_finish}"
+            if plan.idle
+            else f"{to_finish}; at the most {money(worst_usd(plan, line, price))}, all machines together",
         ),
         ("ends at", f"{rfc3339(plan.deadline)} (in {hours(left_s)}) at the latest: {plan.deadline_basis}"),
         ("guards", ", ".join(plan.guards)),
         ("kept", "; ".join(stack.cloud.kept) if stack.cloud and stack.cloud.kept else "nothing at the provider"),
     ]
+    if not plan.idle:
+        rows += staying.plan_rows(plan, given)
     say(bold(f"plan: {plan.run}"))
     for name, text in rows:
         say(f"  {name:8} {text}")
@@ -161,4 +200,6 @@ def created(run: Run, plan: Plan) -> None:
     """What stands now, and how to end it."""
     machine = run.machine or {}
     click.echo(f"machine created: {machine.get('id')} ({plan.provider}, {machine.get('place')})")
+    if not plan.idle:
+        return
     click.echo(f"run `{run.id}` idles until {rfc3339(plan.deadline)} at the latest; `cloudtrain down {run.id}` ends it")

@@ -45,16 +45,20 @@ def launch_and_follow(store: Store, plan: Plan, given: dict[str, Any]) -> None:
 
 def follow(run: Run, given: dict[str, Any]) -> None:
     """Attach to a living run. Raises NotFinished while another client is on it."""
+    from cloudtrain.cli.up import staying
     from cloudtrain.runs import follow as reading
     from cloudtrain.runs.store import AlreadyThere
 
-    if not run.stack.direct:
+    if run.intent.get("idle"):
         return say(f"it idles until its deadline; `cloudtrain down {run.id}` ends it")
     if given["detach"]:
         return say(f"`cloudtrain logs -f {run.id}` follows it")
     try:
         with run.store.hold(run.key("client.lock")):
-            watch_and_conclude(run, reading.tail_offset(run, 20), given)
+            if run.stack.direct:
+                watch_and_conclude(run, reading.tail_offset(run, 20), given)
+            else:
+                staying.stay(run, given, reading.tail_offset(run, 20))
     except AlreadyThere as held:
         raise NotFinished(
             f"another client is on run `{run.id}`: {held.message}", f"`cloudtrain logs -f {run.id}` follows it"
@@ -102,8 +106,10 @@ class Interrupted(CloudtrainError):
 
 def conclude(run: Run, given: dict[str, Any]) -> None:
     """What came of it: bring a finished result home and say the account, or say how it ended. Raises by the outcome."""
-    from cloudtrain.runs import measure, pull
+    from cloudtrain.runs import measure, pull, teardown
 
+    if not run.stack.direct and run.gone is None and run.exit is not None:
+        run = teardown.down(run, wanted=False)
     if run.state == "finished":
         measure.learn(run)
         home = pull.pull(run, destination(run.id, given))
@@ -118,7 +124,9 @@ def conclude(run: Run, given: dict[str, Any]) -> None:
         why = {"deadline": "reached its deadline", "preempted": "was interrupted"}.get(reason, reason)
         raise NotFinished(f"run `{run.id}` {why} before it was finished", f"{resume}; --max-hours gives it more time")
     if run.state == "died":
-        raise NotFinished(f"the supervisor of run `{run.id}` was killed", resume)
+        lost = "the supervisor of" if run.stack.direct else "the machine of"
+        what = "was killed" if run.stack.direct else "is gone without a last word"
+        raise NotFinished(f"{lost} run `{run.id}` {what}", resume)
     raise JobFailed(
         f"run `{run.id}` failed ({reason.replace('_', ' ')}){': ' + message if message else ''}",
         f"`cloudtrain logs --tail 50 {run.id}` shows why; {resume}",

@@ -1,0 +1,31 @@
+"""`cloudtrain attach`: stay with a living run, as `up` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cloudtrain.cli.output import say
+
+
+@click.command("attach")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--to", "home", type=click.Path(path_type=Path), help="Where the result goes.  [default: ./RUN]")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask: Ctrl-C leaves it running.")
+def command(run_name: str | None, home: Path | None, yes: bool) -> None:
+    """Follow RUN (or the newest run) to its end, bring its result home and end its machine.
+
+    It works from any machine that can read the state. Ctrl-C leaves the run or stops it, as you say.
+    """
+    from cloudtrain import settings
+    from cloudtrain.cli.up import watching
+    from cloudtrain.runs.record import find
+    from cloudtrain.runs.store import open_store
+
+    run = find(open_store(settings.load().state), run_name)
+    given = {"home": home, "yes": yes, "detach": False}
+    if run.state in ("running", "unknown"):
+        return watching.follow(run, given)
+    say(f"run `{run.id}` is {run.state}")
+    return watching.conclude(run, given)

@@ -1,0 +1,94 @@
+"""Staying with a job on a rented machine: watch, go on elsewhere when the machine is taken away, bring home, end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.cli.output import ask, say
+from cloudtrain.cli.up.planning import destination
+from cloudtrain.cli.up.watching import Interrupted, conclude
+from cloudtrain.errors import NoCapacity, NotFinished, TeardownIncomplete
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.record import Run
+
+
+def plan_rows(plan: Plan, given: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a job adds to the plan that is shown."""
+    return [
+        ("result", f"{destination(plan.run, given)}, when it is finished; checkpoints and log stay in the state"),
+        ("restarts", f"at most {plan.max_restarts}, from the last checkpoint, when the machine is taken away"),
+        ("leaving", "Ctrl-C or a closed lid stops nothing; `cloudtrain poll` looks after it from anywhere"),
+    ]
+
+
+def stay_or_leave(run: Run, given: dict[str, Any]) -> None:
+    """After the launch: stay to the end, unless detached."""
+    if given["detach"]:
+        return say(
+            f"it goes on without you; `cloudtrain attach {run.id}` follows, `cloudtrain poll {run.id}` brings it home"
+        )
+    stay(run, given, log_begin(run))
+
+
+def log_begin(run: Run) -> int:
+    """The byte at which the log of the newest attempt begins: what there was before its machine."""
+    from cloudtrain.runs.follow import log_size
+    from cloudtrain.runs.store import read_json
+
+    ticket = read_json(run.store, run.key(f"tickets/{run.intent.get('attempt')}.json")) or {}
+    return int(ticket.get("log_bytes", log_size(run)))
+
+
+def stay(run: Run, given: dict[str, Any], offset: int) -> None:
+    """Follow over all machines to the end, then say what came of it. The caller holds the run's lease."""
+    from cloudtrain.cli.live import watch
+    from cloudtrain.runs import poll, rented
+
+    try:
+        while True:
+            watcher = rented.Watch(run)
+            run = watch(run, offset, watcher)
+            if run.intent.get("wanted") == "down":
+                break
+            run = poll.settle(run, watcher.heard, lambda text: say(f"  {text}"))
+            if run.gone is not None:
+                break
+            machine = run.machine or {}
+            say(f"machine created: {machine.get('id')} ({run.intent['provider']}, {machine.get('place')})")
+            offset = log_begin(run)
+    except KeyboardInterrupt:
+        raise interrupted(run, given) from None
+    except NoCapacity as error:
+        raise NotFinished(f"run `{run.id}` lost its machine: {error.message}", error.hint) from None
+    conclude(run, given)
+
+
+def interrupted(run: Run, given: dict[str, Any]) -> Exception:
+    """After Ctrl-C: leave it running or end it, and say which. A second Ctrl-C ends it."""
+    from cloudtrain.runs import teardown
+    from cloudtrain.runs.plan import GRACE_S
+    from cloudtrain.runs.record import Run
+    from cloudtrain.seams import Ending
+
+    run = Run(run.store, run.id)
+    if run.machine is None:  # it came while another machine was being made, and that was removed again, or not
+        if run.gone is not None:
+            return Interrupted(f"stopped `{run.id}`; nothing of it is left", "`cloudtrain up` goes on with it")
+        return TeardownIncomplete(f"stopped `{run.id}`; something of it may be left", f"cloudtrain down {run.id}")
+    stop = False
+    if sys.stdin.isatty() and not given["yes"]:
+        try:
+            stop = ask(f"\nstop `{run.id}`? (no: it goes on without you)", default=False)
+        except KeyboardInterrupt:
+            say()
+            stop = True
+    if not stop:
+        return Interrupted(
+            f"left `{run.id}` running", f"`cloudtrain attach {run.id}` follows it, `cloudtrain down {run.id}` ends it"
+        )
+    say(f"stopping `{run.id}`: it writes a checkpoint first")
+    teardown.down(run, Ending(GRACE_S, say=lambda text: say(f"  {text}")))
+    return Interrupted(f"stopped `{run.id}`, nothing of it is left", "`cloudtrain up` resumes it from its checkpoint")

@@ -1,0 +1,60 @@
+"""`cloudtrain wait`: nothing but waiting, and an exit code that tells how the run ended."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from cloudtrain.cli.options import Duration
+from cloudtrain.errors import Cancelled, JobFailed, NotFinished
+from cloudtrain.runs.record import Run, find
+
+QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a rented one
+
+
+@click.command("wait")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--timeout", type=Duration(), help="Give up after 10m, 2h ...; the exit code is 101 then.")
+def command(run_name: str | None, timeout: float | None) -> None:
+    """Wait until RUN (or the newest run) has ended: 0 finished, 100 failed, 101 stopped early, 103 cancelled.
+
+    Nothing is brought home and nothing is ended by it: `cloudtrain poll --finish` does that.
+    """
+    from cloudtrain import settings
+    from cloudtrain.runs.store import open_store
+
+    run = find(open_store(settings.load().state), run_name)
+    give_up = None if timeout is None else time.monotonic() + timeout
+    while goes_on(run):
+        if give_up is not None and time.monotonic() >= give_up:
+            raise NotFinished(f"run `{run.id}` is still {run.state}", f"`cloudtrain wait {run.id}` waits on")
+        time.sleep(QUICK_S if run.stack.direct else pause_s(run))
+        run = Run(run.store, run.id)
+    click.echo(f"{run.id}: {run.state}")
+    verdict(run)
+
+
+def pause_s(run: Run) -> float:
+    """Seconds between two looks at a rented run."""
+    from cloudtrain.runs import rented
+
+    return min(SLOW_S, rented.pace(run.intent["provider"]).exit_s)
+
+
+def goes_on(run: Run) -> bool:
+    """Whether the run may still come to another end by itself, or by whoever looks after it."""
+    from cloudtrain.runs import poll
+
+    return run.state in ("running", "starting", "unknown") or (not run.stack.direct and poll.wants_another(run))
+
+
+def verdict(run: Run) -> None:
+    """Raises by how the run ended."""
+    if run.state == "finished":
+        return
+    if run.state == "cancelled":
+        raise Cancelled(f"run `{run.id}` was stopped on request", "`cloudtrain up` goes on from the last checkpoint")
+    if run.state == "failed":
+        raise JobFailed(f"run `{run.id}` failed", f"`cloudtrain logs --tail 50 {run.id}` shows why")
+    raise NotFinished(f"run `{run.id}` is {run.state}", "`cloudtrain up` goes on from the last checkpoint")

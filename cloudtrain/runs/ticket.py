@@ -1,0 +1,97 @@
+"""The ticket: the one document with which a rented machine begins, made before the machine.
+
+It holds signed addresses instead of credentials: read the bundle, the weights and the checkpoint, read the request to
+stop, write below the run's own prefix. All of them end an hour after the run's deadline. Format: see `document`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.errors import UsageError
+from cloudtrain.runs import follow, presign
+from cloudtrain.runs.record import Run
+from cloudtrain.runs.store import write_json
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.bundle import Bundle
+    from cloudtrain.runs.plan import Plan
+    from cloudtrain.runs.store import Store
+
+VERSION = 1
+NO_PROGRESS_S = 3600.0  # a trainer that says nothing for so long is ended
+MODELS = "models"  # folders with weights in the state: `models/<name of a hub id or folder, with -- for />/`
+
+
+def issue(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
+    """Write the attempt's ticket; returns what the machine is told (`Plan.boot`): no address in it is signed.
+
+    Raises UsageError when weights or state are where the machine cannot reach them.
+    """
+    signed_at = int(time.time())
+    key = run.key(f"tickets/{plan.attempt}.json")
+    write_json(store, key, document(store, run, plan, bundle))
+    return {"state": store.url, "ticket": key, "signed_at": signed_at}
+
+
+def document(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
+    """The ticket as JSON: who and how long, what to fetch, where to write, how the machine ends itself."""
+    now, until = time.time(), plan.deadline + presign.AFTER_DEADLINE_S
+
+    def url(key: str) -> str:
+        return presign.get_url(store.url, key, now, until - now)
+
+    return {
+        "version": VERSION,
+        "run": plan.run,
+        "attempt": plan.attempt,
+        "deadline": plan.deadline,
+        "grace_s": plan.grace_s,
+        "heartbeat_s": plan.heartbeat_s,
+        "no_progress_s": NO_PROGRESS_S,
+        "bundle": {"url": url(bundle.key), "sha256": bundle.sha256, "bytes": bundle.bytes},
+        "model": weights(store, plan, url),
+        "resume": checkpoint(store, run, url),
+        "post": presign.post_policy(store.url, run.key(""), now, until),
+        "kill": {"url": url(run.key("kill"))},
+        "hb": {"url": url(run.key("hb.json"))},  # for a machine that comes back without its disk
+        "exit": {"url": url(run.key("exit.json"))},
+        "log_bytes": follow.log_size(run),
+        "end": {"kind": plan.provider},
+    }
+
+
+def weights(store: Store, plan: Plan, url: Any) -> dict[str, Any] | None:
+    """The model's files when they lie in the state; None: the machine takes them from the hub.
+
+    Raises UsageError for a model that is only a folder of this machine: weights never travel from here.
+    """
+    name = str(plan.job["model"])
+    local = Path(name).is_absolute()
+    folder = f"{MODELS}/{Path(name).name if local else name.replace('/', '--')}"
+    found = store.files(folder)
+    if "config.json" not in found:
+        if local:
+            raise UsageError(
+                f"the model is a folder of this machine, `{name}`, and a rented machine cannot reach it",
+                f"copy it once to {store.place(folder)}/, or name the model by its hub id",
+            )
+        return None
+    return {"folder": folder.rpartition("/")[2], "files": [entry(store, folder, path, url) for path in found]}
+
+
+def checkpoint(store: Store, run: Run, url: Any) -> dict[str, Any] | None:
+    """The newest whole checkpoint, to go on from; None without one."""
+    latest = (store.read(run.key("ckpt/LATEST")) or b"").decode(errors="replace").strip()
+    if not latest.isdigit():
+        return None
+    folder = run.key(f"ckpt/{latest}")
+    return {"step": int(latest), "files": [entry(store, folder, path, url) for path in store.files(folder)]}
+
+
+def entry(store: Store, folder: str, path: str, url: Any) -> dict[str, Any]:
+    """One file to fetch."""
+    key = f"{folder}/{path}"
+    return {"path": path, "url": url(key), "sha256": None, "bytes": store.size(key)}

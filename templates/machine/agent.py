@@ -1,0 +1,299 @@
+"""Carries one attempt at a run through on a rented machine: environment, weights, trainer, mailbox, the last word.
+
+    python3 agent.py FOLDER        # FOLDER holds ticket.json and the unpacked bundle; boot.py made both
+
+Standard library only, Python 3.9 to 3.14. It ends with 0 when everything is shipped and the machine may go; killed at
+any moment, it is started again and goes on. The supervisor and the trainer live in sessions of their own and do not
+notice.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.client import HTTPException
+
+import bucket
+import notice
+import shipping
+import trainer
+from shipping import read_json
+
+LOOK_S = 0.1
+STARTS = 3  # of the supervisor, in one attempt
+MARGIN_S = 60.0  # beyond the grace time, to ship what there is before the machine's own timer fires
+
+
+class Ended(Exception):
+    """The attempt is over before its trainer could say so."""
+
+    def __init__(self, reason, message, code=1):
+        super().__init__(message)
+        self.record = {"code": code, "signal": 0, "reason": reason, "message": message}
+
+
+class Agent:
+    """One attempt."""
+
+    def __init__(self, place):
+        self.place = place
+        self.bundle = os.path.join(place, "bundle")
+        self.folder = os.path.join(place, "run")
+        os.makedirs(self.folder, exist_ok=True)
+        self.ticket = read_json(os.path.join(place, "ticket.json"))
+        self.notes = shipping.Notes(os.path.join(place, "agent.json"))
+        self.started_at = self.notes["started_at"] or time.time()
+        self.heartbeat_s = max(0.05, float(self.ticket.get("heartbeat_s") or 30))
+        self.grace_s = float(self.ticket.get("grace_s") or 60)
+        left = float(self.ticket["deadline"]) - time.time()
+        self.stop_at = self.notes["stop_at"] or time.time() + left - min(self.grace_s + MARGIN_S, max(0.0, 0.1 * left))
+        self.mailbox = bucket.Mailbox(
+            self.ticket["post"], float(self.ticket["deadline"]) + 600, min(bucket.LONGEST_WAIT_S, self.heartbeat_s)
+        )
+        self.phase = "boot"
+        self.fetching = None
+        self.reason = self.notes["reason"]  # why we end it: preempted, no_progress, cancelled
+        self.changed = threading.Event()
+        self.log = shipping.LogShipper(
+            self.mailbox, self.folder, self.notes, int(self.ticket.get("log_bytes") or 0), self.heartbeat_s
+        )
+        self.events = shipping.EventShipper(self.mailbox, self.folder, self.notes)
+        self.checkpoints = shipping.CheckpointShipper(self.mailbox, self.folder, self.notes)
+
+    def at(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def say(self, what, **more):
+        """A line for the machine's own log, and an event of the run."""
+        line = dict(time=time.time(), actor="agent", event=what, attempt=self.ticket["attempt"], **more)
+        with contextlib.suppress(OSError, ValueError):
+            print("cloudtrain:", what, *more.values(), flush=True)
+            with open(self.at("events.jsonl"), "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def enter(self, phase):
+        """Go to a phase, and tell it with the next heartbeat, which is now."""
+        self.phase = phase
+        self.changed.set()
+
+    def end_because(self, reason):
+        """Remember why we end the attempt; the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+            self.notes.note(reason=reason)
+            self.say("ending", reason=reason)
+
+    def check(self):
+        """Raise Ended when nothing more is to be begun."""
+        if self.reason:
+            raise Ended(self.reason, f"{self.reason} before the training began", 75)
+        if time.time() >= self.stop_at:
+            raise Ended("deadline", "the time was over before the training began", 75)
+
+    def run(self):
+        """Everything. Returns when all that can be shipped is."""
+        if os.path.exists(os.path.join(self.place, "over")) or self.was_here():
+            return
+        self.notes.note(started_at=self.started_at, stop_at=self.stop_at)
+        # A machine that shuts down says so to every process. In a thread, because a handler may interrupt anything.
+        told = threading.Thread(target=self.end_because, args=("preempted",), daemon=True)
+        signal.signal(signal.SIGTERM, lambda number, frame: None if told.ident else told.start())
+        for work in (self.pulse, lambda: notice.watch(self.ticket["end"]["kind"], self.heartbeat_s, self.end_because)):
+            threading.Thread(target=work, daemon=True).start()
+        for shipper in (self.log, self.events, self.checkpoints):
+            shipper.start()
+        try:
+            record = self.notes["record"] or read_json(self.at("exit.json")) or self.work()
+        except Ended as ended:
+            now = time.time()
+            record = dict(ended.record, started_at=self.started_at, ended_at=now, attempt=self.ticket["attempt"])
+        except Exception as error:  # a fault of our own: again from the beginning, but not for ever
+            crashes = (self.notes["crashes"] or 0) + 1
+            self.notes.note(crashes=crashes)
+            if crashes < STARTS:
+                raise
+            record = {"code": 1, "signal": 0, "reason": "failed", "message": f"{type(error).__name__}: {error}"}
+            record.update(started_at=self.started_at, ended_at=time.time(), attempt=self.ticket["attempt"])
+        self.finish(record)
+
+    def was_here(self):
+        """Whether this attempt is over already, as the mailbox tells a machine that lost its disk."""
+        if self.notes["started_at"]:
+            return False
+        found = {}
+        for name in ("exit", "hb"):
+            status, data = bucket.get(self.ticket[name]["url"]) if self.ticket.get(name) else (0, b"")
+            with contextlib.suppress(ValueError):
+                found[name] = json.loads(data) if status == 200 else {}
+        mine = [name for name, document in found.items() if document.get("attempt") == self.ticket["attempt"]]
+        if "hb" in mine and "exit" not in mine and found["hb"].get("phase") in ("training", "finishing"):
+            record = {"code": 75, "signal": 0, "reason": "preempted", "attempt": self.ticket["attempt"]}
+            record.update(
+                message="the machine came back without its disk", log_bytes=found["hb"].get("log_shipped_bytes")
+            )
+            record.update(started_at=self.started_at, ended_at=time.time())
+            self.mailbox.ship("exit.json", json.dumps(record).encode())
+            return True
+        return "exit" in mine
+
+    def pulse(self):
+        """Heartbeats, and a look for a request to stop."""
+        while True:
+            self.changed.clear()
+            for _ in range(2):  # a connection that was kept may have been closed
+                with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):
+                    self.mailbox.put("hb.json", json.dumps(self.heartbeat()).encode(), timeout=20.0)
+                    break
+            if self.ticket.get("kill") and bucket.get(self.ticket["kill"]["url"], 20.0)[0] == 200:
+                self.end_because("cancelled")
+            self.changed.wait(self.heartbeat_s)
+
+    def heartbeat(self):
+        """What is known now; the trainer's figures are the supervisor's."""
+        known = dict(read_json(self.at("hb.json")) or {}, time=time.time(), attempt=self.ticket["attempt"])
+        known.update(phase=self.phase, preempted=self.reason == "preempted")
+        known["log_bytes"] = self.log.start_byte + self.log.size()
+        known["log_shipped_bytes"] = self.log.start_byte + (self.notes["log"] or 0)
+        if self.fetching is not None and self.phase == "weights":
+            known.update(fetched_bytes=self.fetching.done(), fetch_bytes=self.fetching.total)
+        return known
+
+    def work(self):
+        """The exit record of the trainer, which is started when it does not run yet."""
+        if read_json(self.at("processes.json")) is None and not notice.is_locked(self.at("supervised")):
+            self.set_up()
+        self.enter("training")
+        moved_at, moved = time.monotonic(), None
+        while True:
+            record = read_json(self.at("exit.json"))
+            if record is not None:
+                return record
+            self.keep_supervised()
+            now = (self.log.size(), (read_json(self.at("hb.json")) or {}).get("step"))
+            if now != moved:
+                moved_at, moved = time.monotonic(), now
+            limit = self.ticket.get("no_progress_s")
+            if limit and time.monotonic() - moved_at > float(limit):
+                self.end_because("no_progress")
+            time.sleep(LOOK_S)
+
+    def set_up(self):
+        """Environment, weights, checkpoint, documents. Raises Ended."""
+        try:
+            self.enter("environment")
+            job = read_json(os.path.join(self.bundle, "job.json")) or {}
+            flavour = (read_json(os.path.join(self.bundle, "bundle.json")) or {}).get("flavour")
+            flavour = flavour or job.get("accelerator", "cpu")
+            python = trainer.Maker(flavour, self.bundle, os.path.dirname(self.place), self.check, self.say).python()
+            self.enter("weights")
+            model = self.ticket.get("model")
+            if model:
+                job["model"] = os.path.join(self.place, "models", os.path.basename(model["folder"]))
+                self.fetch(job["model"], model["files"])
+            resume = self.ticket.get("resume")
+            if resume and not os.path.exists(self.at("ckpt", "LATEST")):  # else this machine is further already
+                self.fetch(self.at("ckpt", str(resume["step"])), resume["files"])
+                with open(self.at("ckpt", "LATEST"), "w", encoding="ascii") as file:
+                    file.write(f"{resume['step']}\n")
+                self.notes.note(checkpoint=resume["step"])
+            job.update(run=self.ticket["run"], deadline=self.stop_at, grace_s=self.grace_s)
+            told = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
+            trainer.write_documents(job, told, python, self.bundle, self.folder)
+        except trainer.NoEnvironment as error:
+            raise Ended("no_environment", str(error)) from None
+        except bucket.Unfetched as error:
+            raise Ended("no_weights", str(error)) from None
+        except (KeyError, TypeError, FileNotFoundError) as error:
+            raise Ended("bad_bundle", f"{type(error).__name__}: {error}") from None
+        except OSError as error:
+            raise Ended("no_weights", f"{error.strerror}: {error.filename}") from None
+
+    def fetch(self, folder, files):
+        """Bring files into a folder."""
+        os.makedirs(folder, exist_ok=True)
+        self.fetching = bucket.Download(folder, files, self.check, self.mailbox.longest_wait_s)
+        began = time.time()
+        self.fetching.run()
+        self.say("fetched", bytes=self.fetching.total, seconds=round(time.time() - began, 1))
+
+    def keep_supervised(self):
+        """Start the supervisor where none lives; hand on to it that the attempt is to end."""
+        pid = (read_json(self.at("processes.json")) or {}).get("supervisor")
+        if not notice.is_locked(self.at("supervised")):
+            if not os.path.exists(self.at("exit.json")):  # it may have ended since we looked
+                self.start_supervisor()
+        elif self.reason and not os.path.exists(self.at("kill")):
+            with open(self.at("kill"), "w", encoding="utf-8") as file:
+                file.write(self.reason)
+            if pid is not None and notice.lives(pid, self.ticket["run"]):
+                os.kill(pid, signal.SIGTERM)
+
+    def start_supervisor(self):
+        """A new supervisor; a trainer whose supervisor died is ended first, and resumes from its checkpoint."""
+        starts = (self.notes["starts"] or 0) + 1
+        left = (read_json(self.at("processes.json")) or {}).get("trainer")
+        if left and notice.lives(left, self.ticket["run"]):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(left, signal.SIGKILL)
+        if starts > 1 and self.reason:
+            raise Ended(self.reason, "the supervisor died while it was to end", 75)
+        if starts > STARTS:
+            raise Ended("failed", f"the supervisor died {STARTS} times")
+        self.notes.note(starts=starts)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.at("processes.json"))
+        lock = notice.lock(self.at("supervised"))
+        with open(os.path.join(self.place, "supervisor.log"), "ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-u", os.path.join(self.bundle, "supervisor", "supervisor.py"), self.folder],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                env=dict(os.environ, CLOUDTRAIN_RUN=self.ticket["run"]),
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+        os.close(lock)
+        threading.Thread(target=process.wait, daemon=True).start()  # so that none is left as a zombie
+        give_up = time.monotonic() + 20  # the lock ends with the supervisor, and a second agent sees it
+        while time.monotonic() < give_up and process.poll() is None:
+            if os.path.exists(self.at("processes.json")) or os.path.exists(self.at("exit.json")):
+                return
+            time.sleep(0.02)
+
+    def finish(self, record):
+        """Ship what is left, the exit record last."""
+        record = self.last_word(record)
+        self.enter("finishing")
+        self.log.finish()
+        self.checkpoints.finish()
+        if record["reason"] == "done" and not shipping.ship_folder(self.mailbox, self.at("output"), "output"):
+            record.update(reason="failed", message="the result could not be uploaded")
+        self.say("ended", reason=record["reason"])
+        self.events.finish()
+        with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):
+            self.mailbox.put("hb.json", json.dumps(self.heartbeat()).encode())
+        self.mailbox.ship("exit.json", json.dumps(record).encode())
+        with contextlib.suppress(OSError), open(os.path.join(self.place, "over"), "w", encoding="utf-8"):
+            pass
+
+    def last_word(self, record):
+        """The exit record as the run knows it: why we ended it, and log bytes counted over all attempts."""
+        if self.notes["record"]:
+            return dict(self.notes["record"])
+        record = dict(record, log_bytes=self.log.start_byte + self.log.size())
+        if self.reason and record["reason"] in ("cancelled", "preempted", "killed", "failed"):
+            record["reason"] = self.reason
+        elif record["reason"] == "preempted" and record["ended_at"] >= self.stop_at - 1:
+            record["reason"] = "deadline"  # the trainer looked at its clock before the supervisor did
+        self.notes.note(record=record)
+        return record
+
+
+if __name__ == "__main__":
+    Agent(os.path.abspath(sys.argv[1])).run()

@@ -1,0 +1,85 @@
+"""The ticket: everything that a machine needs, signed; nothing of ours that it must not have."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudtrain.errors import UsageError
+from cloudtrain.runs import ticket
+from cloudtrain.runs.bundle import Bundle
+from cloudtrain.runs.plan import Plan
+from cloudtrain.runs.record import Run
+from cloudtrain.runs.store import LocalFolder
+
+BUNDLE = Bundle("bundles/0.tar.gz", "0" * 64, 7)
+
+
+class InBucket(LocalFolder):
+    """A folder that says it is a bucket: signing asks nobody."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.url = "s3://bucket-x/team?region=us-east-1"
+
+
+@pytest.fixture
+def issued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Issue a ticket for a plan with changes; returns the document."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-key")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    store = InBucket(tmp_path)
+
+    def issue(model: str = "org/name") -> dict[str, Any]:
+        job = {"model": model}
+        plan = Plan("r", "i", "aws", "cpu", {}, job, "", "0", time.time() + 3600, "test", (), 1.0, attempt=2)
+        boot = ticket.issue(store, Run(store, "r"), plan, BUNDLE)
+        assert "Signature" not in json.dumps(boot)
+        found: dict[str, Any] = json.loads(store.read(boot["ticket"]) or b"")
+        return found
+
+    issue.store = store  # type: ignore[attr-defined]
+    return issue
+
+
+def test_it_says_who_until_when_and_how_it_ends(issued: Callable[..., dict[str, Any]]) -> None:
+    """Run, attempt, deadline, bundle with its hash, end; no key of ours."""
+    found = issued()
+    assert (found["run"], found["attempt"], found["end"]) == ("r", 2, {"kind": "aws"})
+    assert found["bundle"]["sha256"] == BUNDLE.sha256
+    assert "/team/bundles/0.tar.gz?" in found["bundle"]["url"]
+    assert found["post"]["prefix"] == "team/runs/r/"
+    assert found["model"] is None
+    assert found["resume"] is None
+    assert "a-secret-key" not in json.dumps(found)
+
+
+def test_it_goes_on_from_the_checkpoint_that_latest_names(issued: Any) -> None:
+    """With every file of it, and behind the log that is there."""
+    issued.store.write("runs/r/ckpt/12/model.bin", b"12345")
+    issued.store.write("runs/r/ckpt/11/model.bin", b"1")
+    issued.store.write("runs/r/ckpt/LATEST", b"12\n")
+    issued.store.write("runs/r/log/0000000000000000", b"x" * 9)
+    found = issued()
+    assert found["resume"]["step"] == 12
+    assert [(each["path"], each["bytes"]) for each in found["resume"]["files"]] == [("model.bin", 5)]
+    assert found["log_bytes"] == 9
+
+
+def test_weights_that_lie_in_the_state_are_listed(issued: Any) -> None:
+    """By the name of a hub id, or of a folder."""
+    issued.store.write("models/org--name/config.json", b"{}")
+    assert [each["path"] for each in issued()["model"]["files"]] == ["config.json"]
+
+
+def test_a_model_that_is_only_a_folder_here_is_refused(issued: Any) -> None:
+    """Weights never travel from this machine; the hint says where to put them."""
+    with pytest.raises(UsageError) as told:
+        issued("/home/me/model")
+    assert "models/model/" in told.value.hint

@@ -1,0 +1,116 @@
+"""A run on a machine of each fake cloud, begun by nothing but what the stack sends, in a bucket that checks signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cloudtrain.rehearsal.aws import AwsCloud
+from cloudtrain.rehearsal.gce import GceCloud
+from cloudtrain.rehearsal.runpod import RunpodCloud
+from cloudtrain.rehearsal.together import Together
+from cloudtrain.runs import presign
+from cloudtrain.runs.store import open_store
+from cloudtrain.seams import Stack, load
+from tests.templates.agent_world import Machine, Mailbox, bundle, wait_for
+
+FAKES: Mapping[str, Any] = {"aws": AwsCloud, "gcp": GceCloud, "runpod": RunpodCloud}
+LINES: Mapping[str, dict[str, Any]] = {
+    "aws": {"offer": "r8i.16xlarge", "hardware": "cpu-amx", "region": "us-east-1", "zone": ""},
+    "gcp": {"offer": "c4-standard-8", "hardware": "cpu-amx", "region": "us-central1", "zone": ""},
+    "runpod": {"offer": "cpu5c x4", "hardware": "cpu", "count": 4, "region": "any"},
+}
+RUN = "runs/one"
+
+
+class World:
+    """One fake cloud with a bucket, and a run whose ticket lies in it."""
+
+    def __init__(self, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.name, self.both = name, Together(FAKES[name]())
+        self.fake: Any = self.both.fake
+        self.fake.machines_run = True
+        self.state = self.both.bucket("bucket") + "/state"
+        for key, value in self.both.environment().items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setenv("CLOUDTRAIN_STATE", self.state)
+        self.store = open_store(self.state)
+        cached = Machine(folder, Mailbox())
+        cached.make_environment()
+        cached.box.server.shutdown()
+        self.fake.room.environment |= {"CLOUDTRAIN_CACHE": str(cached.cache), "CLOUDTRAIN_RETRY_S": "0.3"}
+
+    def begin(self, steps: int) -> None:
+        """Bundle, ticket, machine."""
+        now = time.time()
+        self.fake.room.environment["FAKE_TRAINER"] = json.dumps({"steps": steps, "pause_s": 0.02})
+        packed = bundle()
+        self.store.write("bundles/b.tar.gz", packed)
+
+        def address(key: str) -> dict[str, Any]:
+            return {"url": presign.get_url(self.state, key, now, 3600)}
+
+        ticket = {
+            **{"version": 1, "run": "one", "attempt": 1, "deadline": now + 3600, "grace_s": 2, "heartbeat_s": 0.3},
+            **{"bundle": {**address("bundles/b.tar.gz"), "sha256": hashlib.sha256(packed).hexdigest()}},
+            **{"post": presign.post_policy(self.state, RUN + "/", now, now + 3600), "kill": address(RUN + "/kill")},
+            **{"exit": address(RUN + "/exit.json"), "hb": address(RUN + "/hb.json")},
+            **{"log_bytes": 0, "model": None, "resume": None, "end": {"kind": self.name}},
+        }
+        self.store.write(RUN + "/tickets/1.json", json.dumps(ticket).encode())
+        boot = {"state": self.state, "ticket": RUN + "/tickets/1.json", "signed_at": int(now)}
+        cloud = load("stacks", self.name, Stack).cloud
+        assert cloud is not None
+        line = {"provider": self.name, "market": "on_demand", **LINES[self.name]}
+        plan: Any = SimpleNamespace(run="one", attempt=1, line=line, deadline=now + 3600, boot=boot)
+        made: dict[str, Any] = {}
+        for resource in cloud.resources(plan, cloud.account()):
+            if resource.role in ("firewall", "machine"):
+                inputs = {**resource.inputs, "needs": made}
+                made[resource.role] = {"id": cloud.drivers[resource.kind].create(inputs).id}
+        self.machine = made["machine"]["id"]
+
+    def document(self, name: str) -> Any:
+        """A document of the run, or None."""
+        return json.loads(self.store.read(f"{RUN}/{name}") or b"null")
+
+    def billed(self) -> bool:
+        """Whether a machine still costs money."""
+        return bool(self.fake.ledger.running())
+
+
+@pytest.fixture(params=list(FAKES))
+def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    made = World(request.param, tmp_path, monkeypatch)
+    yield made
+    made.both.stop()
+
+
+def test_a_machine_carries_its_run_through_and_ends_itself(world: World) -> None:
+    world.begin(steps=20)
+    wait_for(lambda: world.document("exit.json"), 40)
+    record = world.document("exit.json")
+    assert (record["reason"], record["step"]) == ("done", 20)
+    names = world.store.children(f"{RUN}/log")
+    log = b"".join(world.store.read(f"{RUN}/log/{name}") or b"" for name in names)
+    assert len(log) == record["log_bytes"]
+    assert world.store.files(f"{RUN}/output") == ["adapter_config.json", "metrics.json"]
+    wait_for(lambda: not world.billed(), 30)
+
+
+def test_a_machine_that_is_taken_back_brings_its_last_checkpoint_home(world: World) -> None:
+    world.begin(steps=10000)
+    wait_for(lambda: world.document("hb.json") and world.document("hb.json").get("step"), 40)
+    world.fake.preempt(world.machine, 30.0)
+    wait_for(lambda: world.document("exit.json"), 40)
+    record = world.document("exit.json")
+    assert record["reason"] == "preempted"
+    assert world.store.read(f"{RUN}/ckpt/LATEST") == f"{record['step']}\n".encode()
+    wait_for(lambda: not world.billed(), 30)
