@@ -20,6 +20,7 @@ from cloudtrain.errors import Cancelled
 if TYPE_CHECKING:
     from cloudtrain.runs.store import Store
 
+TOLD_CHARACTERS = 600  # of a provider's sentence
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -86,7 +87,7 @@ class Journal:
 
     def refused(self, number: str, error: Exception) -> None:
         """The call was surely not performed."""
-        self._add(phase="failed", number=number, error=type(error).__name__, message=str(error)[:500])
+        self._add(phase="failed", number=number, **told(error))
 
     def _add(self, **line: Any) -> None:
         boot = self.since_boot()
@@ -131,17 +132,17 @@ class Journal:
                 )  # fmt: skip
         return intents
 
-    def last_refusal(self, attempt: int) -> tuple[str, str] | None:
-        """Name and message of the newest error that a create of this attempt met."""
+    def last_refusal(self, attempt: int) -> tuple[str, str, str] | None:
+        """Name, message and hint of the newest error that a create of this attempt met."""
         numbers = {i.number for i in self.intents() if i.call == "create" and i.inputs.get("attempt") == attempt}
         for line in reversed(self.lines()):
             if line.get("error") and line.get("number") in numbers:
-                return str(line["error"]), str(line.get("message", ""))
+                return str(line["error"]), str(line.get("message", "")), str(line.get("hint", ""))
         return None
 
     def gave_up(self, number: str, error: Exception) -> None:
         """The create was sent, and its thing came to nothing later, or nobody knows: the error, for whoever asks."""
-        self._add(phase="gave up", number=number, error=type(error).__name__, message=str(error)[:500])
+        self._add(phase="gave up", number=number, **told(error))
 
     def lay_tombstone(self, attempt: int) -> None:
         """From now on nothing of this or an earlier attempt may be made any more."""
@@ -156,6 +157,15 @@ class Journal:
         """Raises Cancelled when the attempt was ended meanwhile."""
         if attempt <= self.tombstone():
             raise Cancelled(f"attempt {attempt} of run `{self.run}` was ended")
+
+
+def told(error: Exception) -> dict[str, str]:
+    """An error as the journal keeps it: the client, another process, tells the person."""
+    return {
+        "error": type(error).__name__,
+        "message": str(error)[:TOLD_CHARACTERS],
+        "hint": str(getattr(error, "hint", ""))[:TOLD_CHARACTERS],
+    }
 
 
 def _document(line: bytes) -> dict[str, Any] | None:

@@ -79,11 +79,7 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
             made = engine.up(name, resources)
             return machine_document(name, plan, resources, made)
         except BaseException as error:
-            say(
-                "that failed; removing what was made"
-                if isinstance(error, Exception)
-                else "interrupted; removing what was made"
-            )
+            say(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
             remove(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
             outcome = reason(journal, plan.attempt, error)
             outcome.add_note(NOTHING_LEFT)
@@ -112,13 +108,12 @@ def reason(journal: Journal, attempt: int, error: BaseException) -> BaseExceptio
     refusal = journal.last_refusal(attempt) if isinstance(error, Unavailable) else None
     if refusal is None:
         return error
-    kind = getattr(errors, refusal[0], Unavailable)
+    name, message, hint = refusal
+    kind = getattr(errors, name, Unavailable)
+    if kind is errors.Unknown:  # it is known by now: nothing of it is left
+        kind = Unavailable
     if isinstance(kind, type) and issubclass(kind, ProviderError | Cancelled):
-        return (
-            kind(refusal[1], "nothing of this attempt is left")
-            if kind is not errors.Unknown
-            else Unavailable(refusal[1])
-        )
+        return kind(message, "; ".join(part for part in (hint, "nothing of this attempt is left") if part))
     return error
 
 
@@ -176,6 +171,6 @@ def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:
             counts = engine.preview(name, resources)
         finally:
             engine.forget()
-    if sum(counts.values()) <= len(resources) and "create" not in {str(getattr(k, "value", k)) for k in counts}:
+    if sum(counts.values()) < len(resources):
         raise CloudtrainError(f"the engine's preview makes {counts}, not {len(resources)} resources")
     return [resource.say or resource.role for resource in resources]

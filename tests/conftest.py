@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +75,11 @@ class EngineTests:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Count engine tests in the process that reports, not in its workers."""
+    """Count engine tests in the process that reports, not in its workers; let what is started here hear Ctrl-C.
+
+    A shell that starts a job in the background makes it deaf to SIGINT, and its children inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(EngineTests())

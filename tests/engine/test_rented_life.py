@@ -117,6 +117,10 @@ def test_what_only_a_person_can_mend_ends_with_4_and_says_what(
     ended = client.up(*target.words)
     assert ended.code == code, ended.err
     assert "error: " in ended.err
+    assert "hint: " in ended.err
+    if (target.name, fault) == ("aws", "quota"):
+        assert "quota L-" in ended.err
+        assert "console.aws.amazon.com/servicequotas" in ended.err
     assert client.fake.leftovers() == []
 
 

@@ -27,10 +27,10 @@ def test_an_intent_is_open_until_its_own_answer(records: Any) -> None:
     """Answers find their intents by number, in any order, and a refusal is an answer."""
     one, two, three = (records.intend("create", "p", "box", INPUTS) for _ in range(3))
     records.answered(three, "i3")
-    records.refused(two, Quota("too many"))
+    records.refused(two, Quota("too many", "ask for more"))
     found = {intent.number: (intent.answer, intent.id) for intent in records.intents()}
     assert found == {one: ("", ""), two: ("failed", ""), three: ("done", "i3")}
-    assert records.last_refusal(1) == ("Quota", "too many")
+    assert records.last_refusal(1) == ("Quota", "too many", "ask for more")
     assert records.last_refusal(2) is None
 
 
