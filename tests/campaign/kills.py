@@ -75,7 +75,7 @@ class KillTrial:
         victim, in_call = self.random.choice(VICTIMS), self.random.random() < 0.6
         longest_s = 1.2 * self.fake.slow_s if in_call else ENGINE_TAKES_S + 2 * self.fake.slow_s
         moment_s = self.random.uniform(0.0, longest_s)
-        self.until_written(process, "journal.jsonl" if in_call else "intent.json")
+        self.until_written(process, *(("journal.jsonl", b'"role": "machine"') if in_call else ("intent.json", b"")))
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(moment_s)
         killed: list[str] = []
@@ -83,7 +83,7 @@ class KillTrial:
             killed = self.kill(victim)
             time.sleep(0.01)
         self.story.append(
-            f"killed {victim} {moment_s:.2f} s after {'the first call' if in_call else 'the first record'}: {killed}"
+            f"killed {victim} {moment_s:.2f} s after {'asking for the machine' if in_call else 'the first record'}: {killed}"
         )
         if victim in ("client", "all"):
             process.wait()
@@ -97,9 +97,10 @@ class KillTrial:
         elif told and code not in (0, 6):
             self.check(f"up ended with {code}, which says that nothing is left")
 
-    def until_written(self, process: subprocess.Popen[bytes], name: str) -> None:
-        """Wait for a document of the run: its first record, or the line before its first call."""
-        while process.poll() is None and not self.client.document(self.name, name).exists():
+    def until_written(self, process: subprocess.Popen[bytes], name: str, text: bytes) -> None:
+        """Wait for a document of the run: its first record, or the journal's line before the machine is asked for."""
+        path = self.client.document(self.name, name)
+        while process.poll() is None and not (path.exists() and text in path.read_bytes()):
             time.sleep(0.01)
 
     def kill(self, victim: str) -> list[str]:
