@@ -37,11 +37,16 @@ class Plan:
 
 
 def deadline_seconds(
-    likely_high_s: float | None, max_hours: float | None, max_cost: Decimal | None, usd_per_hour: Decimal | None
+    likely_high_s: float | None,
+    max_hours: float | None,
+    max_cost: Decimal | None,
+    usd_per_hour: Decimal | None,
+    ceiling_hours: float | None = None,
 ) -> tuple[float, str]:
     """How long the machine may stand, and why: the tightest of the caps, else one and a half times the quote.
 
-    Raises nothing; an unknown quote without a cap gives a day.
+    `ceiling_hours`, the setting, bounds what nobody has set a cap for: a spot machine that is taken away again and again
+    has a worst case of centuries. Raises nothing; an unknown quote without a cap gives a day.
     """
     caps: list[tuple[float, str]] = []
     if max_hours is not None:
@@ -52,4 +57,7 @@ def deadline_seconds(
         return min(caps)
     if likely_high_s is None:
         return 86400.0, "a day, because the quote has no hours"
-    return max(1800.0, 1.5 * likely_high_s), "1.5 x the quoted worst case, at least 30 min"
+    seconds = max(1800.0, 1.5 * likely_high_s)
+    if ceiling_hours is not None and ceiling_hours * 3600 < seconds:
+        return ceiling_hours * 3600, f"the setting max_hours, {ceiling_hours:g}; the quoted worst case is longer"
+    return seconds, "1.5 x the quoted worst case, at least 30 min"

@@ -15,7 +15,7 @@ from job import Job
 from machine import peak_bytes
 from packing import pack
 from tokens import Document
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -209,6 +209,7 @@ def arguments(job: Job, store: checkpoints.Store, progress: Progress) -> Any:
 def build(job: Job, model: Any, peft_config: Any, tokenizer: Any, data: tuple[Any, Any], watcher: Watcher) -> Trainer:
     """The trainer over (train, eval or None), with the watcher as its only voice."""
     train, evaluation = data
+    set_seed(job.seed)  # here too: TRL 0.24 (LongCat's) makes the adapter before it sets the seed
     trainer = Trainer(
         model=model,
         args=arguments(job, watcher.store, watcher.progress),

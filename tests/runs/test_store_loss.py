@@ -46,7 +46,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, direct: bool, **verbs: Callable[..., 
 def toy_plan() -> Plan:
     """A plan of which nothing but the name matters."""
     line = {"offer": "box", "price_usd_per_hour": "1"}
-    return Plan("mine", "id" * 20, "toy", "cpu", line, {}, "model: x\n", "0", 2e9, "the test", (), 1.0)
+    return Plan("mine", "id" * 20, "toy", "cpu", line, {}, "model: x\n", "0", 2e9, "the test", (), 1.0, idle=True)
 
 
 def test_a_machine_that_cannot_be_written_down_is_told_with_6(
