@@ -154,9 +154,12 @@ def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: f
     if recipe is None or line.case.hours is None:
         raise NothingViable("the chosen row has no recipe")
     budget = prepared.spec.budget
-    cap_hours = budget.max_hours
     seconds, basis = deadline_seconds(
-        line.case.hours.high * SECONDS_PER_HOUR, cap_hours, request.max_cost, hourly_usd(line, line.offer.usd_per_hour)
+        line.case.hours.high * SECONDS_PER_HOUR,
+        budget.max_hours,
+        request.max_cost,
+        hourly_usd(line, line.offer.usd_per_hour),
+        request.max_hours,
     )
     deadline = now + seconds
     return Plan(
