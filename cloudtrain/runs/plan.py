@@ -45,8 +45,8 @@ def deadline_seconds(
 ) -> tuple[float, str]:
     """How long the machine may stand, and why: the tightest of the caps, else one and a half times the quote.
 
-    `ceiling_hours`, the setting, bounds what nobody has set a cap for: a spot machine that is taken away again and again
-    has a worst case of centuries. Raises nothing; an unknown quote without a cap gives a day.
+    `ceiling_hours`, the setting, bounds what nobody has set a cap for: a spot machine that is taken away again and
+    again has a worst case of centuries. Raises nothing; an unknown quote without a cap gives a day.
     """
     caps: list[tuple[float, str]] = []
     if max_hours is not None:
