@@ -1,7 +1,8 @@
 # make demo   the main job on this machine, from a price list to a fine-tuned model
 # make test   everything that CI holds
-# make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10]
-#             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies
+# make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1]
+#             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies;
+#             JOBS=1: whole runs on machines that really run (aws, gce, runpod)
 # make check  the inner loop: lint, types, import contracts, fast tests (under two minutes)
 #
 # Needs only Python 3.11. Whatever else is missing is installed here and said; caches lie in ~/.cache/cloudtrain
@@ -51,7 +52,7 @@ SEED ?= 1
 TRIALS ?= 100
 campaign: pulumi
 	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) $(BIN)/python -m tests.campaign $(CLOUD) $(SEED) $(TRIALS) \
-	  $(if $(KILL),--kill) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
+	  $(if $(KILL),--kill) $(if $(JOBS),--jobs) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
 
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
 test: lint types imports pulumi

@@ -252,6 +252,7 @@ class Cloud:
     findings: Callable[[], Iterable[Finding]]  # for doctor: permissions by dry run, quotas with the request's link
     serves: Callable[[Mapping[str, Any]], bool]  # can `resources` make this quote line (its document)
     kept: tuple[str, ...] = ()  # what stays afterwards, in words
+    image: Callable[[Mapping[str, Any]], str] = lambda line: ""  # what a line's machine starts from, if it matters
 
 
 @dataclass(frozen=True)
@@ -272,11 +273,11 @@ class Stack:
     stop: Callable[[str, Store, Ending], Absence]  # (run, state, how) -> the word that nothing of it is left
     list_owned: Callable[[], Iterable[Owned]]  # everything of ours here, found without any record
     preview: Callable[[Plan], Sequence[str]] = lambda plan: ()  # what would be made, in words; makes nothing
-    unlock: Callable[[str, Store, bool], tuple[list[str], list[str]]] | None = (
-        None  # (run, state, force) -> owners whose
-    )
-    # lock was taken away, and owners who live and keep theirs
+    # (run, state, force) -> owners whose lock was taken away, and owners who live and keep theirs
+    unlock: Callable[[str, Store, bool], tuple[list[str], list[str]]] | None = None
     cloud: Cloud | None = None
+    # (run, state, it has spoken) -> document of the machine that a client asked for and did not live to write down
+    find: Callable[[str, Store, bool], dict[str, Any] | None] | None = None
 
 
 def names(package: str) -> list[str]:

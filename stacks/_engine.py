@@ -229,7 +229,7 @@ def backend_url(store: Store, run: str) -> str:
 
         address = parse(store.url)
         query = {"region": address.region} if address.region else {}
-        if address.endpoint:
+        if address.endpoint and address.scheme == "s3":
             query |= {"endpoint": address.endpoint, "disableSSL": "true", "s3ForcePathStyle": "true"}
         return store.place(f"runs/{run}/pulumi") + (f"?{urlencode(query)}" if query else "")
     folder = store.folder(f"runs/{run}/pulumi")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cloudtrain.runs.store import Store
 
 MACHINE = "machine"  # the role of what the job will run on
+STANDING = ("building", "ready")
 
 
 class EngineState:
@@ -132,13 +133,39 @@ def machine_document(name: str, plan: Plan, resources: Sequence[Resource], made:
     }
 
 
+def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> dict[str, Any] | None:
+    """The machine that the newest attempt asked for, out of its journal, for a run whose client died before the answer.
+
+    `spoke`: it has written to the state, so it has been there even if the cloud does not show it any more; else only
+    one that is seen counts. Its price is not known here. Raises a provider error when the cloud cannot be asked.
+    """
+    attempt = newest_attempt(store, run)
+    for intent in reversed(Journal(store, run).intents()):
+        asked = intent.call == "create" and intent.inputs.get("role") == MACHINE and intent.answer != "failed"
+        if not asked or int(intent.inputs.get("attempt", 0)) != attempt:
+            continue
+        seen = next((s for s in cloud.drivers[intent.kind].find(intent.inputs) if s.state in STANDING), None)
+        if seen is None and not spoke:
+            continue
+        return {
+            "provider": name,
+            "id": seen.id if seen else intent.id or str(intent.inputs.get("name")),
+            "kind": intent.kind,
+            "inputs": dict(intent.inputs),
+            "outputs": dict(seen.outputs) if seen else {},
+            "place": _recover.place_words(intent.inputs),
+            "created": intent.time,
+        }
+    return None
+
+
 def alive(cloud: Cloud, machine: dict[str, Any]) -> bool:
     """Whether the provider says that the machine stands. Raises a provider error when it cannot be asked."""
     try:
         seen = cloud.drivers[machine["kind"]].status(machine["inputs"], machine["id"])
     except (NotFound, errors.NoCapacity):
         return False
-    return seen.state in ("building", "ready")
+    return seen.state in STANDING
 
 
 def stop(name: str, cloud: Cloud, run: str, store: Store, ending: Ending) -> Absence:

@@ -42,7 +42,12 @@ def provisioned(
 
         return _owners.unlock(store, run, force)
 
+    def find(run: str, store: Store, spoke: bool) -> dict[str, Any] | None:
+        from . import _launch
+
+        return _launch.find(name, cloud, run, store, spoke)
+
     def list_owned() -> Iterator[Owned]:
         yield from cloud.list_owned(None, None)
 
-    return Stack(name, guards, backends, False, start, alive, stop, list_owned, preview, unlock, cloud)
+    return Stack(name, guards, backends, False, start, alive, stop, list_owned, preview, unlock, cloud, find)

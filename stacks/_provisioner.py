@@ -8,14 +8,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import Unavailable, UsageError
 from cloudtrain.runs.provisioner import Held, Provisioner
 
-from . import _command, _engine, _owners, _processes
+from . import _command, _engine, _owners, _processes, _pulumi_build
 
 if TYPE_CHECKING:
     from cloudtrain.runs.store import Store
@@ -66,6 +66,16 @@ def install() -> Path:
 
     Returns the target; when a working one is there already, nothing is downloaded. Raises Unavailable.
     """
+    return installed(download)
+
+
+def build() -> Path:
+    """The same with a build from its Go module, which takes minutes."""
+    return installed(_pulumi_build.build)
+
+
+def installed(make: Callable[[Path], None]) -> Path:
+    """The target, made whole by `make`, which raises OSError, ValueError or SubprocessError when it cannot."""
     target = _command.installed_root()
     if works(target):
         return target
@@ -73,7 +83,7 @@ def install() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as folder:
             made = Path(folder) / "root"
-            download(made)
+            make(made)
             if not works(made):
                 raise OSError(f"what was installed is not version {_command.VERSION}")
             put(made, target)
@@ -162,5 +172,7 @@ provisioner = Provisioner(
     find=find,
     plugin=plugin,
     install=install,
+    build=build,
+    build_needs=_pulumi_build.NEEDS,
     held=held,
 )

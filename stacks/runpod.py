@@ -17,8 +17,9 @@ from ._provisioned import provisioned
 if TYPE_CHECKING:
     from cloudtrain.runs.plan import Plan
 
-# Images without an entry point of their own and with `python3`, so that the pod's arguments are what runs.
-ROCM_IMAGE = "rocm/pytorch:rocm6.2.3_ubuntu22.04_py3.10_pytorch_release_2.3.0"
+# Images without an entry point of their own and with `python3`, so that the pod's arguments are what runs. Its ROCm is
+# the one that our lock files' PyTorch and bitsandbytes are built for; its own PyTorch is not used.
+ROCM_IMAGE = "rocm/pytorch:rocm7.2.4_ubuntu24.04_py3.12_pytorch_release_2.10.0"
 CPU_IMAGE = "python:3.12-slim"
 GPU_DISK_GB, CPU_DISK_GB = 100, 20
 GPUS: Mapping[str, str] = {"mi300x": "AMD Instinct MI300X OAM"}
@@ -48,6 +49,11 @@ def hardware(line: Mapping[str, Any]) -> dict[str, Any] | None:
     if key.startswith("cpu") and offer and count >= 2 and not count & (count - 1):
         return {"cpu": {"id": offer[1], "count": count}, "image": CPU_IMAGE, "disk_gb": CPU_DISK_GB}
     return None
+
+
+def image(line: Mapping[str, Any]) -> str:
+    """The container image of a quote line's pod; "" when there is none for it."""
+    return str((hardware(line) or {}).get("image", ""))
 
 
 def serves(line: Mapping[str, Any]) -> bool:
@@ -104,5 +110,6 @@ provider = provisioned(
         console_url=console_url,
         findings=findings,
         serves=serves,
+        image=image,
     ),
 )

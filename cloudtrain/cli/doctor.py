@@ -18,7 +18,9 @@ HEADERS = ("state", "about", "what", "words", "hint")
 
 @click.command("doctor")
 @click.argument("providers", metavar="[PROVIDER]...", nargs=-1)
-@click.option("--install-pulumi", is_flag=True, help="First download Pulumi's command line, which rents machines.")
+@click.option(
+    "--install-pulumi", is_flag=True, help="First download or build Pulumi's command line, which rents machines."
+)
 @output_option()
 def command(providers: tuple[str, ...], install_pulumi: bool, output: str) -> int:
     """Look at credentials, permissions, quotas, prices and leftovers of PROVIDER, or of all, and at this machine.
@@ -40,7 +42,11 @@ def command(providers: tuple[str, ...], install_pulumi: bool, output: str) -> in
 
 
 def install() -> list[Noted]:
-    """Say what is downloaded and whereto, and do it. Returns the line that tells of a failure, if there is one."""
+    """Say what is downloaded and whereto, and do it. Returns the line that tells of a failure, if there is one.
+
+    Where the download fails, as in a network that reaches package indexes only, it is built.
+    """
+    from cloudtrain.errors import Unavailable
     from cloudtrain.runs import diagnosis
     from cloudtrain.runs.provisioner import provisioner
 
@@ -49,7 +55,12 @@ def install() -> list[Noted]:
     def work() -> None:
         target = door.target()
         say(f"Pulumi {door.version} from {door.source} (about {door.download_mb} MB) into {target}")
-        door.install()
+        try:
+            door.install()
+        except Unavailable as error:
+            say(error.message)
+            say(f"building it from its Go module instead ({door.build_needs})")
+            door.build()
         say("installed, and it runs")
 
     failed = diagnosis.install_engine(work)

@@ -8,6 +8,7 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain.cli.first_words import FirstWords
 from cloudtrain.cli.output import say
 from cloudtrain.runs.follow import Progress, stream
 from cloudtrain.runs.record import Run
@@ -23,8 +24,9 @@ REDRAW_S = 0.3
 class View:
     """What the person sees of a run that is going on. Written to stderr: stdout is for results."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, watcher: Watch | None = None) -> None:
         self.run = run
+        self.first_words = FirstWords(watcher) if watcher is not None else None
         self.terminal = sys.stderr.isatty()
         self.progress = Progress()
         self.began = time.monotonic()
@@ -32,8 +34,12 @@ class View:
         self.width = 0
 
     def feed(self, data: bytes) -> None:
-        """Show what the bytes of log say."""
+        """Show what the bytes of log say, and on a rented machine what it says of itself before."""
+        for text in self.first_words.new() if self.first_words else ():
+            self.tell(text)
         for event in self.progress.feed(data):
+            if self.first_words and (text := self.first_words.hear(event)):
+                self.tell(text)
             self.show(event)
         if self.terminal and not data:
             self.status()
@@ -49,8 +55,12 @@ class View:
                 self.printed = time.monotonic()
                 say(self.sentence())
         elif text := words(event):
-            self.clear()
-            say(text)
+            self.tell(text)
+
+    def tell(self, text: str) -> None:
+        """An ordinary line."""
+        self.clear()
+        say(text)
 
     def sentence(self) -> str:
         """Step, loss, tokens per second, time left, dollars so far."""
@@ -123,7 +133,7 @@ def words(event: dict[str, Any]) -> str:
 
 def watch(run: Run, offset: int = 0, watcher: Watch | None = None) -> Run:
     """Follow the run to its end, on a rented machine with `watcher`. KeyboardInterrupt stops nothing."""
-    view = View(run)
+    view = View(run, watcher)
     try:
         for data in stream(run, offset, watcher=watcher):
             view.feed(data)

@@ -76,14 +76,16 @@ def look(run: Run, finish: bool, target: Path | None) -> Polled:
 
 def looked(run: Run, finish: bool, target: Path | None) -> Polled:
     """What is done about one run."""
+    from cloudtrain.cli.up.watching import failure
     from cloudtrain.runs import measure, poll, pull
 
     before, attempt = run.gone, run.intent.get("attempt")
     run, error = poll.outcome(run, lambda text: say(f"  {text}"))
     over = error is None and poll.is_over(run)
     home = None
-    if over and run.state == "finished":
+    if over and run.state in ("finished", "failed"):
         measure.learn(run)
+    if over and run.state == "finished":
         home = pull.pull(run, target or Path(run.id)) if finish else None
     if error is not None:
         words = error.message
@@ -92,6 +94,7 @@ def looked(run: Run, finish: bool, target: Path | None) -> Polled:
     elif over:
         words = "its machine is gone" if before is None else "nothing was left to do"
         words += f"; result in {home}" if home else ""
+        words += f"; {failure(run).message}" if run.state == "failed" else ""
     else:
         words = "goes on"
     return Polled(run, over, words, home, error)

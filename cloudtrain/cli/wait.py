@@ -7,7 +7,7 @@ import time
 import click
 
 from cloudtrain.cli.options import Duration
-from cloudtrain.errors import Cancelled, JobFailed, NotFinished
+from cloudtrain.errors import Cancelled, NotFinished
 from cloudtrain.runs.record import Run, find
 
 QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a rented one
@@ -56,5 +56,7 @@ def verdict(run: Run) -> None:
     if run.state == "cancelled":
         raise Cancelled(f"run `{run.id}` was stopped on request", "`cloudtrain up` goes on from the last checkpoint")
     if run.state == "failed":
-        raise JobFailed(f"run `{run.id}` failed", f"`cloudtrain logs --tail 50 {run.id}` shows why")
+        from cloudtrain.cli.up.watching import failure
+
+        raise failure(run)
     raise NotFinished(f"run `{run.id}` is {run.state}", "`cloudtrain up` goes on from the last checkpoint")

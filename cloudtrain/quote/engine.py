@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import ProviderError
+from cloudtrain.quote import environments
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.judge import Measured, judge
@@ -83,9 +84,11 @@ def of_kind(
 ) -> tuple[Case, float, float, float, bool]:
     """The case of an offer's machine; as numbers its billed hours, hourly and fixed dollars beside; does it work."""
     case = judge(request, offer, source.terms, measured)
+    launch, why_not = launch_word(request, offer, case, stack)
     case = replace(
         case,
-        launch=launch_word(offer, case, stack),
+        launch=launch,
+        reasons=(*case.reasons, *why_not),
         barred=disallowed(offer, case.hours),
         late=too_late(request, case.hours),
         guards=tuple(guard.name for guard in stack.guards(offer.name, offer.market)) if stack else (),
@@ -95,11 +98,26 @@ def of_kind(
     return case, hours, float(case.beside.hourly_usd), float(case.beside.fixed_usd), case.works
 
 
-def launch_word(offer: Offer, case: Case, stack: Stack | None) -> str:
-    """yes | by hand | not yet."""
+def launch_word(request: Request, offer: Offer, case: Case, stack: Stack | None) -> tuple[str, tuple[str, ...]]:
+    """yes | by hand | not yet; with the reason when what we ship would not work on a machine that we can rent."""
     if stack is not None and case.recipe is not None and case.recipe.backend in stack.backends:
-        return "yes"
-    return "by hand" if offer.limits.by_hand else "not yet"
+        known = environment_verdict(request, offer, case, stack)
+        if known.word != "no":
+            return "yes", ()
+        return "not yet", (f"`up` cannot use it yet: {known.reason}",)
+    return "by hand" if offer.limits.by_hand else "not yet", ()
+
+
+def environment_verdict(request: Request, offer: Offer, case: Case, stack: Stack) -> environments.Verdict:
+    """Whether the environment that `up` ships runs this job on the offer's machine; on our own one it was made here."""
+    if case.recipe is None:
+        return environments.Verdict("no", "there is no recipe for it")
+    if stack.cloud is None:
+        return environments.Verdict("yes")
+    about = {"provider": offer.provider, "market": offer.market, "offer": offer.name, "hardware": offer.hardware}
+    image = stack.cloud.image({**about, "count": offer.count})
+    job = environments.Job(case.recipe.flavour, request.spec.family, request.method)
+    return environments.verdict(job, offer.hardware, case.devices, image)
 
 
 def disallowed(offer: Offer, hours: Range | None) -> str:

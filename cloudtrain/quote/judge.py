@@ -33,6 +33,9 @@ class Measured(Protocol):
     def rate(self, offer: Offer, recipe: Recipe, request: Request) -> tuple[Range, str] | None:
         """Tokens per second of the whole machine and the words for it, or None when nothing was measured."""
 
+    def memory_factor(self, recipe: Recipe, request: Request) -> float:
+        """By what the memory estimate is to be raised, at least 1."""
+
 
 def rejected(reason: str) -> Case:
     """The case of hardware that nothing trains on, or that we know nothing of."""
@@ -53,8 +56,12 @@ def judge(request: Request, offer: Offer, terms: Terms, measured: Measured | Non
         return rejected(found.reason)
     estimated = memory.estimate(request.spec, ours.options)
     required, usable = ours.required_bytes(estimated), budget.usable_bytes(chip, offer.memory_bytes)
-    verdict = budget.verdict(required, usable)
     reasons = []
+    factor = 1.0 if measured is None else measured.memory_factor(ours, request)
+    if factor > 1:
+        required = round(required * factor)
+        reasons.append(f"memory raised by {100 * (factor - 1):.0f} %, as a run of this model used it")
+    verdict = budget.verdict(required, usable)
     if verdict == "no":
         reasons.append(f"needs {gib(required)}{each(devices)}, has {gib(usable)}")
     elif verdict == "tight":

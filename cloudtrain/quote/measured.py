@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +30,9 @@ class Measurements:
 
     @classmethod
     def of_state(cls, state: str) -> Measurements:
-        """What a state folder holds; nothing for a state elsewhere or none yet. A damaged line is passed over."""
+        """What a state holds; of one in a bucket what was last copied here. A damaged line is passed over."""
         try:
-            with open(os.path.join(state, FILE), encoding="utf-8") as file:
+            with open(kept_here(state) or os.path.join(state, FILE), encoding="utf-8") as file:
                 lines = file.readlines()[-NEWEST:]
         except OSError:
             return cls()
@@ -38,7 +40,7 @@ class Measurements:
         for line in lines:
             try:
                 run = json.loads(line)
-                if isinstance(run, dict) and float(run["flops_per_s"]) > 0:
+                if isinstance(run, dict) and (run.get("out_of_memory") or float(run["flops_per_s"]) > 0):
                     runs.append(run)
             except (ValueError, KeyError, TypeError):
                 continue
@@ -49,7 +51,8 @@ class Measurements:
         found = [
             float(run["flops_per_s"])
             for run in self.runs
-            if (run.get("hardware"), run.get("count"), run.get("method"), run.get("stack"))
+            if run.get("flops_per_s")
+            and (run.get("hardware"), run.get("count"), run.get("method"), run.get("stack"))
             == (offer.hardware, offer.count, request.method, recipe.stack)
         ]
         if not found:
@@ -59,3 +62,27 @@ class Measurements:
         rate = Range(min(found) / factor / per_token, median(found) / per_token, max(found) * factor / per_token)
         many = "run" if len(found) == 1 else "runs"
         return rate, f"measured: n = {len(found)} {many} of {request.method} here with {recipe.stack}"
+
+    def memory_factor(self, recipe: Recipe, request: Request) -> float:
+        """By what the memory estimate is to be raised, at least 1: by what runs of this model in this way have used.
+
+        A run that ended for want of memory counts with what it needed at least.
+        """
+        wanted = (request.spec.name, request.method, recipe.stack)
+        found = [
+            float(run["peak_bytes"]) / float(run["required_bytes"])
+            for run in self.runs
+            if (run.get("model"), run.get("method"), run.get("stack")) == wanted
+            and run.get("peak_bytes")
+            and run.get("required_bytes")
+        ]
+        return max([1.0, *found])
+
+
+def kept_here(state: str) -> Path | None:
+    """Where the measurements of a state in a bucket are copied to; None for a state in a folder, which has its own."""
+    if "://" not in state:
+        return None
+    from cloudtrain.settings import cache_folder
+
+    return cache_folder() / "measurements" / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"

@@ -43,6 +43,12 @@ def answer(cloud: AwsCloud, request: Request, keys: signed.Keys) -> Reply:
             return _keep(cloud, request, signed.check_form(request, keys, cloud.clock.now()))
         if signed.is_presigned(request):
             request = signed.check_presigned(request, keys, cloud.clock.now())
+        elif cloud.checks_signing_time and signed.is_skewed(request, cloud.clock.now()):
+            raise Refused(
+                "RequestTimeTooSkewed",
+                "The difference between the request time and the server's time is too large.",
+                403,
+            )
         elif scope(request)[0] != keys.access:
             words = "The AWS Access Key Id you provided does not exist in our records."
             raise Refused("InvalidAccessKeyId", words, 403)
@@ -101,7 +107,8 @@ def forget_buckets(account: str) -> None:
         owners.pop(name, None)
 
 
-def objects(cloud: AwsCloud, bucket: str) -> dict[str, bytes]:
-    """Everything that lies in a bucket: key -> bytes."""
-    keys = backend("s3", cloud.account, "aws").buckets[bucket].keys
-    return {name: keys[name].value for name in list(keys)}
+def objects(cloud: AwsCloud, bucket: str, prefix: str = "") -> dict[str, bytes]:
+    """Everything that lies in a bucket, below a prefix if one is given: key -> bytes."""
+    with cloud.clock.lock:  # whoever writes or deletes holds it
+        keys = backend("s3", cloud.account, "aws").buckets[bucket].keys
+        return {name: keys[name].value for name in list(keys) if name.startswith(prefix)}

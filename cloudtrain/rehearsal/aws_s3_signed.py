@@ -81,6 +81,11 @@ def check_presigned(request: Request, keys: Keys, now: float) -> Request:
     return _as_owner(request, credential)
 
 
+def is_skewed(request: Request, now: float) -> bool:
+    """Whether a request that carries its right in a header was signed at another time than this."""
+    return abs(_moment(request.headers.get("x-amz-date", "")) - now) > SKEW_S
+
+
 def _as_owner(request: Request, credential: str) -> Request:
     kept = [part for part in request.target.partition("?")[2].split("&") if not part.startswith("X-Amz-")]
     right = f"{ALGORITHM} Credential={credential}, SignedHeaders=host, Signature=checked"
@@ -121,7 +126,7 @@ def check_form(request: Request, keys: Keys, now: float) -> Upload:
     """The upload that a form asks for. Raises Refused."""
     if "content-length" not in request.headers:
         raise Refused("MissingContentLength", "You must provide the Content-Length HTTP header.", 411)
-    fields, data = _parts(request)
+    fields, data = parts(request)
     for name in ("key", "policy", "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature"):
         if name not in fields:
             raise Refused("InvalidArgument", f"Bucket POST must contain a field named '{name}'.")
@@ -136,12 +141,13 @@ def check_form(request: Request, keys: Keys, now: float) -> Upload:
     if now > expiration:
         raise Refused("AccessDenied", "Invalid according to Policy: Policy expired.", 403)
     bucket = unquote(request.path).strip("/")
-    _check_conditions(conditions, {**fields, "bucket": bucket}, len(data))
+    check_conditions(conditions, {**fields, "bucket": bucket}, len(data))
     _check_covered(conditions, fields)
     return Upload(fields["key"], data, fields)
 
 
-def _check_conditions(conditions: list[Any], values: Mapping[str, str], size: int) -> None:
+def check_conditions(conditions: list[Any], values: Mapping[str, str], size: int) -> None:
+    """Whether a form's fields and the size of its file are what the policy says. Raises Refused."""
     for each in conditions:
         verb, name, wanted = each if isinstance(each, list) else ("eq", *next(iter(each.items())))
         if verb == "content-length-range":
@@ -166,7 +172,7 @@ def _check_covered(conditions: list[Any], fields: Mapping[str, str]) -> None:
         raise Refused("AccessDenied", words, 403)
 
 
-def _parts(request: Request) -> tuple[dict[str, str], bytes]:
+def parts(request: Request) -> tuple[dict[str, str], bytes]:
     """The fields before the file, with names in lower case, and the file. S3 does not look at what follows it."""
     fields: dict[str, str] = {}
     for name, filename, content in _multipart(request):

@@ -11,6 +11,7 @@ Kind = Literal[
     "lost_reply",  # performed; the connection drops before the answer
     "dropped",  # not performed; the connection drops
     "late",  # the connection drops; performed `seconds` later
+    "cut",  # performed; the connection drops in the middle of the answer
     "throttled",  # 429, not performed
     "unavailable",  # 503, not performed
     "no_capacity",  # refused at once: nothing to be had here
@@ -24,7 +25,7 @@ Kind = Literal[
 ]
 Menu = list[tuple[str, tuple[Kind, ...]]]  # (call, what may happen to it)
 DECISIVE = ("create", "insert", "runinstances", "delete", "terminate")
-TRANSPORT: frozenset[str] = frozenset({"lost_reply", "dropped", "late", "throttled", "unavailable"})
+TRANSPORT: frozenset[str] = frozenset({"lost_reply", "dropped", "late", "cut", "throttled", "unavailable"})
 
 
 @dataclass

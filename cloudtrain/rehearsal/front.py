@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +37,7 @@ class Reply(NamedTuple):
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = {}
+    cut: bool = False  # whether the connection drops in the middle of it
 
 
 class Fake:
@@ -75,9 +76,30 @@ class Front(Fake):
         class Handler(_Handler):
             cloud = front
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._handler = Handler
+        self._server = self._serve("127.0.0.1", 0)
+        self.room.reached = [self]
+
+    def _serve(self, address: str, port: int) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer((address, port), self._handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return server
+
+    @property
+    def port(self) -> int:
+        """Of 127.0.0.1."""
+        return int(self._server.server_address[1])
+
+    def listen(self, address: str) -> Callable[[], None]:
+        """Answer at the same port of another address too, until what this returns is called."""
+        server = self._serve(address, self.port)
+
+        def close() -> None:
+            server.shutdown()
+            server.server_close()
+
+        return close
 
     @property
     def url(self) -> str:
@@ -150,6 +172,8 @@ class Front(Fake):
         if self.slow_s and self.mutates(call):
             time.sleep(self.slow_s)  # goes on when the client dies, as a real request does
         reply = self._perform(call, request)
+        if fault and fault.kind == "cut":
+            return reply._replace(cut=True)
         return None if fault and fault.kind == "lost_reply" else reply
 
     def _answer_inside(self, request: Request) -> Reply:
@@ -187,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length") or 0))
+        body = self._body(headers)
         query = parse_qs(parts.query, keep_blank_values=True)
         reply = self.cloud.answer(Request(self.command, parts.path, query, headers, body, self.path))
         if reply is None:
@@ -201,7 +225,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut else reply.body)
+        self.close_connection |= reply.cut
+
+    def _body(self, headers: Mapping[str, str]) -> bytes:
+        """What was sent, in one piece or in chunks, as Go's clients do."""
+        if headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(headers.get("content-length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815
 

@@ -20,6 +20,9 @@ ZONE_LETTERS = {
         "abc",
     ),
     **dict.fromkeys(("us-west1", "us-east4", "southamerica-west1", "europe-west3", "asia-east1"), "abc"),
+    **dict.fromkeys(("northamerica-northeast1", "northamerica-northeast2", "asia-south2", "europe-north1"), "abc"),
+    **dict.fromkeys(("me-west1",), "abc"),
+    **dict.fromkeys(("us-central2",), "b"),
 }
 ZONES = [f"{region}-{letter}" for region, letters in ZONE_LETTERS.items() for letter in letters]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from cloudtrain.rehearsal.cable import Cable, Door
 from cloudtrain.rehearsal.sandbox import Sandbox
 
 DOOR = "/.machine/"
@@ -28,6 +29,8 @@ class MachineRoom:
 
     def __init__(self) -> None:
         self.environment: dict[str, str] = {}
+        self.network = False  # whether every machine has a cable of its own (`cable.available()`), which can be cut
+        self.reached: list[Door] = []  # the fakes that machines with cables reach, the one that makes them first
         self.restart_s = 0.2  # from the end of a container's process to its next start
         self.running: dict[str, Sandbox] = {}
         self.ended: dict[str, list[Sandbox]] = {}
@@ -56,7 +59,11 @@ class MachineRoom:
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="cloudtrain-machines-"))
         folder = self._root / f"{id}.{next(self._numbers)}"
-        sandbox = Sandbox(folder, door(url, id), {**self.environment, **environment}, self.restart_s)
+        cable = Cable(self.reached) if self.network else None
+        board = door(f"http://{cable.board[0]}:{self.reached[0].port}" if cable else url, id)
+        environment = {key: value.replace(door(url, id), board) for key, value in environment.items()}
+        sandbox = Sandbox(folder, board, {**self.environment, **environment}, self.restart_s)
+        sandbox.cable = cable
         self.running[id] = sandbox
         return sandbox
 
@@ -66,6 +73,8 @@ class MachineRoom:
         sandbox = self.running.pop(id, None)
         if sandbox is not None:
             sandbox.cut()
+            if sandbox.cable:
+                sandbox.cable.remove()
             self.ended.setdefault(id, []).append(sandbox)
 
     def console(self, id: str) -> str:  # noqa: A002

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from cloudtrain.rehearsal.cable import Cable
+
 MARK = "CLOUDTRAIN_REHEARSAL_MACHINE"
 POWER_PROGRAMS = ("shutdown", "poweroff", "halt", "reboot", "init", "telinit", "systemctl", "systemd-run")
 # The keeper holds the switch: when our end of its input closes, because we say so or because we are dead, all goes.
@@ -31,7 +33,7 @@ _STUB = """#!{python} -IS
 import http.client, json, os, sys
 program = os.path.basename(sys.argv[0])
 try:
-    door = http.client.HTTPConnection("127.0.0.1", {port}, timeout=30)
+    door = http.client.HTTPConnection("{host}", {port}, timeout=30)
     door.request("POST", "{path}", json.dumps([program, *sys.argv[1:]]), {{"Content-Type": "application/json"}})
     answer = door.getresponse()
 except OSError:
@@ -44,6 +46,8 @@ PATIENCE_S = 10.0
 
 class Sandbox:
     """Made cold; `boot` or `run` starts it, `cut` ends it for good. `folder` stays for who wants to look."""
+
+    cable: Cable | None = None  # its network, where it has one of its own
 
     def __init__(self, folder: Path, url: str, environment: Mapping[str, str], restart_s: float = 0.2) -> None:
         """`url` is the machine's own door at the fake cloud, below which its power programs ask."""
@@ -71,7 +75,8 @@ class Sandbox:
             "RESTART_S": str(restart_s),
         }
         address, _, path = url.removeprefix("http://").partition("/")
-        text = _STUB.format(python=sys.executable, port=address.rpartition(":")[2], path=f"/{path}/power")
+        host, _, port = address.rpartition(":")
+        text = _STUB.format(python=sys.executable, host=host, port=port, path=f"/{path}/power")
         for name in POWER_PROGRAMS:
             _write_program(folder / "bin" / name, text.encode())
 
@@ -139,7 +144,7 @@ class Sandbox:
     def _start(self, keeper: str, arguments: Sequence[str]) -> None:
         self._keeper = subprocess.Popen(
             # env -i: the machine sees nothing of the keeper's variables, nor of ours.
-            ["sh", "-c", keeper, "keeper", *namespace(), *self._clean(), *arguments],
+            ["sh", "-c", keeper, "keeper", *self._network(), *namespace(), *self._clean(), *arguments],
             env=self._keeping,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -147,6 +152,9 @@ class Sandbox:
             cwd=self.folder,
             start_new_session=True,
         )
+
+    def _network(self) -> tuple[str, ...]:
+        return self.cable.words if self.cable else ()
 
     def _clean(self) -> list[str]:
         return [sys.executable, "-IS", "-c", _EXEC, str(self._environment_file())]

@@ -6,6 +6,7 @@ from cloudtrain.rehearsal import aws_s3
 from cloudtrain.rehearsal.aws import AwsCloud
 from cloudtrain.rehearsal.clock import Clock
 from cloudtrain.rehearsal.front import Front
+from cloudtrain.rehearsal.gcs import GcsCloud
 
 
 class Together:
@@ -14,20 +15,27 @@ class Together:
     `fake.faults`, `fake.ledger`, `fake.calls` stay those of the cloud with the machines; `buckets` has its own.
     """
 
-    def __init__(self, fake: Front, buckets: AwsCloud | None = None) -> None:
+    def __init__(self, fake: Front, buckets: AwsCloud | GcsCloud | None = None) -> None:
         """Without `buckets` a fake AWS keeps them itself, and one is made beside any other cloud."""
         self.fake = fake
-        self.buckets = buckets or (fake if isinstance(fake, AwsCloud) else AwsCloud(fake.clock))
+        self.buckets: AwsCloud | GcsCloud = buckets or (fake if isinstance(fake, AwsCloud) else AwsCloud(fake.clock))
         if self.buckets.clock is not fake.clock:
             raise ValueError("both must have the same clock")
+        if self.buckets is not fake:
+            fake.room.reached.append(self.buckets)
 
     def bucket(self, name: str) -> str:
         """Make a bucket; its address, as CLOUDTRAIN_STATE takes it."""
+        if isinstance(self.buckets, GcsCloud):
+            self.buckets.make_bucket(name)
+            return f"gs://{name}"
         aws_s3.make_bucket(self.buckets, name)
         return f"s3://{name}"
 
     def objects(self, name: str) -> dict[str, bytes]:
         """Everything that lies in a bucket."""
+        if isinstance(self.buckets, GcsCloud):
+            return self.buckets.objects(name)
         return aws_s3.objects(self.buckets, name)
 
     def environment(self) -> dict[str, str]:

@@ -141,6 +141,7 @@ def came_to_nothing(run: Run, plan: Plan, error: BaseException) -> None:
     answer = f"nothing of attempt {run.intent['attempt']} is left after {type(error).__name__}"
     run.write("gone.json", {"run": run.id, "provider": plan.provider, "said_by": plan.provider, "answer": answer,
                             "time": time.time(), "billed_s": 0.0})  # fmt: skip
+    run.store.delete(run.key("tickets"))  # its addresses are good until the deadline
     run.event(
         "came to nothing", error=type(error).__name__, offer=plan.line.get("offer"), attempt=run.intent["attempt"]
     )

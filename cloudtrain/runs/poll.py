@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from cloudtrain.errors import CloudtrainError, NoCapacity, OverBudget, ProviderError, UsageError
-from cloudtrain.runs import candidates, launch, price_check, rented, teardown
+from cloudtrain.runs import candidates, launch, presign_limit, price_check, rented, teardown
 from cloudtrain.runs.plan import GRACE_S, Plan
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.rented import News
@@ -137,6 +137,7 @@ def priced(run: Run, plan: Plan, line: Mapping[str, Any]) -> Plan:
     if hourly and plan.max_cost is not None:
         rest = max(Decimal(0), plan.max_cost - spent) / hourly
         left, deadline = min(left, rest), min(deadline, time.time() + float(rest) * SECONDS_PER_HOUR)
+    deadline = min(deadline, presign_limit.within(run.store.url, deadline, None, time.time())[0])
     if plan.agreed_usd is not None and (
         hourly is None or spent + hourly * left > plan.agreed_usd * AGREED_TOLERANCE or left * 3600 < LEAST_LEFT_S
     ):
@@ -144,9 +145,28 @@ def priced(run: Run, plan: Plan, line: Mapping[str, Any]) -> Plan:
     return replace(plan, provider=str(line["provider"]), line=document, deadline=deadline)
 
 
+def adopted(run: Run) -> Run:
+    """The run with the machine that its client asked for and did not live to write down, if there is or was one.
+
+    Without it a look from elsewhere would take a job that trains for one that never began. Raises ProviderError.
+    """
+    find = run.stack.find
+    if run.machine is not None or run.gone is not None or run.intent.get("idle") or find is None:
+        return run
+    spoke = run.exit is not None or run.heartbeat.get("attempt") == run.intent.get("attempt")
+    machine = find(run.id, run.store, spoke)
+    if machine is None:
+        return run
+    price = run.quote.get("line", {}).get("price_usd_per_hour")
+    run.write("machine.json", {**machine, "usd_per_hour": price})
+    run.event("machine adopted", id=machine["id"], attempt=run.intent.get("attempt"))
+    return Run(run.store, run.id)
+
+
 def outcome(run: Run, say: Say) -> tuple[Run, CloudtrainError | None]:
     """`news` and `settle` in one, with what kept it from going on."""
     try:
+        run = adopted(run)
         return settle(run, news(run), say), None
     except ProviderError as error:
         return Run(run.store, run.id), error

@@ -86,16 +86,13 @@ def request_for(
 ) -> Request:
     """The spec as a quote's Request."""
     spec = prepared.spec
-    group: Targets | None = None  # all-linear is what our trainer makes of it: the recipe knows; a list counts as that
-    if spec.lora.targets in ("attention", "qv"):
-        group = "qv" if spec.lora.targets == "qv" else "attention"
     return Request(
         spec=prepared.model,
         method=spec.method,
         sequence_length=spec.sequence_length,
         batch=spec.micro_batch,
         rank=spec.lora.rank,
-        targets=group,
+        targets=target_group(spec),
         tokens=work[0],
         tokens_basis=work[1],
         max_hours=max_hours,
@@ -103,6 +100,13 @@ def request_for(
         places=places,
         experimental=experimental,
     )
+
+
+def target_group(spec: Spec) -> Targets | None:
+    """The layers of the adapter as the estimator knows them; None: what our trainer makes of it, also for a list."""
+    if spec.lora.targets in ("attention", "qv"):
+        return "qv" if spec.lora.targets == "qv" else "attention"
+    return None
 
 
 def chosen_line(quote: Quote) -> Line:

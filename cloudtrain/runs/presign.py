@@ -2,6 +2,7 @@
 
 Signature version 4, by hand: the SDKs sign with the time of now, and the ticket's address must be the same in a repeat
 of the call that makes the machine. Source: Amazon S3 API reference, "Authenticating Requests" (query parameters, POST).
+Google's buckets are signed for in `presign_gs`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from cloudtrain.errors import UsageError
+from cloudtrain.runs import presign_gs
 from cloudtrain.runs.store_address import Address, parse
 
 LONGEST_S = 7 * 86400  # Amazon's limit for a signature
@@ -36,11 +38,21 @@ class Signer(NamedTuple):
 
 def bucket_of(url: str) -> Address:
     """The bucket of a state that a rented machine can reach. Raises UsageError for any other state."""
-    if not url.startswith("s3://"):
+    if not url.startswith(("s3://", "gs://")):
         raise UsageError(
-            "a rented machine can only reach a state in a bucket", "set CLOUDTRAIN_STATE to s3://bucket/prefix"
+            "a rented machine can only reach a state in a bucket",
+            "set CLOUDTRAIN_STATE to s3://bucket/prefix or gs://bucket/prefix",
         )
     return parse(url)
+
+
+def check(url: str) -> None:
+    """Whether addresses of this state can be signed. Raises UsageError, BucketDenied."""
+    address = bucket_of(url)
+    if address.scheme == "gs":
+        presign_gs.signer(address)
+    else:
+        signer(address)
 
 
 def signer(address: Address) -> Signer:
@@ -56,7 +68,7 @@ def signer(address: Address) -> Signer:
 def ticket_url(inputs: Mapping[str, Any]) -> str:
     """The address at which the machine of these inputs fetches its ticket: the same for the same inputs and key.
 
-    Raises UsageError when the state is in no bucket of Amazon's kind, BucketDenied without credentials.
+    Raises UsageError when the state is in no bucket, BucketDenied without credentials.
     """
     boot = inputs["boot"]
     state = boot.get("state") or _state_of_settings()
@@ -73,14 +85,17 @@ def _state_of_settings() -> str:
 def get_url(state: str, key: str, signed_at: float, seconds: float) -> str:
     """An address that reads one document of the state, for `seconds` from `signed_at` on (a week at the most)."""
     address = bucket_of(state)
-    who, base = signer(address), base_url(address)
     day, moment = stamps(signed_at)
+    lasting = int(min(LONGEST_S, max(1.0, seconds)))
+    if address.scheme == "gs":
+        return presign_gs.get_url(address, full_key(address, key), moment, lasting)
+    who, base = signer(address), base_url(address)
     scope = f"{day}/{region(address)}/s3/aws4_request"
     query = {
         "X-Amz-Algorithm": ALGORITHM,
         "X-Amz-Credential": f"{who.access}/{scope}",
         "X-Amz-Date": moment,
-        "X-Amz-Expires": str(int(min(LONGEST_S, max(1.0, seconds)))),
+        "X-Amz-Expires": str(lasting),
         "X-Amz-SignedHeaders": "host",
         **({"X-Amz-Security-Token": who.token} if who.token else {}),
     }
@@ -100,8 +115,11 @@ def post_policy(state: str, prefix: str, now: float, until: float) -> dict[str, 
     {"url", "fields", "prefix"}: a form has the fields, then `key` (which begins with `prefix`), then `file`.
     """
     address = bucket_of(state)
-    who = signer(address)
     day, moment = stamps(now)
+    until = min(until, now + LONGEST_S)
+    if address.scheme == "gs":
+        return presign_gs.post_policy(address, full_key(address, prefix), moment, until)
+    who = signer(address)
     scope = f"{day}/{region(address)}/s3/aws4_request"
     fields = {
         "x-amz-algorithm": ALGORITHM,
@@ -109,7 +127,7 @@ def post_policy(state: str, prefix: str, now: float, until: float) -> dict[str, 
         "x-amz-date": moment,
         **({"x-amz-security-token": who.token} if who.token else {}),
     }
-    end = datetime.fromtimestamp(min(until, now + LONGEST_S), UTC)
+    end = datetime.fromtimestamp(until, UTC)
     policy = {
         "expiration": end.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "conditions": [

@@ -26,6 +26,7 @@ class Provisioner:
     `find()` returns the folder that holds the engine and the version that it says itself; it raises UsageError when
     there is none, or one that does not run. `plugin()` returns our plugin's path or raises UsageError. `install()`
     puts version `version` into `target()` and returns it; it raises Unavailable, and then `target()` is as before.
+    `build()` does the same from the engine's sources.
     """
 
     version: str
@@ -35,6 +36,8 @@ class Provisioner:
     find: Callable[[], tuple[Path, str]]
     plugin: Callable[[], Path]
     install: Callable[[], Path]
+    build: Callable[[], Path]
+    build_needs: str  # time and disk, in words
     held: Callable[[Store, str], list[Held]]  # (state, run) -> who holds its stack
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import CloudtrainError, NotFinished, UsageError
+from cloudtrain.runs import parts
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
@@ -21,8 +22,8 @@ BLOCK_BYTES = 16 << 20
 def pull(run: Run, target: Path) -> Path:
     """Copy the result to `target`, file by file and atomically each. Raises NotFinished when there is none yet."""
     source = run.key("output")
-    names = run.store.files(source)
-    if not names:
+    found = parts.whole_files(run.store, source)
+    if not found:
         hint = (
             f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` goes on with it"
         )
@@ -30,8 +31,8 @@ def pull(run: Run, target: Path) -> Path:
     if target.exists() and not target.is_dir():
         raise UsageError(f"`{target}` is a file", "give a folder with --to")
     try:
-        for name in names:
-            copy(run.store, f"{source}/{name}", target / name)
+        for name, keys in found.items():
+            copy(run.store, keys, target / name)
     except OSError as error:
         raise UsageError(
             f"the result cannot be written to `{target}`: {error.strerror}",
@@ -40,14 +41,16 @@ def pull(run: Run, target: Path) -> Path:
     return target
 
 
-def copy(store: Store, key: str, target: Path) -> None:
-    """Copy one document so that the target is the old file or the whole new one."""
+def copy(store: Store, keys: list[str], target: Path) -> None:
+    """Copy the pieces of one file so that the target is the old file or the whole new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            while block := store.read_from(key, file.tell(), BLOCK_BYTES):
-                file.write(block)
+            for key in keys:
+                offset = 0
+                while block := store.read_from(key, offset, BLOCK_BYTES):
+                    offset += file.write(block)
         os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, target)
     except BaseException:

@@ -196,13 +196,20 @@ def _span(machine: Any, exit_record: Any, last_seen: Any) -> float:
 
 
 def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
-    """Every run whose first document can be read, newest first; and a sentence about each that cannot."""
+    """Every run whose first document can be read, newest first; and a sentence about each that cannot.
+
+    A state that cannot be reached is no damage: that is raised.
+    """
+    from cloudtrain.runs.store_trouble import BucketDenied, BucketUnreachable
+
     runs, damaged = [], []
     for name in store.children("runs"):
         run = Run(store, name)
         try:
             if run.intent:
                 runs.append(run)
+        except (BucketDenied, BucketUnreachable):
+            raise
         except UsageError as error:
             damaged.append(error.message)
     return sorted(runs, key=lambda run: float(run.intent.get("created", 0)), reverse=True), damaged

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cloudtrain.errors import ProviderError
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.record import SELF_END_S, Run
+from cloudtrain.runs.store_trouble import BucketUnreachable
 from cloudtrain.seams import Stack, load
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 News = Literal["", "ended", "vanished", "silent"]
 READERS, AHEAD = 8, 32  # chunks of at most 64 KiB
+CHUNK_BYTES = 65536  # of the machine's: what is full comes at once
 STALE_BEATS = 3  # heartbeats that may be missing before the provider is asked
 
 
@@ -32,14 +34,15 @@ class Pace(NamedTuple):
     A day of it, with the machine's own writing, stays below ten cents of requests (a test adds it up).
     """
 
-    log_s: float = 2.0
-    exit_s: float = 10.0
+    log_s: float = 1.5
+    hush_s: float = 9.0  # after a chunk that was not full: the machine collects for ten seconds
+    exit_s: float = 15.0
     heartbeat_s: float = 30.0
     provider_s: float = 30.0
     first_s: float = 1200.0
 
 
-REHEARSAL = Pace(0.1, 0.3, 0.5, 1.0, 60.0)
+REHEARSAL = Pace(0.1, 0.0, 0.3, 0.5, 1.0, 60.0)
 
 
 def pace(provider: str) -> Pace:
@@ -49,10 +52,10 @@ def pace(provider: str) -> Pace:
 
 
 def reachable(url: str) -> None:
-    """Raises UsageError for a state that no rented machine can reach."""
+    """Raises UsageError for a state that no rented machine can reach, BucketDenied when none could be let in."""
     from cloudtrain.runs import presign
 
-    presign.bucket_of(url)
+    presign.check(url)
 
 
 def outfitted(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
@@ -80,6 +83,7 @@ class Watch:
         self.heard: News = ""
         self.due: dict[str, float] = {}
         self.beat: Any = None
+        self.waited_s = 0.0  # for the first heartbeat
         self.beaten = time.monotonic()  # when the heartbeat changed last, by our clock: the machine's may be wrong
 
     def is_due(self, what: str, every_s: float) -> bool:
@@ -97,9 +101,9 @@ class Watch:
 
     def listened(self) -> News:
         """What is new, if it is time to ask."""
+        self.listen()
         if self.is_due("exit", self.pace.exit_s) and self.has_ended():
             return "ended"
-        self.listen()
         quiet_s = time.monotonic() - self.beaten
         if self.beat is None and quiet_s > self.pace.first_s:
             return "silent"
@@ -114,9 +118,11 @@ class Watch:
 
     def listen(self) -> None:
         """Take in the heartbeat."""
-        if self.is_due("heartbeat", self.pace.heartbeat_s):
+        every_s = self.pace.heartbeat_s if (self.beat or {}).get("phase") == "training" else self.pace.log_s
+        if self.is_due("heartbeat", every_s):
             beat = Run(self.run.store, self.run.id).heartbeat
             if beat and beat != self.beat:
+                self.waited_s = self.waited_s or time.monotonic() - self.beaten
                 self.beat, self.beaten = beat, time.monotonic()
 
     def stands(self) -> bool:
@@ -127,6 +133,12 @@ class Watch:
         except ProviderError:
             return True
 
+    def bear(self, trouble: BucketUnreachable) -> None:
+        """The state cannot be reached: wait a moment. Raises `trouble` when the run's own time is over as well."""
+        if time.time() > float(self.run.intent["deadline"]) + SELF_END_S:
+            raise trouble
+        time.sleep(self.pace.exit_s)
+
     def words(self) -> str:
         """What the machine is doing, for a person."""
         return str((self.beat or {}).get("phase") or "waiting for the machine's first word")
@@ -135,20 +147,32 @@ class Watch:
 def stream(run: Run, offset: int, watch: Watch | None = None) -> Iterator[bytes]:
     """The log from byte `offset` on, until the run has news and all of it was read. Empty: nothing new.
 
-    The next chunk's name is known, so nothing is listed while it goes on.
+    What is there is listed once; then the next chunk's name is known, and nothing is listed any more.
     """
-    from cloudtrain.runs import follow
-
     watch = watch or Watch(run)
-    aligned = False
+    caught_up, missed, again = False, False, 0.0
     while True:
-        over = watch.news()  # asked before the read, so that the last bytes are not missed
-        found = False
-        while data := (chunk(run, offset) if aligned else follow.read_log(run, offset)):
-            found = aligned = True
-            offset += len(data)
-            yield data
-        aligned = True
+        try:
+            over = watch.news()  # asked before the read, so that the last bytes are not missed
+            found = False
+            for data in () if caught_up else blocks(run, offset, None):
+                found = True
+                offset += len(data)
+                yield data
+            caught_up = True
+            while over or time.monotonic() >= again:
+                data = chunk(run, offset)
+                missed, hushed = not data, missed and 0 < len(data) < CHUNK_BYTES
+                if not data:
+                    break
+                found = True
+                offset += len(data)
+                again = time.monotonic() + watch.pace.hush_s * hushed
+                yield data
+        except BucketUnreachable as trouble:  # the machine goes on meanwhile, and so does its log
+            watch.bear(trouble)
+            yield b""
+            continue
         if over:
             return
         if not found:

@@ -11,6 +11,7 @@ from cloudtrain.errors import UsageError, visible
 
 SCHEMES = ("s3", "gs")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")  # what the clients of S3 look at
+EMULATOR = "STORAGE_EMULATOR_HOST"  # what the clients of Google Cloud Storage look at
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _BUCKET = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 
@@ -53,7 +54,13 @@ def parse(url: str) -> Address:
             "use letters, digits, dots, dashes and slashes",
         )
     if parts.scheme == "gs":
-        return Address("gs", parts.netloc, prefix)
+        return Address("gs", parts.netloc, prefix, endpoint=emulator())
     region = query.get("region") or next((os.environ[name] for name in REGIONS if os.environ.get(name)), "")
     endpoint = next((found for name in ENDPOINTS if (found := endpoints.override(name))), "")
     return Address("s3", parts.netloc, prefix, region, endpoint)
+
+
+def emulator() -> str:
+    """Where a fake Google Cloud Storage listens, "" for the real one."""
+    found = endpoints.override(EMULATOR) or ""
+    return found if not found or "://" in found else f"http://{found}"

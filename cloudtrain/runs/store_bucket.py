@@ -229,6 +229,8 @@ def client(address: Address) -> Any:
         },
     }
     if address.scheme == "gs":
+        if address.endpoint:
+            common["base_url"] = address.endpoint
         return GCSStore(address.bucket, **common)
     if address.region:
         common["region"] = address.region

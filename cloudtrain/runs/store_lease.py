@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 from cloudtrain.runs.store import AlreadyThere, Holder
 
-BEAT_S = 15.0
-LEASE_S = 60.0
+BEAT_S = 30.0  # a renewal is a write, and a day of them is paid for
+LEASE_S = 90.0
 
 
 class Seen(NamedTuple):

@@ -41,6 +41,8 @@ def sentence(address: Address, error: Exception) -> UsageError:
         return UsageError(
             f"{where}: there is no bucket `{address.bucket}`", "make it, or set another place with CLOUDTRAIN_STATE"
         )
+    if "RequestTimeTooSkewed" in text:
+        return UsageError(f"{where}: it refuses us because the clock is wrong here", "set this machine's clock")
     if any(word in text for word in ELSEWHERE):
         return UsageError(f"{where}: the bucket is in another region", f"write {address.base}?region=REGION")
     if kind == "UnauthenticatedError" or any(word in text for word in UNSIGNED):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs import follow, presign
+from cloudtrain.runs import follow, parts, presign
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.store import write_json
 
@@ -70,8 +70,8 @@ def weights(store: Store, plan: Plan, url: Any) -> dict[str, Any] | None:
     """
     name = str(plan.job["model"])
     local = Path(name).is_absolute()
-    folder = f"{MODELS}/{Path(name).name if local else name.replace('/', '--')}"
-    found = store.files(folder)
+    folder = folder_of_weights(name)
+    found = parts.whole_files(store, folder)
     if "config.json" not in found:
         if local:
             raise UsageError(
@@ -79,7 +79,12 @@ def weights(store: Store, plan: Plan, url: Any) -> dict[str, Any] | None:
                 f"copy it once to {store.place(folder)}/, or name the model by its hub id",
             )
         return None
-    return {"folder": folder.rpartition("/")[2], "files": [entry(store, folder, path, url) for path in found]}
+    return {"folder": folder.rpartition("/")[2], "files": [entry(store, *each, url) for each in found.items()]}
+
+
+def folder_of_weights(name: str) -> str:
+    """Where the weights of a hub id, or of a folder of this machine, are looked for in the state."""
+    return f"{MODELS}/{Path(name).name if Path(name).is_absolute() else name.replace('/', '--')}"
 
 
 def checkpoint(store: Store, run: Run, url: Any) -> dict[str, Any] | None:
@@ -87,11 +92,13 @@ def checkpoint(store: Store, run: Run, url: Any) -> dict[str, Any] | None:
     latest = (store.read(run.key("ckpt/LATEST")) or b"").decode(errors="replace").strip()
     if not latest.isdigit():
         return None
-    folder = run.key(f"ckpt/{latest}")
-    return {"step": int(latest), "files": [entry(store, folder, path, url) for path in store.files(folder)]}
+    found = parts.whole_files(store, run.key(f"ckpt/{latest}"))
+    return {"step": int(latest), "files": [entry(store, *each, url) for each in found.items()]}
 
 
-def entry(store: Store, folder: str, path: str, url: Any) -> dict[str, Any]:
-    """One file to fetch."""
-    key = f"{folder}/{path}"
-    return {"path": path, "url": url(key), "sha256": None, "bytes": store.size(key)}
+def entry(store: Store, path: str, keys: list[str], url: Any) -> dict[str, Any]:
+    """One file to fetch, in one piece or in several."""
+    pieces = [{"url": url(key), "bytes": store.size(key)} for key in keys]
+    if len(pieces) == 1:
+        return {"path": path, "sha256": None, **pieces[0]}
+    return {"path": path, "sha256": None, "pieces": pieces, "bytes": sum(piece["bytes"] for piece in pieces)}

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ from shipping import read_json
 
 LOOK_S = 0.1
 STARTS = 3  # of the supervisor, in one attempt
+LATE_S = 2.0  # the supervisor sees the end of the time first
 MARGIN_S = 60.0  # beyond the grace time, to ship what there is before the machine's own timer fires
 
 
@@ -46,11 +46,10 @@ class Agent:
         os.makedirs(self.folder, exist_ok=True)
         self.ticket = read_json(os.path.join(place, "ticket.json"))
         self.notes = shipping.Notes(os.path.join(place, "agent.json"))
-        self.started_at = self.notes["started_at"] or time.time()
+        self.started_at, self.stop_at = self.notes["started_at"], self.notes["stop_at"]
         self.heartbeat_s = max(0.05, float(self.ticket.get("heartbeat_s") or 30))
         self.grace_s = float(self.ticket.get("grace_s") or 60)
-        left = float(self.ticket["deadline"]) - time.time()
-        self.stop_at = self.notes["stop_at"] or time.time() + left - min(self.grace_s + MARGIN_S, max(0.0, 0.1 * left))
+        self.timers = notice.Timers(os.path.dirname(place), self.ticket["end"]["kind"], float(self.ticket["deadline"]))
         self.mailbox = bucket.Mailbox(
             self.ticket["post"], float(self.ticket["deadline"]) + 600, min(bucket.LONGEST_WAIT_S, self.heartbeat_s)
         )
@@ -58,18 +57,17 @@ class Agent:
         self.fetching = None
         self.reason = self.notes["reason"]  # why we end it: preempted, no_progress, cancelled
         self.changed = threading.Event()
-        self.log = shipping.LogShipper(
-            self.mailbox, self.folder, self.notes, int(self.ticket.get("log_bytes") or 0), self.heartbeat_s
-        )
-        self.events = shipping.EventShipper(self.mailbox, self.folder, self.notes)
-        self.checkpoints = shipping.CheckpointShipper(self.mailbox, self.folder, self.notes)
+        shared = (self.mailbox, self.folder, self.notes)
+        self.log = shipping.LogShipper(*shared, int(self.ticket.get("log_bytes") or 0), self.heartbeat_s)
+        self.events = shipping.EventShipper(*shared)
+        self.checkpoints = shipping.CheckpointShipper(*shared)
 
     def at(self, *names):
         return os.path.join(self.folder, *names)
 
     def say(self, what, **more):
         """A line for the machine's own log, and an event of the run."""
-        line = dict(time=time.time(), actor="agent", event=what, attempt=self.ticket["attempt"], **more)
+        line = dict(time=bucket.CLOCK.now(), actor="agent", event=what, attempt=self.ticket["attempt"], **more)
         with contextlib.suppress(OSError, ValueError):
             print("cloudtrain:", what, *more.values(), flush=True)
             with open(self.at("events.jsonl"), "a", encoding="utf-8") as file:
@@ -91,14 +89,14 @@ class Agent:
         """Raise Ended when nothing more is to be begun."""
         if self.reason:
             raise Ended(self.reason, f"{self.reason} before the training began", 75)
-        if time.time() >= self.stop_at:
+        if bucket.CLOCK.now() >= self.stop_at:
             raise Ended("deadline", "the time was over before the training began", 75)
 
     def run(self):
         """Everything. Returns when all that can be shipped is."""
         if os.path.exists(os.path.join(self.place, "over")) or self.was_here():
             return
-        self.notes.note(started_at=self.started_at, stop_at=self.stop_at)
+        self.set_clocks()
         # A machine that shuts down says so to every process. In a thread, because a handler may interrupt anything.
         told = threading.Thread(target=self.end_because, args=("preempted",), daemon=True)
         signal.signal(signal.SIGTERM, lambda number, frame: None if told.ident else told.start())
@@ -107,18 +105,34 @@ class Agent:
         for shipper in (self.log, self.events, self.checkpoints):
             shipper.start()
         try:
-            record = self.notes["record"] or read_json(self.at("exit.json")) or self.work()
+            record = self.notes["record"] or self.on_time(read_json(self.at("exit.json")) or self.work())
         except Ended as ended:
-            now = time.time()
-            record = dict(ended.record, started_at=self.started_at, ended_at=now, attempt=self.ticket["attempt"])
+            record = self.record_of(ended)
         except Exception as error:  # a fault of our own: again from the beginning, but not for ever
             crashes = (self.notes["crashes"] or 0) + 1
             self.notes.note(crashes=crashes)
             if crashes < STARTS:
                 raise
-            record = {"code": 1, "signal": 0, "reason": "failed", "message": f"{type(error).__name__}: {error}"}
-            record.update(started_at=self.started_at, ended_at=time.time(), attempt=self.ticket["attempt"])
+            record = self.record_of(Ended("failed", f"{type(error).__name__}: {error}"))
         self.finish(record)
+
+    def set_clocks(self):
+        """When it began and when the job is to stop, by the bucket's clock; kept for an agent that comes after us."""
+        bucket.get(self.ticket["bundle"]["url"], Range="bytes=0-0")  # for its date
+        self.timers.heed()
+        now, deadline = bucket.CLOCK.now(), float(self.ticket["deadline"])
+        self.started_at = self.started_at or now
+        self.stop_at = self.stop_at or deadline - min(self.grace_s + MARGIN_S, max(0.0, 0.1 * (deadline - now)))
+        self.notes.note(started_at=self.started_at, stop_at=self.stop_at)
+
+    def record_of(self, ended):
+        """The exit record of an attempt that its trainer did not end."""
+        now = bucket.CLOCK.now()
+        return dict(ended.record, started_at=self.started_at or now, ended_at=now, attempt=self.ticket["attempt"])
+
+    def on_time(self, record):
+        """The supervisor's record with its times by the bucket's clock."""
+        return {k: v + bucket.CLOCK.ahead_s if k in ("started_at", "ended_at") else v for k, v in record.items()}
 
     def was_here(self):
         """Whether this attempt is over already, as the mailbox tells a machine that lost its disk."""
@@ -131,11 +145,8 @@ class Agent:
                 found[name] = json.loads(data) if status == 200 else {}
         mine = [name for name, document in found.items() if document.get("attempt") == self.ticket["attempt"]]
         if "hb" in mine and "exit" not in mine and found["hb"].get("phase") in ("training", "finishing"):
-            record = {"code": 75, "signal": 0, "reason": "preempted", "attempt": self.ticket["attempt"]}
-            record.update(
-                message="the machine came back without its disk", log_bytes=found["hb"].get("log_shipped_bytes")
-            )
-            record.update(started_at=self.started_at, ended_at=time.time())
+            record = self.record_of(Ended("preempted", "the machine came back without its disk", 75))
+            record.update(log_bytes=found["hb"].get("log_shipped_bytes"))
             self.mailbox.ship("exit.json", json.dumps(record).encode())
             return True
         return "exit" in mine
@@ -146,15 +157,18 @@ class Agent:
             self.changed.clear()
             for _ in range(2):  # a connection that was kept may have been closed
                 with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):
-                    self.mailbox.put("hb.json", json.dumps(self.heartbeat()).encode(), timeout=20.0)
+                    self.mailbox.put(
+                        "hb.json", json.dumps(self.heartbeat()).encode(), timeout=min(20.0, bucket.TIMEOUT_S)
+                    )
                     break
-            if self.ticket.get("kill") and bucket.get(self.ticket["kill"]["url"], 20.0)[0] == 200:
+            if self.ticket.get("kill") and bucket.get(self.ticket["kill"]["url"])[0] == 200:
                 self.end_because("cancelled")
+            self.timers.heed()
             self.changed.wait(self.heartbeat_s)
 
     def heartbeat(self):
         """What is known now; the trainer's figures are the supervisor's."""
-        known = dict(read_json(self.at("hb.json")) or {}, time=time.time(), attempt=self.ticket["attempt"])
+        known = dict(read_json(self.at("hb.json")) or {}, time=bucket.CLOCK.now(), attempt=self.ticket["attempt"])
         known.update(phase=self.phase, preempted=self.reason == "preempted")
         known["log_bytes"] = self.log.start_byte + self.log.size()
         known["log_shipped_bytes"] = self.log.start_byte + (self.notes["log"] or 0)
@@ -173,6 +187,8 @@ class Agent:
             if record is not None:
                 return record
             self.keep_supervised()
+            if bucket.CLOCK.now() > self.stop_at + LATE_S:
+                self.end_because("deadline")  # the supervisor goes by the machine's clock, which may have been set
             now = (self.log.size(), (read_json(self.at("hb.json")) or {}).get("step"))
             if now != moved:
                 moved_at, moved = time.monotonic(), now
@@ -200,9 +216,11 @@ class Agent:
                 with open(self.at("ckpt", "LATEST"), "w", encoding="ascii") as file:
                     file.write(f"{resume['step']}\n")
                 self.notes.note(checkpoint=resume["step"])
-            job.update(run=self.ticket["run"], deadline=self.stop_at, grace_s=self.grace_s)
+            job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
             told = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
             trainer.write_documents(job, told, python, self.bundle, self.folder)
+        except trainer.WrongAccelerator as error:
+            raise Ended("wrong_accelerator", str(error), 70) from None
         except trainer.NoEnvironment as error:
             raise Ended("no_environment", str(error)) from None
         except bucket.Unfetched as error:
@@ -215,56 +233,36 @@ class Agent:
     def fetch(self, folder, files):
         """Bring files into a folder."""
         os.makedirs(folder, exist_ok=True)
-        self.fetching = bucket.Download(folder, files, self.check, self.mailbox.longest_wait_s)
-        began = time.time()
+        patience = (self.mailbox.longest_wait_s, self.ticket.get("no_progress_s"))
+        self.fetching = bucket.Download(folder, files, self.check, *patience)
+        began = time.monotonic()
         self.fetching.run()
-        self.say("fetched", bytes=self.fetching.total, seconds=round(time.time() - began, 1))
+        self.say("fetched", bytes=self.fetching.total, seconds=round(time.monotonic() - began, 1))
 
     def keep_supervised(self):
         """Start the supervisor where none lives; hand on to it that the attempt is to end."""
-        pid = (read_json(self.at("processes.json")) or {}).get("supervisor")
         if not notice.is_locked(self.at("supervised")):
             if not os.path.exists(self.at("exit.json")):  # it may have ended since we looked
                 self.start_supervisor()
         elif self.reason and not os.path.exists(self.at("kill")):
-            with open(self.at("kill"), "w", encoding="utf-8") as file:
-                file.write(self.reason)
+            with contextlib.suppress(OSError), open(self.at("kill"), "w", encoding="utf-8") as file:
+                file.write(self.reason)  # on a full disk the signal has to do
+            pid = (read_json(self.at("processes.json")) or {}).get("supervisor")
             if pid is not None and notice.lives(pid, self.ticket["run"]):
                 os.kill(pid, signal.SIGTERM)
 
     def start_supervisor(self):
         """A new supervisor; a trainer whose supervisor died is ended first, and resumes from its checkpoint."""
         starts = (self.notes["starts"] or 0) + 1
-        left = (read_json(self.at("processes.json")) or {}).get("trainer")
-        if left and notice.lives(left, self.ticket["run"]):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(left, signal.SIGKILL)
+        notice.end_left(self.at("processes.json"), self.ticket["run"])
         if starts > 1 and self.reason:
             raise Ended(self.reason, "the supervisor died while it was to end", 75)
         if starts > STARTS:
             raise Ended("failed", f"the supervisor died {STARTS} times")
         self.notes.note(starts=starts)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.at("processes.json"))
-        lock = notice.lock(self.at("supervised"))
-        with open(os.path.join(self.place, "supervisor.log"), "ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-u", os.path.join(self.bundle, "supervisor", "supervisor.py"), self.folder],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                env=dict(os.environ, CLOUDTRAIN_RUN=self.ticket["run"]),
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-        os.close(lock)
-        threading.Thread(target=process.wait, daemon=True).start()  # so that none is left as a zombie
-        give_up = time.monotonic() + 20  # the lock ends with the supervisor, and a second agent sees it
-        while time.monotonic() < give_up and process.poll() is None:
-            if os.path.exists(self.at("processes.json")) or os.path.exists(self.at("exit.json")):
-                return
-            time.sleep(0.02)
+        program = os.path.join(self.bundle, "supervisor", "supervisor.py")
+        log = os.path.join(self.place, "supervisor.log")
+        trainer.supervise(program, self.folder, log, self.ticket["run"], notice.lock(self.at("supervised")))
 
     def finish(self, record):
         """Ship what is left, the exit record last."""
@@ -279,8 +277,8 @@ class Agent:
         with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):
             self.mailbox.put("hb.json", json.dumps(self.heartbeat()).encode())
         self.mailbox.ship("exit.json", json.dumps(record).encode())
-        with contextlib.suppress(OSError), open(os.path.join(self.place, "over"), "w", encoding="utf-8"):
-            pass
+        with contextlib.suppress(OSError):
+            open(os.path.join(self.place, "over"), "w", encoding="utf-8").close()
 
     def last_word(self, record):
         """The exit record as the run knows it: why we ended it, and log bytes counted over all attempts."""
@@ -291,6 +289,8 @@ class Agent:
             record["reason"] = self.reason
         elif record["reason"] == "preempted" and record["ended_at"] >= self.stop_at - 1:
             record["reason"] = "deadline"  # the trainer looked at its clock before the supervisor did
+        if record["reason"] == "failed":
+            record["message"] = notice.with_disk(self.folder, record.get("message") or "")
         self.notes.note(record=record)
         return record
 

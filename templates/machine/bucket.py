@@ -5,6 +5,7 @@ Standard library only, Python 3.9 to 3.14.
 
 import concurrent.futures
 import contextlib
+import email.utils
 import hashlib
 import http.client
 import os
@@ -16,11 +17,13 @@ import urllib.request
 import uuid
 
 BLOCK_BYTES = 1 << 20
-TIMEOUT_S = 30.0
+TIMEOUT_S = float(os.environ.get("CLOUDTRAIN_TIMEOUT_S", "30"))
 LONGEST_WAIT_S = 10.0
 PARALLEL = 4
+PART_BYTES = int(os.environ.get("CLOUDTRAIN_PART_BYTES") or 4 << 30)  # S3 takes 5 GiB in one form
 CHECKS = 3  # a file with a wrong hash is fetched again so often
 REFUSALS = 5  # an address that is refused is asked again so often
+SKEW_S = 60.0  # by less than this a clock is not called wrong
 
 
 class Refused(Exception):
@@ -35,13 +38,35 @@ class Unfetched(Exception):
     """A file that could not be had, in words without its address."""
 
 
+class Clock:
+    """The time as the bucket's answers tell it: the deadline is an instant, and a machine's clock can be hours off."""
+
+    def __init__(self):
+        self.ahead_s = 0.0  # of this machine's clock
+
+    def hear(self, date):
+        """Take in the Date header of an answer; one that is no date is passed over."""
+        with contextlib.suppress(TypeError, ValueError):
+            ahead = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+            self.ahead_s = ahead if abs(ahead) > SKEW_S else 0.0
+
+    def now(self):
+        """Seconds since the epoch."""
+        return time.time() + self.ahead_s
+
+
+CLOCK = Clock()
+
+
 def get(url, timeout=TIMEOUT_S, **headers):
     """(status, content) of an address; status 0 when there is no answer."""
     try:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+            CLOCK.hear(answer.headers.get("Date"))
             return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
+        CLOCK.hear(refused.headers.get("Date"))
         return refused.code, b""
     except (OSError, ValueError, http.client.HTTPException):
         return 0, b""
@@ -58,7 +83,7 @@ class Mailbox:
         self.local = threading.local()
 
     def put(self, name, source, timeout=TIMEOUT_S):
-        """Send bytes, or the file at a path, once. Raises Refused, OSError or HTTPException."""
+        """Send bytes, the file at a path, or (path, start, bytes) of one, once. Refused, OSError or HTTPException."""
         edge = "cloudtrain" + uuid.uuid4().hex
         fields = dict(self.post["fields"], key=self.post["prefix"] + name)
         form = [f'Content-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
@@ -69,8 +94,10 @@ class Mailbox:
             if isinstance(source, bytes):
                 blocks, size = [source], len(source)
             else:
-                file = stack.enter_context(open(source, "rb"))
-                size = os.fstat(file.fileno()).st_size
+                path, start, size = source if isinstance(source, tuple) else (source, 0, None)
+                file = stack.enter_context(open(path, "rb"))
+                size = os.fstat(file.fileno()).st_size if size is None else size
+                file.seek(start)
                 blocks = limited(file, size)
             try:
                 self.send(edge, len(before) + size + len(after), [before, blocks, after], timeout)
@@ -90,6 +117,7 @@ class Mailbox:
             for block in [part] if isinstance(part, bytes) else part:
                 connection.send(block)
         answer = connection.getresponse()
+        CLOCK.hear(answer.headers.get("Date"))
         words = answer.read().decode("utf-8", "replace")
         if answer.will_close:
             self.close()
@@ -113,7 +141,7 @@ class Mailbox:
     def ship(self, name, source):
         """Send until it is there: True. False when it cannot be, or the time is over."""
         wait = 0.0
-        while time.time() < self.until:
+        while CLOCK.now() < self.until:
             try:
                 self.put(name, source)
                 return True
@@ -143,11 +171,12 @@ def limited(file, size):
 class Download:
     """Files out of the bucket (or anywhere): several at a time, each goes on where it was cut, each is checked."""
 
-    def __init__(self, folder, files, check, longest_wait_s=LONGEST_WAIT_S):
+    def __init__(self, folder, files, check, longest_wait_s=LONGEST_WAIT_S, stall_s=None):
         self.folder = folder
         self.files = files  # [{"path", "url", "sha256" or None, "bytes"}]
         self.check = check  # raises when it is time to stop
         self.longest_wait_s = longest_wait_s
+        self.stall_s = stall_s  # with nothing new for so long, it is given up
         self.total = sum(int(each.get("bytes") or 0) for each in files)
         self.stopping = threading.Event()
 
@@ -171,12 +200,19 @@ class Download:
         """Fetch all. Raises Unfetched, and what `check` raises."""
         with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
             waiting = {pool.submit(self.one, each) for each in self.files}
+            moved_at, had = time.monotonic(), self.done()
             try:
                 while waiting:
                     ended, waiting = concurrent.futures.wait(waiting, 0.25, concurrent.futures.FIRST_COMPLETED)
                     for future in ended:
                         future.result()
                     self.check()
+                    if had != (had := self.done()):
+                        moved_at = time.monotonic()
+                    if waiting and self.stall_s and time.monotonic() - moved_at > float(self.stall_s):
+                        raise Unfetched(
+                            f"nothing more came for {float(self.stall_s):.0f} s, at {had} of {self.total} bytes"
+                        )
             except BaseException:
                 self.stopping.set()
                 for future in waiting:
@@ -190,7 +226,7 @@ class Download:
         while not os.path.exists(path) and not self.stopping.is_set():
             had = size_of(path + ".part")
             try:
-                self.piece(each["url"], path + ".part", int(each.get("bytes") or 0))
+                self.piece(each, path + ".part", int(each.get("bytes") or 0))
             except urllib.error.HTTPError as refused:
                 refusals += 400 <= refused.code < 500 and refused.code not in (408, 429)
                 if refusals >= REFUSALS:
@@ -209,17 +245,31 @@ class Download:
             wait = 0.1 if size_of(path + ".part") > had else min(self.longest_wait_s, 2 * wait)
             self.stopping.wait(wait)
 
-    def piece(self, url, path, size):
-        """Append what is missing."""
+    def piece(self, each, path, size):
+        """Append what is missing, or as much of it as one address has."""
         had = size_of(path)
         if size and had >= size:
             return
-        request = urllib.request.Request(url, headers={"Range": f"bytes={had}-"} if had else {})  # noqa: S310
+        url, start = source_of(each, had)
+        rest = {"Range": f"bytes={had - start}-"} if had > start else {}
+        request = urllib.request.Request(url, headers=rest)  # noqa: S310
         with contextlib.ExitStack() as stack:
             answer = stack.enter_context(urllib.request.urlopen(request, timeout=TIMEOUT_S))  # noqa: S310
-            file = stack.enter_context(open(path, "ab" if answer.status == 206 else "wb"))
+            file = stack.enter_context(open(path, "ab"))
+            if answer.status != 206:
+                file.truncate(start)
             while not self.stopping.is_set() and (block := answer.read(BLOCK_BYTES)):
                 file.write(block)
+
+
+def source_of(each, had):
+    """(address, start) of the piece of a file in which byte `had` lies; most files are one piece."""
+    start = 0
+    for piece in each.get("pieces") or ():
+        if had < start + int(piece["bytes"]):
+            return piece["url"], start
+        start += int(piece["bytes"])
+    return each["url"], 0
 
 
 def size_of(path):

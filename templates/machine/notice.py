@@ -1,16 +1,22 @@
-"""What a machine is told from outside: that its provider takes it away; and whether a process is still the one it was.
+"""What a machine is told from outside: that it is taken away, what time it is; whether a process is the one it was.
 
 Standard library only, Python 3.9 to 3.14.
 """
 
+import contextlib
 import fcntl
 import os
+import shutil
+import signal
+import subprocess
 import time
 import urllib.request
 
 import bucket
+import shipping
 
 EVERY_S = 5.0
+FULL_BYTES = 1 << 20  # a disk with less is full
 IMDS = "http://169.254.169.254"
 METADATA = "http://metadata.google.internal"
 
@@ -47,6 +53,38 @@ def gcp():
     return bucket.get(address, 2.0, **{"Metadata-Flavor": "Google"}) == (200, b"TRUE")
 
 
+class Timers:
+    """The machine's own timers, which were set by a clock that may be wrong."""
+
+    def __init__(self, home, kind, deadline):
+        self.path = os.path.join(home, "ahead")
+        self.kind = kind
+        self.deadline = deadline
+        self.told_s = 0.0  # by how much the machine's clock is behind, as the timers know
+
+    def heed(self):
+        """Leave word for them when the clock is found to be wrong, or was set meanwhile."""
+        ahead = bucket.CLOCK.ahead_s
+        if abs(ahead - self.told_s) < bucket.SKEW_S:
+            return
+        self.told_s = ahead
+        with contextlib.suppress(OSError):
+            print(f"cloudtrain: this machine's clock is behind by {ahead:.0f} s", flush=True)
+            with open(self.path + ".part", "w", encoding="ascii") as file:
+                file.write(f"{ahead:.0f}\n")
+            os.replace(self.path + ".part", self.path)
+        if self.kind == "aws":  # here a timer was set once; a new one takes its place
+            minutes = max(0, int((self.deadline - bucket.CLOCK.now()) // 60))
+            with contextlib.suppress(OSError):
+                subprocess.run(["shutdown", "-h", f"+{minutes}"], check=False, stdin=subprocess.DEVNULL)
+
+
+def with_disk(folder, message):
+    """The words about a failure, with the one thing that a program on a full disk could not write down."""
+    full = shutil.disk_usage(folder).free < FULL_BYTES
+    return ": ".join(part for part in ("the machine's disk is full" if full else "", message) if part)
+
+
 def lives(pid, run):
     """Whether the process runs and is the run's: ids are used again, and one that ended may wait to be collected."""
     try:
@@ -62,6 +100,16 @@ def lives(pid, run):
         return True
     except OSError:
         return False
+
+
+def end_left(path, run):
+    """End the trainer of a supervisor that died, and forget both; `path` names their processes."""
+    left = (shipping.read_json(path) or {}).get("trainer")
+    with contextlib.suppress(OSError):
+        if left and lives(left, run):
+            os.killpg(left, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def lock(path):

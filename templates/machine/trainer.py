@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 from shipping import read_json, write_json
@@ -22,11 +23,16 @@ MANAGED = (3, 12)  # what uv fetches where the machine has none
 LOCKS = {"cpu": "requirements.lock", "longcat": "requirements-longcat.lock", "rocm": "requirements.lock",
          "xpu": "requirements.lock", "mps": "requirements.lock"}  # fmt: skip
 BUILDS = {"cpu": "cpu", "longcat": "cpu", "rocm": "rocm7.2", "xpu": "xpu", "mps": "cpu"}
+DEVICE_FILES = {"rocm": "/dev/kfd", "xpu": "/dev/dri"}  # of a flavour's driver: without it the rest is in vain
 ANY_BUILD = ("cpu", "longcat", "mps")  # PyPI's build of PyTorch does too
 
 
 class NoEnvironment(Exception):
     """It cannot be made, and why."""
+
+
+class WrongAccelerator(Exception):
+    """The machine has not what it was rented for, and how that shows."""
 
 
 class Maker:
@@ -35,7 +41,8 @@ class Maker:
     def __init__(self, flavour, bundle, home, check, say):
         if flavour not in LOCKS:
             raise NoEnvironment(f"this bundle's trainer has no flavour `{flavour}`")
-        self.flavour = flavour
+        # A rehearsal's machine has no accelerator: the CPU plays it, and the trainer says so.
+        self.flavour = "cpu" if flavour == os.environ.get("CLOUDTRAIN_PRETEND_ACCELERATOR") else flavour
         self.torch = os.path.join(bundle, "torch")
         self.tools = os.path.join(home, "tools")
         self.cache = os.environ.get("CLOUDTRAIN_CACHE") or os.path.join(home, "cache")
@@ -59,11 +66,12 @@ class Maker:
         return os.path.join(self.cache, "environments", f"{self.flavour}-{self.key(version)}")
 
     def python(self):
-        """The Python of the environment. Raises NoEnvironment, and what `check` raises."""
+        """The Python of the environment. Raises NoEnvironment, WrongAccelerator, and what `check` raises."""
         try:
             for version in (sys.version_info[:2], *PYTHONS):
                 if os.path.exists(python_of(self.folder(version))):
                     return python_of(self.folder(version))
+            look_for_driver(self.flavour)
             version, interpreter = chosen()
             folder = self.folder(version)
             os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -179,6 +187,35 @@ def write_documents(job, told, python, bundle, folder):
     told["argv"] = [python, "-u", os.path.join(bundle, "torch", "train.py"), path]
     told["env"] = {**environments.get(job.get("accelerator", "cpu"), {}), **variables}
     write_json(os.path.join(folder, "supervise.json"), told)
+
+
+def look_for_driver(flavour):
+    """Raise WrongAccelerator when the driver's device file is absent: known before gigabytes are fetched for it."""
+    path = DEVICE_FILES.get(flavour)
+    if path and not os.path.exists(path):
+        raise WrongAccelerator(f"this machine has no {flavour} driver ({path} is absent)")
+
+
+def supervise(program, folder, log, run, lock):
+    """Start a supervisor that holds the lock to its end; returns when it has begun, or has failed to."""
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-u", program, folder],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env=dict(os.environ, CLOUDTRAIN_RUN=run),
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    os.close(lock)
+    threading.Thread(target=process.wait, daemon=True).start()  # so that none is left as a zombie
+    give_up = time.monotonic() + 20  # the lock ends with the supervisor, and a second agent sees it
+    while time.monotonic() < give_up and process.poll() is None:
+        if any(os.path.exists(os.path.join(folder, name)) for name in ("processes.json", "exit.json")):
+            return
+        time.sleep(0.02)
 
 
 def python_of(folder):

@@ -17,7 +17,13 @@ from failures import NoAccelerator
 
 HERE = Path(__file__).resolve().parent
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+PRETEND = "CLOUDTRAIN_PRETEND_ACCELERATOR"  # set on the machines of a rehearsal alone
 DEVICES = {"cpu": "cpu", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}  # as PyTorch names them
+
+
+def played_by(accelerator: str) -> str:
+    """What computes: the accelerator itself, or "cpu" where a rehearsal pretends that there is such an accelerator."""
+    return "cpu" if accelerator == os.environ.get(PRETEND) else accelerator
 
 
 def start_again_with_environment(accelerator: str) -> None:

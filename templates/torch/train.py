@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
         if len(arguments) != 1:
             raise BadJob("usage: python train.py job.json")
         job = read(Path(arguments[0]))
-        machine.start_again_with_environment(job.accelerator)
+        machine.start_again_with_environment(machine.played_by(job.accelerator))
     except Failure as failure:
         return _report(claim_stdout(), failure)
     events = claim_stdout()
@@ -88,7 +89,8 @@ def _report(events: Events, failure: Failure) -> int:
 
 def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
     threads = machine.set_threads()
-    machine.look_for_accelerator(job.accelerator)
+    played_by = machine.played_by(job.accelerator)
+    machine.look_for_accelerator(played_by)
     store = checkpoints.Store(Path(job.checkpoint.folder), job.checkpoint.keep)
     resume = store.newest()
     if resume is not None and checkpoints.progress(resume)["recipe"] != job.recipe:
@@ -99,10 +101,12 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
         model=job.model,
         method=job.method,
         accelerator=job.accelerator,
+        **_pretence(job.accelerator, played_by),
         threads=threads,
         process=os.getpid(),
         resumed_from=0 if resume is None else checkpoints.step_of(resume),
     )
+    job = replace(job, accelerator=played_by)
     if job.deadline is not None:
         machine.guard_deadline(job.deadline, job.grace_s, stop.because)
     store.prepare()
@@ -116,6 +120,14 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
     output.write(job, final, metrics)
     told = ("steps", "tokens", "seconds", "train_seconds", "tokens_per_second", "peak_bytes", "final_loss", "eval_loss")
     events.emit("done", **{key: metrics[key] for key in told})
+
+
+def _pretence(accelerator: str, played_by: str) -> dict[str, str]:
+    """What the `start` event adds where the CPU plays a rehearsal's accelerator; said on the standard error too."""
+    if accelerator == played_by:
+        return {}
+    print(f"rehearsal: the accelerator `{accelerator}` is played by the CPU of this machine", file=sys.stderr)
+    return {"played_by": played_by}
 
 
 def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resume: Path | None) -> Path:

@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     leaks: list[str]
     lies: list[str]
     story: list[str]
+    facts: tuple[str, ...] = ()  # what the trial came to, to be counted
 
 
 def plan_for(target: Target, run: str, deadline: float) -> Plan:

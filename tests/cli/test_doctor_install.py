@@ -1,6 +1,6 @@
 """`cloudtrain doctor --install-pulumi`: says what it gets, gets it whole, and a failure leaves nothing half.
 
-The SDK's own installer runs; only the script that it would download is another one.
+The SDK's own installer runs; only the script that it would download is another one. Go, too, is played by a script.
 """
 
 from __future__ import annotations
@@ -36,7 +36,34 @@ touch "$root/bin/pulumi-language-python"
 """
 
 
+GO = """#!/bin/sh
+while [ $# -gt 0 ]; do
+    if [ "$1" = -o ]; then shift; target="$1"; fi
+    if [ "$1" = -ldflags ]; then shift; version="${1##*Version=}"; fi
+    shift
+done
+grep -q pulumi/pkg/v3 go.mod && test -s go.sum || { echo 'no module here' >&2; exit 1; }
+printf '#!/bin/sh\\necho %s\\n' "$version" > "$target"
+chmod +x "$target"
+"""
+
+
 @pytest.fixture(autouse=True)
+def no_go(monkeypatch: pytest.MonkeyPatch, empty_machine: None, own_world: Path) -> Callable[[str], None]:
+    """A Go that says that it cannot, or another one."""
+    folder = own_world / "go"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def choose(script: str) -> None:
+        (folder / "go").write_text(script)
+        (folder / "go").chmod(stat.S_IRWXU)
+
+    choose("#!/bin/sh\necho 'no module proxy' >&2\nexit 1\n")
+    return choose
+
+
+@pytest.fixture
 def empty_machine(monkeypatch: pytest.MonkeyPatch, own_world: Path) -> None:
     """No engine anywhere, no credentials, a cache of its own."""
     without_credentials(monkeypatch, own_world)
@@ -107,9 +134,24 @@ def test_a_failure_is_a_line_and_leaves_nothing_half(
     """No network, a script that ends early or half way, one that makes nothing, or another version: exit 1, no engine."""
     serve(script)
     result = cloudtrain("doctor", "local", "--install-pulumi")
-    assert (result.code, words in result.out) == (1, True), result.out
+    assert (result.code, words in result.err) == (1, True), result.err
     assert "Pulumi's installation" in result.out
+    assert "no module proxy" in result.out
     assert litter(own_world) == []
+
+
+def test_without_the_makers_site_it_is_built_from_its_module(
+    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]], no_go: Callable[[str], None]
+) -> None:
+    """What it does, how long it takes and why is said first; nothing but the engine stays."""
+    serve("")
+    no_go(GO)
+    result = cloudtrain("doctor", "local", "--install-pulumi")
+    assert result.code == 0, result.out
+    assert "no way to the network" in result.err
+    assert "building it from its Go module instead (3 to 8 minutes" in result.err
+    assert provisioner().find()[1] == provisioner().version
+    assert litter(own_world) == [f"v{provisioner().version}"]
 
 
 def test_a_broken_installation_is_replaced_and_one_that_fails_keeps_it(

@@ -37,6 +37,7 @@ class Mailbox:
         self.cut_after: int | None = None  # downloads break after so many bytes, each time
         self.ranges: list[str] = []
         self.slow_s = 0.0  # for each file of a checkpoint
+        self.arrived: Callable[[str], None] = lambda name: None  # called with what is asked for, before the answer
         box = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,6 +49,7 @@ class Mailbox:
 
             def do_GET(self) -> None:
                 key = self.path.lstrip("/").partition("?")[0]
+                box.arrived(key)
                 if box.down or key not in box.objects:
                     return self.answer(503 if box.down else 403, b"")
                 data = box.objects[key]
@@ -88,6 +90,7 @@ class Mailbox:
         if asked != FORM or not key.startswith(PREFIX) or list(fields)[-1] != "file" or parts[-1] != b"--\r\n":
             return 403, b"AccessDenied"
         name = key.removeprefix(PREFIX)
+        self.arrived(name)
         time.sleep(self.slow_s if name.startswith("ckpt/") else 0)
         lasting = name.startswith(("log/", "ckpt/")) and name != "ckpt/LATEST"
         if lasting and self.objects.get(key, fields["file"]) != fields["file"]:

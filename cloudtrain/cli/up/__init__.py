@@ -47,15 +47,29 @@ SPEC_FILE = "cloudtrain.yaml"
     help="How often a rented machine that was taken away is followed by another one.",
 )
 @click.option("--accept-stale", is_flag=True, help="Start at a quoted price older than 90 days that cannot be checked.")
+@click.option(
+    "--simulate",
+    type=click.Choice(["aws", "gcp", "runpod"]),
+    help="Rehearse it on a fake cloud on this machine; without a spec, with the demo's.",
+)
 def command(words: tuple[str, ...], **given: Any) -> None:
     """Fine-tune as the spec says, on the cheapest offer that works.
 
     The same spec in the same state goes on where it was: a living run is attached to, an ended one resumed, a finished
     one is said to be finished. KEY=VALUE changes one field, for example lora.rank=8.
     """
+    if given["simulate"]:
+        from cloudtrain.cli.up import simulating
+
+        return simulating.rehearse(words, given)
+    return go(words, given)
+
+
+def go(words: tuple[str, ...], given: dict[str, Any]) -> None:
+    """The whole life, as far as the options in `given` say; a `rehearsal` in it plays the machine's part."""
     from cloudtrain import settings as settings_module
     from cloudtrain.cli.up import planning, renting, watching
-    from cloudtrain.runs import launch, prepare, rented
+    from cloudtrain.runs import launch, measure, prepare, rented
     from cloudtrain.runs.store import open_store
     from cloudtrain.seams import Stack, load
 
@@ -65,6 +79,7 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     overrides += [f"budget.max_cost={given['max_cost']}"] if given["max_cost"] is not None else []
     prepared = prepare.prepare(path, overrides)
     store = open_store(settings.state)
+    measure.refresh(store)
     found = launch.locate(store, prepared.identity, given["new"])
     if found.action == "finished" and found.run is not None:
         say(f"run `{found.run.id}` of this spec is finished; `--new` starts another")

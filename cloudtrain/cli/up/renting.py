@@ -30,12 +30,15 @@ def rent(
 ) -> None:
     """Try places until one has a machine. Raises NoCapacity with the last answer when none has."""
     from cloudtrain.cli.quote.document import line_document
-    from cloudtrain.runs import candidates
+    from cloudtrain.runs import candidates, compatible
     from cloudtrain.runs.store import AlreadyThere
 
-    lines = candidates.rentable(quote, lambda line: line_document(line, lambda _: ""), given["experimental"])
+    def document(line: Line) -> dict[str, Any]:
+        return line_document(line, lambda _: "")
+
+    lines = candidates.rentable(quote, document, given["experimental"])
     if not given["machine_only"]:
-        lines = candidates.for_job(lines)
+        lines = candidates.for_job(compatible.that_work(lines, quote.request, document, given["experimental"]))
     if not lines:
         raise NothingViable(
             "no machine that can be rented here would finish this run",
@@ -76,6 +79,7 @@ def attempt_each(
             max_restarts=given["max_restarts"],
         )
         plan, price = checked(plan, line, given)
+        plan = plan if plan.idle else reachable_to_its_end(store, plan, line)
         show(plan, line, price, given)
         if given["dry_run"]:
             return None
@@ -83,6 +87,8 @@ def attempt_each(
         if agreed is None or worst > agreed:
             planning.agree(plan, line, settings, given, worst)
             agreed = worst
+        if given.get("rehearsal"):
+            plan = given["rehearsal"].played(plan)
         if not plan.idle:
             remember_places(store, plan.run, given["lines"])
         try:
@@ -100,9 +106,25 @@ def attempt_each(
             continue
         except KeyboardInterrupt:
             raise interrupted(store, plan.run) from None
-        created(run, plan)
+        with staying.in_charge(run.id):
+            created(run, plan)
         return run
     raise NoCapacity(f"no place had a machine; the last answer: {full.message if full else ''}", "try again later")
+
+
+def reachable_to_its_end(store: Store, plan: Plan, line: Line) -> Plan:
+    """The plan with a deadline by which the machine's addresses still live; told when that is earlier. UsageError."""
+    from cloudtrain.runs import presign_limit
+
+    explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for, and is told
+    likely = None if line.case.hours is None or explicit else line.case.hours.likely * SECONDS_PER_HOUR
+    deadline, why = presign_limit.within(store.url, plan.deadline, likely, now())
+    if warning := presign_limit.limit(store.url, now()).warning:
+        say(f"warning: {warning}")
+    if not why:
+        return plan
+    say(f"the deadline is brought forward: {why}")
+    return replace(plan, deadline=deadline, deadline_basis=why)
 
 
 def remember_places(store: Store, run: str, lines: list[Line]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.cli.output import ask, say
@@ -20,8 +22,29 @@ def plan_rows(plan: Plan, given: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("result", f"{destination(plan.run, given)}, when it is finished; checkpoints and log stay in the state"),
         ("restarts", f"at most {plan.max_restarts}, from the last checkpoint, when the machine is taken away"),
-        ("leaving", "Ctrl-C or a closed lid stops nothing; `cloudtrain poll` looks after it from anywhere"),
+        ("leaving", leaving(given)),
     ]
+
+
+def leaving(given: dict[str, Any]) -> str:
+    """What happens to the run when this client goes away."""
+    if given.get("rehearsal"):
+        return "Ctrl-C ends a rehearsal with all that belongs to it; a real run goes on without its client"
+    return "Ctrl-C or a closed lid stops nothing; `cloudtrain poll` looks after it from anywhere"
+
+
+@contextlib.contextmanager
+def in_charge(run: str) -> Iterator[None]:
+    """While a machine of the run may stand: losing sight of the state means that it may go on costing money."""
+    from cloudtrain.runs.store_trouble import BucketUnreachable
+
+    try:
+        yield
+    except BucketUnreachable as error:
+        raise TeardownIncomplete(
+            f"run `{run}` may be going on, and {error.message}",
+            f"cloudtrain poll {run} (it ends itself at its deadline)",
+        ) from error
 
 
 def stay_or_leave(run: Run, given: dict[str, Any]) -> None:
@@ -30,7 +53,9 @@ def stay_or_leave(run: Run, given: dict[str, Any]) -> None:
         return say(
             f"it goes on without you; `cloudtrain attach {run.id}` follows, `cloudtrain poll {run.id}` brings it home"
         )
-    stay(run, given, log_begin(run))
+    with in_charge(run.id):
+        begin = log_begin(run)
+    stay(run, given, begin)
 
 
 def log_begin(run: Run) -> int:
@@ -48,17 +73,16 @@ def stay(run: Run, given: dict[str, Any], offset: int) -> None:
     from cloudtrain.runs import poll, rented
 
     try:
-        while True:
-            watcher = rented.Watch(run)
-            run = watch(run, offset, watcher)
-            if run.intent.get("wanted") == "down":
-                break
-            run = poll.settle(run, watcher.heard, lambda text: say(f"  {text}"))
-            if run.gone is not None:
-                break
-            machine = run.machine or {}
-            say(f"machine created: {machine.get('id')} ({run.intent['provider']}, {machine.get('place')})")
-            offset = log_begin(run)
+        with in_charge(run.id):
+            while True:
+                watcher = rented.Watch(run)
+                run = watch(run, offset, watcher)
+                run = poll.settle(run, watcher.heard, lambda text: say(f"  {text}"))
+                if run.gone is not None:
+                    break
+                machine = run.machine or {}
+                say(f"machine created: {machine.get('id')} ({run.intent['provider']}, {machine.get('place')})")
+                offset = log_begin(run)
     except KeyboardInterrupt:
         raise interrupted(run, given) from None
     except NoCapacity as error:
@@ -73,6 +97,8 @@ def interrupted(run: Run, given: dict[str, Any]) -> Exception:
     from cloudtrain.runs.record import Run
     from cloudtrain.seams import Ending
 
+    if given.get("rehearsal"):
+        return Interrupted(f"stopped `{run.id}`")
     run = Run(run.store, run.id)
     if run.machine is None:  # it came while another machine was being made, and that was removed again, or not
         if run.gone is not None:

@@ -58,7 +58,9 @@ def follow(run: Run, given: dict[str, Any]) -> None:
             if run.stack.direct:
                 watch_and_conclude(run, reading.tail_offset(run, 20), given)
             else:
-                staying.stay(run, given, reading.tail_offset(run, 20))
+                with staying.in_charge(run.id):
+                    begin = reading.tail_offset(run, 20)
+                staying.stay(run, given, begin)
     except AlreadyThere as held:
         raise NotFinished(
             f"another client is on run `{run.id}`: {held.message}", f"`cloudtrain logs -f {run.id}` follows it"
@@ -113,10 +115,9 @@ def conclude(run: Run, given: dict[str, Any]) -> None:
     if run.state == "finished":
         measure.learn(run)
         home = pull.pull(run, destination(run.id, given))
-        summary(run, home)
+        summary(run, home, kept=not given.get("rehearsal"))
         return
     reason = (run.exit or {}).get("reason", run.state)
-    message = (run.exit or {}).get("message") or ""
     resume = "`cloudtrain up` goes on from the last checkpoint"
     if run.state == "cancelled":
         raise Cancelled(f"run `{run.id}` was stopped on request", resume)
@@ -127,20 +128,41 @@ def conclude(run: Run, given: dict[str, Any]) -> None:
         lost = "the supervisor of" if run.stack.direct else "the machine of"
         what = "was killed" if run.stack.direct else "is gone without a last word"
         raise NotFinished(f"{lost} run `{run.id}` {what}", resume)
-    raise JobFailed(
-        f"run `{run.id}` failed ({reason.replace('_', ' ')}){': ' + message if message else ''}",
-        f"`cloudtrain logs --tail 50 {run.id}` shows why; {resume}",
+    measure.learn(run)
+    raise failure(run)
+
+
+def failure(run: Run) -> JobFailed:
+    """How a run failed, in a sentence, with what to do about it. None of these is tried again by itself."""
+    from cloudtrain.runs import out_of_memory
+
+    record = run.exit or {}
+    reason, message = str(record.get("reason", run.state)), str(record.get("message") or "")
+    told = f": {message}" if message else ""
+    look = f"`cloudtrain logs --tail 50 {run.id}` shows why"
+    if reason == "wrong_accelerator":
+        return JobFailed(
+            f"run `{run.id}` failed: the accelerator it was to use is not there{told}",
+            f"{look}; no other machine was tried, because the next one may be the same",
+        )
+    if reason == out_of_memory.REASON and (short := out_of_memory.shortage(run)) is not None:
+        advice = out_of_memory.advice(run, short)
+        return JobFailed(
+            f"run `{run.id}` ran out of memory: {short.sentence()}", f"{advice}; {look}" if advice else look
+        )
+    return JobFailed(
+        f"run `{run.id}` failed ({reason.replace('_', ' ')}){told}",
+        f"{look}; `cloudtrain up` goes on from the last checkpoint",
     )
 
 
-def summary(run: Run, home: Path) -> None:
-    """The account of a finished run, on stdout."""
+def summary(run: Run, home: Path, kept: bool) -> None:
+    """The account of a finished run, on stdout; `kept`: whether its records are there later."""
     from cloudtrain.report.cost_report import report
 
     account = report(run)
     loss = "" if account.loss is None else f", final loss {account.loss:.3f}"
     click.echo(f"finished `{run.id}`: {account.steps or 0:,} steps, {account.tokens or 0:,} tokens{loss}")
     click.echo(f"result: {home}")
-    click.echo(
-        f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}; `cloudtrain report {run.id}` has it all"
-    )
+    more = f"; `cloudtrain report {run.id}` has it all" if kept else ""
+    click.echo(f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}{more}")

@@ -1,0 +1,202 @@
+"""A run that ended because memory was short: by how much the estimate was exceeded, and what would fit instead.
+
+What is proposed is worked out by the estimator, corrected by what this run has shown, and never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudtrain.errors import UsageError
+from cloudtrain.estimate import memory
+from cloudtrain.estimate.budget import FITS_UP_TO
+from cloudtrain.models import registry
+from cloudtrain.quote.chips import chips
+from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.recipes import recipe
+from cloudtrain.quote.request import Request
+from cloudtrain.runs import spec as specs
+from cloudtrain.runs.prepare import target_group
+from cloudtrain.units import gib
+
+if TYPE_CHECKING:
+    from cloudtrain.runs.record import Run
+    from cloudtrain.runs.spec import Spec
+
+REASON = "out_of_memory"
+SHORTEST_SEQUENCE = 256
+ON_THE_HOST = ("cpu", "longcat")  # flavours whose memory is the process's own
+
+
+class Shortage(NamedTuple):
+    """Bytes, per device. `needed`: at least this; `peak`: what was measured, 0 when nothing was."""
+
+    estimated: int
+    memory: int
+    peak: int
+    needed: int
+
+    @property
+    def factor(self) -> float:
+        """How far the need is above the estimate, at least."""
+        return max(1.0, self.needed / self.estimated)
+
+    def sentence(self) -> str:
+        """By how much the estimate was exceeded, as far as that is known."""
+        over = self.needed - self.estimated
+        if over > 0:
+            text = (
+                f"it needed at least {gib(self.needed)}, {gib(over)} ({100 * over / self.estimated:.0f} %) more than "
+                f"the estimated {gib(self.estimated)}"
+            )
+        else:
+            text = f"the estimate of {gib(self.estimated)} was not reached: something else used the machine's memory"
+        return f"{text}; its measured peak was {gib(self.peak)}" if self.peak else text
+
+
+def is_short(run: Run) -> bool:
+    """Whether the run ended for want of memory."""
+    return (run.exit or {}).get("reason") == REASON
+
+
+def shortage(run: Run) -> Shortage | None:
+    """What the run's records say; None when it has no quoted figures.
+
+    A rented machine has nothing else to do, so that a run which did not get what it asked for needed more than that.
+    """
+    line = run.quote.get("line") or {}
+    estimated, usable = int(line.get("required_bytes") or 0), int(line.get("memory_bytes") or 0)
+    if not estimated:
+        return None
+    peak = measured_peak(run)
+    return Shortage(estimated, usable, peak, max(peak, 0 if run.stack.direct else usable))
+
+
+def measured_peak(run: Run) -> int:
+    """The highest use that was seen, in bytes. On an accelerator the exit record is the host's and does not count."""
+    on_host = run.intent.get("flavour", "cpu") in ON_THE_HOST
+    found = [run.heartbeat, *([run.exit or {}] if on_host else [])]
+    return max((int(each.get("peak_bytes") or 0) for each in found), default=0)
+
+
+def advice(run: Run, short: Shortage) -> str:
+    """The nearest settings and the next machine that fit, in words; "" when nothing is known to."""
+    found = [words for words in (setting(run, short), larger_machine(run, short)) if words]
+    return ", or ".join(found)
+
+
+def setting(run: Run, short: Shortage) -> str:
+    """The least change of the job with which it fits the same machine."""
+    spec, estimate = spec_of(run), Estimate.of(run)
+    if spec is None or estimate is None or not short.memory:
+        return ""
+    factor = short.needed / estimate.required(estimate.request)
+    for words, request in smaller_jobs(spec, estimate.request):
+        if estimate.loads(request) and max(1.0, factor) * estimate.required(request) <= FITS_UP_TO * short.memory:
+            return f"`cloudtrain up {words}` fits by the estimate"
+    return ""
+
+
+def smaller_jobs(spec: Spec, request: Request) -> Iterator[tuple[str, Request]]:
+    """Changes of the job as words of the command line, the least first: the batch of a step stays the same."""
+    batch = request.batch
+    while batch > 1:
+        batch //= 2
+        rows = spec.micro_batch * spec.accumulation_steps
+        rest = "" if spec.batch_tokens else f" grad_accum={-(-rows // batch)}"
+        yield f"micro_batch={batch}{rest}", replace(request, batch=batch)
+    smallest = "micro_batch=1 " if spec.micro_batch > 1 else ""
+    length = request.sequence_length // 2
+    while length >= SHORTEST_SEQUENCE:
+        yield f"{smallest}sequence_length={length}", replace(request, batch=1, sequence_length=length)
+        length //= 2
+    if request.method != "qlora":
+        yield "method=qlora", replace(request, method="qlora")
+        yield f"{smallest}method=qlora", replace(request, method="qlora", batch=1)
+
+
+def larger_machine(run: Run, short: Shortage) -> str:
+    """The cheapest machine of the run's own quote with more memory, which is enough."""
+    lines = [
+        line
+        for line in run.document("candidates.json") or []
+        if int(line["memory_bytes"]) > short.memory
+        and short.factor * int(line["required_bytes"]) <= FITS_UP_TO * int(line["memory_bytes"])
+    ]
+    if not lines:
+        return ""
+    best = min(lines, key=lambda line: float((line.get("total_usd") or {}).get("likely") or "inf"))
+    words = f"--infra {best['provider']}/{best['region']} --hardware {best['hardware']}:{best['count']}"
+    return f"`{words}` ({best['offer']}) has {gib(int(best['memory_bytes']))}"
+
+
+class Estimate(NamedTuple):
+    """The estimator for the run's job on the run's kind of machine."""
+
+    request: Request
+    hardware: str
+    devices: int
+
+    @classmethod
+    def of(cls, run: Run) -> Estimate | None:
+        """None when spec, model or machine are not known here."""
+        spec, line = spec_of(run), run.quote.get("line") or {}
+        if spec is None or line.get("hardware") not in chips():
+            return None
+        try:
+            model = registry.find(spec.model)
+        except UsageError:  # a folder of the machine that began the run
+            return None
+        request = Request(
+            spec=model,
+            method=spec.method,
+            sequence_length=spec.sequence_length,
+            batch=spec.micro_batch,
+            rank=spec.lora.rank,
+            targets=target_group(spec),
+        )
+        return cls(request, str(line["hardware"]), int(line.get("devices") or 1))
+
+    def required(self, request: Request) -> int:
+        """Bytes per device, by the estimator alone."""
+        ours = recipe(request, chips()[self.hardware].backend, self.devices, self.hardware)
+        return 0 if ours is None else ours.required_bytes(memory.estimate(request.spec, ours.options))
+
+    def loads(self, request: Request) -> bool:
+        """Whether the trainer has the method for this architecture there."""
+        return compatibility(chips()[self.hardware].backend, request.spec.family, request.method).verdict == "yes"
+
+
+def spec_of(run: Run) -> Spec | None:
+    """The run's spec; None when it cannot be read."""
+    text = run.store.read(run.key("spec.yaml"))
+    if text is None:
+        return None
+    try:
+        return specs.parse(text.decode(), "spec.yaml", Path("/"))
+    except (UsageError, ValueError):
+        return None
+
+
+def measurement(run: Run) -> dict[str, Any] | None:
+    """What the run teaches later quotes, or None. The estimate in it is the bare one, without earlier lessons."""
+    short, estimate = shortage(run), Estimate.of(run)
+    if short is None or estimate is None:
+        return None
+    line = run.quote["line"]
+    method, stack = ((line.get("recipe") or {}).get(name) for name in ("method", "stack"))
+    return {
+        "run": run.id,
+        "time": (run.exit or {}).get("ended_at"),
+        "out_of_memory": True,
+        "model": estimate.request.spec.name,
+        "hardware": line["hardware"],
+        "count": line["count"],
+        "method": method,
+        "stack": stack,
+        "peak_bytes": short.needed,
+        "required_bytes": estimate.required(estimate.request),
+    }

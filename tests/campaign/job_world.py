@@ -1,0 +1,134 @@
+"""What whole runs need around them: a cloud whose machines run, a bucket, people with homes; emptied for each trial."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.rehearsal.together import Together
+from tests.campaign.client import Client
+from tests.campaign.clouds import TARGETS
+from tests.campaign.job_trainer import install
+from tests.campaign.nursery import Forked, Nursery
+
+BUCKET = "bucket-state"
+STATE = f"s3://{BUCKET}/team?region=us-east-1"
+
+
+class Rental(NamedTuple):
+    """The words for `up` that lead to a machine for a job, whether its market can be chosen, the trainer's flavour."""
+
+    words: tuple[str, ...]
+    markets: tuple[str, ...]
+    flavour: str
+
+
+RENTALS = {
+    "aws": Rental(
+        ("--infra", "aws/us-east-1", "--infra", "aws/us-west-2", "--hardware", "cpu-amx"),
+        ("--spot", "--on-demand"),
+        "cpu",
+    ),
+    "gce": Rental(("--infra", "gcp/us-central1", "--hardware", "cpu-amx"), ("--spot", "--on-demand"), "cpu"),
+    "runpod": Rental(("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"), ("--on-demand",), "rocm"),
+}
+
+
+class Command:
+    """A command that somebody has given, until it ends."""
+
+    def __init__(self, person: Person, words: tuple[str, ...]) -> None:
+        self.person, self.words = person, words
+        with open(person.output, "ab") as output:
+            output.write(f"$ cloudtrain {' '.join(words)}\n".encode())
+        self.begin_byte = person.output.stat().st_size
+        self.process: Forked = person.nursery.start(words, person.folder, person.environment, person.output)
+        self.began = time.monotonic()
+        self.killed = False
+        self.alone = True  # whether nobody else has done anything meanwhile
+        self.troubles = 0  # how many faults had happened when it began
+
+    @property
+    def said(self) -> str:
+        """What has been printed at this person's since it began."""
+        with open(self.person.output, "rb") as file:
+            file.seek(self.begin_byte)
+            return file.read().decode(errors="replace")
+
+
+class Person(Client):
+    """Somebody with a home of their own, who gives commands."""
+
+    def __init__(self, folder: Path, world: JobWorld) -> None:
+        home = folder / "home"
+        home.mkdir(parents=True)
+        own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_DEBUG": "1"}
+        super().__init__(folder, world.both.fake, **world.both.environment(), **own, CLOUDTRAIN_STATE=STATE)
+        self.nursery = world.nursery
+        self.output = folder / "output.txt"
+        self.output.touch()
+
+    def give(self, *words: str) -> Command:
+        """Begin a command."""
+        return Command(self, words)
+
+    def engines(self) -> list[int]:
+        """The engines that work for this person."""
+        return [int(path.name) for path in (self.folder / "home" / "cache" / "engine").glob("*/plugins/*")]
+
+
+class JobWorld:
+    """One cloud, for many trials."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.rental = name, RENTALS[name]
+        self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
+        self.cache = install(self.folder / "image", self.rental.flavour)
+        made: Any = TARGETS[name].fake(Clock())
+        self.both = Together(made)
+        self.fake = made
+        self.people = 0
+        self.nursery = Nursery(self.folder)
+
+    def begin(self) -> None:
+        """Everything empty."""
+        self.both.reset()
+        self.both.bucket(BUCKET)
+        self.fake.machines_run = True
+        self.fake.room.environment.clear()
+        self.fake.room.environment.update(
+            CLOUDTRAIN_CACHE=str(self.cache), CLOUDTRAIN_RETRY_S="0.2", CLOUDTRAIN_PATIENCE_S="15"
+        )
+
+    def person(self) -> Person:
+        """Somebody new."""
+        self.people += 1
+        return Person(self.folder / f"person-{self.people}", self)
+
+    def end(self) -> None:
+        """Let nothing of a trial live on."""
+        self.both.reset()  # the name of the bucket is free again
+        for each in self.folder.glob("person-*"):
+            shutil.rmtree(each, ignore_errors=True)
+
+    def close(self) -> None:
+        """Everything away."""
+        self.nursery.close()
+        self.both.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def objects(self) -> dict[str, bytes]:
+        """What lies in the bucket."""
+        return self.both.objects(BUCKET)
+
+    def faults(self) -> list[Any]:
+        """The lists of faults, of the cloud and of the bucket where that is another one."""
+        return list({id(each): each for each in (self.fake.faults, self.both.buckets.faults)}.values())
+
+    def happened(self) -> int:
+        """How many faults have happened."""
+        return sum(len(each.happened) for each in self.faults())

@@ -1,0 +1,120 @@
+"""A client that cannot reach its bucket: it bears that while the run lasts, and never calls the run ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudtrain.cli.up import staying
+from cloudtrain.errors import Rejected, TeardownIncomplete
+from cloudtrain.runs import launch, rented
+from cloudtrain.runs.plan import Plan
+from cloudtrain.runs.record import Run, readable_runs
+from cloudtrain.runs.store import LocalFolder
+from cloudtrain.runs.store_trouble import BucketUnreachable
+from cloudtrain.seams import Stack, load
+
+QUICK = rented.Pace(0.01, 0.01, 0.01, 0.01, 60.0)
+
+
+class Ill(LocalFolder):
+    """A state whose next readings fail."""
+
+    failing = 0
+
+    def read(self, key: str) -> bytes | None:
+        if self.failing > 0:
+            self.failing -= 1
+            raise BucketUnreachable("the state cannot be reached", "try again")
+        return super().read(key)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ill:
+    """The state of a rented run with two pieces of log; its provider has nothing to say."""
+    made = Ill(tmp_path)
+    run = Run(made, "mine")
+    run.write("intent.json", {"provider": "aws", "wanted": "up", "attempt": 1, "deadline": time.time() + 3600})
+    made.write("runs/mine/log/0000000000000000", b"first\n")
+    made.write("runs/mine/log/0000000000000006", b"second\n")
+    monkeypatch.setattr(rented, "pace", lambda provider: QUICK)
+    monkeypatch.setattr(rented.Watch, "stands", lambda self: True)
+    return made
+
+
+def test_the_log_goes_on_where_the_bucket_was_lost(store: Ill) -> None:
+    """Every byte once, however often a reading fails in between."""
+    run = Run(store, "mine")
+    reading = rented.stream(run, 0)
+    read = [next(reading)]
+    store.failing = 7
+    while b"".join(read) != b"first\nsecond\n":
+        read.append(next(reading))
+    store.failing = 3
+    run.write("exit.json", {"reason": "done", "attempt": 1})
+    assert b"".join(reading) == b""
+    assert store.failing == 0
+
+
+def test_a_bucket_that_is_lost_for_longer_than_the_run_is_told(store: Ill) -> None:
+    """Past the deadline there is nothing to wait for."""
+    run = Run(store, "mine")
+    run.intent["deadline"] = time.time() - 3600
+    store.failing = 10**6
+    with pytest.raises(BucketUnreachable):
+        list(rented.stream(run, 0))
+
+
+def test_a_client_in_charge_says_that_something_may_be_left() -> None:
+    """Losing sight of the state is exit 6, with the command that looks again."""
+    with pytest.raises(TeardownIncomplete, match="may be going on") as raised, staying.in_charge("mine"):
+        raise BucketUnreachable("the state cannot be reached", "")
+    assert "cloudtrain poll mine" in raised.value.hint
+
+
+def test_a_machine_that_never_was_leaves_no_ticket(store: Ill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ticket holds signed addresses: it goes with the attempt."""
+    store.write("runs/mine/tickets/1.json", b"{}")
+    plan = Plan(
+        run="mine", identity="i", provider="aws", flavour="cpu", line={"offer": "x"}, job={}, spec_yaml="",
+        data_sha256="", deadline=0.0, deadline_basis="", guards=(), flops_per_token=1.0,
+    )  # fmt: skip
+    launch.came_to_nothing(Run(store, "mine"), plan, Rejected("no"))
+    assert store.children("runs/mine/tickets") == []
+    assert Run(store, "mine").gone is not None
+
+
+def test_attaching_to_a_run_that_starts_does_not_call_it_failed(
+    store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client is at it, and its machine may stand already: exit 101."""
+    monkeypatch.setenv("CLOUDTRAIN_STATE", str(store.root))
+    result = cloudtrain("attach", "mine")
+    assert result.code == 101
+    assert "is starting" in result.err
+
+
+def test_attaching_to_a_machine_that_is_gone_has_the_rest_ended(
+    store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vanished machine may leave a disk that costs money: its end is proven before anybody says how it ended."""
+    monkeypatch.setenv("CLOUDTRAIN_STATE", str(store.root))
+    followed: list[str] = []
+    monkeypatch.setattr("cloudtrain.cli.up.watching.follow", lambda run, given: followed.append(run.state))
+    cloud = load("stacks", "aws", Stack)
+    assert cloud.cloud is not None
+    Run(store, "mine").write("machine.json", {"id": "i-1", "kind": "instance", "inputs": {}, "created": 1.0})
+    monkeypatch.setattr(Run, "alive", False)
+    assert cloudtrain("attach", "mine").code == 0
+    assert followed == ["died"]
+
+
+def test_a_bucket_that_cannot_be_reached_is_not_called_damaged(store: Ill) -> None:
+    """Nobody is told to move a record away that is whole."""
+    store.failing = 1
+    with pytest.raises(BucketUnreachable):
+        readable_runs(store)
+    assert [run.id for run in readable_runs(store)[0]] == ["mine"]
