@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cloudtrain.errors import NothingViable
 from cloudtrain.quote import environments
+from cloudtrain.quote.engine import environment_verdict
 from cloudtrain.seams import Stack, load
 
 if TYPE_CHECKING:
     from cloudtrain.quote.line import Line
     from cloudtrain.quote.request import Request
 
-Document = Callable[["Line"], Mapping[str, Any]]
+
+def verdict(line: Line, request: Request) -> environments.Verdict:
+    """Of the job on a line's machine; `no` where no stack can start it."""
+    stack, recipe = load("stacks", line.offer.provider, Stack), line.case.recipe
+    if recipe is None or recipe.backend not in stack.backends:
+        return environments.Verdict("no", "`up` cannot start a job there yet")
+    return environment_verdict(request, line.offer, line.case, stack)
 
 
-def verdict(line: Line, request: Request, document: Document) -> environments.Verdict:
-    """Of the job on a line's machine; `no` for a line without a recipe."""
-    recipe, cloud = line.case.recipe, load("stacks", line.offer.provider, Stack).cloud
-    if recipe is None:
-        return environments.Verdict("no", "there is no recipe for it")
-    image = cloud.image(document(line)) if cloud is not None else ""
-    job = environments.Job(recipe.flavour, request.spec.family, request.method)
-    return environments.verdict(job, line.offer.hardware, line.case.devices, image)
-
-
-def that_work(lines: Sequence[Line], request: Request, document: Document, experimental: bool) -> list[Line]:
+def that_work(lines: Sequence[Line], request: Request, experimental: bool) -> list[Line]:
     """The lines on which a job can start and its environment works, in their order.
 
     Raises NothingViable, with the nearest thing that works, when there were lines and none of them does.
     """
-    able = [line for line in lines if line.case.launch == "yes"]
-    found = [(line, verdict(line, request, document)) for line in able]
+    found = [(line, verdict(line, request)) for line in lines]
     allowed = ("yes", "experimental") if experimental else ("yes",)
     working = [line for line, each in found if each.word in allowed]
-    if able and not working:
-        line, first = found[0]
+    if found and not working:
+        line, first = next(((line, each) for line, each in found if each.instead), found[0])
         hint = f"nearest: {first.instead}" if first.instead else ""
         if first.word == "experimental":
             hint = f"--experimental tries it; {hint}" if hint else "--experimental tries it"

@@ -121,9 +121,10 @@ def chosen_line(quote: Quote) -> Line:
             f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",
             "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs",
         )
-    here = next((line for line in quote.lines if line.case.launch == "yes"), None)
+    told = (line for line in quote.lines if line.case.launch == "yes" or (line.viable and line.case.reasons))
+    here = next(told, None)
     why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
-    if here is not None and here.viable:
+    if here is not None and here.viable and here.case.launch == "yes":
         why = f"{here.offer.name} is experimental for this model"
     raise NothingViable(
         f"nothing that `up` can start would finish this run: {why}",

@@ -39,17 +39,10 @@ def asked(model: str = "qwen3-8b", method: str = "qlora") -> Request:
     return Request(spec=registry.find(model), method=method, max_hours=1e6)
 
 
-def document(line: Line) -> dict[str, Any]:
-    """As far as the stack looks at it."""
-    offer = line.offer
-    return {"provider": offer.provider, "offer": offer.name, "hardware": offer.hardware, "count": offer.count,
-            "market": offer.market}  # fmt: skip
-
-
 def test_one_mi300x_runs_the_rocm_environment() -> None:
     """The image that RunPod's stack asks for has the ROCm of the locked PyTorch."""
     request = asked()
-    found = compatible.verdict(line("mi300x", 1, request), request, document)
+    found = compatible.verdict(line("mi300x", 1, request), request)
     assert found == environments.Verdict("yes")
 
 
@@ -57,7 +50,7 @@ def test_longcat_is_not_rented_a_gpu_whose_environment_cannot_load_it() -> None:
     """Also with --experimental: it is known to fail at loading, after eight accelerators were paid for."""
     request = asked("longcat-flash")
     with pytest.raises(NothingViable, match=r"transformers 5\.23\.0") as refused:
-        compatible.that_work([line("mi300x", 8, request)], request, document, experimental=True)
+        compatible.that_work([line("mi300x", 8, request)], request, experimental=True)
     assert "--hardware cpu-amx" in refused.value.hint
     assert refused.value.exit_code == 3
 
@@ -67,10 +60,10 @@ def test_several_accelerators_are_refused_because_one_would_be_used() -> None:
     request = asked()
     four = line("mi300x", 4, request)
     with pytest.raises(NothingViable, match="paid for 4") as refused:
-        compatible.that_work([four], request, document, experimental=True)
+        compatible.that_work([four], request, experimental=True)
     assert ":1" in refused.value.hint
     one = line("mi300x", 1, request)
-    assert compatible.that_work([four, one], request, document, experimental=False) == [one]
+    assert compatible.that_work([four, one], request, experimental=False) == [one]
 
 
 def test_an_image_with_an_older_rocm_is_refused() -> None:

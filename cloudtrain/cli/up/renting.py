@@ -38,7 +38,7 @@ def rent(
 
     lines = candidates.rentable(quote, document, given["experimental"])
     if not given["machine_only"]:
-        lines = candidates.for_job(compatible.that_work(lines, quote.request, document, given["experimental"]))
+        lines = candidates.for_job(compatible.that_work(lines, quote.request, given["experimental"]))
     if not lines:
         raise NothingViable(
             "no machine that can be rented here would finish this run",
