@@ -81,8 +81,11 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
             return machine_document(name, plan, resources, made)
         except BaseException as error:
             say(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
+            was_ended = is_ended(journal, plan.attempt)  # asked before our own tombstone is laid
             remove(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
             outcome = reason(journal, plan.attempt, error)
+            if was_ended and isinstance(error, Unavailable):
+                outcome = Cancelled(f"run `{plan.run}` was ended by `cloudtrain down` while its machine was being made")
             outcome.add_note(NOTHING_LEFT)
             raise outcome from error
 
@@ -102,6 +105,14 @@ def remove(world: World, state: EngineState, attempt: int) -> Absence:
             f"run `{world.journal.run}` is not proven gone from {world.provider}: {error.message}",
             f"cloudtrain down {world.journal.run} (before: {error.hint})",
         ) from error
+
+
+def is_ended(journal: Journal, attempt: int) -> bool:
+    """Whether somebody has ended the attempt meanwhile, as far as the state tells."""
+    try:
+        return journal.tombstone() >= attempt
+    except UsageError:
+        return False
 
 
 def reason(journal: Journal, attempt: int, error: BaseException) -> BaseException:

@@ -64,7 +64,7 @@ class Judge:
         if code is None or (code < 0 and command.killed):
             return
         words = f"`{' '.join(command.words)}` ended with {code}"
-        if "Traceback" in said or code < 0:
+        if ("Traceback" in said and verb != "logs") or code < 0:
             self.lies.append(f"{words}: {said[-3000:]}")
         if why := self.lie(command, code):
             self.lies.append(f"{words}, {why}: {said[-700:]}")
@@ -78,16 +78,29 @@ class Judge:
         troubled = self.world.happened() > command.troubles or not command.alone
         if code in (1, 2, 3, 5) or (code == 102 and self.begun()):
             gone = code == 2 and f"run `{self.run}` is gone (" in command.said  # only the certificate is missing
-            return "" if troubled and (gone or self.lost_sight(command)) else "which is a defect"
-        if code == 6 and not troubled:
+            unreachable = (
+                code == 1 and "cannot be reached" in command.said
+            )  # whether it may have left anything is asked below
+            return "" if troubled and (gone or unreachable) else "which is a defect"
+        if code == 6 and not (troubled or self.held_elsewhere(command)):
             return "although nothing went wrong"
         if code == 4 and not self.kinds() & {"quota", "permission", "balance"}:
             return "although nothing was refused"
         if code in NEEDS and not self.may_end(command, code):
             return "and nothing that happened leads to that"
-        if self.calm and command.words[0] in ("down", "sweep", "logs", "ps") and code != 0:
+        if (
+            self.calm
+            and command.words[0] in ("down", "sweep", "logs", "ps")
+            and code
+            and not self.held_elsewhere(command)
+        ):
             return "although nothing went wrong any more"
         return ""
+
+    def held_elsewhere(self, command: Command) -> bool:
+        """Whether it left the run alone because of a client of another machine, which has died."""
+        force = "--force" in command.words
+        return not force and "is being changed by" in command.said and bool(DEATHS & set(self.happened))
 
     def may_end(self, command: Command, code: int) -> bool:
         """Whether anything that happened leads to such an end."""

@@ -13,7 +13,7 @@ from cloudtrain.rehearsal.together import Together
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
 from tests.campaign.job_trainer import install
-from tests.campaign.nursery import Forked, Nursery
+from tests.campaign.nursery import MACHINE, Forked, Nursery
 
 BUCKET = "bucket-state"
 STATE = f"s3://{BUCKET}/team?region=us-east-1"
@@ -63,10 +63,10 @@ class Command:
 class Person(Client):
     """Somebody with a home of their own, who gives commands."""
 
-    def __init__(self, folder: Path, world: JobWorld) -> None:
+    def __init__(self, folder: Path, world: JobWorld, machine: str) -> None:
         home = folder / "home"
         home.mkdir(parents=True)
-        own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_DEBUG": "1"}
+        own = {MACHINE: machine, "HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_DEBUG": "1"}
         super().__init__(folder, world.both.fake, **world.both.environment(), **own, CLOUDTRAIN_STATE=STATE)
         self.nursery = world.nursery
         self.output = folder / "output.txt"
@@ -104,10 +104,10 @@ class JobWorld:
             CLOUDTRAIN_CACHE=str(self.cache), CLOUDTRAIN_RETRY_S="0.2", CLOUDTRAIN_PATIENCE_S="15"
         )
 
-    def person(self) -> Person:
-        """Somebody new."""
+    def person(self, machine: str = "") -> Person:
+        """Somebody new, at a machine of this name or at one of their own."""
         self.people += 1
-        return Person(self.folder / f"person-{self.people}", self)
+        return Person(self.folder / f"person-{self.people}", self, machine or f"machine-{self.people}")
 
     def end(self) -> None:
         """Let nothing of a trial live on."""

@@ -18,6 +18,7 @@ from tests.campaign.job_world import Command, JobWorld
 from tests.campaign.mischief import Event, Mischief, draw
 
 TICK_S = 0.03
+HERE = "here"  # the machine of whoever began the run, and of half of the others
 SHORT = {"gce": 0.04, "runpod": 0.04}  # how many runs have no time to finish; a machine of EC2 counts in minutes
 SHORT_S = 40  # Google makes no machine for less than 30 s
 OVER_S = 60.0  # within which a run comes to its end, once nothing troubles it
@@ -62,7 +63,7 @@ class JobTrial:
         self.up_words = ("up", *self.world.rental.words, market, "-y", "--accept-stale", "--experimental")
         self.up_words += ("--max-hours", f"{SHORT_S}s" if "short" in self.knobs else "1h")
         self.up_words += ("--max-restarts", str(self.knobs["restarts"]))
-        owner = self.world.person()
+        owner = self.world.person(HERE)
         detached = ("--detach",) if self.random.random() < 0.15 else ()
         self.up_words += ("--name", self.run_name)
         self.give(owner, *self.up_words, *detached)
@@ -183,11 +184,12 @@ class JobTrial:
     def come(self, what: str) -> None:
         """Somebody with an empty home gives a command."""
         words = what.split()
+        person = self.world.person(HERE if self.random.random() < 0.5 else "")
         if words[0] == "up":
-            self.give(self.world.person(), *self.up_words)
+            self.give(person, *self.up_words)
         else:
             self.judge.happened.append(words[0])
-            self.give(self.world.person(), words[0], self.run_name, *words[1:])
+            self.give(person, words[0], self.run_name, *words[1:])
 
     def look_after(self) -> None:
         """People come and go."""
@@ -204,10 +206,10 @@ class JobTrial:
         for each in self.world.faults():
             each.clear()
         self.judge.calm = True
-        person = self.world.person()
+        person = self.world.person(HERE if self.random.random() < 0.5 else "")
         if self.judge.begun():
             self.bring_home(person)
-            self.command(person, "down", self.run_name)
+            self.end(person)
             self.judge.machines = len(self.world.fake.room.ended)
             self.judge.log(self.command(person, "logs", self.run_name))
             self.judge.end(self.command(person, "ps", "-a", "-o", "json"))
@@ -220,13 +222,21 @@ class JobTrial:
         self.judge.secrets()
 
     def bring_home(self, person: Any) -> None:
-        """`poll --finish` until it says that the run is over."""
+        """`poll --finish` until it says that the run is over; what it says in the end is judged like any other word."""
         give_up = time.monotonic() + OVER_S
-        while self.command(person, "poll", self.run_name, "--finish").process.code == 101:
+        while (code := self.command(person, "poll", self.run_name, "--finish").process.code) in (6, 101):
             if time.monotonic() > give_up:
                 self.judge.lies.append("the run did not come to an end")
                 return
+            if code == 6:
+                self.end(person)
             self.pass_time(seconds=0.3)
+
+    def end(self, person: Any) -> None:
+        """`down`, and what its hint says when a client of a machine that is dead now was on it."""
+        ended = self.command(person, "down", self.run_name)
+        if ended.process.code == 6:
+            self.command(person, "down", "--force", self.run_name)
 
     def command(self, person: Any, *words: str) -> Command:
         """One command to its end."""

@@ -6,7 +6,8 @@ venv, CA certificates and PyTorch. One way to have it where PyTorch's own index 
     mmdebstrap --variant=minbase --include=python3,python3-venv,ca-certificates,python3-torch trixie base.tar
     podman import base.tar localhost/base
 
-In a place that may not raise its limits, podman needs BUILDAH_ISOLATION=chroot and a CONTAINERS_CONF with default_ulimits.
+In a place that may not raise its limits, podman needs BUILDAH_ISOLATION=chroot and a CONTAINERS_CONF with an empty
+default_ulimits; where control groups are of both versions, also `runtime = "runc"`.
 """
 
 from __future__ import annotations

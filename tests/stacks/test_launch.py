@@ -116,3 +116,15 @@ def test_down_that_is_interrupted_or_cannot_read_its_records_says_that_something
     with pytest.raises(TeardownIncomplete) as told:
         stop(cloud, tmp_path)
     assert "cloudtrain down r" in told.value.hint
+
+
+def test_a_machine_that_somebody_ended_while_it_was_made_is_cancelled_and_not_unavailable(
+    cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine only says that it was stopped; the tombstone of `down` says why."""
+    refusal = errors.Unavailable("the engine refused")
+    assert type(start(cloud, tmp_path, monkeypatch, refusal, GONE)) is errors.Unavailable
+    LocalFolder(tmp_path).write("runs/r/tombstone", b"1")
+    raised = start(cloud, tmp_path, monkeypatch, refusal, GONE)
+    assert type(raised) is errors.Cancelled
+    assert proven(raised)
