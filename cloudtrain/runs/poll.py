@@ -55,6 +55,10 @@ def settle(run: Run, heard: News, say: Say) -> Run:
 
     Returns the run, which goes on if it has a machine that is not gone.
     """
+    if heard == "silent":
+        waited = f"{rented.pace(run.intent['provider']).first_s:.0f} s"
+        run.event("machine silent", attempt=run.intent.get("attempt"), waited=waited)
+        say(f"the machine said nothing for {waited}: its image or its start has failed; it is ended")
     if heard and run.gone is None:
         run = teardown.down(run, Ending(GRACE_S, say=say), wanted=False)
     if not wants_another(run):

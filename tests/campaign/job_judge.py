@@ -164,8 +164,10 @@ class Judge:
         (state,) = [row["state"] for row in rows if row["run"] == self.run] or ["?"]
         self.story.append(f"state in the end: {state}")
         self.facts.append(state)
-        if state != "finished" and not self.excuse():
-            self.lies.append(f"nothing kept it from its end, and it is {state}")
+        if state != "finished":
+            self.facts.append(f"not finished because of {self.excuse()}")
+            if not self.excuse():
+                self.lies.append(f"nothing kept it from its end, and it is {state}")
         objects = self.objects()
         if state == "finished" and objects.get("output/adapter_config.json", b"").decode() != result(
             self.knobs["steps"]
@@ -179,17 +181,18 @@ class Judge:
     def excuse(self) -> str:
         """Why the run need not be finished; "" when it has to be."""
         if reasons := STOPS & set(self.happened):
-            return f"{sorted(reasons)}"
+            return f"`{min(reasons)}`"
         if self.knobs.get("fail") or self.knobs.get("short"):
-            return "its trainer was to fail, or its time was short"
-        if self.cloud_faults():
-            return "faults of the cloud"
-        objects = self.objects()
-        known = "machine.json" in objects or any(name.startswith("attempts/") for name in objects)
-        if not (self.machines and known) and (DEATHS | TAKEN) & set(self.happened):
-            return "nobody has ever known a machine of it"
+            return "a trainer that was to fail, or a short time"
+        if (
+            not self.machines or "machine.json" not in self.objects()
+        ):  # the last attempt never had one, as far as is known
+            if self.cloud_faults():
+                return "faults of the cloud, and no machine"
+            if (DEATHS | TAKEN) & set(self.happened):
+                return "a machine that nobody ever knew"
         taken = sum(what in TAKEN for what in self.happened)
-        return "more machines were taken away than it may have" if taken > int(self.knobs["restarts"]) else ""
+        return "more machines taken away than it may have" if taken > int(self.knobs["restarts"]) else ""
 
     # The log
 

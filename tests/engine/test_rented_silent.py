@@ -1,0 +1,26 @@
+"""A machine that never speaks: its image is never pulled, say. It is ended, and another place is tried or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.rented_world import UP, report, world
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_pod_whose_image_never_comes_is_given_back_and_the_run_says_so(tmp_path: Path) -> None:
+    """The provider calls it running and bills it; no word of it ever comes: exit 101 with the reason, nothing left."""
+    with world("runpod", tmp_path) as made:
+        made.fake.pods.powered_on = lambda pod: True
+        client = made.client("here")
+        ended = client.run(*UP, "--max-hours", "1h", "--max-restarts", "0", *made.cloud.words)
+        assert ended.code == 101, made.told(ended)
+        assert "said nothing for 60 s" in ended.err
+        assert made.fake.calls.count("createPod") == 1
+        assert made.both.leftovers() == []
+        account = report(made.client("there"))
+        (machine,) = account["machines"]
+        assert machine["seconds"] >= 60
