@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.cli.up import staying
-from cloudtrain.errors import Rejected, TeardownIncomplete
+from cloudtrain.cli.up import staying, watching
+from cloudtrain.errors import NotFinished, Rejected, TeardownIncomplete
 from cloudtrain.runs import launch, rented
 from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run, readable_runs
@@ -73,6 +73,28 @@ def test_a_client_in_charge_says_that_something_may_be_left() -> None:
     with pytest.raises(TeardownIncomplete, match="may be going on") as raised, staying.in_charge("mine"):
         raise BucketUnreachable("the state cannot be reached", "")
     assert "cloudtrain poll mine" in raised.value.hint
+
+
+def test_a_bucket_that_is_lost_while_attaching_does_not_hide_the_machine(store: Ill) -> None:
+    """The run is known to go on: before its lease is had and its log is found, the exit is 6 too."""
+    run = Run(store, "mine")
+    assert run.intent
+    store.failing = 99
+    with pytest.raises(TeardownIncomplete, match="may be going on"):
+        watching.follow(run, {"detach": False, "yes": True})
+
+
+def test_a_bucket_that_is_lost_after_the_proof_costs_only_time(store: Ill) -> None:
+    """The machine is gone, the result is not here yet: exit 101, and what brings it."""
+    run = Run(store, "mine")
+    run.write("exit.json", {"code": 0, "reason": "done", "attempt": 1, "ended_at": 1.0})
+    run.write("gone.json", {"answer": "nothing of it", "time": 2.0})
+    run = Run(store, "mine")
+    assert run.gone
+    store.failing = 99
+    with pytest.raises(NotFinished, match="its machine is gone, but") as raised:
+        staying.bring_home(run, {"home": None})
+    assert "cloudtrain attach mine" in raised.value.hint
 
 
 def test_a_machine_that_never_was_leaves_no_ticket(store: Ill, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,20 @@ def stay(run: Run, given: dict[str, Any], offset: int) -> None:
         raise interrupted(run, given) from None
     except NoCapacity as error:
         raise NotFinished(f"run `{run.id}` lost its machine: {error.message}", error.hint) from None
-    conclude(run, given)
+    bring_home(run, given)
+
+
+def bring_home(run: Run, given: dict[str, Any]) -> None:
+    """Conclude a run whose machine is proven gone: a state that fails now costs only time."""
+    from cloudtrain.runs.store_trouble import BucketUnreachable
+
+    try:
+        conclude(run, given)
+    except BucketUnreachable as error:
+        raise NotFinished(
+            f"run `{run.id}` is over and its machine is gone, but {error.message}",
+            f"`cloudtrain attach {run.id}` brings the result home when it can be reached",
+        ) from error
 
 
 def interrupted(run: Run, given: dict[str, Any]) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,13 +54,13 @@ def follow(run: Run, given: dict[str, Any]) -> None:
         return say(f"it idles until its deadline; `cloudtrain down {run.id}` ends it")
     if given["detach"]:
         return say(f"`cloudtrain logs -f {run.id}` follows it")
+    watched = contextlib.nullcontext() if run.stack.direct else staying.in_charge(run.id)
     try:
-        with run.store.hold(run.key("client.lock")):
+        with watched, run.store.hold(run.key("client.lock")):
+            begin = reading.tail_offset(run, 20)
             if run.stack.direct:
-                watch_and_conclude(run, reading.tail_offset(run, 20), given)
+                watch_and_conclude(run, begin, given)
             else:
-                with staying.in_charge(run.id):
-                    begin = reading.tail_offset(run, 20)
                 staying.stay(run, given, begin)
     except AlreadyThere as held:
         raise NotFinished(
