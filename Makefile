@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: demo test check lint types imports fast pulumi campaign wheel bench lock clean
 

@@ -20,19 +20,23 @@ def command(run_name: str | None, home: Path | None, yes: bool) -> None:
     """
     from cloudtrain import settings
     from cloudtrain.cli.up import watching
-    from cloudtrain.errors import NotFinished
+    from cloudtrain.errors import NotFinished, TeardownIncomplete
     from cloudtrain.runs.record import find
     from cloudtrain.runs.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     given = {"home": home, "yes": yes, "detach": False}
-    unproven = not run.stack.direct and run.machine is not None and run.gone is None
-    if run.state in ("running", "unknown") or unproven:
+    unproven = not run.stack.direct and run.gone is None
+    if run.state in ("running", "unknown") or (unproven and run.machine is not None):
         return watching.follow(run, given)
     if run.state == "starting":
         raise NotFinished(
             f"run `{run.id}` is starting: no machine of it is known yet",
             f"the same again in a moment; `cloudtrain poll {run.id}` when whoever began it is gone",
+        )
+    if unproven:
+        raise TeardownIncomplete(
+            f"somebody asked for the end of run `{run.id}`, and it is not proven yet", f"cloudtrain down {run.id}"
         )
     say(f"run `{run.id}` is {run.state}")
     return watching.conclude(run, given)

@@ -12,6 +12,7 @@ from cloudtrain.cli.first_words import FirstWords
 from cloudtrain.cli.output import say
 from cloudtrain.runs.follow import Progress, stream
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.store_trouble import BucketUnreachable
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money
 
 if TYPE_CHECKING:
@@ -87,8 +88,11 @@ class View:
         return float(tokens) / float(step) * (float(of) - float(step)) / float(rate)
 
     def dollars(self) -> Decimal | None:
-        """Metered up to now, at the frozen price."""
-        price, machine = self.run.usd_per_hour, self.run.machine
+        """Metered up to now, at the frozen price; None while the state cannot be reached, which ends nothing."""
+        try:
+            price, machine = self.run.usd_per_hour, self.run.machine
+        except BucketUnreachable:
+            return None
         if price is None or machine is None:
             return None
         return price * Decimal(time.time() - float(machine["created"])) / SECONDS_PER_HOUR

@@ -51,6 +51,8 @@ def tail_offset(run: Run, lines: int) -> int:
 
 def blocks(run: Run, offset: int, end: int | None = None) -> Iterator[bytes]:
     """The log from `offset` to `end` (or to where it ends now), block by block."""
+    if not run.intent:  # its folder is there before it has begun
+        return
     if not run.stack.direct:
         from cloudtrain.runs import rented
 

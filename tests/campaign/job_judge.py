@@ -76,7 +76,7 @@ class Judge:
     def lie(self, command: Command, code: int) -> str:
         """Why a command may not have ended so; "" when it may."""
         troubled = self.world.happened() > command.troubles or not command.alone
-        if code in (1, 2, 3, 5) or (code == 102 and self.begun()):
+        if code in (1, 2, 3, 5) or (code == 102 and command.begun):
             gone = code == 2 and f"run `{self.run}` is gone (" in command.said  # only the certificate is missing
             unreachable = (
                 code == 1 and "cannot be reached" in command.said
@@ -261,6 +261,18 @@ class Judge:
             if ticket["attempt"] not in found or len(written) > len(found[ticket["attempt"]]["written"]):
                 found[ticket["attempt"]] = known
         return list(found.values())
+
+    def papers(self) -> list[str]:
+        """What to read after a trial that went wrong: exit records, what was printed, what machines have said."""
+        found = [f"exit record: {record}" for record in self.exits(self.objects()).values()]
+        for path in sorted(self.world.folder.glob("person-*/output.txt")):
+            found.append(f"{path.parent.name}: {path.read_text(errors='replace')[-2000:]}")
+        room = self.world.fake.room
+        for box in [box for each in room.ended.values() for box in each]:
+            boot = box.folder / "cloudtrain" / "boot.log"
+            told = boot.read_text(errors="replace") if boot.exists() else ""
+            found.append(f"machine {box.folder.name}: {(box.console() + told)[-2000:]}")
+        return found
 
     # Secrets
 

@@ -49,6 +49,7 @@ class Command:
         self.process: Forked = person.nursery.start(words, person.folder, person.environment, person.output)
         self.began = time.monotonic()
         self.killed = False
+        self.begun = False  # whether there was a record of the run before
         self.alone = True  # whether nobody else has done anything meanwhile
         self.troubles = 0  # how many faults had happened when it began
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 import traceback
 from random import Random
@@ -16,6 +14,7 @@ from tests.campaign.in_process import HOUR, Outcome
 from tests.campaign.job_judge import Judge
 from tests.campaign.job_world import Command, JobWorld
 from tests.campaign.mischief import Event, Mischief, draw
+from tests.campaign.nursery import kill
 
 TICK_S = 0.03
 HERE = "here"  # the machine of whoever began the run, and of half of the others
@@ -70,6 +69,8 @@ class JobTrial:
         self.pass_time(until_quiet=True)
         self.look_after()
         self.finish()
+        if self.judge.leaks or self.judge.lies:
+            self.story += self.judge.papers()
         facts = (*self.judge.facts, *self.judge.happened, *(f"fault {kind}" for kind in self.judge.kinds()))
         if self.judge.machines > 1:
             facts = (*facts, "several machines")
@@ -87,7 +88,9 @@ class JobTrial:
 
     def give(self, person: Any, *words: str) -> Command:
         """Somebody begins a command."""
+        begun = self.judge.begun()
         command: Command = person.give(*words)
+        command.begun = begun
         command.troubles = self.world.happened()
         for each in (*self.alive, command):
             each.alone = each.alone and not self.alive
@@ -174,11 +177,8 @@ class JobTrial:
             killed.append(f"client {command.process.pid}")
         if what != "kill client":
             for pid in command.person.engines():
-                try:
-                    os.kill(pid, signal.SIGKILL)
+                if kill(pid):
                     killed.append(f"engine {pid}")
-                except ProcessLookupError:
-                    continue
         return f"killed {killed}"
 
     def come(self, what: str) -> None:

@@ -105,8 +105,24 @@ class Forked:
     def kill(self) -> None:
         """SIGKILL, if it lives."""
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            kill(self.pid)
+
+
+def kill(pid: int) -> bool:
+    """SIGKILL to a process of a nursery; whether it was one: numbers are used again."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if NAME.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)  # to the process that was looked at, and to no other
+        return True
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    finally:
+        os.close(handle)
 
 
 def serve(address: str) -> None:

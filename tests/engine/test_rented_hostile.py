@@ -140,7 +140,10 @@ def test_a_bucket_that_is_down_for_a_while_is_waited_for(client: Client, amazon:
 
 
 def test_a_hundred_cuts_of_all_lines_to_the_bucket_lose_no_byte(client: Client, amazon: AwsCloud) -> None:
-    """Machine and client reach the bucket through a line that is reset at random bytes, in both directions."""
+    """Machine and client reach the bucket through a line that is reset at random bytes, in both directions.
+
+    The client bears that, or ends with 6 and is followed by another one.
+    """
     cutter = Cutter(amazon.port, 10**9, seed=7)
     cutter.armed = False
     client.environment["AWS_ENDPOINT_URL_S3"] = cutter.url
@@ -148,9 +151,14 @@ def test_a_hundred_cuts_of_all_lines_to_the_bucket_lose_no_byte(client: Client, 
     process = client.start("-m", "cloudtrain", "up", *WORDS)
     wait_for(lambda: "data: " in said(client), process)
     cutter.left, cutter.armed = 100, True
-    wait_for(lambda: cutter.left == 0, process)
+    wait_for(lambda: cutter.left == 0 or process.poll() is not None)
     assert max(steps(log(amazon))) < 250, "the job was over before"
-    assert process.wait(110) == 0, said(client)
+    code = process.wait(110)
+    cutter.armed = False
+    if code == 6:  # it lost sight of the state and said so; whoever looks next goes on
+        assert "may be going on" in said(client)
+        code = client.run("attach", "mine").code
+    assert code == 0, said(client)
     assert amazon.leftovers() == []
     assert log(amazon) == machine_logs(amazon)
     shown = client.run("logs", "mine")

@@ -119,6 +119,18 @@ def test_attaching_to_a_run_that_starts_does_not_call_it_failed(
     assert "is starting" in result.err
 
 
+def test_attaching_to_a_run_whose_end_was_asked_for_and_not_seen_is_exit_6(
+    store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client died while it made the machine, and `down` was refused: nothing is proven."""
+    monkeypatch.setenv("CLOUDTRAIN_STATE", str(store.root))
+    run = Run(store, "mine")
+    run.write("intent.json", {**run.intent, "wanted": "down"})
+    result = cloudtrain("attach", "mine")
+    assert result.code == 6
+    assert "cloudtrain down mine" in result.err
+
+
 def test_attaching_to_a_machine_that_is_gone_has_the_rest_ended(
     store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

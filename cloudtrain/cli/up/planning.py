@@ -44,7 +44,8 @@ def plan_for(
     run = (
         earlier.id
         if earlier
-        else new_name(store, prepared, given["name"]) or launch.new_id(store, prepared.stem, prepared.identity)
+        else new_name(store, prepared, given["name"], given["new"])
+        or launch.new_id(store, prepared.stem, prepared.identity)
     )
     folder = job_folder(store, line.offer.provider, run)
     chosen = prepare.Chosen(quote, line, line_document(line, lambda _: ""))
@@ -62,16 +63,22 @@ def job_folder(store: Store, provider: str, run: str) -> Path:
     return store.folder(key) if load("stacks", provider, Stack).direct else Path(key)
 
 
-def new_name(store: Store, prepared: Prepared, name: str | None) -> str | None:
-    """The name asked for, checked. Raises UsageError when it is taken or not a plain word."""
+def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) -> str | None:
+    """The name asked for, checked. Raises UsageError when it is taken or not a plain word.
+
+    A run of the same spec that another client has begun just now is the one that is meant, unless `another` is asked
+    for: its lease tells.
+    """
     from cloudtrain.runs.record import Run
 
     if name is None:
         return None
     if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
         raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
-    if Run(store, name).intent:
-        raise UsageError(f"a run `{name}` of another spec or data is there already", "choose another name")
+    there = Run(store, name).intent
+    if there and (another or there.get("identity") != prepared.identity):
+        whose = "" if another else " of another spec or data"
+        raise UsageError(f"a run `{name}`{whose} is there already", "choose another name")
     return name
 
 

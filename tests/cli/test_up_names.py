@@ -1,0 +1,41 @@
+"""The name of a new run: free, or the one that the same spec has just begun under it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cloudtrain.cli.up import planning
+from cloudtrain.errors import UsageError
+from cloudtrain.runs.store import LocalFolder, write_json
+
+PREPARED: Any = SimpleNamespace(identity="this")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalFolder:
+    """A state with a run `mine` of this spec and one `other` of another."""
+    made = LocalFolder(tmp_path)
+    write_json(made, "runs/mine/intent.json", {"identity": "this"})
+    write_json(made, "runs/other/intent.json", {"identity": "that"})
+    return made
+
+
+def test_a_free_name_is_taken_and_an_odd_one_refused(store: LocalFolder) -> None:
+    """Letters, digits, dots, dashes and underscores."""
+    assert planning.new_name(store, PREPARED, "free", False) == "free"
+    for odd in ("../x", ".x", "a b", ""):
+        with pytest.raises(UsageError, match="is not a run name"):
+            planning.new_name(store, PREPARED, odd, False)
+
+
+def test_two_clients_that_begin_the_same_at_once_mean_the_same_run(store: LocalFolder) -> None:
+    """The second one meets the first one's lease instead of being told that its spec is another one."""
+    assert planning.new_name(store, PREPARED, "mine", False) == "mine"
+    with pytest.raises(UsageError, match="`mine` is there already"):
+        planning.new_name(store, PREPARED, "mine", True)
+    with pytest.raises(UsageError, match="of another spec or data"):
+        planning.new_name(store, PREPARED, "other", False)
