@@ -7,19 +7,18 @@ Google's buckets are signed for in `presign_gs`.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs import presign_gs
+from cloudtrain.runs import presign_form, presign_gs
+from cloudtrain.runs.presign_form import Signing
 from cloudtrain.runs.store_address import Address, parse
 
 LONGEST_S = 7 * 86400  # Amazon's limit for a signature
@@ -85,28 +84,8 @@ def _state_of_settings() -> str:
 def get_url(state: str, key: str, signed_at: float, seconds: float) -> str:
     """An address that reads one document of the state, for `seconds` from `signed_at` on (a week at the most)."""
     address = bucket_of(state)
-    day, moment = stamps(signed_at)
     lasting = int(min(LONGEST_S, max(1.0, seconds)))
-    if address.scheme == "gs":
-        return presign_gs.get_url(address, full_key(address, key), moment, lasting)
-    who, base = signer(address), base_url(address)
-    scope = f"{day}/{region(address)}/s3/aws4_request"
-    query = {
-        "X-Amz-Algorithm": ALGORITHM,
-        "X-Amz-Credential": f"{who.access}/{scope}",
-        "X-Amz-Date": moment,
-        "X-Amz-Expires": str(lasting),
-        "X-Amz-SignedHeaders": "host",
-        **({"X-Amz-Security-Token": who.token} if who.token else {}),
-    }
-    _, _, rest = base.partition("://")
-    host, _, root = rest.partition("/")
-    path = "/" + "/".join(part for part in (root, quote(full_key(address, key), safe="/~-._")) if part)
-    parameters = "&".join(f"{name}={quote(query[name], safe='~-._')}" for name in sorted(query))
-    canonical = "\n".join(("GET", path, parameters, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"))
-    to_sign = "\n".join((ALGORITHM, moment, scope, hashlib.sha256(canonical.encode()).hexdigest()))
-    scheme = base.partition("://")[0]
-    return f"{scheme}://{host}{path}?{parameters}&X-Amz-Signature={signature(who, scope, to_sign)}"
+    return presign_form.url(signing(address, signed_at), base_url(address), full_key(address, key), lasting)
 
 
 def post_policy(state: str, prefix: str, now: float, until: float) -> dict[str, Any]:
@@ -115,34 +94,19 @@ def post_policy(state: str, prefix: str, now: float, until: float) -> dict[str, 
     {"url", "fields", "prefix"}: a form has the fields, then `key` (which begins with `prefix`), then `file`.
     """
     address = bucket_of(state)
-    day, moment = stamps(now)
-    until = min(until, now + LONGEST_S)
+    largest = presign_gs.LARGEST_POST_BYTES if address.scheme == "gs" else LARGEST_POST_BYTES
+    ends = min(until, now + LONGEST_S), largest
+    return presign_form.form(signing(address, now), base_url(address), address.bucket, full_key(address, prefix), ends)
+
+
+def signing(address: Address, at: float) -> Signing:
+    """How the client signs for this bucket at a time in seconds since the epoch. Raises BucketDenied without a key."""
+    day, moment = stamps(at)
     if address.scheme == "gs":
-        return presign_gs.post_policy(address, full_key(address, prefix), moment, until)
+        return presign_gs.signing(address, moment)
     who = signer(address)
     scope = f"{day}/{region(address)}/s3/aws4_request"
-    fields = {
-        "x-amz-algorithm": ALGORITHM,
-        "x-amz-credential": f"{who.access}/{scope}",
-        "x-amz-date": moment,
-        **({"x-amz-security-token": who.token} if who.token else {}),
-    }
-    end = datetime.fromtimestamp(until, UTC)
-    policy = {
-        "expiration": end.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "conditions": [
-            {"bucket": address.bucket},
-            ["starts-with", "$key", full_key(address, prefix)],
-            ["content-length-range", 0, LARGEST_POST_BYTES],
-            *({name: value} for name, value in fields.items()),
-        ],
-    }
-    encoded = base64.b64encode(json.dumps(policy).encode()).decode()
-    return {
-        "url": base_url(address),
-        "fields": {**fields, "policy": encoded, "x-amz-signature": signature(who, scope, encoded)},
-        "prefix": full_key(address, prefix),
-    }
+    return Signing(ALGORITHM, "X-Amz", who.access, scope, moment, partial(signature, who, scope), who.token)
 
 
 def full_key(address: Address, key: str) -> str:
@@ -151,7 +115,9 @@ def full_key(address: Address, key: str) -> str:
 
 
 def base_url(address: Address) -> str:
-    """Where the bucket answers. With dots in its name it has no certificate of its own."""
+    """Where the bucket answers. At Amazon's one with dots in its name has no certificate of its own."""
+    if address.scheme == "gs":
+        return presign_gs.base_url(address)
     if address.endpoint:
         return f"{address.endpoint}/{address.bucket}"
     if "." in address.bucket:

@@ -6,16 +6,13 @@ An RSA signature of this kind has no chance in it: the same text and key give th
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
+from cloudtrain.runs.presign_form import Signing
 from cloudtrain.runs.store_address import Address
 from cloudtrain.runs.store_trouble import BucketDenied
 
@@ -75,43 +72,7 @@ def base_url(address: Address) -> str:
     return f"{address.endpoint or 'https://storage.googleapis.com'}/{address.bucket}"
 
 
-def get_url(address: Address, key: str, moment: str, seconds: int) -> str:
-    """An address that reads the object `key` for `seconds` from `moment` (20261124T120000Z) on."""
+def signing(address: Address, moment: str) -> Signing:
+    """How the client signs at a moment (20261124T120000Z)."""
     who = signer(address)
-    scope = f"{moment[:8]}/auto/storage/goog4_request"
-    query = {
-        "X-Goog-Algorithm": ALGORITHM,
-        "X-Goog-Credential": f"{who.email}/{scope}",
-        "X-Goog-Date": moment,
-        "X-Goog-Expires": str(seconds),
-        "X-Goog-SignedHeaders": "host",
-    }
-    scheme, _, rest = base_url(address).partition("://")
-    host, _, bucket = rest.partition("/")
-    path = f"/{bucket}/{quote(key, safe='/~-._')}"
-    parameters = "&".join(f"{name}={quote(query[name], safe='~-._')}" for name in sorted(query))
-    canonical = "\n".join(("GET", path, parameters, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"))
-    to_sign = "\n".join((ALGORITHM, moment, scope, hashlib.sha256(canonical.encode()).hexdigest()))
-    return f"{scheme}://{host}{path}?{parameters}&X-Goog-Signature={who.sign(to_sign)}"
-
-
-def post_policy(address: Address, prefix: str, moment: str, until: float) -> dict[str, Any]:
-    """A form that writes below `prefix`, as a key of the bucket, until `until` (epoch seconds)."""
-    who = signer(address)
-    fields = {
-        "x-goog-algorithm": ALGORITHM,
-        "x-goog-credential": f"{who.email}/{moment[:8]}/auto/storage/goog4_request",
-        "x-goog-date": moment,
-    }
-    policy = {
-        "expiration": datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "conditions": [
-            {"bucket": address.bucket},
-            ["starts-with", "$key", prefix],
-            ["content-length-range", 0, LARGEST_POST_BYTES],
-            *({name: value} for name, value in fields.items()),
-        ],
-    }
-    encoded = base64.b64encode(json.dumps(policy).encode()).decode()
-    signed = {**fields, "policy": encoded, "x-goog-signature": who.sign(encoded)}
-    return {"url": base_url(address), "fields": signed, "prefix": prefix}
+    return Signing(ALGORITHM, "X-Goog", who.email, f"{moment[:8]}/auto/storage/goog4_request", moment, who.sign)

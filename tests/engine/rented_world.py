@@ -46,6 +46,15 @@ CLOUDS = {
 SPOT = {"aws": "--spot", "gcp": "--spot"}  # RunPod has no such market
 
 
+def client_of(folder: Path, both: Together, state: str, **more: str) -> Client:
+    """A client in `folder` with an empty home of its own there, on the cloud and its bucket."""
+    home = folder / "home"
+    home.mkdir(parents=True)
+    root = str(import_module("cloudtrain.stacks._command").find())
+    own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root, **more}
+    return Client(folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=state)
+
+
 class World:
     """One of the clouds, its bucket, and as many homes as a test wants."""
 
@@ -66,12 +75,8 @@ class World:
 
     def client(self, home: str) -> Client:
         """A client with an empty home of that name."""
-        folder = self.folder / home
-        (folder / "home").mkdir(parents=True)
-        root = str(import_module("cloudtrain.stacks._command").find())
-        own = {"HOME": str(folder / "home"), "CLOUDTRAIN_CACHE": str(folder / "home" / "cache")}
-        own |= {"CLOUDTRAIN_PULUMI_ROOT": root, "CLOUDTRAIN_CATALOG": str(self.catalog), "HF_HUB_OFFLINE": "1"}
-        return Client(folder, self.fake, **self.both.environment(), **own, CLOUDTRAIN_STATE=STATE)
+        more = {"CLOUDTRAIN_CATALOG": str(self.catalog), "HF_HUB_OFFLINE": "1"}
+        return client_of(self.folder / home, self.both, STATE, **more)
 
     def newcomer(self, home: str) -> Client:
         """A client elsewhere, with nothing: neither spec nor data."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from cloudtrain.rehearsal.clock import Clock
 from cloudtrain.rehearsal.together import Together
 from tests.campaign.client import Client
 from tests.campaign.clouds import fake
+from tests.engine.rented_world import client_of
 from tests.engine.test_rented_jobs import fake_trainer
 
 pytestmark = pytest.mark.engine
@@ -45,12 +45,7 @@ def world(request: pytest.FixtureRequest, words: tuple[str, ...], tmp_path: Path
 @pytest.fixture
 def client(world: Together, tmp_path: Path) -> Client:
     """A client with a home of its own."""
-    home = tmp_path / "here" / "home"
-    home.mkdir(parents=True)
-    root = str(import_module("cloudtrain.stacks._command").find())
-    own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root}
-    state = "s3://bucket-state/team?region=us-east-1"
-    return Client(tmp_path / "here", world.fake, **world.environment(), **own, CLOUDTRAIN_STATE=state)
+    return client_of(tmp_path / "here", world, "s3://bucket-state/team?region=us-east-1")
 
 
 def test_a_job_runs_to_its_end_and_comes_home(client: Client, world: Together, words: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from cloudtrain.rehearsal.aws import AwsCloud
 from cloudtrain.rehearsal.sandbox import Sandbox
 from tests.campaign.client import Client
 from tests.engine.hostile_world import said, wait_for
+from tests.engine.rented_world import until_not_held
 from tests.engine.test_bucket_state import newcomer
 from tests.engine.test_rented_jobs import (
     MINE,
@@ -23,7 +24,6 @@ from tests.engine.test_rented_jobs import (
     machine_logs,
     objects,
     steps,
-    until_not_held,
     wait_for_step,
 )
 from tests.templates.cutter import Cutter

@@ -15,6 +15,7 @@ from cloudtrain.rehearsal import aws_s3
 from cloudtrain.rehearsal.aws import AwsCloud
 from cloudtrain.runs import environment
 from tests.campaign.client import Client, Ended
+from tests.engine.rented_world import until_not_held
 from tests.engine.test_bucket_state import newcomer
 from tests.fakes import TRAINER
 
@@ -239,15 +240,6 @@ def test_a_client_that_is_killed_is_not_needed(client: Client, elsewhere: Client
     assert again.code == 0
     assert json.loads(again.out)[0]["over"] is True
     assert elsewhere.run("wait", "mine").code == 0
-
-
-def until_not_held(client: Client, *words: str) -> Ended:
-    """A killed client's lease of another machine lasts a minute; here it is seen that its process is dead."""
-    give_up = time.monotonic() + 30
-    while True:
-        ended = client.run(*words)
-        if ended.code != 101 or time.monotonic() > give_up:
-            return ended
 
 
 def test_down_asks_for_a_checkpoint_first_and_up_goes_on_from_it(client: Client, amazon: AwsCloud) -> None:

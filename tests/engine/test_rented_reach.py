@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from cloudtrain.rehearsal.gce import GceCloud
 from cloudtrain.rehearsal.gcs import KEY_ID, GcsCloud
 from cloudtrain.rehearsal.together import Together
 from tests.campaign.client import Client
+from tests.engine.rented_world import client_of
 from tests.engine.test_rented_jobs import fake_trainer
 
 pytestmark = pytest.mark.engine
@@ -35,12 +35,7 @@ def world(tmp_path: Path) -> Iterator[Together]:
 @pytest.fixture
 def client(world: Together, tmp_path: Path) -> Client:
     """A client with a home of its own, whose state is the bucket."""
-    home = tmp_path / "here" / "home"
-    home.mkdir(parents=True)
-    root = str(import_module("cloudtrain.stacks._command").find())
-    own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root}
-    state = "gs://bucket-state/team"
-    return Client(tmp_path / "here", world.fake, **world.environment(), **own, CLOUDTRAIN_STATE=state)
+    return client_of(tmp_path / "here", world, "gs://bucket-state/team")
 
 
 def console(world: Together) -> str:
