@@ -140,6 +140,7 @@ class LocalFolder:
             new = not path.exists()
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
+                _take_turn(handle)  # another's line that is being written is no torn one
                 # The line before may be torn, by a power cut or a full disk: then this one begins on a line of its own.
                 torn = os.fstat(handle).st_size > 0 and _last_byte(handle) != b"\n"
                 text = (b"\n" if torn else b"") + line.rstrip(b"\n") + b"\n"
@@ -221,6 +222,14 @@ class LocalFolder:
                 f"state `{self.root / key}` cannot be {what}: {error.strerror or error}",
                 "free some space or set another folder with CLOUDTRAIN_STATE",
             ) from error
+
+
+def _take_turn(handle: int) -> None:
+    """Wait until no other writer has the file, where the system can be told to; closing it lets the next one in."""
+    if os.name != "nt":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _last_byte(handle: int) -> bytes:

@@ -114,6 +114,22 @@ def test_two_writers_lose_nothing(again: Callable[[], Store]) -> None:
     assert sorted((line["client"], line["number"]) for line in lines) == [(c, n) for c in range(4) for n in range(10)]
 
 
+def test_a_line_that_is_being_written_is_not_taken_for_a_torn_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many writers without a pause leave no empty line between theirs."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)  # it would keep them apart
+
+    def write(client: int) -> None:
+        for _ in range(200):
+            LocalFolder(tmp_path).append("runs/a/journal.jsonl", b"y" * 300)
+
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(write, range(8)))
+    lines = (LocalFolder(tmp_path).read("runs/a/journal.jsonl") or b"").splitlines()
+    assert lines == [b"y" * 300] * 1600
+
+
 def test_a_part_is_read_by_offset(store: Store) -> None:
     """Ranges are cut at the end; behind it, and in an absent document, there is nothing."""
     store.write("runs/a/log/0", b"0123456789")
