@@ -238,9 +238,8 @@ class Cloud:
     """What a provider file adds when something has to be provisioned there. Everything else about it is shared.
 
     `resources(plan, account)` is pure: what to make, in an order in which it can be made. `account()` asks who we are
-    there, cheaply, and raises MissingCredentials; its dict goes into every place. `list_owned(run, places)` lists
-    everything of ours by tag or name, of one run or of all; in the given places, or in every region and on every page.
-    `drivers` is in the order of making; unmaking goes backwards.
+    there, cheaply, and raises MissingCredentials; its dict goes into every place. `list_owned(run, places)` lists all
+    of ours by tag or name, of one run or of all; there, or in every region. `drivers` is in the order of making.
     """
 
     account: Callable[[], dict[str, str]]
@@ -253,6 +252,7 @@ class Cloud:
     serves: Callable[[Mapping[str, Any]], bool]  # can `resources` make this quote line (its document)
     kept: tuple[str, ...] = ()  # what stays afterwards, in words
     image: Callable[[Mapping[str, Any]], str] = lambda line: ""  # what a line's machine starts from, if it matters
+    closed: Callable[[Mapping[str, Any]], str] = lambda line: ""  # why this account can have nothing in a line's place
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,19 @@ def regions() -> list[str]:
     return sorted(each["RegionName"] for each in read("ec2", home_region(), "describe_regions")["Regions"])
 
 
+def switched_off(region: str) -> str:
+    """Why nothing can be made in `region`, or "": an account has the younger regions only when it asks for them.
+
+    Calls to a region that is off are refused like wrong credentials, so they would explain nothing. Who may not ask
+    which regions are on is not held up. Raises MissingCredentials, Unavailable.
+    """
+    try:
+        on = regions()
+    except Permission:
+        return ""
+    return "" if region in on else f"region {region} is not switched on in this AWS account"
+
+
 def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterator[Owned]:
     """Instances that are not terminated, volumes left alone, security groups, open spot requests, schedules.
 

@@ -12,6 +12,7 @@ from cloudtrain.errors import (
     NOTHING_LEFT,
     Cancelled,
     CloudtrainError,
+    NoCapacity,
     NotFound,
     ProviderError,
     TeardownIncomplete,
@@ -70,6 +71,8 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
     """
     try:
         resources = cloud.resources(plan, cloud.account())
+        if why := cloud.closed(plan.line):  # asked before a call is made there: afterwards nothing could be proven
+            raise NoCapacity(why, "another place is tried")
     except CloudtrainError as error:
         error.add_note(NOTHING_LEFT)
         raise
@@ -174,7 +177,7 @@ def alive(cloud: Cloud, machine: dict[str, Any]) -> bool:
     """Whether the provider says that the machine stands. Raises a provider error when it cannot be asked."""
     try:
         seen = cloud.drivers[machine["kind"]].status(machine["inputs"], machine["id"])
-    except (NotFound, errors.NoCapacity):
+    except (NotFound, NoCapacity):
         return False
     return seen.state in STANDING
 

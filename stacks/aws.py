@@ -75,6 +75,13 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
     return _aws_owned.list_owned(run, places)
 
 
+def closed(line: Mapping[str, Any]) -> str:
+    """Its region is not switched on in this account; see `_aws_owned.switched_off`."""
+    from . import _aws_owned
+
+    return _aws_owned.switched_off(str(line["region"]))
+
+
 def findings() -> Iterable[Finding]:
     """For doctor; see `_aws_findings.findings`."""
     from . import _aws_findings
@@ -103,6 +110,7 @@ provider = provisioned(
         console_url=console_url,
         findings=findings,
         serves=serves,
+        closed=closed,
         kept=(f"IAM role {_aws_guard.ROLE} (free, shared by all runs)",),
     ),
 )

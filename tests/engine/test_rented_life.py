@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from cloudtrain.rehearsal.clock import Clock
 from tests.campaign.client import Client
-from tests.campaign.clouds import Target
+from tests.campaign.clouds import TARGETS, Target
 
 pytestmark = pytest.mark.engine
 Rent = Callable[..., str]
@@ -93,6 +95,21 @@ def test_no_capacity_tries_the_next_place(client: Client, target: Target) -> Non
     assert client.fake.leftovers() == []
 
 
+def test_a_region_that_is_not_switched_on_is_passed_over(tmp_path: Path) -> None:
+    """The cheapest place is in one that an account has only when it asks: nothing is asked for there."""
+    amazon = TARGETS["aws"].fake(Clock())
+    client = Client(tmp_path, amazon)
+    try:
+        for words, code in ((TARGETS["aws"].words, 0), (("--hardware", "cpu-amx", "--spot"), 7)):
+            ended = client.up("--infra", "aws/eu-south-2", *words, "--name", f"mine-{code}", "--new")
+            assert ended.code == code, ended.err
+            assert "region eu-south-2 is not switched on in this AWS account" in ended.err
+        assert client.run("down", "mine-0").code == 0
+        assert amazon.leftovers() == []
+    finally:
+        amazon.stop()
+
+
 def test_a_lost_answer_is_adopted(client: Client, target: Target) -> None:
     """The create succeeds and its answer is lost: one machine, not two."""
     client.fake.faults.add(CREATES[target.name], "lost_reply")
@@ -130,8 +147,6 @@ def test_no_secret_is_written_or_shown_anywhere(client: Client, target: Target, 
     assert secrets
     process = client.start("-m", "cloudtrain", "up", *client.up_words(), *target.words, "--name", "mine")
     seen = b""
-    from pathlib import Path
-
     while process.poll() is None:
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
             try:

@@ -128,3 +128,15 @@ def test_a_machine_that_somebody_ended_while_it_was_made_is_cancelled_and_not_un
     raised = start(cloud, tmp_path, monkeypatch, refusal, GONE)
     assert type(raised) is errors.Cancelled
     assert proven(raised)
+
+
+def test_a_place_that_is_closed_to_the_account_is_left_before_anything_is_asked_for_there(
+    cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as one without capacity, so that the next place is tried."""
+    object.__setattr__(cloud, "resources", lambda plan, account: [])
+    object.__setattr__(cloud, "closed", lambda line: "region far-1 is not switched on")
+    raised = start(cloud, tmp_path, monkeypatch, AssertionError("the engine is not needed"), AssertionError("nor this"))
+    assert isinstance(raised, errors.NoCapacity)
+    assert "far-1" in str(raised)
+    assert proven(raised)

@@ -262,6 +262,14 @@ def test_only_the_regions_that_were_named_are_looked_at(
         list(cloud.list_owned(None, None))
 
 
+def test_a_region_that_the_account_has_not_switched_on_is_closed(fake: AwsCloud, cloud: Cloud) -> None:
+    """Only where that can be asked."""
+    assert cloud.closed(LINE) == ""
+    assert "eu-south-2 is not switched on" in cloud.closed({**LINE, "region": "eu-south-2"})
+    fake.faults.add("DescribeRegions", "permission")
+    assert cloud.closed({**LINE, "region": "eu-south-2"}) == ""
+
+
 def test_somebody_else_s_things_are_not_ours(fake: AwsCloud, cloud: Cloud) -> None:
     _, inputs, _ = make(fake, cloud, plan())["time-limit"]
     remove_all(fake, cloud)
