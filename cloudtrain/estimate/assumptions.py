@@ -51,14 +51,19 @@ def _method(options: Options) -> str:
 
 def _weights(spec: ModelSpec, options: Options) -> str:
     if options.method != "qlora":
-        return f"weights in {'float32' if options.dtype != 'bf16' and not options.adapts else 'bfloat16'}"
+        wide = options.dtype == "fp32" or (options.dtype == "amp" and not options.adapts)
+        return f"weights in {'float32' if wide else 'bfloat16'}"
     if options.backend == "tpu":
         return "matrices in int4 with a scale per 64 weights, embeddings and head in bfloat16"
     if options.backend == "mlx":
         return "matrices, embeddings and head in 4 bit with a scale and a bias per 64 weights (mlx-lm's default)"
     tables = "; n-gram tables stay in bfloat16" if spec.shape.ngram_tables else ""
     upcast = ", upcast to float32" if options.embed_fp32 else ""
-    return f"matrices in NF4 ({NF4_BYTES_PER_WEIGHT:.4f} bytes a weight), embeddings and head in 16 bit{upcast}{tables}"
+    tables_in = "float32" if options.dtype == "fp32" else "16 bit"
+    return (
+        f"matrices in NF4 ({NF4_BYTES_PER_WEIGHT:.4f} bytes a weight), "
+        f"embeddings and head in {tables_in}{upcast}{tables}"
+    )
 
 
 def _activations(options: Options) -> str:
@@ -74,6 +79,8 @@ def _loss(options: Options) -> str:
         return (
             f"chunked cross-entropy: one {LOSS_CHUNKS}th of the logits at a time (Liger, torchtune, TRL's fused head)"
         )
+    if options.dtype == "fp32":
+        return "Hugging Face loss: all logits at once, several times in float32"
     return "Hugging Face loss: all logits at once, in 16 bit and twice in float32"
 
 

@@ -59,6 +59,7 @@ class Recipe(NamedTuple):
             "targets": options.targets,
             "rank": options.rank,
             "loss": self.loss,
+            "dtype": options.dtype,
             "adapter_dtype": options.adapter_dtype,
             "experts": self.experts,
             "sharding": options.sharding if options.devices > 1 else "none",
@@ -84,8 +85,10 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
     has_experts = spec.params_experts > 0
     experts_4bit, experts = expert_treatment(spec.family, method, backend) if has_experts else (False, "")
     targets = request.targets or (row["targets_experts"] if has_experts else row["targets"])
+    wide = chip in row.get("float32_on", ())  # no bf16 worth computing in: our trainer uses float32 for everything
     options = Options(
         method=method,
+        dtype="fp32" if wide else "bf16",
         sequence_length=request.sequence_length,
         batch=request.batch,
         rank=request.rank,
@@ -94,7 +97,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         loss=row.get("memory", row)["loss"],
         attention=row["attention"],
         optimizer=row["optimizer"],
-        adapter_dtype=row["adapter_dtype"].get(method, "fp32"),
+        adapter_dtype="fp32" if wide else row["adapter_dtype"].get(method, "fp32"),
         experts_4bit=experts_4bit,
         expert_dequant="single",
         devices=devices,

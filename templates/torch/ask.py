@@ -45,11 +45,12 @@ def questions(path: Path) -> Iterator[str]:
 
 
 def load(model: str, adapter: str | None) -> tuple[Any, Any]:
-    """Model in bf16 with the adapter on it, and tokenizer."""
+    """Model in the type in which this machine computes, with the adapter on it, and tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    dtype = torch.bfloat16 if machine.computes_in_bf16("cpu") else torch.float32
+    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     if adapter is not None:
         from peft import PeftModel
 

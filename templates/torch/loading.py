@@ -1,4 +1,4 @@
-"""Tokenizer and model: loaded in bf16 or NF4, with the layers chosen that are to learn."""
+"""Tokenizer and model: in bf16 (float32 where that is faster) or NF4, with the layers chosen that are to learn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from failures import BadJob
 from job import Job
-from machine import DEVICES
+from machine import DEVICES, computes_in_bf16
 
 # Projections of queries and values, separate, fused with the keys, and in multi-head latent attention (MLA).
 QUERY_AND_VALUE = {
@@ -38,9 +38,10 @@ def load_model(job: Job) -> Any:
         config = AutoConfig.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
         _check_length(config, job)
         options: dict[str, Any] = {"revision": job.revision, "trust_remote_code": False}
-        options["dtype"] = torch.float32 if job.dtype == "amp" else torch.bfloat16
+        wide = job.dtype == "amp" or not computes_in_bf16(job.accelerator)
+        options["dtype"] = torch.float32 if wide else torch.bfloat16
         if job.method == "qlora":
-            options["quantization_config"] = four_bit(config.model_type)
+            options["quantization_config"] = four_bit(config.model_type, options["dtype"])
         if job.method == "qlora" or job.accelerator != "cpu":
             options["device_map"] = {"": DEVICES[job.accelerator]}
         model = AutoModelForCausalLM.from_pretrained(job.model, **options)
@@ -53,16 +54,15 @@ def load_model(job: Job) -> Any:
     return model
 
 
-def four_bit(model_type: str) -> Any:
-    """NF4 with double quantisation: 0.516 bytes a parameter. Embeddings, head and LongCat's router stay bf16."""
-    import torch
+def four_bit(model_type: str, compute_dtype: Any) -> Any:
+    """NF4 with double quantisation: 0.516 bytes a parameter. Embeddings, head and LongCat's router stay wide."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=compute_dtype,
         # Naming any module replaces the default list, which already finds every other family's head.
         llm_int8_skip_modules=["lm_head", "classifier"] if model_type.startswith("longcat") else None,
     )

@@ -12,7 +12,7 @@ import checkpoints
 from events import Events
 from failures import Diverged, SaveFailed
 from job import Job
-from machine import peak_bytes
+from machine import computes_in_bf16, peak_bytes
 from packing import pack
 from tokens import Document
 from transformers import TrainerCallback, set_seed
@@ -190,7 +190,7 @@ def arguments(job: Job, store: checkpoints.Store, progress: Progress) -> Any:
         optim=OPTIMIZERS[job.optimizer],
         weight_decay=job.weight_decay,
         seed=job.seed,
-        bf16=True,
+        bf16=computes_in_bf16(job.accelerator),
         use_cpu=job.accelerator == "cpu",
         gradient_checkpointing=job.activation_checkpointing,
         max_length=None,  # the documents are cut and packed already
@@ -219,9 +219,18 @@ def build(job: Job, model: Any, peft_config: Any, tokenizer: Any, data: tuple[An
         peft_config=peft_config,
         callbacks=[watcher],
     )
+    if not trainer.args.bf16:
+        widen(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.progress = watcher.progress
     return trainer
+
+
+def widen(model: Any) -> None:
+    """Make what learns float32: TRL makes the adapters of a 4-bit model bf16, whatever the machine computes in."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def run(trainer: Trainer, resume: Path | None) -> None:

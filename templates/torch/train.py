@@ -46,6 +46,11 @@ class Stop:
         """Remember the first reason."""
         self.reason = self.reason or reason
 
+    @property
+    def is_early(self) -> bool:
+        """Whether it was asked for before training: what fails after that fails by it, whatever it is called then."""
+        return bool(self.reason) and self.act == self._interrupt
+
     def _on_signal(self, number: int, frame: Any) -> None:
         self.because(signal.Signals(number).name)
         self.act()
@@ -68,9 +73,9 @@ def main(arguments: list[str]) -> int:
     stop = Stop()
     try:
         _fine_tune(job, events, stop, began)
-    except Interrupted:
-        return _report(events, Preempted(stop.reason))
     except BaseException as error:
+        if stop.is_early:  # not Interrupted alone: lazy imports wrap it in errors of their own
+            return _report(events, Preempted(stop.reason))
         why = as_failure(error)
         if type(why) is Failure:
             traceback.print_exc()
@@ -152,6 +157,8 @@ def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resum
         progress.stop = stop.reason
 
     stop.act = at_step_boundary
+    if stop.reason:  # a library has swallowed the interruption
+        stop.act()
     loop.run(trainer, resume)
     final = store.newest()
     if final is None or checkpoints.step_of(final) < steps:

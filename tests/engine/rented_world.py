@@ -22,7 +22,7 @@ from tests.campaign.clouds import fake
 STATE = "s3://bucket-state/team?region=us-east-1"
 MINE = "team/runs/mine/"
 UP = ("up", "-y", "--accept-stale", "--experimental", "--name", "mine")
-PATIENCE_S = 300.0  # of a machine that others use too
+PATIENCE_S = 600.0  # of a machine that others use too, and that may compute slowly
 # RunPod publishes no price of its CPU pods; this is what the fake one asks for.
 POD = "runpod,cpu5c x4,cpu,,,,4,8,EU-RO-1,,0.14,,per second,cpu torch,yes,2026-11-01,the fake RunPod,,\n"
 

@@ -12,7 +12,7 @@ from tests.campaign import in_process, kills
 from tests.campaign.clouds import TARGETS, Target
 from tests.campaign.in_process import Outcome
 
-FAULT_TRIALS, KILL_TRIALS = 50, 3
+FAULT_TRIALS, KILL_TRIALS = 30, 2
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from cloudtrain.settings import cache_folder
 from tests.campaign.client import Client
 from tests.engine.rented_world import (
     CLOUDS,
+    PATIENCE_S,
     SPOT,
     UP,
     World,
@@ -135,7 +136,7 @@ def test_a_preempted_training_goes_on_elsewhere(amazon: World, trainer_python: P
     amazon.wait_for_step(at)
     (first,) = amazon.room.running
     amazon.take_back(first, 60.0)
-    assert process.wait(300) == 0, (client.folder / "output.txt").read_text()
+    assert process.wait(PATIENCE_S) == 0, (client.folder / "output.txt").read_text()
     assert amazon.both.leftovers() == []
     assert same_bytes(amazon)
     assert steps(amazon.log()) == list(range(1, STEPS + 1))

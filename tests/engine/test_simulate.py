@@ -68,7 +68,7 @@ class Newcomer:
     def up(self, *words: str) -> Ended:
         """The command to its end."""
         process = self.begin(*words)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=400)
         return Ended(process.returncode, out, err)
 
     def litter(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import subprocess
 import sys
@@ -124,3 +125,36 @@ def test_events_are_json_and_prints_of_libraries_are_kept_out() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); from events import claim_stdout; e = claim_stdout(); print('noise', flush=True); e.write({'loss': float('nan'), 'step': 1})"
     done = subprocess.run([sys.executable, "-c", code, TORCH], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ('{"loss": null, "step": 1}\n', "noise\n")
+
+
+WRAPPED = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import machine, train
+machine.start_again_with_environment = lambda accelerator: None
+def work(job, events, stop, began):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except BaseException as error:
+        if sys.argv[3] == "early":
+            raise RuntimeError("could not import module") from error
+        stop.act = lambda: None
+        raise RuntimeError("broken while training")
+train._fine_tune = work
+sys.exit(train.main([sys.argv[2]]))
+"""
+
+
+@pytest.mark.parametrize(("when", "code", "event"), [("early", 75, "stopped"), ("late", 1, "error")])
+def test_a_stop_while_libraries_load_is_a_stop_whatever_they_make_of_it(
+    tmp_path: Path, when: str, code: int, event: str
+) -> None:
+    """A lazy import turns the interruption into an error of its own; one of the training stays an error."""
+    places = {"checkpoint": {"folder": str(tmp_path / "ckpt")}, "output": str(tmp_path / "output")}
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"model": "m", "data": {"path": "d"}, "sequence_length": 128, **places}))
+    command = [sys.executable, "-c", WRAPPED, str(TORCH), str(job), when]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert json.loads(done.stdout)["event"] == event
