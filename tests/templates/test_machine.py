@@ -153,7 +153,7 @@ def test_a_stop_while_libraries_load_is_a_stop_whatever_they_make_of_it(
     """A lazy import turns the interruption into an error of its own; one of the training stays an error."""
     places = {"checkpoint": {"folder": str(tmp_path / "ckpt")}, "output": str(tmp_path / "output")}
     job = tmp_path / "job.json"
-    job.write_text(json.dumps({"model": "m", "data": {"path": "d"}, "sequence_length": 128, **places}))
+    job.write_text(json.dumps({"model": "m", "data": {"path": "/d"}, "sequence_length": 128, **places}))
     command = [sys.executable, "-c", WRAPPED, str(TORCH), str(job), when]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
