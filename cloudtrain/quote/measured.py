@@ -54,6 +54,7 @@ class Measurements:
             if run.get("flops_per_s")
             and (run.get("hardware"), run.get("count"), run.get("method"), run.get("stack"))
             == (offer.hardware, offer.count, request.method, recipe.stack)
+            and run.get("dtype", "bf16") == recipe.options.dtype
         ]
         if not found:
             return None

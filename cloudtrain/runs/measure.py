@@ -50,6 +50,7 @@ def speed(run: Run) -> dict[str, Any] | None:
         "count": line["count"],
         "method": recipe.get("method"),
         "stack": recipe.get("stack"),
+        "dtype": recipe.get("dtype", "bf16"),
         "tokens_per_second": speed,
         "flops_per_s": speed * flops,
         "peak_bytes": out_of_memory.measured_peak(run) or None,

@@ -225,11 +225,15 @@ class LocalFolder:
 
 
 def _take_turn(handle: int) -> None:
-    """Wait until no other writer has the file, where the system can be told to; closing it lets the next one in."""
+    """Wait until no other writer has the file; closing it lets the next one in.
+
+    Where system or file system have no such lock, writers meet as before: a blank line more, which readers pass over.
+    """
     if os.name != "nt":
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _last_byte(handle: int) -> bytes:

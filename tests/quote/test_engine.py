@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,18 @@ def test_measured_runs_replace_the_published_efficiency(tmp_path: Path) -> None:
     assert "n = 2" in line.case.basis
     (other,) = engine.judged(request("qwen3-0.6b", method="full"), source, [offer()], None, known)
     assert "n = 2" not in other.case.basis
+
+
+def test_a_speed_that_was_measured_in_another_number_type_is_not_counted(tmp_path: Path) -> None:
+    """A float32 run says nothing about bf16; a run from before the type was kept counts as bf16."""
+    asked = request("qwen3-0.6b", method="lora")
+    source = PriceSource("gcp", lambda context: [offer()], TERMS)
+    row = {"hardware": "cpu-zen", "count": 64, "method": "lora", "stack": "trl-cpu", "flops_per_s": 1e9}
+    for kind, counts in (({}, True), ({"dtype": "bf16"}, True), ({"dtype": "fp32"}, False)):
+        (tmp_path / "measurements.jsonl").write_text(json.dumps({**row, **kind}) + "\n")
+        known = Measurements.of_state(str(tmp_path))
+        (line,) = engine.judged(asked, source, [offer()], None, known)
+        assert ("n = 1" in line.case.basis) == counts
 
 
 def test_every_back_end_of_the_chips_has_a_recipe_or_trains_nothing() -> None:
