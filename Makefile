@@ -41,7 +41,7 @@ imports: $(BIN)/.ready
 	  || { cat .import-contracts.log; exit 1; }
 
 fast: $(BIN)/.ready
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not trainer and not engine and not campaign"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not trainer and not engine and not campaign"
 
 # Pulumi's command line for the tests: found, or installed, or built from its Go module once and cached.
 pulumi: $(BIN)/.ready
@@ -57,7 +57,7 @@ campaign: pulumi
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
 test: lint types imports pulumi
 	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) CLOUDTRAIN_ENGINE_TESTS=required \
-	  $(BIN)/python tests/on_the_wheel.py -n $(WORKERS) --dist worksteal
+	  $(BIN)/python tests/on_the_wheel.py -n $(WORKERS)
 
 bench: $(BIN)/.ready
 	@for bench in tests/bench/*.py; do $(BIN)/python $$bench; done
