@@ -9,7 +9,7 @@ import click
 from cloudtrain.cli.output import say
 
 
-@click.command("attach")
+@click.command("attach", short_help="Follow RUN to its end and bring its result home.")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("--to", "home", type=click.Path(path_type=Path), help="Where the result goes.  [default: ./RUN]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask: Ctrl-C leaves it running.")

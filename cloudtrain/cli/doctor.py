@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HEADERS = ("state", "about", "what", "words", "hint")
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Look at credentials, permissions, quotas and leftovers.")
 @click.argument("providers", metavar="[PROVIDER]...", nargs=-1)
 @click.option(
     "--install-pulumi", is_flag=True, help="First download or build Pulumi's command line, which rents machines."

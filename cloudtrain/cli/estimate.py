@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
 
 
-@click.command("estimate")
+@click.command("estimate", short_help="Peak memory of fine-tuning MODEL, per device.")
 @click.argument("model")
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True)
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True, help="Tokens in a sequence.")

@@ -10,7 +10,7 @@ from cloudtrain.runs.record import find
 from cloudtrain.units import rfc3339
 
 
-@click.command("extend")
+@click.command("extend", short_help="Give RUN more time.")
 @click.argument("run_name", metavar="RUN")
 @click.argument("duration", metavar="HOURS", type=Duration())
 def command(run_name: str, duration: float) -> None:

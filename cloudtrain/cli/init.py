@@ -10,7 +10,7 @@ from cloudtrain.cli.output import say
 from cloudtrain.errors import UsageError
 
 
-@click.command("init")
+@click.command("init", short_help="Write a commented spec for MODEL and a data file.")
 @click.argument("model", default="qwen3-0.6b")
 @click.argument("data", default="data.jsonl")
 @click.option("-f", "--file", "target", type=click.Path(path_type=Path), default="cloudtrain.yaml", show_default=True)

@@ -25,7 +25,7 @@ class Polled(NamedTuple):
     error: CloudtrainError | None
 
 
-@click.command("poll")
+@click.command("poll", short_help="Look at RUN once and do what is due: end it, or go on elsewhere.")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every rented run of this state that is not over.")
 @click.option("--finish", is_flag=True, help="Bring the results of finished runs home as well.")

@@ -17,7 +17,7 @@ HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started
 REFRESH_S = 2.0
 
 
-@click.command("ps")
+@click.command("ps", short_help="The runs that are going on; -a shows ended ones too.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Ended runs too.")
 @click.option("-w", "--watch", is_flag=True, help="Look again every two seconds until Ctrl-C.")
 @output_option()

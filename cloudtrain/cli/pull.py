@@ -9,7 +9,7 @@ import click
 from cloudtrain.cli.output import say
 
 
-@click.command("pull")
+@click.command("pull", short_help="Copy the adapter of RUN, and what belongs to it, here.")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Where to.  [default: ./RUN]")
 @click.option("--merge", is_flag=True, help="Also write the base model with the adapter merged in, to TARGET/merged.")

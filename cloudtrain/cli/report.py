@@ -17,7 +17,7 @@ HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted"
            "memory estimated", "measured")  # fmt: skip
 
 
-@click.command("report")
+@click.command("report", short_help="The account of RUN in full, or a line for each run.")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("--since", type=Duration(), help="Only runs begun in the last 7d, 12h ...")
 @output_option()

@@ -11,7 +11,7 @@ from cloudtrain.errors import UsageError, nearest
 FOLDER = Path(__file__).parent.parent / "schemas"
 
 
-@click.command("schema")
+@click.command("schema", short_help="Print the JSON Schema of an output.")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
     """Print the JSON Schema of NAME (quote, estimate, ps ...), or the names there are."""

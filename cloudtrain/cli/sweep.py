@@ -23,7 +23,7 @@ class Found(CloudtrainError):
     exit_code = 1
 
 
-@click.command("sweep")
+@click.command("sweep", short_help="Find what is ours at every provider, and delete it.")
 @click.option("--provider", "providers", multiple=True, help="Only here; may be repeated.  [default: all]")
 @click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 @click.option("--all", "everything", is_flag=True, help="Everything of ours, also what is not past its deadline.")

@@ -13,7 +13,7 @@ from cloudtrain.runs.record import Run, find
 QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a rented one
 
 
-@click.command("wait")
+@click.command("wait", short_help="Wait until RUN has ended; the exit code says how.")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("--timeout", type=Duration(), help="Give up after 10m, 2h ...; the exit code is 101 then.")
 def command(run_name: str | None, timeout: float | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from cloudtrain.cli import root
 from tests.conftest import Result
 
@@ -18,3 +20,13 @@ def test_help_texts_are_current(golden: Callable[..., Result], cloudtrain: Calla
 def test_every_command_answers_without_a_home_folder(cloudtrain: Callable[..., Result], monkeypatch: object) -> None:
     """--help works for a user that has no home and no settings."""
     assert cloudtrain("--help").code == 0
+
+
+def test_the_list_of_commands_cuts_no_sentence(
+    cloudtrain: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a command is for fits into one line of a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, found, commands = cloudtrain("--help").out.partition("Commands:")
+    assert found
+    assert "..." not in commands

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STALE_DAYS = 30
 
 
-@click.command("quote")
+@click.command("quote", short_help="What it costs to finish fine-tuning MODEL, and where it works.")
 @click.argument("model")
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True, help="How to fine-tune.")
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True, help="Tokens in a sequence.")
