@@ -26,6 +26,7 @@ from tests.conftest import NOW, Result
 HOUR = 3600.0
 SPEED = 100.0  # of the fakes' clock against a sweep's waiting
 MASKS = (
+    (r"\baccount \d{12}\b", "account ACCOUNT"),  # every fake has another one
     (r"127\.0\.0\.1:\d+", "HOST:PORT"),
     (r"\b(i|sg|vol)-[0-9a-f]{8,17}\b", r"\1-ID"),
     (r"\bpod[0-9a-z]{8,}\b", "POD"),

@@ -14,6 +14,7 @@ from cloudtrain.units import GIB
 from tests.conftest import NOW, Result
 
 GOLDEN = Path(__file__).parent / "golden"
+pytest.register_assert_rewrite("tests.cli.clouds_here")  # so that it shows what differs
 
 
 @pytest.fixture
