@@ -25,7 +25,13 @@ def store(own_world: Path) -> LocalFolder:
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def run_name(tmp_path: Path) -> str:
+    """What the test's run is called, and nobody else's."""
+    return f"test-{tmp_path.name}"[:40]
+
+
+@pytest.fixture
+def local(run_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """The local stack, with this interpreter as trainer environment and the fake as trainer. Nothing outlives the test."""
     from cloudtrain.runs import environment
 
@@ -36,11 +42,9 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     script.write_text(TRAINER)
     monkeypatch.setattr(module, "template", lambda *p: script if p == ("torch", "train.py") else real(*p))
     monkeypatch.setattr(environment, "find", lambda flavour: Path(sys.executable))
-    runs_before = {owned.run for owned in stack.list_owned()}
     yield stack
-    for owned in list(stack.list_owned()):
-        if owned.run not in runs_before:
-            stack.stop(owned.run, LocalFolder(tmp_path), Ending(0.0))
+    if any(owned.run == run_name for owned in stack.list_owned()):  # of others, other tests are in the middle
+        stack.stop(run_name, LocalFolder(tmp_path), Ending(0.0))
 
 
 @pytest.fixture
@@ -50,14 +54,13 @@ def knobs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def plan(store: LocalFolder, tmp_path: Path) -> Callable[..., Plan]:
-    """Make a plan; the run's name is unique to the test."""
+def plan(store: LocalFolder, run_name: str) -> Callable[..., Plan]:
+    """Make a plan."""
 
-    def make(run: str = "", **changes: Any) -> Plan:
-        name = run or f"test-{tmp_path.name}"[:40]
-        folder = store.folder(f"runs/{name}")
+    def make(**changes: Any) -> Plan:
+        folder = store.folder(f"runs/{run_name}")
         settings: dict[str, Any] = {
-            "run": name,
+            "run": run_name,
             "identity": "abc123" * 8,
             "provider": "local",
             "flavour": "cpu",
