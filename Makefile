@@ -12,7 +12,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
-WORKERS ?= 2
+# One more than the cores of CI: half of the slow tests wait for a cloud's clock most of the time.
+WORKERS ?= 3
 
 .PHONY: demo test check lint types imports fast pulumi campaign wheel bench lock clean
 
@@ -41,7 +42,7 @@ imports: $(BIN)/.ready
 	  || { cat .import-contracts.log; exit 1; }
 
 fast: $(BIN)/.ready
-	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not trainer and not engine and not campaign"
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not trainer and not engine and not campaign"
 
 # Pulumi's command line for the tests: found, or installed, or built from its Go module once and cached.
 pulumi: $(BIN)/.ready
@@ -57,7 +58,7 @@ campaign: pulumi
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
 test: lint types imports pulumi
 	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) CLOUDTRAIN_ENGINE_TESTS=required \
-	  $(BIN)/python tests/on_the_wheel.py -n $(WORKERS)
+	  $(BIN)/python tests/on_the_wheel.py -n $(WORKERS) --dist loadgroup
 
 bench: $(BIN)/.ready
 	@for bench in tests/bench/*.py; do $(BIN)/python $$bench; done

@@ -74,6 +74,16 @@ class EngineTests:
         terminalreporter.write_line(f"{self.ran} tests ran on the real Pulumi engine{verdict}")
 
 
+def minutes_long(item: pytest.Item) -> bool:
+    """Whether a test trains a real model or plays many schedules."""
+    return any(item.get_closest_marker(name) for name in ("trainer", "campaign"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests go first and the quick ones last, so that no worker is left alone with a long one at the end."""
+    items.sort(key=lambda item: (not minutes_long(item), item.get_closest_marker("engine") is None))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Count engine tests in the process that reports, not in its workers; let what is started here hear Ctrl-C.
 

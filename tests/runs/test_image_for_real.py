@@ -1,9 +1,11 @@
 """The real image on a real engine: no NVIDIA library, the trainer runs in it as nobody special, and stops when asked.
 
 Minutes and gigabytes, so only with CLOUDTRAIN_TEST_IMAGE_BASE=IMAGE, which names a base image here that has Python with
-venv, CA certificates and PyTorch. One way to have it where PyTorch's own index cannot be reached, on Debian as root:
+venv, CA certificates and PyTorch. One way to have it where PyTorch's own index cannot be reached, on Debian as root
+(without OpenBLAS its PyTorch multiplies float32 at a twentieth of the speed, and the tests run out of time):
 
-    mmdebstrap --variant=minbase --include=python3,python3-venv,ca-certificates,python3-torch trixie base.tar
+    mmdebstrap --variant=minbase trixie base.tar \\
+      --include=python3,python3-venv,ca-certificates,python3-torch,libopenblas0-openmp
     podman import base.tar localhost/base
 
 In a place that may not raise its limits, podman needs BUILDAH_ISOLATION=chroot and a CONTAINERS_CONF with an empty

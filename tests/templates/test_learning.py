@@ -11,7 +11,7 @@ import pytest
 
 from tests.templates.conftest import WITH_ITS_MODULES, Bench
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("learning")]  # they share what was trained once
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.templates.conftest import TORCH, WITH_ITS_MODULES, Bench
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("longcat")]  # they share what was trained once
 TINY = """
 import sys, torch
 from transformers import LongcatFlashConfig, LongcatFlashForCausalLM, PreTrainedTokenizerFast

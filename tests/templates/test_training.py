@@ -17,7 +17,7 @@ import pytest
 
 from tests.templates.conftest import ONE_THREAD, TORCH, Bench, Ended, conversation, write_rows
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("training")]  # they share what was trained once
 METHODS = ("full", "lora", "qlora", "dora", "freeze")
 
 
