@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +27,8 @@ def store(own_world: Path) -> LocalFolder:
 
 @pytest.fixture
 def run_name(tmp_path: Path) -> str:
-    """What the test's run is called, and nobody else's."""
-    return f"test-{tmp_path.name}"[:40]
+    """What the test's run is called, and nobody else's: folders of several workers have equal names."""
+    return f"test-{os.getpid()}-{tmp_path.name}"[:40]
 
 
 @pytest.fixture
