@@ -108,8 +108,12 @@ def test_a_machine_that_dies_at_a_random_step_costs_at_most_one_checkpoint_inter
     assert process.wait(200) == 0, (client.folder / "output.txt").read_text()
     assert other.both.leftovers() == []
     done = steps(other.log())
-    assert sorted(set(done)) == list(range(1, 61))
-    assert len(done) - 60 <= EVERY, "more than a checkpoint's interval was made again"
+    goes_on = max([place for place in range(1, len(done)) if done[place] != done[place - 1] + 1], default=0)
+    assert done[goes_on:] == list(range(done[goes_on], 61))
+    assert done[:goes_on] == list(range(1, goes_on + 1))
+    unsent = set(range(1, 61)) - set(done)  # the end of a lost machine's log may lag behind its checkpoint
+    assert min(unsent, default=61) > at, "what had been sent is lost"
+    assert len(done) + len(unsent) - 60 <= EVERY, "more than a checkpoint's interval was made again"
     account = report(client)
     assert [machine["reason"] for machine in account["machines"]] == ["gone", "done"]
     assert account["steps"] == 60
