@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
-# One more than the cores of CI: half of the slow tests wait for a cloud's clock most of the time.
+# One more than the cores of CI: while a test waits for a machine or a deadline, another one computes.
 WORKERS ?= 3
 
 .PHONY: demo test check lint types imports fast pulumi campaign wheel bench lock clean
