@@ -1,14 +1,10 @@
-"""Where a rehearsal's fake cloud listens: endpoints from the environment, honoured on this machine's loopback only."""
+"""Where a simulation's fake cloud listens: endpoints from the environment, honoured on this machine's loopback only."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, visible
-
-if TYPE_CHECKING:
-    from cloudtrain.seams import Timing
 
 
 def override(variable: str) -> str | None:
@@ -26,16 +22,3 @@ def override(variable: str) -> str | None:
     if host not in ("127.0.0.1", "localhost", "::1"):
         raise UsageError(f"{variable} is `{visible(text)}`, which is not on this machine", f"unset {variable}")
     return text
-
-
-def timing(real: Timing, rehearsing: bool) -> Timing:
-    """`real`, or a short one while rehearsing: the four numbers of CLOUDTRAIN_REHEARSAL_TIMING, else small ones."""
-    if not rehearsing:
-        return real
-    text = os.environ.get("CLOUDTRAIN_REHEARSAL_TIMING", "2,3,0.3,0.05")
-    try:
-        return type(real)(*(float(part) for part in text.split(",")))
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"CLOUDTRAIN_REHEARSAL_TIMING is `{visible(text)}`", "write request,horizon,consistency,poll in seconds"
-        ) from None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloudtrain.errors import UsageError
-from cloudtrain.seams import NO_LIMITS, Limits, Market, Offer, Price
+from cloudtrain.offer import NO_LIMITS, Limits, Market, Offer, Price
 from cloudtrain.units import GIB
 
 from ._observed import last_day

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from functools import cache
 
-from cloudtrain.seams import Context, Limits, Market, Offer, PriceSource, Range, Terms
+from cloudtrain.offer import Limits, Market, Offer, Range, Terms
+from cloudtrain.providers import Context, PriceSource
 
 from ._snapshot import Reading, read_offers
 

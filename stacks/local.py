@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import TeardownIncomplete, Unavailable
-from cloudtrain.seams import Absence, Ending, Guard, Owned, Stack
+from cloudtrain.providers import DeletionProof, Guard, OwnedResource, Stack, StopOptions
 
-from . import _processes
+from ._lifecycle import processes
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.plan import Plan
-    from cloudtrain.runs.store import Store
+    from cloudtrain.plan import Plan
+    from cloudtrain.state.protocol import Store
 
 START_PATIENCE_S = 20.0
 GUARDS = (
@@ -37,7 +37,7 @@ def template(*parts: str) -> Path:
 
 def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
     """Start the supervisor detached from this terminal. Raises Unavailable when it does not come up."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     folder = store.folder(f"runs/{plan.run}")
     python = environment.find(plan.flavour)
@@ -54,14 +54,14 @@ def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any
             stdout=output,
             stderr=output,
             cwd=folder,
-            env={**os.environ, _processes.TAG: plan.run},
+            env={**os.environ, processes.TAG: plan.run},
             start_new_session=True,
         )
     machine = {
         "provider": "local",
         "id": str(process.pid),
         "pid": process.pid,
-        "start": _processes.start_of(process.pid),
+        "start": processes.start_of(process.pid),
         "place": "this machine",
         "created": time.time(),
         "usd_per_hour": plan.line.get("price_usd_per_hour"),
@@ -95,7 +95,7 @@ def await_start(process: subprocess.Popen[bytes], folder: Path, run: str) -> Non
             break
         time.sleep(0.02)
     last = (folder / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
-    _processes.end(run, 0.0)
+    processes.end(run, 0.0)
     raise Unavailable(
         f"the supervisor did not start: {' '.join(last) or 'no output'}", f"see `{folder}/supervisor.log`"
     )
@@ -103,24 +103,24 @@ def await_start(process: subprocess.Popen[bytes], folder: Path, run: str) -> Non
 
 def alive(machine: dict[str, Any]) -> bool:
     """Whether the supervisor of this machine document still runs."""
-    return _processes.is_alive(int(machine["pid"]), str(machine["start"]))
+    return processes.is_alive(int(machine["pid"]), str(machine["start"]))
 
 
-def stop(run: str, store: Store, ending: Ending) -> Absence:
+def stop(run: str, store: Store, ending: StopOptions) -> DeletionProof:
     """End every process of the run; its records are not needed for that. Raises TeardownIncomplete when one is left."""
-    left = _processes.end(run, ending.grace_s)
+    left = processes.end(run, ending.grace_s)
     if left:
         listed = "; ".join(f"process {p.pid} ({p.command[:60]})" for p in left)
         raise TeardownIncomplete(
             f"run `{run}` still has on this machine (no price per hour): {listed}", f"cloudtrain down {run}"
         )
-    return Absence("the operating system", f"no process carries {_processes.TAG}={run}", time.time())
+    return DeletionProof("the operating system", f"no process carries {processes.TAG}={run}", time.time())
 
 
-def list_owned() -> Iterator[Owned]:
+def list_owned() -> Iterator[OwnedResource]:
     """Every process of ours, whatever the records say."""
-    for process in _processes.tagged():
-        yield Owned(process.run, str(process.pid), process.command)
+    for process in processes.tagged():
+        yield OwnedResource(process.run, str(process.pid), process.command)
 
 
 provider = Stack(

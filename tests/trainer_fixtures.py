@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.runs import environment
+from cloudtrain.trainer import environment
 
 TEMPLATES = Path(str(files("cloudtrain.templates")))
 

@@ -22,7 +22,7 @@ def command(run_name: str | None, home: Path | None, yes: bool) -> None:
     from cloudtrain.cli.up import watching
     from cloudtrain.errors import NotFinished, TeardownIncomplete
     from cloudtrain.runs.record import find
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     given = {"home": home, "yes": yes, "detach": False}

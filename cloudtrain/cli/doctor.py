@@ -11,7 +11,7 @@ from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import bold, print_json, print_rows, say
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.diagnosis import Noted
+    from cloudtrain.doctor.checks import Noted
 
 HEADERS = ("state", "about", "what", "words", "hint")
 
@@ -31,14 +31,14 @@ def command(providers: tuple[str, ...], install_pulumi: bool, output: str) -> in
     permission or a quota; 1 another problem. The largest counts.
     """
     from cloudtrain import settings
-    from cloudtrain.runs import diagnosis
+    from cloudtrain.doctor import checks
 
     first = install() if install_pulumi else []
-    noted = [*first, *diagnosis.diagnose(providers, settings.now(), look_busy)]
+    noted = [*first, *checks.diagnose(providers, settings.now(), look_busy)]
     show(noted, output)
     problems = sum(line.finding.state == "problem" for line in noted)
     say(f"{problems} problem{'s' if problems > 1 else ''}" if problems else "no problem found")
-    return diagnosis.exit_code(noted)
+    return checks.exit_code(noted)
 
 
 def install() -> list[Noted]:
@@ -46,9 +46,9 @@ def install() -> list[Noted]:
 
     Where the download fails, as in a network that reaches package indexes only, it is built.
     """
+    from cloudtrain.doctor import checks
     from cloudtrain.errors import Unavailable
-    from cloudtrain.runs import diagnosis
-    from cloudtrain.runs.provisioner import provisioner
+    from cloudtrain.provisioner import provisioner
 
     door = provisioner()
 
@@ -63,7 +63,7 @@ def install() -> list[Noted]:
             door.build()
         say("installed, and it runs")
 
-    failed = diagnosis.install_engine(work)
+    failed = checks.install_engine(work)
     return [failed] if failed else []
 
 

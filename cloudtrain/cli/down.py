@@ -6,9 +6,9 @@ import click
 
 from cloudtrain.cli.output import say
 from cloudtrain.errors import CloudtrainError, TeardownIncomplete, UsageError
-from cloudtrain.runs.plan import GRACE_S
+from cloudtrain.plan import GRACE_S
+from cloudtrain.providers import StopOptions
 from cloudtrain.runs.record import Run, find, readable_runs
-from cloudtrain.seams import Ending
 from cloudtrain.units import hours, money, rfc3339
 
 
@@ -20,7 +20,7 @@ from cloudtrain.units import hours, money, rfc3339
 def command(run_name: str | None, everything: bool, yes: bool, force: bool) -> None:
     """End RUN and prove that it is gone. Results, checkpoints and logs stay. Doing it twice is fine."""
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     if everything == (run_name is not None):
         raise UsageError("say which run", "`cloudtrain down RUN` or `cloudtrain down --all`")
@@ -46,7 +46,7 @@ def end(run: Run, force: bool) -> CloudtrainError | None:
 
     was = run.state
     try:
-        gone = teardown.down(run, Ending(GRACE_S, force, lambda text: say(f"  {text}"))).gone or {}
+        gone = teardown.down(run, StopOptions(GRACE_S, force, lambda text: say(f"  {text}"))).gone or {}
     except CloudtrainError as error:
         return error
     click.echo(

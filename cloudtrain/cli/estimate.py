@@ -12,7 +12,7 @@ from cloudtrain.units import billions, gib
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.memory import MemoryEstimate
-    from cloudtrain.runs.verify import Verified
+    from cloudtrain.trainer.verify import Verified
 
 OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
 
@@ -57,7 +57,7 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
     estimated = memory.estimate(spec, options)
     proven = None
     if verify:
-        from cloudtrain.runs import verify as verifier
+        from cloudtrain.trainer import verify as verifier
 
         proven = verifier.verify(spec, options, say)
     if output == "json":

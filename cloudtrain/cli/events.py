@@ -19,7 +19,7 @@ from cloudtrain.units import rfc3339
 def command(run_name: str | None, output: str) -> None:
     """The events of RUN, or of the newest run, oldest first."""
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     found = events(find(open_store(settings.load().state), run_name))
     if output == "json":

@@ -20,7 +20,7 @@ def command(run_name: str, duration: float) -> None:
     with what to do instead, and nothing is changed.
     """
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     deadline = rfc3339(run.intent.get("deadline"))

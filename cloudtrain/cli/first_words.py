@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.units import gib, hours
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.rented import Watch
+    from cloudtrain.runs.remote import Watch
 
 NEW_S = 120.0  # of an older machine it is not told when it spoke first: somebody else has seen that
 PHASES = {
@@ -53,5 +53,5 @@ class FirstWords:
             return ""
         self.trains = True
         if self.played_by:
-            return f"accelerator check: `{self.accelerator}` is played by the {self.played_by} of this rehearsal"
+            return f"accelerator check: `{self.accelerator}` is played by the {self.played_by} of this simulation"
         return f"accelerator check passed: {self.accelerator}"

@@ -49,7 +49,7 @@ def recipe_options(function: F) -> F:
 )
 def build(flavour: str, base: str, torch: str, engine: str | None, wheels: Path | None) -> None:
     """Build the image of --flavour with podman or docker, unless it is here; prints its name."""
-    from cloudtrain.runs import container_engine, image
+    from cloudtrain.trainer import container_engine, image
 
     recipe = image.Recipe(flavour, base, torch)
     named = next((os.environ[name] for name in image.CERTIFICATES if os.environ.get(name)), None)
@@ -63,7 +63,7 @@ def build(flavour: str, base: str, torch: str, engine: str | None, wheels: Path 
 def push(flavour: str, base: str, torch: str, engine: str | None, registry: str | None) -> None:
     """Push the image of --flavour, unless the registry has it; prints the name there, with its digest."""
     from cloudtrain import settings
-    from cloudtrain.runs import container_engine, image
+    from cloudtrain.trainer import container_engine, image
 
     recipe = image.Recipe(flavour, base, torch)
     where = settings.load(flags={"registry": registry}).registry
@@ -75,7 +75,7 @@ def push(flavour: str, base: str, torch: str, engine: str | None, registry: str 
 @output_option()
 def ls(engine: str | None, output: str) -> None:
     """The trainer images on this machine. Current: this version would build the same."""
-    from cloudtrain.runs import container_engine, image
+    from cloudtrain.trainer import container_engine, image
 
     images = image.here(container_engine.find(engine))
     if output == "json":

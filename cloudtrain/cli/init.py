@@ -18,7 +18,7 @@ from cloudtrain.errors import UsageError
 def command(model: str, data: str, target: Path, force: bool) -> None:
     """Write a commented spec for MODEL and the DATA file, with every field and its default."""
     from cloudtrain.models import registry
-    from cloudtrain.runs.spec_template import starter
+    from cloudtrain.spec.starter import starter
 
     registry.find(model)  # refuses a name that `up` would refuse
     try:

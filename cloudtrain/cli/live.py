@@ -12,11 +12,11 @@ from cloudtrain.cli.first_words import FirstWords
 from cloudtrain.cli.output import say
 from cloudtrain.runs.follow import Progress, stream
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store_trouble import BucketUnreachable
+from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.rented import Watch
+    from cloudtrain.runs.remote import Watch
 
 PLAIN_EVERY_S = 5.0
 REDRAW_S = 0.3

@@ -29,7 +29,7 @@ Filter = Callable[[bytes], bool]
 def command(run_name: str | None, output: str, **given: Any) -> None:
     """Print the log of RUN, or of the newest run. A reader that was cut off goes on with --offset."""
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     offset, tail, since = given["offset"], given["tail"], given["since"]
     if offset is not None and tail is not None:

@@ -37,7 +37,7 @@ def command(run_name: str | None, everything: bool, finish: bool, target: Path |
     Exit code 0 when all of them are over, 101 when one goes on, 6 when one could not be proven gone.
     """
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     if everything and (run_name is not None or target is not None):
         raise UsageError("--all looks at every run", "name one run, or leave --to away")
@@ -54,18 +54,18 @@ def command(run_name: str | None, everything: bool, finish: bool, target: Path |
 
 def wanted(run: Run, everything: bool) -> bool:
     """Whether there is something to look after: all runs include those that are over, or idle, or here."""
-    from cloudtrain.runs import poll
+    from cloudtrain.runs import reconcile
 
     if run.stack.direct or run.intent.get("idle"):
         if not everything:
             raise UsageError(f"run `{run.id}` has no job on a rented machine", "`cloudtrain ps` shows its state")
         return False
-    return not everything or not poll.is_over(run)
+    return not everything or not reconcile.is_over(run)
 
 
 def look(run: Run, finish: bool, target: Path | None) -> Polled:
     """One run, under its lease: another client that is on it is left alone."""
-    from cloudtrain.runs.store import AlreadyThere
+    from cloudtrain.state.protocol import AlreadyThere
 
     try:
         with run.store.hold(run.key("client.lock")):
@@ -77,14 +77,14 @@ def look(run: Run, finish: bool, target: Path | None) -> Polled:
 def looked(run: Run, finish: bool, target: Path | None) -> Polled:
     """What is done about one run."""
     from cloudtrain.cli.up.watching import failure
-    from cloudtrain.runs import measure, poll, pull
+    from cloudtrain.runs import measurements, pull, reconcile
 
     before, attempt = run.gone, run.intent.get("attempt")
-    run, error = poll.outcome(run, lambda text: say(f"  {text}"))
-    over = error is None and poll.is_over(run)
+    run, error = reconcile.outcome(run, lambda text: say(f"  {text}"))
+    over = error is None and reconcile.is_over(run)
     home = None
     if over and run.state in ("finished", "failed"):
-        measure.learn(run)
+        measurements.learn(run)
     if over and run.state == "finished":
         home = pull.pull(run, target or Path(run.id)) if finish else None
     if error is not None:

@@ -24,7 +24,7 @@ REFRESH_S = 2.0
 def command(everything: bool, watch: bool, output: str) -> None:
     """The runs of this state that are going on; -a shows ended ones too."""
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     store = open_store(settings.load().state)
     while True:

@@ -18,7 +18,7 @@ def command(run_name: str | None, target: Path | None, merge: bool) -> None:
     from cloudtrain import settings
     from cloudtrain.runs import pull
     from cloudtrain.runs.record import find
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     home = pull.pull(run, target or Path(run.id))

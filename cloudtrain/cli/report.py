@@ -24,7 +24,7 @@ HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted"
 def command(run_name: str | None, since: float | None, output: str) -> None:
     """The account of RUN in full, or of all runs in a line each and a total."""
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     store = open_store(settings.load().state)
     if run_name is not None:

@@ -11,7 +11,7 @@ import click
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import ask, print_json, print_rows, say
 from cloudtrain.errors import Cancelled, CloudtrainError, MissingCredentials, TeardownIncomplete, UsageError
-from cloudtrain.runs.leftovers import Leftover, Looked
+from cloudtrain.runs.sweep import Leftover, Looked
 from cloudtrain.units import money, money_text, rfc3339
 
 HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
@@ -36,13 +36,13 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
     belongs to no ended run is listed and left alone.
     """
     from cloudtrain import settings
-    from cloudtrain.runs import leftovers
+    from cloudtrain.runs import sweep
 
-    clouds = leftovers.clouds(providers)
-    store, trouble = leftovers.state()
-    known = leftovers.records(store)
+    clouds = sweep.clouds(providers)
+    store, trouble = sweep.state()
+    known = sweep.records(store)
     now = settings.now()
-    answers = [leftovers.look_at(name, cloud, known, now, everything) for name, cloud in clouds.items()]
+    answers = [sweep.look_at(name, cloud, known, now, everything) for name, cloud in clouds.items()]
     for words in [trouble, *known.unread]:
         if words:
             say(f"going on without some records: {words}")
@@ -51,7 +51,7 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
         say(f"{name}: has nothing to sweep; `cloudtrain down` ends its runs")
     due = [thing for answer in answers for thing in answer.things if thing.why]
     left = end(clouds, due, yes) if due else []
-    unnamed = [answer for answer in leftovers.unasked(answers) if not (providers and lacks_credentials(answer))]
+    unnamed = [answer for answer in sweep.unasked(answers) if not (providers and lacks_credentials(answer))]
     conclude(left, unnamed)
     for answer in answers:
         if providers and lacks_credentials(answer) and answer.error is not None:
@@ -115,7 +115,7 @@ def row(thing: Leftover) -> list[str]:
 
 def end(clouds: Any, due: list[Leftover], yes: bool) -> list[tuple[Leftover, str]]:
     """Delete what is due, asked first. Returns what is left."""
-    from cloudtrain.runs import leftovers
+    from cloudtrain.runs import sweep
 
     if not yes:
         if not sys.stdin.isatty():
@@ -126,7 +126,7 @@ def end(clouds: Any, due: list[Leftover], yes: bool) -> list[tuple[Leftover, str
     for name, cloud in clouds.items():
         here = [thing for thing in due if thing.provider == name]
         if here:
-            remaining = leftovers.remove(cloud, here, time.sleep)
+            remaining = sweep.remove(cloud, here, time.sleep)
             say(f"{name}: {len(here) - len(remaining)} of {len(here)} gone")
             left += remaining
     return left

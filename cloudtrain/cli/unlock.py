@@ -14,7 +14,7 @@ from cloudtrain.runs.record import find
 def command(run_name: str, force: bool) -> None:
     """Remove the engine's lock on RUN when its owner is dead. A living owner keeps it."""
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     unlock = run.stack.unlock

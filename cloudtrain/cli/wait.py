@@ -22,7 +22,7 @@ def command(run_name: str | None, timeout: float | None) -> None:
     Nothing is brought home and nothing is ended by it: `cloudtrain poll --finish` does that.
     """
     from cloudtrain import settings
-    from cloudtrain.runs.store import open_store
+    from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     give_up = None if timeout is None else time.monotonic() + timeout
@@ -37,16 +37,16 @@ def command(run_name: str | None, timeout: float | None) -> None:
 
 def pause_s(run: Run) -> float:
     """Seconds between two looks at a rented run."""
-    from cloudtrain.runs import rented
+    from cloudtrain.runs import remote
 
-    return min(SLOW_S, rented.pace(run.intent["provider"]).exit_s)
+    return min(SLOW_S, remote.pace(run.intent["provider"]).exit_s)
 
 
 def goes_on(run: Run) -> bool:
     """Whether the run may still come to another end by itself, or by whoever looks after it."""
-    from cloudtrain.runs import poll
+    from cloudtrain.runs import reconcile
 
-    return run.state in ("running", "starting", "unknown") or (not run.stack.direct and poll.wants_another(run))
+    return run.state in ("running", "starting", "unknown") or (not run.stack.direct and reconcile.wants_another(run))
 
 
 def verdict(run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate import hardware
 from cloudtrain.estimate.hardware import Hardware
-from cloudtrain.seams import Range
+from cloudtrain.offer import Range
 
 _FILE = Path(__file__).parent / "throughput.csv"
 VARIABLE = "CLOUDTRAIN_THROUGHPUT"  # names a file that replaces the shipped rows

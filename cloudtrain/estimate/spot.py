@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from cloudtrain.seams import Range
+from cloudtrain.offer import Range
 from cloudtrain.units import SECONDS_PER_HOUR
 
 _HIGHEST_EXPONENT = 700.0  # exp() of more overflows a double: such a run never finishes

@@ -12,7 +12,7 @@ from cloudtrain.estimate.flops import flops_per_token
 from cloudtrain.estimate.hardware import Hardware
 from cloudtrain.estimate.options import ADAPTER_METHODS, Method, Options
 from cloudtrain.models.spec import ModelSpec
-from cloudtrain.seams import Range
+from cloudtrain.offer import Range
 
 # What our own trainer reaches on each back end: a plain PyTorch loop, or a framework made for the chip.
 DEFAULT_TIERS: dict[str, Tier] = {"mlx": "framework", "gaudi": "framework", "tpu": "framework", "neuron": "framework"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cloudtrain import __version__
 from cloudtrain.errors import UsageError
-from cloudtrain.seams import Context
+from cloudtrain.providers import Context
 
 if TYPE_CHECKING:
     from cloudtrain.settings import Settings

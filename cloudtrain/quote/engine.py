@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import ProviderError
+from cloudtrain.offer import Offer, Range
+from cloudtrain.providers import Context, PriceSource, Stack, load, names
 from cloudtrain.quote import environments
+from cloudtrain.quote.assess import Measured, assess
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.judge import Measured, judge
-from cloudtrain.quote.line import Case, Line, Quote
-from cloudtrain.seams import Context, Offer, PriceSource, Range, Stack, load, names
+from cloudtrain.quote.row import Assessment, Quote, QuoteRow
 
 if TYPE_CHECKING:
     from cloudtrain.quote.request import Request
@@ -23,7 +24,7 @@ TIGHT_PREMIUM = 1.25  # a tight row is not chosen while one that fits costs less
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:
     """Every offer that the request wants to see, judged and ranked. A source that fails becomes a failure line."""
-    lines: list[Line] = []
+    lines: list[QuoteRow] = []
     failures: list[tuple[str, str]] = []
     stacks = {name: load("stacks", name, Stack) for name in names("stacks")}
     for name in names("pricing"):
@@ -50,9 +51,9 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
 
 def judged(
     request: Request, source: PriceSource, offers: Iterable[Offer], stack: Stack | None, measured: Measured | None
-) -> list[Line]:
+) -> list[QuoteRow]:
     """The offers of one source as lines, but those that are hidden. Cases are shared by offers of the same machine."""
-    cases: dict[tuple[object, ...], tuple[Case, float, float, float, bool] | None] = {}
+    cases: dict[tuple[object, ...], tuple[Assessment, float, float, float, bool] | None] = {}
     lines = []
     everything = request.wants_everything
     for offer in offers:
@@ -62,13 +63,15 @@ def judged(
         if key in cases:
             kind = cases[key]
         else:
-            kind = cases[key] = None if hidden(request, offer) else of_kind(request, source, offer, stack, measured)
+            kind = cases[key] = (
+                None if hidden(request, offer) else assess_with_terms(request, source, offer, stack, measured)
+            )
         if kind is None:
             continue
-        case, hours, hourly, fixed, works = kind
+        case, hours, hourly, fixed, is_viable = kind
         price = offer.usd_per_hour
         rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
-        lines.append(Line(offer, case, rank, works and rank < INFINITE))
+        lines.append(QuoteRow(offer, case, rank, is_viable and rank < INFINITE))
     return lines
 
 
@@ -79,12 +82,12 @@ def hidden(request: Request, offer: Offer) -> bool:
     return nvidia and not request.include_nvidia
 
 
-def of_kind(
+def assess_with_terms(
     request: Request, source: PriceSource, offer: Offer, stack: Stack | None, measured: Measured | None
-) -> tuple[Case, float, float, float, bool]:
+) -> tuple[Assessment, float, float, float, bool]:
     """The case of an offer's machine; as numbers its billed hours, hourly and fixed dollars beside; does it work."""
-    case = judge(request, offer, source.terms, measured)
-    launch, why_not = launch_word(request, offer, case, stack)
+    case = assess(request, offer, source.terms, measured)
+    launch, why_not = launch_status(request, offer, case, stack)
     case = replace(
         case,
         launch=launch,
@@ -95,10 +98,10 @@ def of_kind(
     )
     billed = case.billed_hours
     hours = INFINITE if billed is None or billed.high == INFINITE else billed.likely
-    return case, hours, float(case.beside.hourly_usd), float(case.beside.fixed_usd), case.works
+    return case, hours, float(case.extras.hourly_usd), float(case.extras.fixed_usd), case.is_viable
 
 
-def launch_word(request: Request, offer: Offer, case: Case, stack: Stack | None) -> tuple[str, tuple[str, ...]]:
+def launch_status(request: Request, offer: Offer, case: Assessment, stack: Stack | None) -> tuple[str, tuple[str, ...]]:
     """yes | by hand | not yet; with the reason when what we ship would not work on a machine that we can rent."""
     if stack is not None and case.recipe is not None and case.recipe.backend in stack.backends:
         known = environment_verdict(request, offer, case, stack)
@@ -108,7 +111,7 @@ def launch_word(request: Request, offer: Offer, case: Case, stack: Stack | None)
     return "by hand" if offer.limits.by_hand else "not yet", ()
 
 
-def environment_verdict(request: Request, offer: Offer, case: Case, stack: Stack) -> environments.Verdict:
+def environment_verdict(request: Request, offer: Offer, case: Assessment, stack: Stack) -> environments.Verdict:
     """Whether the environment that `up` ships runs this job on the offer's machine; on our own one it was made here."""
     if case.recipe is None:
         return environments.Verdict("no", "there is no recipe for it")
@@ -145,7 +148,7 @@ def too_late(request: Request, hours: Range | None) -> str:
     return f"takes {hours.likely:,.0f} h, the ceiling is {request.max_hours:g} h"
 
 
-def choose(viable: list[Line], request: Request) -> int | None:
+def choose(viable: list[QuoteRow], request: Request) -> int | None:
     """The cheapest viable line that `up` can start today, or None.
 
     Experimental lines only when asked for, NVIDIA never, and a tight one only when no fitting one is nearly as cheap.
@@ -154,16 +157,16 @@ def choose(viable: list[Line], request: Request) -> int | None:
     candidates = [
         (index, line)
         for index, line in enumerate(viable)
-        if line.case.launch == "yes"
-        and (request.experimental or line.case.loads == "yes")
+        if line.assessment.launch == "yes"
+        and (request.experimental or line.assessment.loads == "yes")
         and table[line.offer.hardware].vendor != "nvidia"
         and (request.max_cost is None or line.rank <= request.max_cost)
     ]
     if not candidates:
         return None
     index, first = candidates[0]
-    if first.case.fits == "tight":
+    if first.assessment.fits == "tight":
         for other, line in candidates:
-            if line.case.fits == "fits" and line.rank <= first.rank * TIGHT_PREMIUM:
+            if line.assessment.fits == "fits" and line.rank <= first.rank * TIGHT_PREMIUM:
                 return other
     return index

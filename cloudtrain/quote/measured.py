@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.seams import Offer, Range
+from cloudtrain.offer import Offer, Range
 
 if TYPE_CHECKING:
     from cloudtrain.quote.recipes import Recipe

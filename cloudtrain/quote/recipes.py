@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtrain.estimate.options import Options
-from cloudtrain.seams import Range
+from cloudtrain.offer import Range
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.memory import MemoryEstimate

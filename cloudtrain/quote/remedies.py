@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.estimate import budget, memory
 from cloudtrain.models import registry
+from cloudtrain.quote.assess import devices_of
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import compatibility
-from cloudtrain.quote.judge import devices_of
 from cloudtrain.quote.recipes import recipe
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.hardware import Hardware
     from cloudtrain.models.spec import ModelSpec
-    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.offer import Offer
     from cloudtrain.quote.request import Request
-    from cloudtrain.seams import Offer
+    from cloudtrain.quote.row import Quote, QuoteRow
 
 SHORTEST_SEQUENCE = 256
 METHODS_BY_NEED = ("qlora", "lora", "freeze")  # least memory first
 
 
-def advisor(quote: Quote) -> Callable[[Line], str]:
+def advisor(quote: Quote) -> Callable[[QuoteRow], str]:
     """A function from a rejected line of the quote to its remedy in words; "" when nothing is known to help.
 
     Answers are kept per kind of machine, because many lines are the same machine in another place.
     """
     known: dict[int, str] = {}
 
-    def advise(line: Line) -> str:
-        key = id(line.case)
-        if line.case.fits == "no" or line.case.loads == "no trainer":
+    def advise(line: QuoteRow) -> str:
+        key = id(line.assessment)
+        if line.assessment.fits == "no" or line.assessment.loads == "no trainer":
             if key not in known:
                 known[key] = machine_remedy(quote, line)
             return known[key]
@@ -43,20 +43,20 @@ def advisor(quote: Quote) -> Callable[[Line], str]:
     return advise
 
 
-def machine_remedy(quote: Quote, line: Line) -> str:
+def machine_remedy(quote: Quote, line: QuoteRow) -> str:
     """What would make this kind of machine work."""
     chip = chips().get(line.offer.hardware)
-    if chip is None or chip.backend in ("none", "gaudi") or line.case.recipe is None:
+    if chip is None or chip.backend in ("none", "gaudi") or line.assessment.recipe is None:
         return ""
     request, offer = quote.request, line.offer
-    if line.case.loads == "no trainer":
+    if line.assessment.loads == "no trainer":
         for method in METHODS_BY_NEED:
             other = replace(request, method=method, targets=None)
-            if method != request.method and works(other, offer, chip):
+            if method != request.method and is_viable(other, offer, chip):
                 return f"--method {method}"
         return another_model(request, offer, chip)
     for words, other in smaller_jobs(request):
-        if works(other, offer, chip):
+        if is_viable(other, offer, chip):
             return words
     return more_chips(quote, line) or another_model(request, offer, chip)
 
@@ -75,7 +75,7 @@ def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
         yield "--method lora", replace(request, method="lora", targets=None)
 
 
-def works(request: Request, offer: Offer, chip: Hardware) -> bool:
+def is_viable(request: Request, offer: Offer, chip: Hardware) -> bool:
     """Whether the machine loads and holds the job."""
     if compatibility(chip.backend, request.spec.family, request.method).verdict == "no trainer":
         return False
@@ -86,15 +86,15 @@ def works(request: Request, offer: Offer, chip: Hardware) -> bool:
     return budget.verdict(need, budget.usable_bytes(chip, offer.memory_bytes)) != "no"
 
 
-def more_chips(quote: Quote, line: Line) -> str:
+def more_chips(quote: Quote, line: QuoteRow) -> str:
     """A larger machine of the same provider and chip in this quote that fits."""
     larger = [
         other
         for other in quote.lines
         if other.offer.provider == line.offer.provider
         and other.offer.hardware == line.offer.hardware
-        and other.case.fits != "no"
-        and other.case.loads != "no trainer"
+        and other.assessment.fits != "no"
+        and other.assessment.loads != "no trainer"
     ]
     if not larger:
         return ""
@@ -113,7 +113,7 @@ def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
     low, high = 0, len(candidates)  # memory grows with size nearly always: bisect, then check what was found
     while low < high:
         middle = (low + high) // 2
-        if works(replace(request, spec=candidates[middle], targets=None), offer, chip):
+        if is_viable(replace(request, spec=candidates[middle], targets=None), offer, chip):
             low = middle + 1
         else:
             high = middle
@@ -126,11 +126,11 @@ def by_size() -> tuple[ModelSpec, ...]:
     return tuple(sorted(registry.all_models(), key=lambda spec: spec.params_total))
 
 
-def place_remedy(quote: Quote, line: Line) -> str:
+def place_remedy(quote: Quote, line: QuoteRow) -> str:
     """What would make a machine that fits and loads work here."""
     if not line.priced:
         return "its price has to be asked of the provider"
-    if line.case.hours is None or line.offer.limits.barred:
+    if line.assessment.hours is None or line.offer.limits.barred:
         return ""
     faster = [
         other
@@ -139,6 +139,6 @@ def place_remedy(quote: Quote, line: Line) -> str:
     ]
     if faster:
         return f"{faster[0].offer.name} ({faster[0].offer.market.replace('_', ' ')}) is in time"
-    if line.case.late and line.case.hours.high != float("inf"):
-        return f"--max-hours {line.case.hours.likely:.0f}"
-    return "fewer tokens or a smaller model" if line.case.barred else ""
+    if line.assessment.late and line.assessment.hours.high != float("inf"):
+        return f"--max-hours {line.assessment.hours.likely:.0f}"
+    return "fewer tokens or a smaller model" if line.assessment.barred else ""

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, nearest
-from cloudtrain.seams import Offer, names
+from cloudtrain.offer import Offer
+from cloudtrain.providers import names
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.options import Method

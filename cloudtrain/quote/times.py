@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudtrain.quote.line import TimePart
-from cloudtrain.seams import Range, Terms
+from cloudtrain.offer import Range, Terms
+from cloudtrain.quote.row import TimePart
 
 if TYPE_CHECKING:
     from cloudtrain.quote.recipes import Recipe

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.quote.costs import CostPart
+from cloudtrain.quote.row import CostPart
 from cloudtrain.units import SECONDS_PER_HOUR, money_text, rfc3339
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from cloudtrain.errors import UsageError
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.plan import Plan
-    from cloudtrain.runs.store import Store
+    from cloudtrain.plan import Plan
+    from cloudtrain.state.protocol import Store
 
 VERSION = 1
 LARGEST_DATA_BYTES = 2 << 30
@@ -55,7 +55,7 @@ def ship(store: Store, plan: Plan) -> Bundle:
 
 def upload(store: Store, key: str, file: IO[bytes]) -> None:
     """A file of any size, in parts where the state is a bucket."""
-    from cloudtrain.runs.store_bucket import ObjectFolder
+    from cloudtrain.state.bucket import ObjectFolder
 
     if isinstance(store, ObjectFolder):
         store.upload(key, file)

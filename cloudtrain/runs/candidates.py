@@ -6,48 +6,51 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.quote.line import Line
-from cloudtrain.runs.store import Store, read_json, write_json
-from cloudtrain.seams import Stack, load, names
+from cloudtrain.providers import Stack, load, names
+from cloudtrain.quote.row import QuoteRow
+from cloudtrain.state.protocol import Store
+from cloudtrain.state.store import read_json, write_json
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Quote
+    from cloudtrain.quote.row import Quote
 
 FULL_FOR_S = 600.0  # a place without capacity is asked last for so long
 KEY = "places.json"
 
 
-def rentable(quote: Quote, document: Callable[[Line], Mapping[str, Any]], experimental: bool) -> list[Line]:
+def rentable(quote: Quote, document: Callable[[QuoteRow], Mapping[str, Any]], experimental: bool) -> list[QuoteRow]:
     """Viable lines that some stack can make a machine for, cheapest first; over the cap of the request none."""
     cap = quote.request.max_cost
     clouds = {name: load("stacks", name, Stack).cloud for name in names("stacks")}
     found = []
     for line in quote.lines:
         cloud = clouds.get(line.offer.provider)
-        wanted = line.viable and (experimental or line.case.loads == "yes") and (cap is None or line.usd_likely <= cap)
+        wanted = (
+            line.viable and (experimental or line.assessment.loads == "yes") and (cap is None or line.usd_likely <= cap)
+        )
         if wanted and cloud is not None and cloud.serves(document(line)):
             found += by_zone(line)
     return found
 
 
-def for_job(lines: Iterable[Line]) -> list[Line]:
+def for_job(lines: Iterable[QuoteRow]) -> list[QuoteRow]:
     """Those of the lines on which a job can run, all in the environment of the cheapest: a run has one bundle."""
-    able = sorted((line for line in lines if line.case.launch == "yes"), key=lambda line: line.usd_likely)
+    able = sorted((line for line in lines if line.assessment.launch == "yes"), key=lambda line: line.usd_likely)
     return [line for line in able if recipe_flavour(line) == recipe_flavour(able[0])]
 
 
-def recipe_flavour(line: Line) -> str:
+def recipe_flavour(line: QuoteRow) -> str:
     """The environment that the line's recipe needs."""
-    return line.case.recipe.flavour if line.case.recipe else ""
+    return line.assessment.recipe.flavour if line.assessment.recipe else ""
 
 
-def by_zone(line: Line) -> list[Line]:
+def by_zone(line: QuoteRow) -> list[QuoteRow]:
     """A line that names several zones as one line for each: they are tried one after the other."""
     zones = line.offer.zone.split() or [""]
-    return [Line(line.offer._replace(zone=zone), line.case, line.rank, line.viable) for zone in zones]
+    return [QuoteRow(line.offer._replace(zone=zone), line.assessment, line.rank, line.viable) for zone in zones]
 
 
-def in_order(lines: Iterable[Line], full: Mapping[str, float], now: float) -> list[Line]:
+def in_order(lines: Iterable[QuoteRow], full: Mapping[str, float], now: float) -> list[QuoteRow]:
     """The cheapest first; then its other zones, its provider's other machines, other providers; full places last."""
     by_cost = sorted(lines, key=lambda line: line.usd_likely)
     if not by_cost:
@@ -55,7 +58,7 @@ def in_order(lines: Iterable[Line], full: Mapping[str, float], now: float) -> li
     fresh = [line for line in by_cost if full.get(place_key(line), 0.0) <= now] or by_cost
     first = fresh[0].offer
 
-    def rank(line: Line) -> tuple[bool, bool, bool, Decimal]:
+    def rank(line: QuoteRow) -> tuple[bool, bool, bool, Decimal]:
         offer = line.offer
         is_full = full.get(place_key(line), 0.0) > now
         return is_full, offer.provider != first.provider, offer.name != first.name, line.usd_likely
@@ -63,7 +66,7 @@ def in_order(lines: Iterable[Line], full: Mapping[str, float], now: float) -> li
     return sorted(by_cost, key=rank)
 
 
-def place_key(line: Line) -> str:
+def place_key(line: QuoteRow) -> str:
     """A place as one word: provider, machine, region, zone, market."""
     offer = line.offer
     return "/".join((offer.provider, offer.name, offer.region, offer.zone, offer.market))
@@ -75,7 +78,7 @@ def full_places(store: Store) -> dict[str, float]:
     return found
 
 
-def remember_full(store: Store, line: Line, now: float) -> None:
+def remember_full(store: Store, line: QuoteRow, now: float) -> None:
     """This place had none just now."""
     places = {place: until for place, until in full_places(store).items() if until > now}
     write_json(store, KEY, {**places, place_key(line): now + FULL_FOR_S})

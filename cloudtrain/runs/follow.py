@@ -8,20 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.record import Run, log_size
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.rented import Watch
+    from cloudtrain.runs.remote import Watch
 
 BLOCK_BYTES = 1 << 20
-
-
-def log_size(run: Run) -> int:
-    """Bytes of log so far."""
-    names = run.store.children(run.key("log"))
-    if not names:
-        return 0
-    return int(names[-1]) + run.store.size(run.key(f"log/{names[-1]}"))
 
 
 def read_log(run: Run, offset: int, limit: int = BLOCK_BYTES) -> bytes:
@@ -54,9 +46,9 @@ def blocks(run: Run, offset: int, end: int | None = None) -> Iterator[bytes]:
     if not run.intent:  # its folder is there before it has begun
         return
     if not run.stack.direct:
-        from cloudtrain.runs import rented
+        from cloudtrain.runs import remote
 
-        yield from rented.blocks(run, offset, end)
+        yield from remote.blocks(run, offset, end)
         return
     while end is None or offset < end:
         limit = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - offset)
@@ -100,9 +92,9 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
 def stream(run: Run, offset: int, poll_s: float = 0.2, watcher: Watch | None = None) -> Iterator[bytes]:
     """The log from `offset` until the run has ended and all of it was read. An empty block means: nothing new."""
     if not run.stack.direct:
-        from cloudtrain.runs import rented
+        from cloudtrain.runs import remote
 
-        yield from rented.stream(run, offset, watcher)
+        yield from remote.stream(run, offset, watcher)
         return
     while True:
         ended = has_ended(run)  # asked before the read, so that the last bytes are not missed

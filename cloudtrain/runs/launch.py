@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from cloudtrain.errors import NOTHING_LEFT, NotFinished, TeardownIncomplete, UsageError
-from cloudtrain.runs.plan import GRACE_S, Plan
+from cloudtrain.plan import GRACE_S, Plan
+from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.record import RESUMABLE, Run, all_runs
-from cloudtrain.runs.store import AlreadyThere, Store
-from cloudtrain.seams import Ending, Stack, load
+from cloudtrain.state.protocol import AlreadyThere, Store
 
 Action = Literal["create", "resume", "attach", "finished"]
 ATTEMPT_DOCUMENTS = ("machine.json", "exit.json", "gone.json", "kill")
@@ -84,9 +84,9 @@ def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, object]]:
     """The plan of a rented machine with what it boots from, and what its record holds beside the usual."""
     if plan.idle:
         return plan, {"idle": True}
-    from cloudtrain.runs import rented
+    from cloudtrain.runs import remote
 
-    plan, shipped = rented.outfitted(run, plan)
+    plan, shipped = remote.stage_job(run, plan)
     agreed = None if plan.agreed_usd is None else str(plan.agreed_usd)
     return plan, {**shipped, "agreed_usd": agreed, "max_restarts": plan.max_restarts}
 
@@ -153,7 +153,7 @@ def archive_attempt(run: Run) -> None:
         raise NotFinished(f"run `{run.id}` is {run.state}", f"`cloudtrain logs -f {run.id}` follows it")
     gone = run.gone
     if gone is None or run.stack.direct:
-        gone = run.stack.stop(run.id, run.store, Ending(GRACE_S))._asdict()
+        gone = run.stack.stop(run.id, run.store, StopOptions(GRACE_S))._asdict()
         run = Run(run.store, run.id)  # the stop may have left an exit record
     if run.machine is not None or not run.stack.direct:
         number = len(run.attempts) + 1

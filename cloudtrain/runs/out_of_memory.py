@@ -18,13 +18,13 @@ from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import compatibility
 from cloudtrain.quote.recipes import recipe
 from cloudtrain.quote.request import Request
-from cloudtrain.runs import spec as specs
 from cloudtrain.runs.prepare import target_group
+from cloudtrain.spec import schema as specs
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
-    from cloudtrain.runs.spec import Spec
+    from cloudtrain.spec.schema import Spec
 
 REASON = "out_of_memory"
 SHORTEST_SEQUENCE = 256

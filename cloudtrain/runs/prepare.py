@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
+from cloudtrain.plan import Plan, deadline_seconds
 from cloudtrain.quote.request import Place, Request
-from cloudtrain.runs import job, tokens
-from cloudtrain.runs.plan import Plan, deadline_seconds
+from cloudtrain.trainer import job, tokens
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
     from cloudtrain.models.adapters import Targets
     from cloudtrain.models.spec import ModelSpec
-    from cloudtrain.quote.line import Line, Quote
-    from cloudtrain.runs.data import DataReport
-    from cloudtrain.runs.spec import Spec
+    from cloudtrain.quote.row import Quote, QuoteRow
+    from cloudtrain.spec.dataset import DataReport
+    from cloudtrain.spec.schema import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,9 @@ class Prepared:
 def prepare(path: Path, overrides: list[str]) -> Prepared:
     """Read the spec, check the data, find the model. Raises UsageError for whatever is wrong with them."""
     from cloudtrain.models import registry
-    from cloudtrain.runs import data, spec_yaml
-    from cloudtrain.runs import spec as specs
+    from cloudtrain.spec import dataset as data
+    from cloudtrain.spec import document as spec_document
+    from cloudtrain.spec import schema as specs
 
     spec = specs.load(path, overrides)
     eval_path = None if spec.data.eval_path is None else Path(spec.data.eval_path)
@@ -58,7 +59,7 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     try:
         model = registry.find(spec.model)
     except UsageError as error:
-        document = spec_yaml.parse(spec_yaml.read_text(path), str(path))
+        document = spec_document.parse(spec_document.read_text(path), str(path))
         raise UsageError(f"{document.place(('model',))}: {error.message}", error.hint) from None
     mixed = f"{spec.identity()}:{report.sha256}:{report.eval_sha256}"
     return Prepared(spec, model, report, hashlib.sha256(mixed.encode()).hexdigest())
@@ -109,22 +110,24 @@ def target_group(spec: Spec) -> Targets | None:
     return None
 
 
-def chosen_line(quote: Quote) -> Line:
+def chosen_line(quote: Quote) -> QuoteRow:
     """The line that `up` starts. Raises OverBudget or NothingViable with what stands in the way."""
     if quote.chosen is not None:
         return quote.lines[quote.chosen]
     request = quote.request
-    startable = [line for line in quote.lines if line.viable and line.case.launch == "yes"]
+    startable = [line for line in quote.lines if line.viable and line.assessment.launch == "yes"]
     cheapest = min((line.usd_likely for line in startable), default=None)
     if cheapest is not None and request.max_cost is not None and cheapest > request.max_cost:
         raise OverBudget(
             f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",
             "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs",
         )
-    told = (line for line in quote.lines if line.case.launch == "yes" or (line.viable and line.case.reasons))
+    told = (
+        line for line in quote.lines if line.assessment.launch == "yes" or (line.viable and line.assessment.reasons)
+    )
     here = next(told, None)
     why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
-    if here is not None and here.viable and here.case.launch == "yes":
+    if here is not None and here.viable and here.assessment.launch == "yes":
         why = f"{here.offer.name} is experimental for this model"
     raise NothingViable(
         f"nothing that `up` can start would finish this run: {why}",
@@ -143,24 +146,24 @@ class Chosen:
     """The quoted row that a run is planned on: the line, and the document of it that the run will keep."""
 
     quote: Quote
-    line: Line
+    line: QuoteRow
     document: dict[str, Any]
 
 
-def hourly_usd(line: Line, usd_per_hour: Decimal | None) -> Decimal | None:
+def hourly_usd(line: QuoteRow, usd_per_hour: Decimal | None) -> Decimal | None:
     """What an hour costs with disk and address beside the machine; None when its price is unknown."""
-    return None if usd_per_hour is None else usd_per_hour + line.case.beside.hourly_usd
+    return None if usd_per_hour is None else usd_per_hour + line.assessment.extras.hourly_usd
 
 
 def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: float) -> Plan:
     """The plan for a chosen line. The run's deadline is absolute from here on."""
     quote, line = chosen.quote, chosen.line
-    request, recipe = quote.request, line.case.recipe
-    if recipe is None or line.case.hours is None:
+    request, recipe = quote.request, line.assessment.recipe
+    if recipe is None or line.assessment.hours is None:
         raise NothingViable("the chosen row has no recipe")
     budget = prepared.spec.budget
     seconds, basis = deadline_seconds(
-        line.case.hours.high * SECONDS_PER_HOUR,
+        line.assessment.hours.high * SECONDS_PER_HOUR,
         budget.max_hours,
         request.max_cost,
         hourly_usd(line, line.offer.usd_per_hour),
@@ -178,7 +181,7 @@ def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: f
         data_sha256=prepared.data.sha256,
         deadline=deadline,
         deadline_basis=basis,
-        guards=line.case.guards,
+        guards=line.assessment.guards,
         flops_per_token=quote.flops / request.tokens,
         max_cost=request.max_cost,
     )

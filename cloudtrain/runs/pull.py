@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import CloudtrainError, NotFinished, UsageError
-from cloudtrain.runs import parts
+from cloudtrain.runs import multipart
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
-    from cloudtrain.runs.store import Store
+    from cloudtrain.state.protocol import Store
 
 BLOCK_BYTES = 16 << 20
 
@@ -22,7 +22,7 @@ BLOCK_BYTES = 16 << 20
 def pull(run: Run, target: Path) -> Path:
     """Copy the result to `target`, file by file and atomically each. Raises NotFinished when there is none yet."""
     source = run.key("output")
-    found = parts.whole_files(run.store, source)
+    found = multipart.whole_files(run.store, source)
     if not found:
         hint = (
             f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` goes on with it"
@@ -67,7 +67,7 @@ def umask() -> int:
 
 def merge(run: Run, adapter: Path, target: Path) -> Path:
     """Write the base model with the adapter merged in to `target`, in the trainer's environment."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     python = environment.find(str(run.intent.get("flavour", "cpu")))
     if python is None:

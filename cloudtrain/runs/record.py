@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest
-from cloudtrain.runs.store import Store, read_json, write_json
-from cloudtrain.seams import Stack, load
+from cloudtrain.providers import Stack, load
+from cloudtrain.state.protocol import Store
+from cloudtrain.state.store import read_json, write_json
 from cloudtrain.units import SECONDS_PER_HOUR
 
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
@@ -195,12 +196,20 @@ def _span(machine: Any, exit_record: Any, last_seen: Any) -> float:
     return max(0.0, float(end) - float(machine["created"]))
 
 
+def log_size(run: Run) -> int:
+    """Bytes of log so far."""
+    names = run.store.children(run.key("log"))
+    if not names:
+        return 0
+    return int(names[-1]) + run.store.size(run.key(f"log/{names[-1]}"))
+
+
 def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
     """Every run whose first document can be read, newest first; and a sentence about each that cannot.
 
     A state that cannot be reached is no damage: that is raised.
     """
-    from cloudtrain.runs.store_trouble import BucketDenied, BucketUnreachable
+    from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 
     runs, damaged = [], []
     for name in store.children("runs"):

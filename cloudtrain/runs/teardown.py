@@ -6,14 +6,14 @@ import contextlib
 import time
 
 from cloudtrain.errors import TeardownIncomplete, UsageError
-from cloudtrain.runs.plan import GRACE_S
+from cloudtrain.plan import GRACE_S
+from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.runs.record import Run
-from cloudtrain.seams import Absence, Ending
 
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 
 
-def down(run: Run, ending: Ending = Ending(GRACE_S), wanted: bool = True) -> Run:  # noqa: B008  # it cannot be changed
+def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = True) -> Run:  # noqa: B008  # it cannot be changed
     """End whatever is left of the run and write gone.json. A run that is already gone is looked at again.
 
     `wanted`: somebody asked for it, so that it is called cancelled. Otherwise only what is over is cleared away.
@@ -52,20 +52,20 @@ def down(run: Run, ending: Ending = Ending(GRACE_S), wanted: bool = True) -> Run
     return Run(run.store, run.id)
 
 
-def await_checkpoint(run: Run, ending: Ending) -> None:
+def await_checkpoint(run: Run, ending: StopOptions) -> None:
     """Give a job on a rented machine that still speaks the time to read the request, save and say its last word."""
     if run.stack.direct or run.intent.get("idle") or not run.heartbeat:
         return
-    from cloudtrain.runs import rented
+    from cloudtrain.runs import remote
 
-    watch = rented.Watch(run)
+    watch = remote.Watch(run)
     give_up = time.monotonic() + ending.grace_s + 2 * watch.pace.heartbeat_s
     ending.say("waiting for its last checkpoint")
     while time.monotonic() < give_up and not watch.news():
         time.sleep(watch.pace.log_s)
 
 
-def certificate(run: Run, provider: str, absence: Absence) -> dict[str, object]:
+def certificate(run: Run, provider: str, absence: DeletionProof) -> dict[str, object]:
     """The death certificate: whose word, in which words, when, and what was billed."""
     return {
         "run": run.id,

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs import follow, parts, presign
-from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import write_json
+from cloudtrain.runs import multipart
+from cloudtrain.runs.record import Run, log_size
+from cloudtrain.signing import urls
+from cloudtrain.state.store import write_json
 
 if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
     from cloudtrain.runs.bundle import Bundle
-    from cloudtrain.runs.plan import Plan
-    from cloudtrain.runs.store import Store
+    from cloudtrain.state.protocol import Store
 
 VERSION = 1
 NO_PROGRESS_S = 3600.0  # a trainer that says nothing for so long is ended
@@ -38,10 +39,10 @@ def issue(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
 
 def document(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
     """The ticket as JSON: who and how long, what to fetch, where to write, how the machine ends itself."""
-    now, until = time.time(), plan.deadline + presign.AFTER_DEADLINE_S
+    now, until = time.time(), plan.deadline + urls.AFTER_DEADLINE_S
 
     def url(key: str) -> str:
-        return presign.get_url(store.url, key, now, until - now)
+        return urls.get_url(store.url, key, now, until - now)
 
     return {
         "version": VERSION,
@@ -54,11 +55,11 @@ def document(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, An
         "bundle": {"url": url(bundle.key), "sha256": bundle.sha256, "bytes": bundle.bytes},
         "model": weights(store, plan, url),
         "resume": checkpoint(store, run, url),
-        "post": presign.post_policy(store.url, run.key(""), now, until),
+        "post": urls.post_policy(store.url, run.key(""), now, until),
         "kill": {"url": url(run.key("kill"))},
         "hb": {"url": url(run.key("hb.json"))},  # for a machine that comes back without its disk
         "exit": {"url": url(run.key("exit.json"))},
-        "log_bytes": follow.log_size(run),
+        "log_bytes": log_size(run),
         "end": {"kind": plan.provider},
     }
 
@@ -71,7 +72,7 @@ def weights(store: Store, plan: Plan, url: Any) -> dict[str, Any] | None:
     name = str(plan.job["model"])
     local = Path(name).is_absolute()
     folder = folder_of_weights(name)
-    found = parts.whole_files(store, folder)
+    found = multipart.whole_files(store, folder)
     if "config.json" not in found:
         if local:
             raise UsageError(
@@ -92,7 +93,7 @@ def checkpoint(store: Store, run: Run, url: Any) -> dict[str, Any] | None:
     latest = (store.read(run.key("ckpt/LATEST")) or b"").decode(errors="replace").strip()
     if not latest.isdigit():
         return None
-    found = parts.whole_files(store, run.key(f"ckpt/{latest}"))
+    found = multipart.whole_files(store, run.key(f"ckpt/{latest}"))
     return {"step": int(latest), "files": [entry(store, *each, url) for each in found.items()]}
 
 

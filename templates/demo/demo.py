@@ -59,7 +59,7 @@ def cloudtrain(*words: str) -> None:
 
 def prepared() -> tuple[Path, Path]:
     """The trainer's Python and the model's folder, both made when they are not there yet."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     python = environment.ensure("cpu", lambda sentence: print(sentence, flush=True))
     words = [str(python), str(HERE / "prepare_model.py"), "--uv", environment.uv_binary()]

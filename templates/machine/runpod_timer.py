@@ -5,7 +5,7 @@ instant, never a duration, and this program never returns: from the deadline on 
 with the key that RunPod itself puts into every pod. Standard library only, Python 3.9 or newer.
 
 Environment: CLOUDTRAIN_DEADLINE (seconds since 1970; missing or unreadable means now), RUNPOD_POD_ID, RUNPOD_API_KEY,
-and for rehearsals CLOUDTRAIN_RUNPOD_URL and CLOUDTRAIN_RETRY_S.
+and for simulations CLOUDTRAIN_RUNPOD_URL and CLOUDTRAIN_RETRY_S.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def say(words):
 def ask(method, path, document=None):
     """The status that RunPod answers; 0 when there is no answer."""
     try:
-        request = urllib.request.Request(  # noqa: S310  # https, or a rehearsal on loopback
+        request = urllib.request.Request(  # noqa: S310  # https, or a simulation on loopback
             os.environ.get("CLOUDTRAIN_RUNPOD_URL", "https://api.runpod.io") + path,
             method=method,
             data=None if document is None else json.dumps(document).encode(),

@@ -41,7 +41,7 @@ class Maker:
     def __init__(self, flavour, bundle, home, check, say):
         if flavour not in LOCKS:
             raise NoEnvironment(f"this bundle's trainer has no flavour `{flavour}`")
-        # A rehearsal's machine has no accelerator: the CPU plays it, and the trainer says so.
+        # A simulation's machine has no accelerator: the CPU plays it, and the trainer says so.
         self.flavour = "cpu" if flavour == os.environ.get("CLOUDTRAIN_PRETEND_ACCELERATOR") else flavour
         self.torch = os.path.join(bundle, "torch")
         self.tools = os.path.join(home, "tools")

@@ -17,12 +17,12 @@ from failures import NoAccelerator
 
 HERE = Path(__file__).resolve().parent
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
-PRETEND = "CLOUDTRAIN_PRETEND_ACCELERATOR"  # set on the machines of a rehearsal alone
+PRETEND = "CLOUDTRAIN_PRETEND_ACCELERATOR"  # set on the machines of a simulation alone
 DEVICES = {"cpu": "cpu", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}  # as PyTorch names them
 
 
 def played_by(accelerator: str) -> str:
-    """What computes: the accelerator itself, or "cpu" where a rehearsal pretends that there is such an accelerator."""
+    """What computes: the accelerator itself, or "cpu" where a simulation pretends that there is such an accelerator."""
     return "cpu" if accelerator == os.environ.get(PRETEND) else accelerator
 
 

@@ -128,10 +128,10 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
 
 
 def _pretence(accelerator: str, played_by: str) -> dict[str, str]:
-    """What the `start` event adds where the CPU plays a rehearsal's accelerator; said on the standard error too."""
+    """What the `start` event adds where the CPU plays a simulation's accelerator; said on the standard error too."""
     if accelerator == played_by:
         return {}
-    print(f"rehearsal: the accelerator `{accelerator}` is played by the CPU of this machine", file=sys.stderr)
+    print(f"simulation: the accelerator `{accelerator}` is played by the CPU of this machine", file=sys.stderr)
     return {"played_by": played_by}
 
 

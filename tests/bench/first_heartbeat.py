@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from cloudtrain.rehearsal.sandbox import Sandbox
-from cloudtrain.seams import Stack, load
+from cloudtrain.providers import Stack, load
+from cloudtrain.simulator.sandbox import Sandbox
 from tests.templates.agent_world import Machine, Mailbox
 from tests.templates.test_boot import script
 

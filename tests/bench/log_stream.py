@@ -30,7 +30,7 @@ import os, resource, time
 from types import SimpleNamespace
 from cloudtrain.runs import rented
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import open_store
+from cloudtrain.state.store import open_store
 run = Run(open_store(os.environ["CLOUDTRAIN_STATE"]), "one")
 size, began = 0, time.monotonic()
 over = SimpleNamespace(news=lambda: "ended", pace=rented.Pace())

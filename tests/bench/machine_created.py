@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.simulator.clock import Clock
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 

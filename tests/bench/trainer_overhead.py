@@ -104,7 +104,7 @@ def plain(python: Path, model: Path, data: Path, folder: Path, env: dict[str, st
 
 def main() -> None:
     """Run the pairs and print the ratio."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     python = environment.ensure("cpu", lambda sentence: print(sentence, file=sys.stderr))

@@ -38,7 +38,7 @@ def once(model: str) -> tuple[float, float]:
 
 def main() -> None:
     """Print the median over some rounds."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     words = [str(environment.ensure("cpu", print)), str(TEMPLATES / "demo" / "prepare_model.py")]

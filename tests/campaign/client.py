@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from cloudtrain.rehearsal.front import Fake
+from cloudtrain.simulator.http_server import Fake
 
 SPEC = "model: smollm2-135m\ndata: {path: data.jsonl}\n"
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
@@ -37,7 +37,7 @@ class Client:
             **fake.environment(),
             "CLOUDTRAIN_STATE": str(self.state),
             "CLOUDTRAIN_CONFIG": str(folder / "config.toml"),
-            "CLOUDTRAIN_REHEARSAL_TIMING": f"{2 + fake.slow_s},{3 + 2 * fake.slow_s},0.3,0.05",
+            "CLOUDTRAIN_SIMULATOR_TIMING": f"{2 + fake.slow_s},{3 + 2 * fake.slow_s},0.3,0.05",
             "PYTHONPATH": str(ROOT),
             "NO_COLOR": "1",
             **more,

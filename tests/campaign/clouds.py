@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Fake
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.http_server import Fake
 
 
 class Target(NamedTuple):
@@ -24,7 +24,7 @@ def fake(module: str, name: str) -> Callable[[Clock], Fake]:
     """A fake cloud's class, imported when it is wanted."""
 
     def make(clock: Clock) -> Fake:
-        made: Fake = getattr(import_module(f"cloudtrain.rehearsal.{module}"), name)(clock)
+        made: Fake = getattr(import_module(f"cloudtrain.simulator.{module}"), name)(clock)
         return made
 
     return make
@@ -57,14 +57,14 @@ TARGETS = {
     "gce": Target(
         "gce",
         "gcp",
-        fake("gce", "GceCloud"),
+        fake("gcp.compute", "GceCloud"),
         ("--infra", "gcp/us-east5", "--hardware", "tpu-v6e:1", "--spot"),
         line("gcp", "v6e-1", "us-east5/us-east5-b", "tpu-v6e", "spot"),
     ),
     "tpu": Target(
         "tpu",
         "gcp",
-        fake("tpu", "TpuCloud"),
+        fake("gcp.tpu", "TpuCloud"),
         ("--infra", "gcp/us-west4", "--hardware", "tpu-v5e:1", "--spot"),
         line("gcp", "v5litepod-4", "us-west4/us-west4-a", "tpu-v5e", "spot"),
     ),

@@ -12,12 +12,12 @@ from random import Random
 from typing import Any, NamedTuple
 
 from cloudtrain.errors import CloudtrainError, TeardownIncomplete
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Fake
-from cloudtrain.runs import leftovers
-from cloudtrain.runs.plan import Plan
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import Cloud, Stack, load
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Cloud, Stack, load
+from cloudtrain.runs import sweep as runs_sweep
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.http_server import Fake
+from cloudtrain.state.store import LocalFolder
 from tests.campaign.clouds import Target
 from tests.campaign.parts import crud, journal, recover
 from tests.campaign.toy_engine import Bomb, Killed, ToyEngine
@@ -110,7 +110,9 @@ class Trial:
     def scatter(self, count: int) -> None:
         """Random faults, within what the timing promises about the provider."""
         timing = self.cloud.timing()
-        self.fake.faults.scatter(self.random, self.fake.menu, count, 0.9 * timing.horizon_s, 0.9 * timing.consistency_s)
+        self.fake.faults.scatter(
+            self.random, self.fake.menu, count, 0.9 * timing.in_flight_s, 0.9 * timing.consistency_s
+        )
 
     def world(self, bomb: Bomb) -> Any:
         """The protocol's surroundings on the virtual clock, every step of them a place to die."""
@@ -169,9 +171,9 @@ class Trial:
 
     def sweep(self) -> None:
         """After the deadline: whatever is ours goes, and the ledger must be empty."""
-        found = leftovers.look(self.store, {self.target.provider: self.cloud}, self.clock.now())
+        found = runs_sweep.look(self.store, {self.target.provider: self.cloud}, self.clock.now())
         due = [thing for answer in found for thing in answer.things if thing.why]
-        left = leftovers.remove(self.cloud, due, self.clock.sleep)
+        left = runs_sweep.remove(self.cloud, due, self.clock.sleep)
         self.story.append(f"sweep: {len(due)} found, {len(left)} left")
         self.check("swept")
 

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from cloudtrain.runs import environment
+from cloudtrain.trainer import environment
 
 TRAINER = """
 import hashlib, json, os, random, signal, sys, time

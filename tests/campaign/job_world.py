@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.together import Together
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.cloud_with_bucket import Together
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
+from tests.campaign.fork_server import MACHINE, Forked, Nursery
 from tests.campaign.job_trainer import install
-from tests.campaign.nursery import MACHINE, Forked, Nursery
 
 BUCKET = "bucket-state"
 STATE = f"s3://{BUCKET}/team?region=us-east-1"

@@ -8,13 +8,13 @@ import traceback
 from random import Random
 from typing import Any
 
-from cloudtrain.seams import Stack, load
+from cloudtrain.providers import Stack, load
+from tests.campaign.chaos import Event, Mischief, draw
 from tests.campaign.clouds import TARGETS
+from tests.campaign.fork_server import kill
 from tests.campaign.in_process import HOUR, Outcome
-from tests.campaign.job_judge import Judge
+from tests.campaign.job_verifier import Judge
 from tests.campaign.job_world import Command, JobWorld
-from tests.campaign.mischief import Event, Mischief, draw
-from tests.campaign.nursery import kill
 
 TICK_S = 0.03
 HERE = "here"  # the machine of whoever began the run, and of half of the others
@@ -155,7 +155,7 @@ class JobTrial:
 
     def request_kill(self) -> str | None:
         """Somebody writes the request to stop into the bucket."""
-        from cloudtrain.rehearsal.aws_wire import backend
+        from cloudtrain.simulator.aws.wire import backend
 
         if not any(name.endswith(f"runs/{self.run_name}/intent.json") for name in self.world.objects()):
             return None

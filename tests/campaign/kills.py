@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from random import Random
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Fake
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.http_server import Fake
 from tests.campaign.client import PATIENCE_S, Client
 from tests.campaign.clouds import Target
 from tests.campaign.in_process import HOUR, Outcome

@@ -7,15 +7,15 @@ from types import ModuleType
 
 
 def crud() -> ModuleType:
-    """`stacks/_crud.py`."""
-    return import_module("cloudtrain.stacks._crud")
+    """`stacks/_lifecycle/crud.py`."""
+    return import_module("cloudtrain.stacks._lifecycle.crud")
 
 
 def recover() -> ModuleType:
-    """`stacks/_recover.py`."""
-    return import_module("cloudtrain.stacks._recover")
+    """`stacks/_lifecycle/recover.py`."""
+    return import_module("cloudtrain.stacks._lifecycle.recover")
 
 
 def journal() -> ModuleType:
-    """`stacks/_journal.py`."""
-    return import_module("cloudtrain.stacks._journal")
+    """`stacks/_lifecycle/journal.py`."""
+    return import_module("cloudtrain.stacks._lifecycle.journal")

@@ -6,10 +6,10 @@ import sys
 from importlib import import_module
 
 from cloudtrain import settings
-from cloudtrain.runs.store import open_store
+from cloudtrain.state.store import open_store
 
 if __name__ == "__main__":
-    engine = import_module("cloudtrain.stacks._engine").Engine(open_store(settings.load().state), sys.argv[1])
+    engine = import_module("cloudtrain.stacks._pulumi.engine").Engine(open_store(settings.load().state), sys.argv[1])
     if engine.exists():
         engine.cancel()
         engine.destroy()

@@ -7,8 +7,8 @@ import time
 from importlib import import_module
 
 from cloudtrain import settings
-from cloudtrain.runs.store import open_store, write_json
-from cloudtrain.seams import Stack, load
+from cloudtrain.providers import Stack, load
+from cloudtrain.state.store import open_store, write_json
 from tests.campaign.clouds import TARGETS
 from tests.campaign.in_process import HOUR, plan_for
 
@@ -21,7 +21,7 @@ def main(name: str, run: str) -> None:
     plan = plan_for(target, run, time.time() + HOUR)
     resources = cloud.resources(plan, cloud.account())
     write_json(store, f"runs/{run}/intent.json", {"run": run})
-    import_module("cloudtrain.stacks._engine").Engine(store, run).up(target.provider, resources)
+    import_module("cloudtrain.stacks._pulumi.engine").Engine(store, run).up(target.provider, resources)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from cloudtrain.seams import Resource
+from cloudtrain.providers import Resource
 from tests.campaign.parts import crud
 
 

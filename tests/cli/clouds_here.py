@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Fake
-from cloudtrain.runs.plan import Plan
-from cloudtrain.seams import Stack, load
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Stack, load
 from cloudtrain.settings import now
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.http_server import Fake
 from tests.campaign.clouds import TARGETS, Target
 from tests.cli.conftest import GOLDEN
 from tests.conftest import NOW, Result
@@ -47,7 +47,7 @@ def without_credentials(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
 def standing(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """The fake of a campaign's target, at the tests' instant, with the environment that leads to it."""
     monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
-    monkeypatch.setenv("CLOUDTRAIN_REHEARSAL_TIMING", "2,0.2,0.05,0.01")
+    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "2,0.2,0.05,0.01")
     fake = TARGETS[name].fake(Clock(now(dict(os.environ))))
     monkeypatch.setattr("cloudtrain.cli.sweep.time", SimpleNamespace(sleep=lambda s: fake.clock.sleep(s * SPEED)))
     for variable, value in fake.environment().items():
@@ -100,7 +100,7 @@ def same_as_golden(name: str, argv: list[str], result: Result, *more: tuple[str,
 
 def pretend_engine(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """An engine of the pinned version at a known place, whatever this machine has; `changes` replace its verbs."""
-    from cloudtrain.runs.provisioner import provisioner
+    from cloudtrain.provisioner import provisioner
 
     real = provisioner()
     verbs: dict[str, Callable[..., Any]] = {
@@ -108,4 +108,4 @@ def pretend_engine(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
         "plugin": lambda: Path("/opt/cloudtrain/pulumi-resource-cloudtrain"),
     }
     pretended = replace(real, **{**verbs, **changes})
-    monkeypatch.setattr(sys.modules["cloudtrain.stacks._provisioner"], "provisioner", pretended)
+    monkeypatch.setattr(sys.modules["cloudtrain.stacks._pulumi.install"], "provisioner", pretended)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.seams import PriceSource, load
+from cloudtrain.providers import PriceSource, load
 from cloudtrain.units import GIB
 from tests.conftest import NOW, Result
 
@@ -24,7 +24,7 @@ def this_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     module = sys.modules["cloudtrain.pricing.local"]
 
     def pretend(cores: int = 2, memory_gib: int = 24, hardware: str = "cpu-zen") -> None:
-        from cloudtrain.pricing._local.processor import Processor  # type: ignore[import-not-found]
+        from cloudtrain.pricing.local.processor import Processor  # type: ignore[import-not-found]
 
         host = Processor(hardware=hardware, cores=cores, ram_bytes=memory_gib * GIB, note="pretended")
         monkeypatch.setattr(module, "processor", lambda system: host)

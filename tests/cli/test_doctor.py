@@ -13,9 +13,9 @@ import jsonschema
 import pytest
 
 from cloudtrain.errors import UsageError
-from cloudtrain.rehearsal.front import Fake
-from cloudtrain.runs.provisioner import Held
-from cloudtrain.runs.store import LocalFolder
+from cloudtrain.provisioner import Held
+from cloudtrain.simulator.http_server import Fake
+from cloudtrain.state.store import LocalFolder
 from tests.campaign.clouds import TARGETS
 from tests.cli.clouds_here import HOUR, forget_machine, pretend_engine, same_as_golden, standing, without_credentials
 from tests.conftest import NOW, Result
@@ -29,10 +29,10 @@ def known_machine(monkeypatch: pytest.MonkeyPatch, own_world: Path) -> None:
     without_credentials(monkeypatch, own_world)
     pretend_engine(monkeypatch)
     usage = SimpleNamespace(total=10**12, used=0, free=40 * 10**9)
-    monkeypatch.setattr("cloudtrain.runs.diagnosis_machine.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
+    monkeypatch.setattr("cloudtrain.doctor.local.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
     monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
     monkeypatch.setenv("CLOUDTRAIN_CACHE", str(own_world))
-    monkeypatch.setattr("cloudtrain.stacks._processes.tagged", lambda run=None: [])
+    monkeypatch.setattr("cloudtrain.stacks._lifecycle.processes.tagged", lambda run=None: [])
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_looking_at_the_state_leaves_nothing_in_it(cloudtrain: Command, own_worl
 def test_a_full_disk_is_a_problem(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than a checkpoint's worth."""
     usage = SimpleNamespace(free=5 * 10**8)
-    monkeypatch.setattr("cloudtrain.runs.diagnosis_machine.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
+    monkeypatch.setattr("cloudtrain.doctor.local.shutil", SimpleNamespace(disk_usage=lambda folder: usage))
     result = cloudtrain("doctor", "local")
     assert (result.code, "0.5 GB free" in result.out) == (1, True)
 

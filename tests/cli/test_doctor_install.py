@@ -15,7 +15,7 @@ from urllib.error import URLError
 
 import pytest
 
-from cloudtrain.runs.provisioner import provisioner
+from cloudtrain.provisioner import provisioner
 from tests.cli.clouds_here import without_credentials
 from tests.conftest import Result
 
@@ -198,7 +198,7 @@ def test_a_cache_that_cannot_be_written_is_a_line(
 def test_the_real_engine_is_found_with_its_version(own_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this machine has one: what `pulumi version` says, and nothing is written into a home."""
     monkeypatch.undo()
-    command = sys.modules["cloudtrain.stacks._command"]
+    command = sys.modules["cloudtrain.stacks._pulumi.command"]
     try:
         command.find()
     except Exception as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import LocalFolder
+from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
 
 Command = Callable[..., Result]
@@ -99,7 +99,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("cloudtrain.runs.store.os.fsync", full)
+    monkeypatch.setattr("cloudtrain.state.store.os.fsync", full)
     result = cloudtrain("down", "r")
     assert result.code == 2
     assert "No space left on device" in result.err

@@ -46,11 +46,11 @@ def test_an_unknown_setting_names_the_nearest(cloudtrain: Command) -> None:
 
 def test_init_writes_a_spec_once(cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is there and loads; a second call does not write over it, an unknown model writes none."""
-    from cloudtrain.runs import spec
+    from cloudtrain.spec import schema
 
     monkeypatch.chdir(tmp_path)
     assert cloudtrain("init", "qwen3-0.6b", "d.jsonl").code == 0
-    assert spec.load(tmp_path / "cloudtrain.yaml").model == "qwen3-0.6b"
+    assert schema.load(tmp_path / "cloudtrain.yaml").model == "qwen3-0.6b"
     before = (tmp_path / "cloudtrain.yaml").read_bytes()
     assert cloudtrain("init").code == 2
     assert (tmp_path / "cloudtrain.yaml").read_bytes() == before

@@ -9,9 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from cloudtrain.rehearsal.front import Fake
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import run_key
+from cloudtrain.providers import run_key
+from cloudtrain.simulator.http_server import Fake
+from cloudtrain.state.store import LocalFolder
 from tests.campaign.clouds import TARGETS, Target
 from tests.cli.clouds_here import HOUR, forget_machine, same_as_golden, standing, without_credentials
 from tests.conftest import Result
@@ -176,7 +176,7 @@ def test_what_cannot_be_deleted_is_6_with_words_and_a_link(
     forget_machine(runpod, TARGETS["runpod"])
     later(runpod, monkeypatch, 2)
     runpod.faults.add("deletePod", "refused", times=999)
-    monkeypatch.setattr("cloudtrain.runs.leftovers.PATIENCE_ROUNDS", 4)
+    monkeypatch.setattr("cloudtrain.runs.sweep.PATIENCE_ROUNDS", 4)
     result = cloudtrain("sweep", "--yes")
     assert (result.code, "the pod is locked" in result.err, "https://" in result.err) == (6, True, True)
     assert "runpod: 0 of 1 gone" in result.err

@@ -12,10 +12,10 @@ import pytest
 from cloudtrain.cli.up import renting
 from cloudtrain.cli.up.watching import Interrupted
 from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, TeardownIncomplete
+from cloudtrain.plan import Plan
 from cloudtrain.runs import candidates, launch
-from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import LocalFolder
+from cloudtrain.state.store import LocalFolder
 
 PLAN = Plan(
     run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line={}, job={}, spec_yaml="", data_sha256="",

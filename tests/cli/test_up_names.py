@@ -10,7 +10,7 @@ import pytest
 
 from cloudtrain.cli.up import planning
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.store import LocalFolder, write_json
+from cloudtrain.state.store import LocalFolder, write_json
 
 PREPARED: Any = SimpleNamespace(identity="this")
 

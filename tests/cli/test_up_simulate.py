@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.errors import UsageError
-from cloudtrain.seams import Stack, load
+from cloudtrain.providers import Stack, load
 from tests.conftest import Result
 
 

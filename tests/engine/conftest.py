@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.errors import UsageError
-from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.simulator.clock import Clock
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
 
@@ -18,7 +18,7 @@ from tests.campaign.clouds import TARGETS, Target
 def the_real_engine() -> None:
     """Every test here needs the command line; `make test` provides it, and counts how many of these tests ran."""
     try:
-        import_module("cloudtrain.stacks._command").find()
+        import_module("cloudtrain.stacks._pulumi.command").find()
     except UsageError as error:
         pytest.skip(f"{error.message}: `make pulumi` provides it")
 

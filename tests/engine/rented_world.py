@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloudtrain.rehearsal import aws_s3
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Fake
-from cloudtrain.rehearsal.together import Together
+from cloudtrain.simulator.aws import s3
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.cloud_with_bucket import Together
+from cloudtrain.simulator.http_server import Fake
 from tests.campaign.client import Client, Ended
 from tests.campaign.clouds import fake
 
@@ -37,7 +37,7 @@ class Cloud(NamedTuple):
 
 CLOUDS = {
     "aws": Cloud(fake("aws", "AwsCloud"), ("--infra", "aws/us-east-1", "--hardware", "cpu-amx")),
-    "gcp": Cloud(fake("gce", "GceCloud"), ("--infra", "gcp/us-central1", "--hardware", "cpu-amx")),
+    "gcp": Cloud(fake("gcp.compute", "GceCloud"), ("--infra", "gcp/us-central1", "--hardware", "cpu-amx")),
     "runpod": Cloud(fake("runpod", "RunpodCloud"), ("--infra", "runpod", "--hardware", "cpu", "--accept-risk")),
     "mi300x": Cloud(
         fake("runpod", "RunpodCloud"), ("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"), "rocm"
@@ -50,7 +50,7 @@ def client_of(folder: Path, both: Together, state: str, **more: str) -> Client:
     """A client in `folder` with an empty home of its own there, on the cloud and its bucket."""
     home = folder / "home"
     home.mkdir(parents=True)
-    root = str(import_module("cloudtrain.stacks._command").find())
+    root = str(import_module("cloudtrain.stacks._pulumi.command").find())
     own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root, **more}
     return Client(folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=state)
 
@@ -97,17 +97,17 @@ class World:
 
     def put(self, key: str, data: bytes) -> None:
         """An object that somebody has put into the state."""
-        wire = import_module("cloudtrain.rehearsal.aws_wire")
+        wire = import_module("cloudtrain.simulator.aws.wire")
         wire.backend("s3", self.buckets.account, "aws").put_object("bucket-state", f"team/{key}", data)
 
     def objects(self) -> dict[str, bytes]:
         """The run's documents in the bucket."""
-        found = aws_s3.objects(self.buckets, "bucket-state", MINE)
+        found = s3.objects(self.buckets, "bucket-state", MINE)
         return {name.removeprefix(MINE): data for name, data in found.items()}
 
     def log(self) -> bytes:
         """The run's log in the bucket; its chunks have no gap and do not overlap."""
-        chunks = aws_s3.objects(self.buckets, "bucket-state", MINE + "log/")
+        chunks = s3.objects(self.buckets, "bucket-state", MINE + "log/")
         found = {int(name.rpartition("/")[2]): data for name, data in chunks.items()}
         whole = b""
         for start in sorted(found):
@@ -141,7 +141,7 @@ class World:
         """A machine ends behind everybody's back, without notice or last word."""
         with self.fake.clock.lock:
             if self.name == "aws":
-                ended = import_module("cloudtrain.rehearsal.aws_machines").end
+                ended = import_module("cloudtrain.simulator.aws.machines").end
                 ended(self.fake, self.fake.machines[machine], "Server.InternalError", "somebody pulled the plug")
             elif self.name == "gcp":
                 self.fake.machines.end(self._instance(machine), "DELETE")

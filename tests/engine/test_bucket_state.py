@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal import aws_s3
-from cloudtrain.rehearsal.aws import AwsCloud
-from cloudtrain.rehearsal.runpod import RunpodCloud
-from cloudtrain.runs import store_lease
-from cloudtrain.runs.store_bucket import ObjectFolder
+from cloudtrain.simulator.aws import AwsCloud, s3
+from cloudtrain.simulator.runpod import RunpodCloud
+from cloudtrain.state import lease
+from cloudtrain.state.bucket import ObjectFolder
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
 
@@ -29,7 +28,7 @@ RENT = (*TARGETS["runpod"].words, "--name", "mine")
 def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsCloud]:
     """The account with the bucket; this process finds it too."""
     made = AwsCloud()
-    aws_s3.make_bucket(made, "bucket-state")
+    s3.make_bucket(made, "bucket-state")
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
     yield made
@@ -60,7 +59,7 @@ def newcomer(folder: Path, runpod: RunpodCloud, amazon: AwsCloud) -> Client:
     """A client with a home of its own, in which there is nothing."""
     home = folder / "home"
     home.mkdir(parents=True)
-    root = str(import_module("cloudtrain.stacks._command").find())
+    root = str(import_module("cloudtrain.stacks._pulumi.command").find())
     world = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root}
     return Client(folder, runpod, **amazon.environment(), **world, CLOUDTRAIN_STATE=STATE)
 
@@ -69,7 +68,7 @@ def secrets_in(client: Client, amazon: AwsCloud) -> list[str]:
     """Objects that hold a planted secret."""
     planted = [value.encode() for value in client.environment.values() if "PLANTED" in value]
     assert planted
-    found = aws_s3.objects(amazon, "bucket-state")
+    found = s3.objects(amazon, "bucket-state")
     return [name for name, data in found.items() if any(secret in data for secret in planted)]
 
 
@@ -81,7 +80,7 @@ def test_a_run_is_seen_and_ended_from_anywhere(
     assert ended.code == 0, ended.err
     assert runpod.ledger.running()
     assert not client.state.exists()
-    names = list(aws_s3.objects(amazon, "bucket-state"))
+    names = list(s3.objects(amazon, "bucket-state"))
     assert all(name.startswith("team/a/runs/mine/") for name in names)
     assert any("/pulumi/.pulumi/stacks/" in name for name in names)
     assert secrets_in(client, amazon) == []
@@ -96,7 +95,7 @@ def test_a_run_is_seen_and_ended_from_anywhere(
     assert down.code == 0, down.err
     assert "kept: s3://bucket-state/team/a/runs/mine" in down.out
     assert runpod.leftovers() == []
-    left = list(aws_s3.objects(amazon, "bucket-state"))
+    left = list(s3.objects(amazon, "bucket-state"))
     assert "team/a/runs/mine/gone.json" in left
     assert not [name for name in left if "pulumi" in name or "lock" in name]
     assert secrets_in(client, amazon) == []
@@ -110,7 +109,7 @@ def test_a_client_killed_in_the_middle_is_cleaned_up_after_from_elsewhere(
     """kill -9 while the create is on its way: the journal in the bucket suffices for another home."""
     runpod.slow_s = 1.0
     for one in (client, elsewhere):
-        one.environment["CLOUDTRAIN_REHEARSAL_TIMING"] = "3,5,0.3,0.05"
+        one.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = "3,5,0.3,0.05"
     process = client.start("-m", "cloudtrain", "up", *client.up_words(), *RENT)
     give_up = time.monotonic() + 60
     while not has_create_intent() and process.poll() is None and time.monotonic() < give_up:
@@ -140,7 +139,7 @@ def test_a_second_client_elsewhere_is_told_that_the_first_is_at_work(
     assert f"process {os.getpid()}" in ended.err
     assert runpod.leftovers() == []
     assert client.up(*RENT).code == 0
-    theirs = json.loads(store_lease.document("theirs"))
+    theirs = json.loads(lease.document("theirs"))
     ObjectFolder(STATE).write("runs/mine/client.lock", json.dumps({**theirs, "machine": "another"}).encode())
     refused = elsewhere.run("down", "mine")
     assert refused.code == 6, refused.err
@@ -173,7 +172,7 @@ def test_a_sweep_needs_no_bucket(client: Client, runpod: RunpodCloud, amazon: Aw
     """The state is lost for good: what is past its deadline is found at the provider all the same."""
     assert client.up(*RENT).code == 0
     runpod.clock.advance(2 * 3600)
-    for name in list(aws_s3.objects(amazon, "bucket-state")):
+    for name in list(s3.objects(amazon, "bucket-state")):
         ObjectFolder("s3://bucket-state").delete(name)
     client.environment["CLOUDTRAIN_NOW"] = str(runpod.clock.now())
     swept = client.run("sweep", "--yes", "--provider", "runpod")
@@ -199,5 +198,5 @@ def test_a_run_on_this_machine_is_refused(client: Client, amazon: AwsCloud) -> N
     ended = client.run("up", "-y", "--infra", "local")
     assert ended.code == 2, ended.err
     assert "s3://bucket-state/team/a` is a bucket" in ended.err
-    assert aws_s3.objects(amazon, "bucket-state") == {}
+    assert s3.objects(amazon, "bucket-state") == {}
     assert not (Path(client.environment["CLOUDTRAIN_CACHE"]) / "environments").exists()

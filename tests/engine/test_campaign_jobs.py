@@ -8,7 +8,7 @@ from random import SystemRandom
 
 import pytest
 
-from cloudtrain.rehearsal.aws_wire import backend
+from cloudtrain.simulator.aws.wire import backend
 from tests.campaign import jobs
 from tests.campaign.in_process import Outcome
 from tests.campaign.job_world import BUCKET, RENTALS, JobWorld

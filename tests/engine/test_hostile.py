@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.runpod import RunpodCloud
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.runpod import RunpodCloud
 from tests.campaign.client import Client, Ended
 from tests.campaign.clouds import TARGETS
 from tests.engine.hostile_world import Terminal, begin, ended, kill_all, move_clock, processes_of, said, wait_for
@@ -212,7 +212,7 @@ def test_a_provider_that_is_down_is_told_and_down_works_again_afterwards(user: C
     """6 with what may be left, then 0."""
     rent(user)
     fake.faults.add("*", "unavailable", times=100000)
-    user.environment["CLOUDTRAIN_REHEARSAL_TIMING"] = "2,1,0.1,0.02"
+    user.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = "2,1,0.1,0.02"
     silent = down(user)
     assert silent.code == 6, silent.err
     assert "perhaps pod" in silent.err or "pod " in silent.err
@@ -260,7 +260,7 @@ def test_an_interrupt_of_the_removal_says_that_something_may_be_left(user: Clien
 def test_a_slow_call_that_outlives_its_client_leaks_nothing(user: Client, fake: RunpodCloud) -> None:
     """Ten seconds from asked to there; client, engine and plugin die meanwhile, and down comes at once."""
     fake.slow_s = 10.0
-    user.environment["CLOUDTRAIN_REHEARSAL_TIMING"] = "12,13,0.3,0.05"
+    user.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = "12,13,0.3,0.05"
     first = begin(user, WORDS)
     wait_for(lambda: "createPod" in fake.calls, first)
     kill_all(user)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal import aws_s3
-from cloudtrain.rehearsal.aws import AwsCloud
+from cloudtrain.simulator.aws import AwsCloud, s3
 from tests.engine.test_bucket_state import newcomer
 
 pytestmark = pytest.mark.engine
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.engine
 def amazon() -> Iterator[AwsCloud]:
     """An account with a bucket."""
     made = AwsCloud()
-    aws_s3.make_bucket(made, "bucket-state")
+    s3.make_bucket(made, "bucket-state")
     yield made
     made.stop()
 

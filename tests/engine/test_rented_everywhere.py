@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.together import Together
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.cloud_with_bucket import Together
 from tests.campaign.client import Client
 from tests.campaign.clouds import fake
 from tests.engine.rented_world import client_of

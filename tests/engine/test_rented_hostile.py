@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal import aws_machines, aws_s3, cable
-from cloudtrain.rehearsal.aws import AwsCloud
-from cloudtrain.rehearsal.sandbox import Sandbox
+from cloudtrain.simulator import network
+from cloudtrain.simulator.aws import AwsCloud, machines, s3
+from cloudtrain.simulator.sandbox import Sandbox
 from tests.campaign.client import Client
 from tests.engine.hostile_world import said, wait_for
 from tests.engine.rented_world import until_not_held
@@ -29,14 +29,14 @@ from tests.engine.test_rented_jobs import (
 from tests.templates.cutter import Cutter
 
 pytestmark = pytest.mark.engine
-needs_cable = pytest.mark.skipif(not cable.available(), reason="a network of its own needs root, ip and iptables")
+needs_cable = pytest.mark.skipif(not network.available(), reason="a network of its own needs root, ip and iptables")
 
 
 @pytest.fixture
 def amazon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[AwsCloud]:
     """The account with bucket and machines that really run and do not wait long for anything."""
     made = AwsCloud()
-    aws_s3.make_bucket(made, "bucket-state")
+    s3.make_bucket(made, "bucket-state")
     made.machines_run = True
     made.room.environment.update(
         CLOUDTRAIN_CACHE=str(fake_trainer(tmp_path / "image")),
@@ -68,7 +68,7 @@ def the_machine(amazon: AwsCloud) -> Sandbox:
     return sandbox
 
 
-def the_cable(amazon: AwsCloud) -> cable.Cable:
+def the_cable(amazon: AwsCloud) -> network.Cable:
     """Its cable."""
     found = the_machine(amazon).cable
     assert found is not None
@@ -170,7 +170,7 @@ def test_a_bundle_that_never_comes_ends_the_machine(client: Client, amazon: AwsC
     amazon.pending_s = 2.0
     process = client.start("-m", "cloudtrain", "up", *WORDS)
     wait_for(lambda: amazon.machines, process)
-    found = aws_s3.objects(amazon, "bucket-state")
+    found = s3.objects(amazon, "bucket-state")
     for name in [name for name in found if "/bundles/" in name]:
         amazon_bucket(amazon).pop(name)
     assert process.wait(100) == 100, said(client)
@@ -180,7 +180,7 @@ def test_a_bundle_that_never_comes_ends_the_machine(client: Client, amazon: AwsC
 
 def amazon_bucket(amazon: AwsCloud) -> dict[str, object]:
     """moto's own keys of the bucket."""
-    from cloudtrain.rehearsal.aws_wire import backend
+    from cloudtrain.simulator.aws.wire import backend
 
     keys: dict[str, object] = backend("s3", amazon.account, "aws").buckets["bucket-state"].keys
     return keys
@@ -214,7 +214,7 @@ def test_a_client_whose_clock_is_an_hour_wrong_is_told_so(client: Client, amazon
     assert ended.code == 2, ended.err
     assert "the clock is wrong here" in ended.err
     assert "RunInstances" not in amazon.calls
-    assert not [name for name in aws_s3.objects(amazon, "bucket-state") if name.startswith(MINE)]
+    assert not [name for name in s3.objects(amazon, "bucket-state") if name.startswith(MINE)]
 
 
 def test_a_machine_that_is_switched_off_hard_loses_only_what_was_not_uploaded(client: Client, amazon: AwsCloud) -> None:
@@ -225,7 +225,7 @@ def test_a_machine_that_is_switched_off_hard_loses_only_what_was_not_uploaded(cl
     wait_for(lambda: "machine created" in said(client), process)
     with amazon.clock.lock:
         (first,) = amazon.room.running
-        aws_machines.end(amazon, amazon.machines[first], "Server.InternalError", "somebody pulled the plug")
+        machines.end(amazon, amazon.machines[first], "Server.InternalError", "somebody pulled the plug")
     assert process.wait(100) == 101, said(client)
     assert amazon.leftovers() == []
     assert machine_logs(amazon).startswith(log(amazon))

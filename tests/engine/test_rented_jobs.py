@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal import aws_s3
-from cloudtrain.rehearsal.aws import AwsCloud
-from cloudtrain.runs import environment
+from cloudtrain.simulator.aws import AwsCloud, s3
+from cloudtrain.trainer import environment
 from tests.campaign.client import Client, Ended
 from tests.engine.rented_world import until_not_held
 from tests.engine.test_bucket_state import newcomer
@@ -39,7 +38,7 @@ MINE = "team/a/runs/mine/"
 def amazon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[AwsCloud]:
     """The account with bucket and machines that really run; this process finds it too."""
     made = AwsCloud()
-    aws_s3.make_bucket(made, "bucket-state")
+    s3.make_bucket(made, "bucket-state")
     made.machines_run = True
     made.room.environment.update(CLOUDTRAIN_CACHE=str(fake_trainer(tmp_path / "image")))
     for name, value in made.environment().items():
@@ -78,7 +77,7 @@ def knobs(amazon: AwsCloud, **values: object) -> None:
 
 def objects(amazon: AwsCloud) -> dict[str, bytes]:
     """The run's documents in the bucket."""
-    found = aws_s3.objects(amazon, "bucket-state")
+    found = s3.objects(amazon, "bucket-state")
     return {name.removeprefix(MINE): data for name, data in found.items() if name.startswith(MINE)}
 
 
@@ -189,10 +188,10 @@ def test_a_machine_that_vanishes_is_followed_by_another(client: Client, amazon: 
     wait_for_step(amazon, 8)
     knobs(amazon, steps=60, pause_s=0.02, every=5)
     with amazon.clock.lock:
-        from cloudtrain.rehearsal import aws_machines
+        from cloudtrain.simulator.aws import machines
 
         (first,) = amazon.room.running
-        aws_machines.end(amazon, amazon.machines[first], "Server.InternalError", "somebody pulled the plug")
+        machines.end(amazon, amazon.machines[first], "Server.InternalError", "somebody pulled the plug")
     assert process.wait(100) == 0, said(client)
     assert amazon.leftovers() == []
     assert sorted(set(steps(log(amazon)))) == list(range(1, 61))
@@ -206,10 +205,10 @@ def test_without_restarts_it_is_said_that_the_machine_is_gone(client: Client, am
     process = client.start("-m", "cloudtrain", "up", *WORDS, "--max-restarts", "0")
     wait_for_step(amazon, 6)
     with amazon.clock.lock:
-        from cloudtrain.rehearsal import aws_machines
+        from cloudtrain.simulator.aws import machines
 
         (first,) = amazon.room.running
-        aws_machines.end(amazon, amazon.machines[first], "Server.InternalError", "somebody pulled the plug")
+        machines.end(amazon, amazon.machines[first], "Server.InternalError", "somebody pulled the plug")
     assert process.wait(100) == 101, said(client)
     assert "is gone without a last word" in said(client)
     assert amazon.leftovers() == []

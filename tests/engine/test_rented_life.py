@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal.clock import Clock
+from cloudtrain.simulator.clock import Clock
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudtrain.rehearsal.gce import GceCloud
-from cloudtrain.rehearsal.gcs import KEY_ID, GcsCloud
-from cloudtrain.rehearsal.together import Together
+from cloudtrain.simulator.cloud_with_bucket import Together
+from cloudtrain.simulator.gcp.compute import GceCloud
+from cloudtrain.simulator.gcp.storage import KEY_ID, GcsCloud
 from tests.campaign.client import Client
 from tests.engine.rented_world import client_of
 from tests.engine.test_rented_jobs import fake_trainer

@@ -22,7 +22,7 @@ __all__ = ["demo_model", "trainer_python"]
 
 pytestmark = pytest.mark.engine
 NIGHTLY = "model: qwen3-8b\nmethod: lora\nlora: {targets: [q_proj, o_proj]}\ndata: {path: data.jsonl}\nmicro_batch: 4\n"
-MARK = b"CLOUDTRAIN_REHEARSAL"
+MARK = b"CLOUDTRAIN_SIMULATOR"
 
 
 class Newcomer:
@@ -40,7 +40,7 @@ class Newcomer:
             (model / "config.json").write_text("{}")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CLOUDTRAIN_")},
-            "CLOUDTRAIN_PULUMI_ROOT": str(import_module("cloudtrain.stacks._command").find()),
+            "CLOUDTRAIN_PULUMI_ROOT": str(import_module("cloudtrain.stacks._pulumi.command").find()),
             "CLOUDTRAIN_CACHE": str(cache),
             "AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL",
             "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
@@ -72,7 +72,7 @@ class Newcomer:
         return Ended(process.returncode, out, err)
 
     def litter(self) -> list[str]:
-        """What is left beside the cache's known folders and the work: files, and processes of the rehearsal."""
+        """What is left beside the cache's known folders and the work: files, and processes of the simulation."""
         known = {"environments", "models", "trainer.py"}
         cache = [path.name for path in (self.home / "cache").glob("*") if path.name not in known]
         files = [str(path) for path in (*self.temporary.iterdir(), *self.home.iterdir()) if path.name != "cache"]
@@ -128,7 +128,7 @@ def test_a_newcomer_sees_the_whole_life(newcomer: Newcomer, provider: str) -> No
     assert newcomer.litter() == []
 
 
-def test_a_team_rehearses_its_own_spec(newcomer: Newcomer) -> None:
+def test_a_team_simulation(newcomer: Newcomer) -> None:
     """Offers and prices are those of the spec's model; what trains is small, on the spec's data."""
     (newcomer.folder / "nightly.yaml").write_text(NIGHTLY)
     (newcomer.folder / "data.jsonl").write_text((ROW + "\n") * 10)
@@ -176,13 +176,13 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
 
 
 def test_a_job_that_fails_shows_the_end_of_its_log(newcomer: Newcomer) -> None:
-    """Nothing of a rehearsal can be asked later, so its last words come at once; the exit code is that of a real run."""
+    """Nothing of a simulation can be asked later, so its last words come at once; the exit code is that of a real run."""
     python = next((newcomer.home / "cache" / "environments").glob("*/bin/python"))
     python.write_text(python.read_text().replace("exec ", "export FAKE_TRAINER='{\"fail\": 65}'\nexec "))
     ended = newcomer.up("--simulate", "runpod", "-y")
     assert ended.code == 100, ended.err
     assert "the end of its log:" in ended.err
-    assert "hint: a rehearsal keeps no records" in ended.err
+    assert "hint: a simulation keeps no records" in ended.err
     assert newcomer.litter() == []
 
 

@@ -13,7 +13,7 @@ from cloudtrain.estimate import efficiency, hardware, throughput
 from cloudtrain.estimate.options import Options
 from cloudtrain.estimate.throughput import Throughput, Work
 from cloudtrain.models import registry
-from cloudtrain.seams import Range
+from cloudtrain.offer import Range
 
 with open(efficiency._FILE, encoding="utf-8", newline="") as _stream:
     RECORDS = [row for row in csv.DictReader(_stream) if row["gflop_per_token"] and row["id"].startswith("p")]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from price_tables import SNAPSHOTS, table
 
 import cloudtrain.estimate
+from tests.pricing.price_tables import SNAPSHOTS, table
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloudtrain.pricing._local.system import System
-from cloudtrain.pricing._local.windows import WindowsFacts
+from cloudtrain.pricing.local.system import System
+from cloudtrain.pricing.local.windows import WindowsFacts
 
 from cloudtrain.units import GIB
 

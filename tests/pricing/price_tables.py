@@ -7,7 +7,8 @@ from pathlib import Path
 
 import cloudtrain.pricing
 
-from cloudtrain.seams import Context, Offer, PriceSource, load
+from cloudtrain.offer import Offer
+from cloudtrain.providers import Context, PriceSource, load
 
 HERE = Path(__file__).parent
 SNAPSHOTS: Path = cloudtrain.pricing.SNAPSHOTS

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cloudtrain.pricing._local import accelerators as module
-from cloudtrain.pricing._local.accelerators import accelerators
-from cloudtrain.pricing._local.amd import _KINDS
-from cloudtrain.pricing._local.system import System
-from cloudtrain.pricing._local.windows import WindowsFacts
+from cloudtrain.pricing.local import detection as module
 from cloudtrain.pricing.local import machine_offers
-from price_tables import SNAPSHOTS
+from cloudtrain.pricing.local.amd import _KINDS
+from cloudtrain.pricing.local.detection import accelerators
+from cloudtrain.pricing.local.system import System
+from cloudtrain.pricing.local.windows import WindowsFacts
 
-from cloudtrain.seams import Context
+from cloudtrain.providers import Context
 from cloudtrain.units import GIB
+from tests.pricing.price_tables import SNAPSHOTS
 
 NODES = "sys/class/kfd/kfd/topology/nodes"
 CONTEXT = Context(SNAPSHOTS)

@@ -9,10 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from price_tables import HERE, SNAPSHOTS, offers_of, table
 
-from cloudtrain.seams import Offer, PriceSource, load, names
+from cloudtrain.offer import Offer
+from cloudtrain.providers import PriceSource, load, names
 from cloudtrain.units import GIB
+from tests.pricing.price_tables import HERE, SNAPSHOTS, offers_of, table
 
 SOURCES = names("pricing")
 LISTED = [name for name in SOURCES if (SNAPSHOTS / f"{name}.csv").is_file()]

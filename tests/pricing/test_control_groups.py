@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cloudtrain.pricing._local.cgroup import core_limit, memory_limit_bytes
-from cloudtrain.pricing._local.processor import processor
-from pretended import linux, linux_processor
+from cloudtrain.pricing.local.cgroup import core_limit, memory_limit_bytes
+from cloudtrain.pricing.local.processor import processor
 
 from cloudtrain.units import GIB
+from tests.pricing.pretended import linux, linux_processor
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cloudtrain import errors
-from cloudtrain.rehearsal.aws import AwsCloud
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.seams import PriceSource, load
+from cloudtrain.providers import PriceSource, load
+from cloudtrain.simulator.aws import AwsCloud
+from cloudtrain.simulator.clock import Clock
 
 LINE = {"offer": "trn1.2xlarge", "region": "us-east-1", "zone": "use1-az5", "market": "spot"}
 

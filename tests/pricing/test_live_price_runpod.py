@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import MissingCredentials, Unavailable
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Reply
-from cloudtrain.rehearsal.runpod import RunpodCloud
-from cloudtrain.seams import PriceSource, load
+from cloudtrain.providers import PriceSource, load
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.http_server import Reply
+from cloudtrain.simulator.runpod import RunpodCloud
 
 
 @pytest.fixture

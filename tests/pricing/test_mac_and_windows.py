@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from cloudtrain.pricing._local.processor import processor
-from cloudtrain.pricing._local.system import System
-from cloudtrain.pricing._local.windows import adapters, memory_bytes
-from pretended import mac, windows
+from cloudtrain.pricing.local.processor import processor
+from cloudtrain.pricing.local.system import System
+from cloudtrain.pricing.local.windows import adapters, memory_bytes
 
 from cloudtrain.units import GIB
+from tests.pricing.pretended import mac, windows
 
 
 @pytest.mark.parametrize(

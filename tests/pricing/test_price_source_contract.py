@@ -8,10 +8,11 @@ from pathlib import Path
 
 import cloudtrain.pricing
 import pytest
-from price_tables import SNAPSHOTS, offers_of
 
 from cloudtrain.errors import UsageError
-from cloudtrain.seams import Offer, PriceSource, Terms, load, names
+from cloudtrain.offer import Offer, Terms
+from cloudtrain.providers import PriceSource, load, names
+from tests.pricing.price_tables import SNAPSHOTS, offers_of
 
 SOURCES = names("pricing")
 HEAVY = (
@@ -47,7 +48,7 @@ def test_a_new_file_is_a_new_price_source(tmp_path: Path, monkeypatch: pytest.Mo
     """Adding a file, and nothing else, adds a price source."""
     (tmp_path / "newcloud.py").write_text(
         "from cloudtrain.pricing.aws import provider as like\n"
-        "from cloudtrain.seams import PriceSource\n"
+        "from cloudtrain.providers import PriceSource\n"
         "provider = PriceSource('newcloud', lambda context: [], terms=like.terms)\n",
         encoding="utf-8",
     )
@@ -102,7 +103,7 @@ def test_price_sources_import_nothing_heavy() -> None:
     """Reading every price loads no library that costs start-up time."""
     code = (
         "import sys\n"
-        "from cloudtrain.seams import Context, PriceSource, load, names\n"
+        "from cloudtrain.providers import Context, PriceSource, load, names\n"
         "from pathlib import Path\n"
         "for name in names('pricing'):\n"
         "    list(load('pricing', name, PriceSource).offers(Context(Path(sys.argv[1]))))\n"

@@ -11,11 +11,11 @@ import pytest
 from cloudtrain.pricing._snapshot import COLUMNS, Reading, read_offers
 from hypothesis import given
 from hypothesis import strategies as st
-from price_tables import SNAPSHOTS, offers_of
 
 from cloudtrain.errors import UsageError
-from cloudtrain.seams import names
+from cloudtrain.providers import names
 from cloudtrain.units import GIB
+from tests.pricing.price_tables import SNAPSHOTS, offers_of
 
 LISTED = [name for name in names("pricing") if (SNAPSHOTS / f"{name}.csv").is_file()]
 

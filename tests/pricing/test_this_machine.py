@@ -8,18 +8,18 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from cloudtrain.pricing._local import system as system_module
-from cloudtrain.pricing._local.processor import processor
-from cloudtrain.pricing._local.system import System, this_system
-from cloudtrain.pricing._local.windows import WindowsFacts
 from cloudtrain.pricing.local import machine_offers
+from cloudtrain.pricing.local import system as system_module
+from cloudtrain.pricing.local.processor import processor
+from cloudtrain.pricing.local.system import System, this_system
+from cloudtrain.pricing.local.windows import WindowsFacts
 from hypothesis import given
 from hypothesis import strategies as st
-from pretended import linux, linux_processor, mac
-from price_tables import SNAPSHOTS
 
-from cloudtrain.seams import Context, PriceSource, load
+from cloudtrain.providers import Context, PriceSource, load
 from cloudtrain.units import GIB
+from tests.pricing.pretended import linux, linux_processor, mac
+from tests.pricing.price_tables import SNAPSHOTS
 
 CONTEXT = Context(SNAPSHOTS)
 

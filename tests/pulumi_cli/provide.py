@@ -9,7 +9,7 @@ import sys
 
 from cloudtrain.cli.doctor import install
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.provisioner import provisioner
+from cloudtrain.provisioner import provisioner
 
 
 def main() -> int:

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from cloudtrain.errors import Unavailable
 from cloudtrain.models import registry
+from cloudtrain.offer import Limits, Offer, Price, Range, Terms
+from cloudtrain.providers import Context, PriceSource, Stack, load
 from cloudtrain.quote import engine
 from cloudtrain.quote.compatibility import compatibility, entries
 from cloudtrain.quote.costs import cost_parts
-from cloudtrain.quote.line import Case, Line
 from cloudtrain.quote.measured import Measurements
 from cloudtrain.quote.recipes import table as recipes
 from cloudtrain.quote.request import Request, parse_place
-from cloudtrain.seams import Context, Limits, Offer, Price, PriceSource, Range, Stack, Terms, load
+from cloudtrain.quote.row import Assessment, QuoteRow
 from cloudtrain.units import GIB
 
 PRICE = Price("snapshot", "2026-11-01", "the test", "VERIFIED")
@@ -49,7 +50,7 @@ def request(model: str = "qwen3-8b", **changes: Any) -> Request:
     return Request(spec=registry.find(model), **{"max_hours": 168.0, **changes})
 
 
-def lines(asked: Request, *offers: Offer, stack: Stack | None = None, terms: Terms = TERMS) -> list[Line]:
+def lines(asked: Request, *offers: Offer, stack: Stack | None = None, terms: Terms = TERMS) -> list[QuoteRow]:
     """The offers as judged lines."""
     return engine.judged(asked, PriceSource("gcp", lambda context: offers, terms), offers, stack, None)
 
@@ -66,10 +67,10 @@ def test_the_cost_lines_sum_to_the_likely_total() -> None:
 def test_the_time_parts_sum_to_the_hours() -> None:
     """Named stretches of time add up to the wall time of a run that is not interrupted."""
     (line,) = lines(request(), offer())
-    assert line.case.hours is not None
+    assert line.assessment.hours is not None
     for bound in ("low", "likely", "high"):
-        total = sum(getattr(part.seconds, bound) for part in line.case.time_parts)
-        assert total / 3600 == pytest.approx(getattr(line.case.hours, bound))
+        total = sum(getattr(part.seconds, bound) for part in line.assessment.time_parts)
+        assert total / 3600 == pytest.approx(getattr(line.assessment.hours, bound))
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,11 +87,11 @@ def test_more_tokens_never_cost_less(tokens: int, more: int, price: Decimal, vcp
     (large,) = lines(request("smollm2-135m", tokens=tokens + more, max_hours=None), asked)
     assert small.usd is not None
     assert large.usd is not None
-    assert small.case.hours is not None
-    assert large.case.hours is not None
+    assert small.assessment.hours is not None
+    assert large.assessment.hours is not None
     assert small.usd.likely <= large.usd.likely
-    assert small.case.hours.likely <= large.case.hours.likely
-    for three in (small.usd, large.usd, small.case.hours):
+    assert small.assessment.hours.likely <= large.assessment.hours.likely
+    for three in (small.usd, large.usd, small.assessment.hours):
         assert three.low <= three.likely <= three.high
 
 
@@ -107,8 +108,8 @@ def test_a_session_limit_and_a_ceiling_are_reasons() -> None:
     (session,) = lines(request(), offer(limits=Limits(session_hours=0.1)))
     (ceiling,) = lines(request(max_hours=0.1), offer())
     assert (session.viable, ceiling.viable) == (False, False)
-    assert "a session ends after 0.1 h" in session.case.barred
-    assert "the ceiling is 0.1 h" in ceiling.case.late
+    assert "a session ends after 0.1 h" in session.assessment.barred
+    assert "the ceiling is 0.1 h" in ceiling.assessment.late
 
 
 def test_an_unknown_chip_is_a_row_with_a_reason() -> None:
@@ -121,27 +122,27 @@ def test_an_unknown_chip_is_a_row_with_a_reason() -> None:
 def test_hours_stay_unknown_where_no_peak_is_known() -> None:
     """An Arm host has no hours, no dollars, and says why."""
     (line,) = lines(request(), offer(hardware="cpu-arm"))
-    assert line.case.hours is None
+    assert line.assessment.hours is None
     assert not line.viable
 
 
 def test_spot_with_a_long_set_up_costs_more_than_its_work() -> None:
     """Interruptions of a job that takes hours to set up are a named stretch of time."""
     (line,) = lines(request("longcat-flash", max_hours=None), offer(market="spot"))
-    names = [part.name for part in line.case.time_parts]
+    names = [part.name for part in line.assessment.time_parts]
     assert "interruptions" in names
-    assert line.case.hours is not None
+    assert line.assessment.hours is not None
     (plain,) = lines(request("longcat-flash", max_hours=None), offer())
-    assert plain.case.hours is not None
-    assert line.case.hours.likely > plain.case.hours.likely
+    assert plain.assessment.hours is not None
+    assert line.assessment.hours.likely > plain.assessment.hours.likely
 
 
-def case(fits: str = "fits", loads: str = "yes", launch: str = "yes") -> Case:
+def case(fits: str = "fits", loads: str = "yes", launch: str = "yes") -> Assessment:
     """A case as far as choosing looks at it."""
     (line,) = lines(request(), offer())
     from dataclasses import replace
 
-    return replace(line.case, fits=fits, loads=loads, launch=launch)
+    return replace(line.assessment, fits=fits, loads=loads, launch=launch)
 
 
 @pytest.mark.parametrize(
@@ -152,13 +153,16 @@ def test_a_tight_row_is_chosen_only_when_no_fitting_one_is_nearly_as_cheap(
     ranks: tuple[float, float], expected: int
 ) -> None:
     """A row that fits for less than a quarter more goes before the tight one."""
-    tight, fitting = (Line(offer(), c, rank, True) for c, rank in zip((case("tight"), case()), ranks, strict=True))
+    tight, fitting = (QuoteRow(offer(), c, rank, True) for c, rank in zip((case("tight"), case()), ranks, strict=True))
     assert engine.choose([tight, fitting], request()) == expected
 
 
 def test_what_cannot_be_started_or_is_experimental_is_not_chosen() -> None:
     """`launch` must be yes; experimental only when asked for; dearer than the cap never."""
-    rows = [Line(offer(), case(launch="not yet"), 1.0, True), Line(offer(), case(loads="experimental"), 2.0, True)]
+    rows = [
+        QuoteRow(offer(), case(launch="not yet"), 1.0, True),
+        QuoteRow(offer(), case(loads="experimental"), 2.0, True),
+    ]
     assert engine.choose(rows, request()) is None
     assert engine.choose(rows, request(experimental=True)) == 1
     assert engine.choose(rows, request(experimental=True, max_cost=Decimal("1.5"))) is None
@@ -194,11 +198,11 @@ def test_measured_runs_replace_the_published_efficiency(tmp_path: Path) -> None:
     known = Measurements.of_state(str(tmp_path))
     source = PriceSource("gcp", lambda context: [offer()], TERMS)
     (line,) = engine.judged(asked, source, [offer()], None, known)
-    assert line.case.tokens_per_second is not None
-    assert line.case.tokens_per_second.likely == pytest.approx(100)
-    assert "n = 2" in line.case.basis
+    assert line.assessment.tokens_per_second is not None
+    assert line.assessment.tokens_per_second.likely == pytest.approx(100)
+    assert "n = 2" in line.assessment.basis
     (other,) = engine.judged(request("qwen3-0.6b", method="full"), source, [offer()], None, known)
-    assert "n = 2" not in other.case.basis
+    assert "n = 2" not in other.assessment.basis
 
 
 def test_a_speed_that_was_measured_in_another_number_type_is_not_counted(tmp_path: Path) -> None:
@@ -210,7 +214,7 @@ def test_a_speed_that_was_measured_in_another_number_type_is_not_counted(tmp_pat
         (tmp_path / "measurements.jsonl").write_text(json.dumps({**row, **kind}) + "\n")
         known = Measurements.of_state(str(tmp_path))
         (line,) = engine.judged(asked, source, [offer()], None, known)
-        assert ("n = 1" in line.case.basis) == counts
+        assert ("n = 1" in line.assessment.basis) == counts
 
 
 def test_every_back_end_of_the_chips_has_a_recipe_or_trains_nothing() -> None:
@@ -257,4 +261,4 @@ def test_the_memory_of_a_cpu_run_is_quoted_as_it_was_measured(
     """The process peaks of five real runs of SmolLM2-135M (2026-11-24) are never undershot by more than 5 %."""
     asked = request("smollm2-135m", method=method, sequence_length=length, batch=batch)
     (line,) = lines(asked, offer())
-    assert -0.05 <= line.case.required_bytes / GIB / measured_gib - 1 <= 0.40
+    assert -0.05 <= line.assessment.required_bytes / GIB / measured_gib - 1 <= 0.40

@@ -9,8 +9,8 @@ import pytest
 from cloudtrain.models import registry
 from cloudtrain.quote import engine
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.line import Quote
-from cloudtrain.quote.remedies import advisor, works
+from cloudtrain.quote.remedies import advisor, is_viable
+from cloudtrain.quote.row import Quote
 from cloudtrain.units import GIB
 from tests.quote.test_engine import lines, offer, request
 
@@ -31,8 +31,8 @@ def test_a_shorter_sequence_that_is_advised_fits() -> None:
     changed = replace(asked, batch=1)
     if said.startswith("--seq "):
         changed = replace(changed, sequence_length=int(said.removeprefix("--seq ")))
-    assert works(changed, small, chips()["cpu-zen"])
-    assert not works(asked, small, chips()["cpu-zen"])
+    assert is_viable(changed, small, chips()["cpu-zen"])
+    assert not is_viable(asked, small, chips()["cpu-zen"])
 
 
 def test_another_model_that_is_advised_fits() -> None:
@@ -41,7 +41,7 @@ def test_another_model_that_is_advised_fits() -> None:
     small = offer(memory_bytes=24 * GIB)
     said = advice(asked, small)
     name = said.removesuffix(" would fit")
-    assert works(replace(asked, spec=registry.find(name), targets=None), small, chips()["cpu-zen"])
+    assert is_viable(replace(asked, spec=registry.find(name), targets=None), small, chips()["cpu-zen"])
 
 
 def test_more_chips_of_the_same_kind_are_found_in_the_quote() -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.runs.plan import Plan
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import Ending, Stack, load
+from cloudtrain.state.store import LocalFolder
 from tests.fakes import TRAINER
 
 
@@ -34,7 +34,7 @@ def run_name(tmp_path: Path) -> str:
 @pytest.fixture
 def local(run_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """The local stack, with this interpreter as trainer environment and the fake as trainer. Nothing outlives the test."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     stack = load("stacks", "local", Stack)
     module = sys.modules["cloudtrain.stacks.local"]
@@ -45,7 +45,7 @@ def local(run_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(environment, "find", lambda flavour: Path(sys.executable))
     yield stack
     if any(owned.run == run_name for owned in stack.list_owned()):  # of others, other tests are in the middle
-        stack.stop(run_name, LocalFolder(tmp_path), Ending(0.0))
+        stack.stop(run_name, LocalFolder(tmp_path), StopOptions(0.0))
 
 
 @pytest.fixture

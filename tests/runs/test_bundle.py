@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import UsageError
+from cloudtrain.plan import Plan
 from cloudtrain.runs import bundle
-from cloudtrain.runs.plan import Plan
-from cloudtrain.runs.store import LocalFolder
+from cloudtrain.state.store import LocalFolder
 
 
 def plan(folder: Path, **changes: Any) -> Plan:

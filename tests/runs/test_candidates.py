@@ -6,20 +6,20 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from cloudtrain.quote.line import Line
+from cloudtrain.offer import Offer, Price
+from cloudtrain.quote.row import QuoteRow
 from cloudtrain.runs import candidates
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import Offer, Price
+from cloudtrain.state.store import LocalFolder
 
 
-def line(provider: str, name: str, zone: str, usd: str) -> Line:
+def line(provider: str, name: str, zone: str, usd: str) -> QuoteRow:
     """A viable line that costs so many dollars to finish."""
     price = Price("snapshot", "2026-11-01", "", "")
     offer = Offer(provider, name, "r", zone, "cpu", 1, 1, 1, 1, "spot", Decimal(usd), price)
-    beside = SimpleNamespace(hourly_usd=Decimal(0), fixed_usd=Decimal(0))
+    extras = SimpleNamespace(hourly_usd=Decimal(0), fixed_usd=Decimal(0))
     hours: Any = SimpleNamespace(low=1.0, likely=1.0, high=1.0, __iter__=None)
-    case: Any = SimpleNamespace(billed_hours=Bounds(1.0, 1.0, 1.0), beside=beside, hours=hours, loads="yes")
-    return Line(offer, case, float(usd), True)
+    case: Any = SimpleNamespace(billed_hours=Bounds(1.0, 1.0, 1.0), extras=extras, hours=hours, loads="yes")
+    return QuoteRow(offer, case, float(usd), True)
 
 
 class Bounds(tuple):  # type: ignore[type-arg]  # low, likely, high of a range
@@ -35,7 +35,7 @@ A1, A2 = line("a", "small", "z1", "1"), line("a", "small", "z2", "3")
 A_BIG, B = line("a", "big", "z1", "4"), line("b", "other", "z1", "2")
 
 
-def order(*lines: Line, full: dict[str, float] | None = None) -> list[str]:
+def order(*lines: QuoteRow, full: dict[str, float] | None = None) -> list[str]:
     return [candidates.place_key(found) for found in candidates.in_order(lines, full or {}, 100.0)]
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import NotFinished, TeardownIncomplete, Unavailable
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Stack, StopOptions
 from cloudtrain.runs import follow, launch, teardown
-from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import AlreadyThere, LocalFolder
-from cloudtrain.seams import Ending, Stack
+from cloudtrain.state.protocol import AlreadyThere
+from cloudtrain.state.store import LocalFolder
 from tests.runs.conftest import wait_for
 
 Make = Callable[..., Plan]
@@ -94,10 +95,10 @@ def test_down_says_so_when_a_process_cannot_be_ended(
 
     knobs(steps=1000)
     run = launch.start(store, plan())
-    processes = sys.modules["cloudtrain.stacks._processes"]
+    processes = sys.modules["cloudtrain.stacks._lifecycle.processes"]
     monkeypatch.setattr(processes, "end", lambda run, grace_s: processes.tagged(run))
     with pytest.raises(TeardownIncomplete) as failed:
-        teardown.down(Run(store, run.id), Ending(0.0))
+        teardown.down(Run(store, run.id), StopOptions(0.0))
     assert failed.value.exit_code == 6
     assert str(pids(run)["trainer"]) in failed.value.message
     assert Run(store, run.id).gone is None

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from cloudtrain.cli.up.watching import failure
+from cloudtrain.offer import Offer, Price
+from cloudtrain.providers import PriceSource, load
+from cloudtrain.quote.assess import assess
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.judge import judge
 from cloudtrain.quote.measured import Measurements, kept_here
-from cloudtrain.runs import measure, out_of_memory, poll
+from cloudtrain.runs import measurements, out_of_memory, reconcile
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import Offer, Price, PriceSource, load
+from cloudtrain.state.store import LocalFolder
 from cloudtrain.units import GIB
 
 SPEC = """
@@ -106,8 +107,8 @@ def test_the_next_machine_is_the_cheapest_one_that_holds_what_was_needed(ended: 
 def test_nothing_is_tried_again(ended: Ended) -> None:
     """Neither out of memory nor bad data, bad spec or a missing accelerator ask for another machine."""
     for reason in ("out_of_memory", "bad_data", "bad_spec", "wrong_accelerator"):
-        assert not poll.wants_another(ended(reason=reason))
-    assert poll.wants_another(ended(reason="preempted"))
+        assert not reconcile.wants_another(ended(reason=reason))
+    assert reconcile.wants_another(ended(reason="preempted"))
 
 
 def test_a_missing_accelerator_has_a_sentence_of_its_own(ended: Ended) -> None:
@@ -124,20 +125,20 @@ def test_the_next_quote_is_raised_for_this_model_alone(ended: Ended) -> None:
     assert estimate is not None
     bare = estimate.required(estimate.request)
     run = ended(batch=1, length=512, peak=5 * bare)
-    measure.learn(run)
-    measure.learn(run)
+    measurements.learn(run)
+    measurements.learn(run)
     known = Measurements.of_state(run.store.url)
     assert len(known.runs) == 1
     size = 3 * bare
     host = Offer("aws", "m4", "r", "", "cpu-amx", 4, size, 4, size, "spot", None, Price("", "", "", ""))
     terms = load("pricing", "aws", PriceSource).terms
-    before = judge(estimate.request, host, terms, None)
-    after = judge(estimate.request, host, terms, known)
+    before = assess(estimate.request, host, terms, None)
+    after = assess(estimate.request, host, terms, known)
     assert (before.fits, after.fits) == ("fits", "no")
     assert after.required_bytes == pytest.approx(5 * bare, rel=1e-6)
     assert any("memory raised by" in reason for reason in after.reasons)
     other = replace(estimate.request, method="qlora")
-    assert judge(other, host, terms, known).required_bytes == judge(other, host, terms, None).required_bytes
+    assert assess(other, host, terms, known).required_bytes == assess(other, host, terms, None).required_bytes
     assert before.recipe is not None
     assert known.rate(host, before.recipe, estimate.request) is None
 
@@ -149,7 +150,7 @@ def test_measurements_of_a_bucket_are_kept_here(tmp_path: Path, monkeypatch: pyt
     store.append("measurements.jsonl", b'{"flops_per_s": 5.0}')
     store.url = "s3://bucket/team"
     assert Measurements.of_state(store.url).runs == ()
-    measure.refresh(store)
+    measurements.refresh(store)
     assert Measurements.of_state("s3://bucket/team").runs == ({"flops_per_s": 5.0},)
     assert kept_here(str(tmp_path)) is None
 

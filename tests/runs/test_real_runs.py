@@ -16,10 +16,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cloudtrain.providers import Stack, load
 from cloudtrain.runs import follow
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.seams import Stack, load
+from cloudtrain.state.store import LocalFolder
 from tests.templates.conftest import PLACES, conversation, tiny_model, write_rows
 from tests.trainer_fixtures import demo_model, trainer_python
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.runs.rented import CHUNK_BYTES, Pace
-from cloudtrain.runs.store_lease import BEAT_S
+from cloudtrain.runs.remote import CHUNK_BYTES, Pace
+from cloudtrain.state.lease import BEAT_S
 
 DAY_S = 86400.0
 WRITE_USD, READ_USD = 0.005 / 1000, 0.0004 / 1000  # POST, PUT and LIST; GET and HEAD
@@ -43,8 +43,8 @@ def machine_usd(machine: dict[str, Any], pace: Pace, log_bytes_per_s: float) -> 
 def reader_usd(machine: dict[str, Any], pace: Pace, log_bytes_per_s: float) -> float:
     """A client that watches all day: the next chunk (found and not found), the heartbeat, the exit record, its lease."""
     chunks = DAY_S * max(1 / machine["silence_s"], log_bytes_per_s / machine["chunk_bytes"])
-    hush_s = min(pace.hush_s, machine["silence_s"])
-    missed = DAY_S / machine["silence_s"] * math.ceil((machine["silence_s"] - hush_s) / pace.log_s)
+    idle_s = min(pace.idle_s, machine["silence_s"])
+    missed = DAY_S / machine["silence_s"] * math.ceil((machine["silence_s"] - idle_s) / pace.log_s)
     reads = chunks + missed + DAY_S / pace.heartbeat_s + DAY_S / pace.exit_s
     renewals = DAY_S / BEAT_S
     return reads * READ_USD + renewals * WRITE_USD
@@ -72,6 +72,6 @@ def test_a_line_of_the_log_is_at_the_terminal_within_twelve_seconds(machine: dic
     """The machine collects, then looks; the reader asks again after its pace. A third of a second is left to send it."""
     pace = Pace()
     assert machine["silence_s"] + machine["look_s"] + pace.log_s + 0.3 <= 12.0
-    assert pace.hush_s + pace.log_s + machine["look_s"] + 0.3 <= 12.0
-    assert pace.hush_s < machine["silence_s"], "else a chunk that is on time is met late"
+    assert pace.idle_s + pace.log_s + machine["look_s"] + 0.3 <= 12.0
+    assert pace.idle_s < machine["silence_s"], "else a chunk that is on time is met late"
     assert machine["chunk_bytes"] == CHUNK_BYTES

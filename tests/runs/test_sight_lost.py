@@ -10,14 +10,14 @@ import pytest
 
 from cloudtrain.cli.up import staying, watching
 from cloudtrain.errors import NotFinished, Rejected, TeardownIncomplete
-from cloudtrain.runs import launch, rented
-from cloudtrain.runs.plan import Plan
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Stack, load
+from cloudtrain.runs import launch, remote
 from cloudtrain.runs.record import Run, readable_runs
-from cloudtrain.runs.store import LocalFolder
-from cloudtrain.runs.store_trouble import BucketUnreachable
-from cloudtrain.seams import Stack, load
+from cloudtrain.state.errors import BucketUnreachable
+from cloudtrain.state.store import LocalFolder
 
-QUICK = rented.Pace(0.01, 0.01, 0.01, 0.01, 60.0)
+QUICK = remote.Pace(0.01, 0.01, 0.01, 0.01, 60.0)
 
 
 class Ill(LocalFolder):
@@ -40,15 +40,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ill:
     run.write("intent.json", {"provider": "aws", "wanted": "up", "attempt": 1, "deadline": time.time() + 3600})
     made.write("runs/mine/log/0000000000000000", b"first\n")
     made.write("runs/mine/log/0000000000000006", b"second\n")
-    monkeypatch.setattr(rented, "pace", lambda provider: QUICK)
-    monkeypatch.setattr(rented.Watch, "stands", lambda self: True)
+    monkeypatch.setattr(remote, "pace", lambda provider: QUICK)
+    monkeypatch.setattr(remote.Watch, "stands", lambda self: True)
     return made
 
 
 def test_the_log_goes_on_where_the_bucket_was_lost(store: Ill) -> None:
     """Every byte once, however often a reading fails in between."""
     run = Run(store, "mine")
-    reading = rented.stream(run, 0)
+    reading = remote.stream(run, 0)
     read = [next(reading)]
     store.failing = 7
     while b"".join(read) != b"first\nsecond\n":
@@ -65,12 +65,12 @@ def test_a_bucket_that_is_lost_for_longer_than_the_run_is_told(store: Ill) -> No
     run.intent["deadline"] = time.time() - 3600
     store.failing = 10**6
     with pytest.raises(BucketUnreachable):
-        list(rented.stream(run, 0))
+        list(remote.stream(run, 0))
 
 
 def test_a_client_in_charge_says_that_something_may_be_left() -> None:
     """Losing sight of the state is exit 6, with the command that looks again."""
-    with pytest.raises(TeardownIncomplete, match="may be going on") as raised, staying.in_charge("mine"):
+    with pytest.raises(TeardownIncomplete, match="may be going on") as raised, staying.teardown_guard("mine"):
         raise BucketUnreachable("the state cannot be reached", "")
     assert "cloudtrain poll mine" in raised.value.hint
 

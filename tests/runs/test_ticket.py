@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import UsageError
+from cloudtrain.plan import Plan
 from cloudtrain.runs import ticket
 from cloudtrain.runs.bundle import Bundle
-from cloudtrain.runs.plan import Plan
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.store import LocalFolder
+from cloudtrain.state.store import LocalFolder
 
 BUNDLE = Bundle("bundles/0.tar.gz", "0" * 64, 7)
 

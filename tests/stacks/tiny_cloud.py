@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cloudtrain.rehearsal.clock import Clock
-from cloudtrain.rehearsal.front import Front, Reply, Request
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.http_server import Front, Reply, Request
 
 
 class TinyCloud(Front):

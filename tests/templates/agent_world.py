@@ -173,7 +173,7 @@ class Machine:
 
     def make_environment(self) -> None:
         """The trainer's environment as an image brings it: here it is this Python."""
-        from cloudtrain.runs import environment
+        from cloudtrain.trainer import environment
 
         with contextlib.ExitStack() as stack:
             before = os.environ.get("CLOUDTRAIN_CACHE")

@@ -110,7 +110,7 @@ def test_what_a_machine_runs_is_old_python_and_the_standard_library(name: str) -
 
 
 def test_the_environments_key_is_the_one_of_the_clients_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path))
     templates = str(files("cloudtrain.templates"))
@@ -126,15 +126,15 @@ def test_the_environments_key_is_the_one_of_the_clients_cache(tmp_path: Path, mo
 def script(kind: str, machine: Machine) -> str:
     """The start script as the stack sends it."""
     url = machine.box.put("state/runs/r/tickets/1.json", json.dumps(machine.ticket).encode())["url"]
-    boot = importlib.import_module("cloudtrain.stacks._boot")
+    boot = importlib.import_module("cloudtrain.stacks._lifecycle.boot")
     original, boot.ticket_url = boot.ticket_url, lambda given: url
     try:
         if kind == "aws":
-            made = importlib.import_module("cloudtrain.stacks._aws_machine")
+            made = importlib.import_module("cloudtrain.stacks.aws.machine")
             text = str(made.user_data(time.time() + 3600, boot.shell({}, "shutdown -h now")))
             assert len(text.encode()) < 14000, "EC2 takes 16 KiB, and an address with a session token has two"
             return text
-        nouns: Any = importlib.import_module("cloudtrain.stacks._gcp_nouns")
+        nouns: Any = importlib.import_module("cloudtrain.stacks.gcp.kinds")
         inputs = {"disk_gb": 1, "image": "i", "tags": {}, "expires": time.time() + 3600, "model": "STANDARD"}
         items = nouns.machine_properties(inputs)["metadata"]["items"]
         return str(next(item["value"] for item in items if item["key"] == "startup-script"))
@@ -181,8 +181,8 @@ def test_a_pod_runs_its_job_beside_the_timer_and_ends_itself_when_it_is_over(
 ) -> None:
     import shlex
 
-    boot = importlib.import_module("cloudtrain.stacks._boot")
-    args = importlib.import_module("cloudtrain.stacks._runpod_pods").timer_args(boot.program())
+    boot = importlib.import_module("cloudtrain.stacks._lifecycle.boot")
+    args = importlib.import_module("cloudtrain.stacks.runpod.pods").timer_args(boot.program())
     assert len(args) < 8000
     url = box.put("state/runs/r/tickets/1.json", json.dumps(machine.ticket).encode())["url"]
     environment = {

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.rehearsal.aws import AwsCloud
-from cloudtrain.rehearsal.gce import GceCloud
-from cloudtrain.rehearsal.runpod import RunpodCloud
-from cloudtrain.rehearsal.together import Together
-from cloudtrain.runs import presign
-from cloudtrain.runs.store import open_store
-from cloudtrain.seams import Stack, load
+from cloudtrain.providers import Stack, load
+from cloudtrain.signing import urls
+from cloudtrain.simulator.aws import AwsCloud
+from cloudtrain.simulator.cloud_with_bucket import Together
+from cloudtrain.simulator.gcp.compute import GceCloud
+from cloudtrain.simulator.runpod import RunpodCloud
+from cloudtrain.state.store import open_store
 from tests.templates.agent_world import Machine, Mailbox, bundle, wait_for
 
 FAKES: Mapping[str, Any] = {"aws": AwsCloud, "gcp": GceCloud, "runpod": RunpodCloud}
@@ -55,12 +55,12 @@ class World:
         self.store.write("bundles/b.tar.gz", packed)
 
         def address(key: str) -> dict[str, Any]:
-            return {"url": presign.get_url(self.state, key, now, 3600)}
+            return {"url": urls.get_url(self.state, key, now, 3600)}
 
         ticket = {
             **{"version": 1, "run": "one", "attempt": 1, "deadline": now + 3600, "grace_s": 2, "heartbeat_s": 0.3},
             **{"bundle": {**address("bundles/b.tar.gz"), "sha256": hashlib.sha256(packed).hexdigest()}},
-            **{"post": presign.post_policy(self.state, RUN + "/", now, now + 3600), "kill": address(RUN + "/kill")},
+            **{"post": urls.post_policy(self.state, RUN + "/", now, now + 3600), "kill": address(RUN + "/kill")},
             **{"exit": address(RUN + "/exit.json"), "hb": address(RUN + "/hb.json")},
             **{"log_bytes": 0, "model": None, "resume": None, "end": {"kind": self.name}},
         }

@@ -14,7 +14,7 @@ import pytest
 from cloudtrain.estimate.memory import estimate
 from cloudtrain.estimate.options import Options
 from cloudtrain.models import registry
-from cloudtrain.runs.verify import Verified, verify
+from cloudtrain.trainer.verify import Verified, verify
 from cloudtrain.units import GIB
 from tests.estimate.cases import compiled_options, measured_options, measured_spec, rows
 from tests.trainer_fixtures import TEMPLATES

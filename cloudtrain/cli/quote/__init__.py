@@ -15,7 +15,7 @@ from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
-    from cloudtrain.quote.line import Quote
+    from cloudtrain.quote.row import Quote
     from cloudtrain.settings import Settings
 
 STALE_DAYS = 30
@@ -121,10 +121,10 @@ def count_tokens(given: dict[str, Any], spec: ModelSpec) -> tuple[int, str]:
         return given["tokens"], "--tokens"
     if not given["data"]:
         return DEFAULT_TOKENS, "default"
-    from cloudtrain.runs import data
-    from cloudtrain.runs import tokens as counting
+    from cloudtrain.spec import dataset
+    from cloudtrain.trainer import tokens as counting
 
-    report = data.check(given["data"])
+    report = dataset.check(given["data"])
     exact = counting.at_hand(spec, given["data"], given["sequence_length"], given["epochs"])
     if exact is not None:
         return max(1, exact), f"{report.rows:,} rows x {given['epochs']:g} epochs, counted with the model's tokenizer"

@@ -9,10 +9,10 @@ from cloudtrain.quote.costs import cost_parts
 from cloudtrain.units import money_text
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.quote.row import Quote, QuoteRow
 
 
-def quote_document(quote: Quote, remedy: Callable[[Line], str]) -> dict[str, Any]:
+def quote_document(quote: Quote, remedy: Callable[[QuoteRow], str]) -> dict[str, Any]:
     """Everything, line by line, in ranked order."""
     request = quote.request
     return {
@@ -32,9 +32,9 @@ def quote_document(quote: Quote, remedy: Callable[[Line], str]) -> dict[str, Any
     }
 
 
-def line_document(line: Line, remedy: Callable[[Line], str]) -> dict[str, Any]:
+def line_document(line: QuoteRow, remedy: Callable[[QuoteRow], str]) -> dict[str, Any]:
     """One line; also what a run keeps as the row it was launched on."""
-    offer, case = line.offer, line.case
+    offer, case = line.offer, line.assessment
     reasons = line.reasons()
     advice = "" if line.viable else remedy(line)
     return {

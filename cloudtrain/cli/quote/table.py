@@ -10,7 +10,7 @@ from cloudtrain.quote.chips import chips
 from cloudtrain.units import billions, gib, money
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.quote.row import Quote, QuoteRow
 
 VIABLE_HEADERS = ("#", "offer", "where", "market", "fits", "loads", "launch", "$/h", "as of", "hours", "low .. high",
                   "$ to finish", "low .. high", "folded")  # fmt: skip
@@ -23,8 +23,8 @@ NARROWEST_REASON = 36
 class Group(NamedTuple):
     """Lines that are shown as one: the first is the cheapest."""
 
-    first: Line
-    lines: list[tuple[int, Line]]
+    first: QuoteRow
+    lines: list[tuple[int, QuoteRow]]
 
 
 def header(quote: Quote) -> list[str]:
@@ -43,7 +43,7 @@ def viable_groups(quote: Quote, unfold: bool) -> list[Group]:
     """Viable lines, folded by provider, chip and market unless `unfold`."""
     return grouped(
         ((i, line) for i, line in enumerate(quote.lines) if line.viable),
-        lambda line: (line.offer.provider, line.offer.hardware, line.offer.market, line.case.loads),
+        lambda line: (line.offer.provider, line.offer.hardware, line.offer.market, line.assessment.loads),
         unfold,
     )
 
@@ -53,14 +53,16 @@ def other_groups(quote: Quote, unfold: bool) -> list[Group]:
     return grouped(
         ((i, line) for i, line in enumerate(quote.lines) if not line.viable),
         lambda line: (
-            *(line.offer.provider, line.offer.hardware, line.case.fits == "no", line.case.loads),
-            *(bool(line.case.barred), line.priced, bool(line.case.late), line.case.hours is None),
+            *(line.offer.provider, line.offer.hardware, line.assessment.fits == "no", line.assessment.loads),
+            *(bool(line.assessment.barred), line.priced, bool(line.assessment.late), line.assessment.hours is None),
         ),
         unfold,
     )
 
 
-def grouped(lines: Iterable[tuple[int, Line]], key: Callable[[Line], tuple[object, ...]], unfold: bool) -> list[Group]:
+def grouped(
+    lines: Iterable[tuple[int, QuoteRow]], key: Callable[[QuoteRow], tuple[object, ...]], unfold: bool
+) -> list[Group]:
     """Lines with an equal key, in order of first appearance."""
     groups: dict[object, Group] = {}
     for index, line in lines:
@@ -73,7 +75,7 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
     rows = []
     for group in groups:
         index, line = next(((i, m) for i, m in group.lines if i == chosen), group.lines[0])
-        hours, usd = line.case.hours, line.usd
+        hours, usd = line.assessment.hours, line.usd
         if hours is None or usd is None:
             continue
         more = len(group.lines) - 1
@@ -83,9 +85,9 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
                 offer_text(line),
                 place(line),
                 line.offer.market.replace("_", " "),
-                line.case.fits,
-                line.case.loads,
-                line.case.launch,
+                line.assessment.fits,
+                line.assessment.loads,
+                line.assessment.launch,
                 money(line.offer.usd_per_hour),
                 line.offer.price.as_of or "today",
                 hours_text(hours.likely),
@@ -114,7 +116,7 @@ def table_width(rows: list[list[str]], columns: list[int]) -> int:
     return sum(max(len(row[c]) for row in [list(VIABLE_HEADERS), *rows]) + 2 for c in columns) - 2
 
 
-def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | None) -> list[list[str]]:
+def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: int | None) -> list[list[str]]:
     """The rows below the line, those that fail least first; the reason is wrapped to what `width` leaves."""
     rows = []
     for group in sorted(groups, key=lambda group: failures(group.first)):
@@ -124,11 +126,11 @@ def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | 
             [
                 f"{line.offer.provider} {sizes(group)}",
                 markets(group),
-                line.case.fits if line.case.recipe else "-",
-                line.case.loads,
-                "no" if line.case.barred else "yes",
+                line.assessment.fits if line.assessment.recipe else "-",
+                line.assessment.loads,
+                "no" if line.assessment.barred else "yes",
                 "yes" if line.priced else "no",
-                "-" if line.case.hours is None else ("no" if line.case.late else "yes"),
+                "-" if line.assessment.hours is None else ("no" if line.assessment.late else "yes"),
                 f"{'; '.join(line.reasons())}{f' -> {advice}' if advice else ''}",
             ]
         )
@@ -139,22 +141,22 @@ def other_rows(groups: list[Group], remedy: Callable[[Line], str], width: int | 
     return rows
 
 
-def failures(line: Line) -> int:
+def failures(line: QuoteRow) -> int:
     """How many of the verdicts fail."""
     return sum(
-        (line.case.fits == "no", line.case.loads == "no trainer", bool(line.case.barred), not line.priced,
-         bool(line.case.late), line.case.hours is None)
+        (line.assessment.fits == "no", line.assessment.loads == "no trainer", bool(line.assessment.barred),
+         not line.priced, bool(line.assessment.late), line.assessment.hours is None)
     )  # fmt: skip
 
 
-def closest(group: Group) -> Line:
+def closest(group: Group) -> QuoteRow:
     """The line of a group that is nearest to working: the largest when memory is what fails, else the first."""
-    if group.first.case.fits != "no":
+    if group.first.assessment.fits != "no":
         return group.first
     return max((line for _, line in group.lines), key=lambda line: line.offer.count * line.offer.memory_bytes)
 
 
-def offer_text(line: Line) -> str:
+def offer_text(line: QuoteRow) -> str:
     """Provider, name and machine: `runpod 2 x MI300X`, `gcp v5p-8 = 4 x v5p`, `aws r8i.16xlarge, 64 vCPU ...`."""
     offer = line.offer
     if is_host(offer.hardware):
@@ -163,7 +165,7 @@ def offer_text(line: Line) -> str:
     return f"{offer.provider} {machine(line)}" if named else f"{offer.provider} {offer.name} = {machine(line)}"
 
 
-def machine(line: Line) -> str:
+def machine(line: QuoteRow) -> str:
     """`2 x MI300X`, or the cores and memory of a CPU host."""
     offer = line.offer
     if is_host(offer.hardware):
@@ -201,7 +203,7 @@ def markets(group: Group) -> str:
     return ", ".join(sorted({line.offer.market.replace("_", " ") for _, line in group.lines}))
 
 
-def place(line: Line) -> str:
+def place(line: QuoteRow) -> str:
     """The zone when there is one, else the region."""
     zones = line.offer.zone.split()
     return zones[0] if len(zones) == 1 else line.offer.region or "-"

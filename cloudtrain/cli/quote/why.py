@@ -13,11 +13,11 @@ from cloudtrain.quote.costs import cost_parts
 from cloudtrain.units import gib, hours, money
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
-    from cloudtrain.runs.verify import Verified
+    from cloudtrain.quote.row import Quote, QuoteRow
+    from cloudtrain.trainer.verify import Verified
 
 
-def find_line(quote: Quote, text: str) -> tuple[int, Line]:
+def find_line(quote: Quote, text: str) -> tuple[int, QuoteRow]:
     """The line that `text` names: its number, or an offer's name with region, zone or market after slashes.
 
     The best-ranked match is taken. Raises UsageError with the nearest name.
@@ -39,10 +39,14 @@ def find_line(quote: Quote, text: str) -> tuple[int, Line]:
 
 
 def explain(
-    quote: Quote, index: int, line: Line, remedy: Callable[[Line], str], proven: Verified | UsageError | None = None
+    quote: Quote,
+    index: int,
+    line: QuoteRow,
+    remedy: Callable[[QuoteRow], str],
+    proven: Verified | UsageError | None = None,
 ) -> list[tuple[str, str]]:
     """(heading, text) pairs: everything that is known of one line, with what --verify proved or why it cannot."""
-    offer, case = line.offer, line.case
+    offer, case = line.offer, line.assessment
     rows = [
         ("offer", f"#{index} {offer.provider} {offer.name}, {machine(line)}, {place(line)}, {offer.market}"),
         ("viable", ("yes" + (", chosen" if index == quote.chosen else "")) if line.viable else "no"),
@@ -66,20 +70,20 @@ def explain(
     return rows
 
 
-def launch_text(line: Line) -> str:
+def launch_text(line: QuoteRow) -> str:
     """The launch word with its reason."""
-    if line.case.launch == "by hand":
+    if line.assessment.launch == "by hand":
         return f"by hand: {line.offer.limits.by_hand}"
     return {"yes": "yes: `cloudtrain up` can start it", "not yet": "not yet: no stack of this version starts it"}[
-        line.case.launch
+        line.assessment.launch
     ]
 
 
-def memory_rows(quote: Quote, line: Line) -> list[tuple[str, str]]:
+def memory_rows(quote: Quote, line: QuoteRow) -> list[tuple[str, str]]:
     """The memory verdict with its parts."""
     from cloudtrain.estimate import memory
 
-    case = line.case
+    case = line.assessment
     if case.recipe is None:
         return []
     estimated = memory.estimate(quote.request.spec, case.recipe.options)
@@ -92,21 +96,21 @@ def memory_rows(quote: Quote, line: Line) -> list[tuple[str, str]]:
     return [*rows, *(("memory", text) for text in shown)]
 
 
-def prove(quote: Quote, line: Line, say: Callable[[str], None]) -> Verified | UsageError:
+def prove(quote: Quote, line: QuoteRow, say: Callable[[str], None]) -> Verified | UsageError:
     """The proof of the line's recipe, or the sentence that says why it cannot be proven."""
-    from cloudtrain.runs import verify
+    from cloudtrain.trainer import verify
 
-    if line.case.recipe is None:
+    if line.assessment.recipe is None:
         return UsageError("there is no recipe of ours for this hardware")
     try:
-        return verify.verify(quote.request.spec, line.case.recipe.options, say)
+        return verify.verify(quote.request.spec, line.assessment.recipe.options, say)
     except UsageError as error:
         return error
 
 
-def proven_rows(quote: Quote, line: Line, proven: Verified | UsageError | None) -> list[tuple[str, str]]:
+def proven_rows(quote: Quote, line: QuoteRow, proven: Verified | UsageError | None) -> list[tuple[str, str]]:
     """The proven peak beside the estimated one, and the verdict that follows from it."""
-    case = line.case
+    case = line.assessment
     if proven is None:
         return []
     if isinstance(proven, UsageError) or case.recipe is None:
@@ -135,9 +139,9 @@ def proven_rows(quote: Quote, line: Line, proven: Verified | UsageError | None) 
     ]
 
 
-def software_rows(line: Line) -> list[tuple[str, str]]:
+def software_rows(line: QuoteRow) -> list[tuple[str, str]]:
     """What loads and trains it there."""
-    case = line.case
+    case = line.assessment
     rows = [("loads", f"{case.loads}{': ' + case.stack if case.stack else ''}")]
     if case.recipe:
         recipe = ", ".join(f"{k} {v}" for k, v in case.recipe.summary().items() if v not in ("", "none"))
@@ -146,7 +150,7 @@ def software_rows(line: Line) -> list[tuple[str, str]]:
     return rows
 
 
-def price_rows(line: Line) -> list[tuple[str, str]]:
+def price_rows(line: QuoteRow) -> list[tuple[str, str]]:
     """The price with its date and source."""
     price = line.offer.price
     shown = f"{money(line.offer.usd_per_hour)} per hour, {price.origin} of {price.as_of or 'unknown date'}"
@@ -154,15 +158,15 @@ def price_rows(line: Line) -> list[tuple[str, str]]:
     return rows + ([("note", line.offer.note)] if line.offer.note else [])
 
 
-def speed_text(line: Line) -> str:
+def speed_text(line: QuoteRow) -> str:
     """Tokens per second of the whole machine."""
-    rate = line.case.tokens_per_second
+    rate = line.assessment.tokens_per_second
     if rate is None:
-        return f"unknown: {line.case.basis}"
-    return f"{rate.likely:,.0f} tokens/s ({rate.low:,.0f} .. {rate.high:,.0f}): {line.case.basis}"
+        return f"unknown: {line.assessment.basis}"
+    return f"{rate.likely:,.0f} tokens/s ({rate.low:,.0f} .. {rate.high:,.0f}): {line.assessment.basis}"
 
 
-def cost_rows(line: Line) -> list[tuple[str, str]]:
+def cost_rows(line: QuoteRow) -> list[tuple[str, str]]:
     """The cost lines: quantity x unit price."""
     rows = [
         ("cost", f"{part.name:13} {part.quantity:,.2f} {part.unit} x {unit_money(part.unit_usd)} = {money(part.usd)}")

@@ -13,7 +13,7 @@ from cloudtrain.errors import UsageError
 from cloudtrain.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
+    from cloudtrain.quote.row import Quote, QuoteRow
     from cloudtrain.runs.prepare import Prepared
     from cloudtrain.settings import Settings
 
@@ -50,7 +50,7 @@ SPEC_FILE = "cloudtrain.yaml"
 @click.option(
     "--simulate",
     type=click.Choice(["aws", "gcp", "runpod"]),
-    help="Rehearse it on a fake cloud on this machine; without a spec, with the demo's.",
+    help="Simulate it on a fake cloud on this machine; without a spec, with the demo's.",
 )
 def command(words: tuple[str, ...], **given: Any) -> None:
     """Fine-tune as the spec says, on the cheapest offer that works.
@@ -61,17 +61,17 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     if given["simulate"]:
         from cloudtrain.cli.up import simulating
 
-        return simulating.rehearse(words, given)
+        return simulating.simulate(words, given)
     return go(words, given)
 
 
 def go(words: tuple[str, ...], given: dict[str, Any]) -> None:
-    """The whole life, as far as the options in `given` say; a `rehearsal` in it plays the machine's part."""
+    """The whole life, as far as the options in `given` say; a `simulation` in it plays the machine's part."""
     from cloudtrain import settings as settings_module
     from cloudtrain.cli.up import planning, renting, watching
-    from cloudtrain.runs import launch, measure, prepare, rented
-    from cloudtrain.runs.store import open_store
-    from cloudtrain.seams import Stack, load
+    from cloudtrain.providers import Stack, load
+    from cloudtrain.runs import launch, measurements, prepare, remote
+    from cloudtrain.state.store import open_store
 
     settings = settings_module.load()
     path, overrides = spec_and_overrides(words, given["spec_file"])
@@ -79,7 +79,7 @@ def go(words: tuple[str, ...], given: dict[str, Any]) -> None:
     overrides += [f"budget.max_cost={given['max_cost']}"] if given["max_cost"] is not None else []
     prepared = prepare.prepare(path, overrides)
     store = open_store(settings.state)
-    measure.refresh(store)
+    measurements.refresh(store)
     found = launch.locate(store, prepared.identity, given["new"])
     if found.action == "finished" and found.run is not None:
         say(f"run `{found.run.id}` of this spec is finished; `--new` starts another")
@@ -93,7 +93,7 @@ def go(words: tuple[str, ...], given: dict[str, Any]) -> None:
     rough = quote_once(prepared, prepare.estimated_tokens(prepared), settings, given)
     first = prepare.chosen_line(rough)
     if not load("stacks", first.offer.provider, Stack).direct:
-        rented.reachable(store.url)
+        remote.reachable(store.url)
         quote = better_quote(prepared, rough, settings, given)
         return renting.rent(store, prepared, quote, settings, found.run, given)
     store.folder("runs")  # a bucket cannot hold a run on this machine: told before anything is made for one
@@ -117,16 +117,17 @@ def spec_and_overrides(words: tuple[str, ...], spec_file: Path | None) -> tuple[
     return path, [word for word in words if "=" in word]
 
 
-def quote_for(prepared: Prepared, rough: Line, settings: Settings, given: dict[str, Any]) -> tuple[Quote, Line]:
+def quote_for(prepared: Prepared, rough: QuoteRow, settings: Settings, given: dict[str, Any]) -> tuple[Quote, QuoteRow]:
     """The quote for the spec with tokens counted by its own tokenizer, and the chosen line.
 
     `rough`, chosen with estimated tokens, has decided that the environment is worth making.
     """
     from cloudtrain.cli.up import planning
-    from cloudtrain.runs import environment, prepare
+    from cloudtrain.runs import prepare
     from cloudtrain.settings import cache_folder
+    from cloudtrain.trainer import environment
 
-    flavour = rough.case.recipe.flavour if rough.case.recipe else "cpu"
+    flavour = rough.assessment.recipe.flavour if rough.assessment.recipe else "cpu"
     python = environment.ensure(flavour, say)
     say("counting tokens with the model's tokenizer")
     counted = prepare.token_check(prepared, python, cache_folder() / "checks" / prepared.identity[:16])
@@ -141,8 +142,9 @@ def better_quote(prepared: Prepared, rough: Quote, settings: Settings, given: di
     For a rented machine nothing is made or fetched here: it has an environment of its own.
     """
     from cloudtrain.cli.up import planning
-    from cloudtrain.runs import environment, prepare
+    from cloudtrain.runs import prepare
     from cloudtrain.settings import cache_folder
+    from cloudtrain.trainer import environment
 
     python = environment.find("cpu")
     if python is None or not (Path(prepared.model.path or ".") / "tokenizer_config.json").is_file():

@@ -13,12 +13,12 @@ from cloudtrain.settings import now
 from cloudtrain.units import SECONDS_PER_HOUR, gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
-    from cloudtrain.runs.plan import Plan
+    from cloudtrain.plan import Plan
+    from cloudtrain.quote.row import Quote, QuoteRow
     from cloudtrain.runs.prepare import Prepared
     from cloudtrain.runs.record import Run
-    from cloudtrain.runs.store import Store
     from cloudtrain.settings import Settings
+    from cloudtrain.state.protocol import Store
 
 LEAST_GUARDS = 2
 
@@ -35,7 +35,7 @@ def show_data(prepared: Prepared, counted: dict[str, Any]) -> None:
 
 
 def plan_for(
-    store: Store, prepared: Prepared, quote: Quote, line: Line, earlier: Run | None, given: dict[str, Any]
+    store: Store, prepared: Prepared, quote: Quote, line: QuoteRow, earlier: Run | None, given: dict[str, Any]
 ) -> Plan:
     """The plan: of the run that is gone on with, or of a new one."""
     from cloudtrain.cli.quote.document import line_document
@@ -57,7 +57,7 @@ def job_folder(store: Store, provider: str, run: str) -> Path:
 
     Raises UsageError for a run on this machine whose state is in a bucket.
     """
-    from cloudtrain.seams import Stack, load
+    from cloudtrain.providers import Stack, load
 
     key = f"runs/{run}"
     return store.folder(key) if load("stacks", provider, Stack).direct else Path(key)
@@ -82,11 +82,11 @@ def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) 
     return name
 
 
-def show_plan(plan: Plan, prepared: Prepared, line: Line, earlier: Run | None, given: dict[str, Any]) -> None:
+def show_plan(plan: Plan, prepared: Prepared, line: QuoteRow, earlier: Run | None, given: dict[str, Any]) -> None:
     """What is about to happen, what it costs, what ends it, what stays."""
     from cloudtrain.cli.quote.table import machine
 
-    case, usd, spec = line.case, line.usd, prepared.spec
+    case, usd, spec = line.assessment, line.usd, prepared.spec
     if case.hours is None or usd is None:
         return
     unpaid = f" ({line.offer.price.source})" if line.offer.usd_per_hour == 0 else ""
@@ -111,17 +111,17 @@ def show_plan(plan: Plan, prepared: Prepared, line: Line, earlier: Run | None, g
         say("warning: it will probably reach that end unfinished; it writes a checkpoint then, and `up` resumes")
 
 
-def too_short(plan: Plan, line: Line) -> bool:
+def too_short(plan: Plan, line: QuoteRow) -> bool:
     """Whether the likely time is longer than the plan lets the machine stand."""
-    return line.case.hours is not None and now() + line.case.hours.likely * SECONDS_PER_HOUR > plan.deadline
+    return line.assessment.hours is not None and now() + line.assessment.hours.likely * SECONDS_PER_HOUR > plan.deadline
 
 
-def agree(plan: Plan, line: Line, settings: Settings, given: dict[str, Any], worst: Decimal | None = None) -> None:
+def agree(plan: Plan, line: QuoteRow, settings: Settings, given: dict[str, Any], worst: Decimal | None = None) -> None:
     """Ask, unless told not to. Above the limit of the settings, or with too little time, the default answer is no.
 
     `worst` is what it may cost, in US dollars; without one it is the high end of the quote.
     """
-    from cloudtrain.seams import Stack, load
+    from cloudtrain.providers import Stack, load
 
     guards = load("stacks", plan.provider, Stack).guards(line.offer.name, line.offer.market)
     alone = [guard for guard in guards if guard.alone]

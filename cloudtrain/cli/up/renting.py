@@ -16,13 +16,13 @@ from cloudtrain.settings import now
 from cloudtrain.units import SECONDS_PER_HOUR, gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.line import Line, Quote
-    from cloudtrain.runs.plan import Plan
+    from cloudtrain.plan import Plan
+    from cloudtrain.quote.row import Quote, QuoteRow
+    from cloudtrain.runs.live_price import Checked
     from cloudtrain.runs.prepare import Prepared
-    from cloudtrain.runs.price_check import Checked
     from cloudtrain.runs.record import Run
-    from cloudtrain.runs.store import Store
     from cloudtrain.settings import Settings
+    from cloudtrain.state.protocol import Store
 
 
 def rent(
@@ -30,15 +30,15 @@ def rent(
 ) -> None:
     """Try places until one has a machine. Raises NoCapacity with the last answer when none has."""
     from cloudtrain.cli.quote.document import line_document
-    from cloudtrain.runs import candidates, compatible
-    from cloudtrain.runs.store import AlreadyThere
+    from cloudtrain.runs import candidates, runnable
+    from cloudtrain.state.protocol import AlreadyThere
 
-    def document(line: Line) -> dict[str, Any]:
+    def document(line: QuoteRow) -> dict[str, Any]:
         return line_document(line, lambda _: "")
 
     lines = candidates.rentable(quote, document, given["experimental"])
     if not given["machine_only"]:
-        lines = candidates.for_job(compatible.that_work(lines, quote.request, given["experimental"]))
+        lines = candidates.for_job(runnable.that_work(lines, quote.request, given["experimental"]))
     if not lines:
         raise NothingViable(
             "no machine that can be rented here would finish this run",
@@ -87,8 +87,8 @@ def attempt_each(
         if agreed is None or worst > agreed:
             planning.agree(plan, line, settings, given, worst)
             agreed = worst
-        if given.get("rehearsal"):
-            plan = given["rehearsal"].played(plan)
+        if given.get("simulation"):
+            plan = given["simulation"].played(plan)
         if not plan.idle:
             remember_places(store, plan.run, given["lines"])
         try:
@@ -106,20 +106,20 @@ def attempt_each(
             continue
         except KeyboardInterrupt:
             raise interrupted(store, plan.run) from None
-        with staying.in_charge(run.id):
+        with staying.teardown_guard(run.id):
             created(run, plan)
         return run
     raise NoCapacity(f"no place had a machine; the last answer: {full.message if full else ''}", "try again later")
 
 
-def reachable_to_its_end(store: Store, plan: Plan, line: Line) -> Plan:
+def reachable_to_its_end(store: Store, plan: Plan, line: QuoteRow) -> Plan:
     """The plan with a deadline by which the machine's addresses still live; told when that is earlier. UsageError."""
-    from cloudtrain.runs import presign_limit
+    from cloudtrain.signing import expiry
 
     explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for, and is told
-    likely = None if line.case.hours is None or explicit else line.case.hours.likely * SECONDS_PER_HOUR
-    deadline, why = presign_limit.within(store.url, plan.deadline, likely, now())
-    if warning := presign_limit.limit(store.url, now()).warning:
+    likely = None if line.assessment.hours is None or explicit else line.assessment.hours.likely * SECONDS_PER_HOUR
+    deadline, why = expiry.within(store.url, plan.deadline, likely, now())
+    if warning := expiry.limit(store.url, now()).warning:
         say(f"warning: {warning}")
     if not why:
         return plan
@@ -127,15 +127,16 @@ def reachable_to_its_end(store: Store, plan: Plan, line: Line) -> Plan:
     return replace(plan, deadline=deadline, deadline_basis=why)
 
 
-def remember_places(store: Store, run: str, lines: list[Line]) -> None:
+def remember_places(store: Store, run: str, lines: list[QuoteRow]) -> None:
     """Where another machine is looked for when this one is taken away, by whoever looks after the run then."""
     from cloudtrain.cli.quote.document import line_document
-    from cloudtrain.runs import poll
+    from cloudtrain.runs import reconcile
 
     documents = [
-        {**line_document(line, lambda _: ""), "beside_usd_per_hour": str(line.case.beside.hourly_usd)} for line in lines
+        {**line_document(line, lambda _: ""), "beside_usd_per_hour": str(line.assessment.extras.hourly_usd)}
+        for line in lines
     ]
-    poll.keep_candidates(store, run, documents)
+    reconcile.keep_candidates(store, run, documents)
 
 
 def interrupted(store: Store, run: str) -> CloudtrainError:
@@ -148,11 +149,11 @@ def interrupted(store: Store, run: str) -> CloudtrainError:
     return TeardownIncomplete(f"stopped `{run}`; something of it may be left", f"cloudtrain down {run}")
 
 
-def checked(plan: Plan, offered: Line, given: dict[str, Any]) -> tuple[Plan, Checked]:
+def checked(plan: Plan, offered: QuoteRow, given: dict[str, Any]) -> tuple[Plan, Checked]:
     """The plan at the price of now, its deadline brought forward where a money cap asks for it."""
-    from cloudtrain.runs import prepare, price_check
+    from cloudtrain.runs import live_price, prepare
 
-    price = price_check.check(plan.line, now(), given["accept_stale"])
+    price = live_price.check(plan.line, now(), given["accept_stale"])
     line = {**plan.line, "price_usd_per_hour": None if price.usd_per_hour is None else str(price.usd_per_hour)}
     deadline = plan.deadline
     hourly = prepare.hourly_usd(offered, price.usd_per_hour)
@@ -161,7 +162,7 @@ def checked(plan: Plan, offered: Line, given: dict[str, Any]) -> tuple[Plan, Che
     return replace(plan, line=line, deadline=deadline), price
 
 
-def worst_usd(plan: Plan, line: Line, price: Checked) -> Decimal:
+def worst_usd(plan: Plan, line: QuoteRow, price: Checked) -> Decimal:
     """What the machine costs, disk and address included, if it stands until its deadline."""
     from cloudtrain.runs import prepare
 
@@ -171,15 +172,15 @@ def worst_usd(plan: Plan, line: Line, price: Checked) -> Decimal:
     return hourly * max(0, int(plan.deadline - now())) / SECONDS_PER_HOUR
 
 
-def job_words(plan: Plan, line: Line) -> str:
+def job_words(plan: Plan, line: QuoteRow) -> str:
     """What is trained."""
-    return f"{plan.job['method']} of {plan.job['model']}, {line.case.stack}"
+    return f"{plan.job['method']} of {plan.job['model']}, {line.assessment.stack}"
 
 
-def show(plan: Plan, line: Line, price: Checked, given: dict[str, Any]) -> None:
+def show(plan: Plan, line: QuoteRow, price: Checked, given: dict[str, Any]) -> None:
     """What would be made, what it costs, what ends it, what stays."""
     from cloudtrain.cli.quote.table import machine
-    from cloudtrain.seams import Stack, load
+    from cloudtrain.providers import Stack, load
 
     stack = load("stacks", plan.provider, Stack)
     made = stack.preview(plan)
@@ -193,7 +194,10 @@ def show(plan: Plan, line: Line, price: Checked, given: dict[str, Any]) -> None:
             "a machine only: no job runs on it, and it idles until it is ended" if plan.idle else job_words(plan, line),
         ),
         ("where", f"{line.offer.name} ({plan.provider}), {machine(line)}, {line.offer.market}, {place(line)}"),
-        ("memory", f"{gib(line.case.required_bytes)} of {gib(line.case.memory_bytes)}: {line.case.fits}"),
+        (
+            "memory",
+            f"{gib(line.assessment.required_bytes)} of {gib(line.assessment.memory_bytes)}: {line.assessment.fits}",
+        ),
         ("makes", "; ".join(made)),
         ("price", price.words),
         (
@@ -213,7 +217,7 @@ def show(plan: Plan, line: Line, price: Checked, given: dict[str, Any]) -> None:
         say(f"  {name:8} {text}")
 
 
-def place(line: Line) -> str:
+def place(line: QuoteRow) -> str:
     """Region and zone of an offer."""
     return "/".join(part for part in (line.offer.region, line.offer.zone) if part) or "anywhere"
 

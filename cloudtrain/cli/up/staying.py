@@ -13,7 +13,7 @@ from cloudtrain.cli.up.watching import Interrupted, conclude
 from cloudtrain.errors import NoCapacity, NotFinished, TeardownIncomplete
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.plan import Plan
+    from cloudtrain.plan import Plan
     from cloudtrain.runs.record import Run
 
 
@@ -28,15 +28,15 @@ def plan_rows(plan: Plan, given: dict[str, Any]) -> list[tuple[str, str]]:
 
 def leaving(given: dict[str, Any]) -> str:
     """What happens to the run when this client goes away."""
-    if given.get("rehearsal"):
-        return "Ctrl-C ends a rehearsal with all that belongs to it; a real run goes on without its client"
+    if given.get("simulation"):
+        return "Ctrl-C ends a simulation with all that belongs to it; a real run goes on without its client"
     return "Ctrl-C or a closed lid stops nothing; `cloudtrain poll` looks after it from anywhere"
 
 
 @contextlib.contextmanager
-def in_charge(run: str) -> Iterator[None]:
+def teardown_guard(run: str) -> Iterator[None]:
     """While a machine of the run may stand: losing sight of the state means that it may go on costing money."""
-    from cloudtrain.runs.store_trouble import BucketUnreachable
+    from cloudtrain.state.errors import BucketUnreachable
 
     try:
         yield
@@ -53,15 +53,15 @@ def stay_or_leave(run: Run, given: dict[str, Any]) -> None:
         return say(
             f"it goes on without you; `cloudtrain attach {run.id}` follows, `cloudtrain poll {run.id}` brings it home"
         )
-    with in_charge(run.id):
+    with teardown_guard(run.id):
         begin = log_begin(run)
     stay(run, given, begin)
 
 
 def log_begin(run: Run) -> int:
     """The byte at which the log of the newest attempt begins: what there was before its machine."""
-    from cloudtrain.runs.follow import log_size
-    from cloudtrain.runs.store import read_json
+    from cloudtrain.runs.record import log_size
+    from cloudtrain.state.store import read_json
 
     ticket = read_json(run.store, run.key(f"tickets/{run.intent.get('attempt')}.json")) or {}
     return int(ticket.get("log_bytes", log_size(run)))
@@ -70,14 +70,14 @@ def log_begin(run: Run) -> int:
 def stay(run: Run, given: dict[str, Any], offset: int) -> None:
     """Follow over all machines to the end, then say what came of it. The caller holds the run's lease."""
     from cloudtrain.cli.live import watch
-    from cloudtrain.runs import poll, rented
+    from cloudtrain.runs import reconcile, remote
 
     try:
-        with in_charge(run.id):
+        with teardown_guard(run.id):
             while True:
-                watcher = rented.Watch(run)
+                watcher = remote.Watch(run)
                 run = watch(run, offset, watcher)
-                run = poll.settle(run, watcher.heard, lambda text: say(f"  {text}"))
+                run = reconcile.settle(run, watcher.heard, lambda text: say(f"  {text}"))
                 if run.gone is not None:
                     break
                 machine = run.machine or {}
@@ -92,7 +92,7 @@ def stay(run: Run, given: dict[str, Any], offset: int) -> None:
 
 def bring_home(run: Run, given: dict[str, Any]) -> None:
     """Conclude a run whose machine is proven gone: a state that fails now costs only time."""
-    from cloudtrain.runs.store_trouble import BucketUnreachable
+    from cloudtrain.state.errors import BucketUnreachable
 
     try:
         conclude(run, given)
@@ -105,12 +105,12 @@ def bring_home(run: Run, given: dict[str, Any]) -> None:
 
 def interrupted(run: Run, given: dict[str, Any]) -> Exception:
     """After Ctrl-C: leave it running or end it, and say which. A second Ctrl-C ends it."""
+    from cloudtrain.plan import GRACE_S
+    from cloudtrain.providers import StopOptions
     from cloudtrain.runs import teardown
-    from cloudtrain.runs.plan import GRACE_S
     from cloudtrain.runs.record import Run
-    from cloudtrain.seams import Ending
 
-    if given.get("rehearsal"):
+    if given.get("simulation"):
         return Interrupted(f"stopped `{run.id}`")
     run = Run(run.store, run.id)
     if run.machine is None:  # it came while another machine was being made, and that was removed again, or not
@@ -129,5 +129,5 @@ def interrupted(run: Run, given: dict[str, Any]) -> Exception:
             f"left `{run.id}` running", f"`cloudtrain attach {run.id}` follows it, `cloudtrain down {run.id}` ends it"
         )
     say(f"stopping `{run.id}`: it writes a checkpoint first")
-    teardown.down(run, Ending(GRACE_S, say=lambda text: say(f"  {text}")))
+    teardown.down(run, StopOptions(GRACE_S, say=lambda text: say(f"  {text}")))
     return Interrupted(f"stopped `{run.id}`, nothing of it is left", "`cloudtrain up` resumes it from its checkpoint")

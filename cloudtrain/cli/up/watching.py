@@ -15,21 +15,20 @@ from cloudtrain.errors import Cancelled, CloudtrainError, JobFailed, NotFinished
 from cloudtrain.units import hours, money
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.plan import Plan
+    from cloudtrain.plan import Plan
     from cloudtrain.runs.record import Run
-    from cloudtrain.runs.store import Store
+    from cloudtrain.state.protocol import Store
 
 
 def launch_and_follow(store: Store, plan: Plan, given: dict[str, Any]) -> None:
     """Start the plan and, unless detached, stay with it to its end."""
-    from cloudtrain.runs import follow as reading
     from cloudtrain.runs import launch
-    from cloudtrain.runs.record import Run
-    from cloudtrain.runs.store import AlreadyThere
+    from cloudtrain.runs.record import Run, log_size
+    from cloudtrain.state.protocol import AlreadyThere
 
     try:
         with store.hold(f"runs/{plan.run}/client.lock"):
-            offset = reading.log_size(Run(store, plan.run))
+            offset = log_size(Run(store, plan.run))
             run = launch.start(store, plan)
             say(f"started `{run.id}`")
             if given["detach"]:
@@ -48,13 +47,13 @@ def follow(run: Run, given: dict[str, Any]) -> None:
     """Attach to a living run. Raises NotFinished while another client is on it."""
     from cloudtrain.cli.up import staying
     from cloudtrain.runs import follow as reading
-    from cloudtrain.runs.store import AlreadyThere
+    from cloudtrain.state.protocol import AlreadyThere
 
     if run.intent.get("idle"):
         return say(f"it idles until its deadline; `cloudtrain down {run.id}` ends it")
     if given["detach"]:
         return say(f"`cloudtrain logs -f {run.id}` follows it")
-    watched = contextlib.nullcontext() if run.stack.direct else staying.in_charge(run.id)
+    watched = contextlib.nullcontext() if run.stack.direct else staying.teardown_guard(run.id)
     try:
         with watched, run.store.hold(run.key("client.lock")):
             begin = reading.tail_offset(run, 20)
@@ -109,14 +108,14 @@ class Interrupted(CloudtrainError):
 
 def conclude(run: Run, given: dict[str, Any]) -> None:
     """What came of it: bring a finished result home and say the account, or say how it ended. Raises by the outcome."""
-    from cloudtrain.runs import measure, pull, teardown
+    from cloudtrain.runs import measurements, pull, teardown
 
     if not run.stack.direct and run.gone is None and run.exit is not None:
         run = teardown.down(run, wanted=False)
     if run.state == "finished":
-        measure.learn(run)
+        measurements.learn(run)
         home = pull.pull(run, destination(run.id, given))
-        summary(run, home, kept=not given.get("rehearsal"))
+        summary(run, home, kept=not given.get("simulation"))
         return
     reason = (run.exit or {}).get("reason", run.state)
     resume = "`cloudtrain up` goes on from the last checkpoint"
@@ -129,7 +128,7 @@ def conclude(run: Run, given: dict[str, Any]) -> None:
         lost = "the supervisor of" if run.stack.direct else "the machine of"
         what = "was killed" if run.stack.direct else "is gone without a last word"
         raise NotFinished(f"{lost} run `{run.id}` {what}", resume)
-    measure.learn(run)
+    measurements.learn(run)
     raise failure(run)
 
 

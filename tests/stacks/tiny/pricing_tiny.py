@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from cloudtrain.seams import Context, Offer, Price, PriceSource, Range, Terms
+from cloudtrain.offer import Offer, Price, Range, Terms
+from cloudtrain.providers import Context, PriceSource
 
 
 def offers(context: Context) -> Iterable[Offer]:

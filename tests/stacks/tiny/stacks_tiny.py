@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cloudtrain.endpoints import override, timing
+from cloudtrain.endpoints import override
 from cloudtrain.errors import MissingCredentials, NotFound
-from cloudtrain.runs.plan import Plan
-from cloudtrain.seams import Cloud, Driver, Finding, Guard, Owned, Resource, Seen, Timing
+from cloudtrain.plan import Plan
+from cloudtrain.providers import (
+    Cloud,
+    Driver,
+    Finding,
+    Guard,
+    OwnedResource,
+    Resource,
+    ResourceState,
+    Timing,
+    effective_timing,
+)
 
 from ._names import KEY, base_inputs
 from ._provisioned import provisioned
@@ -30,26 +40,26 @@ def call(method: str, path: str, body: Any = None) -> Any:
 
 
 def times() -> Timing:
-    return timing(Timing(), override("CLOUDTRAIN_TINY_URL") is not None)
+    return effective_timing(Timing(), override("CLOUDTRAIN_TINY_URL") is not None)
 
 
-def seen(document: Any) -> Seen:
-    return Seen(document["id"], "ready", document["name"], {"address": "10.0.0.1"})
+def seen(document: Any) -> ResourceState:
+    return ResourceState(document["id"], "ready", document["name"], {"address": "10.0.0.1"})
 
 
-def create(inputs: Mapping[str, Any]) -> Seen:
+def create(inputs: Mapping[str, Any]) -> ResourceState:
     body = {"name": inputs["name"], "tags": inputs["tags"], "expires": inputs["expires"]}
     return seen(call("POST", "/machines", body))
 
 
-def find(inputs: Mapping[str, Any]) -> list[Seen]:
+def find(inputs: Mapping[str, Any]) -> list[ResourceState]:
     return [seen(m) for m in call("GET", "/machines") if m["name"] == inputs["name"]]
 
 
-def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterable[Owned]:
+def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterable[OwnedResource]:
     for m in call("GET", "/machines"):
         if run in (None, m["tags"][KEY]):
-            yield Owned(m["tags"][KEY], m["id"], f"machine {m['name']}", "machine", {"place": {}}, m["expires"])
+            yield OwnedResource(m["tags"][KEY], m["id"], f"machine {m['name']}", "machine", {"place": {}}, m["expires"])
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> list[Resource]:

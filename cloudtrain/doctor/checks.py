@@ -1,0 +1,183 @@
+"""What stands in the way of a run: every provider asked about access, quotas, prices and leftovers; and this machine.
+
+Nothing here prints, and nothing is made at a provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cloudtrain.doctor import local
+from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
+from cloudtrain.offer import Offer
+from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names
+from cloudtrain.quote import catalog
+from cloudtrain.runs import live_price
+from cloudtrain.runs import sweep as runs_sweep
+from cloudtrain.runs.sweep import Looked, Records
+from cloudtrain.units import money, money_text, rfc3339
+
+LEFT, BARRED, OTHER = 6, 4, 1  # what a problem ends `doctor` with; the largest of all is the exit code
+HERE = "this machine"
+
+
+class Noted(NamedTuple):
+    """One line of `doctor`: about a provider or this machine, and the exit code that it stands for (0: none)."""
+
+    subject: str
+    finding: Finding
+    exit_code: int
+
+
+def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = lambda subject: None) -> list[Noted]:
+    """Everything about the named providers, or about all that can be rented from or run on, and about this machine.
+
+    `watch` is told what is looked at next. Raises UsageError for an unknown provider.
+    """
+    stacks = {name: load("stacks", name, Stack) for name in dict.fromkeys(named)}
+    stacks = stacks or {name: load("stacks", name, Stack) for name in names("stacks")}
+    store, trouble = runs_sweep.state()
+    known = runs_sweep.records(store)
+    noted: list[Noted] = []
+    rents = False
+    for name, stack in stacks.items():
+        watch(name)
+        if stack.cloud is None:
+            noted += [Noted(name, finding, code(finding, False)) for finding in processes(stack, known)]
+            continue
+        found = list(of_cloud(name, stack.cloud, known, now, name in named))
+        rents = rents or name in named or any(n.finding.state == "ok" for n in found)
+        noted += found
+    watch(HERE)
+    newest = max((offer.price.as_of for name in names("pricing") for offer in offers(name)), default="")
+    here = local.findings(store, trouble, known, rents)
+    return [*noted, *(Noted(HERE, f, code(f, False)) for f in [*here, local.clock(known, newest)])]
+
+
+def code(finding: Finding, named: bool) -> int:
+    """What `doctor` ends with because of a finding that is about nothing left over."""
+    if finding.state != "problem":
+        return 0
+    return BARRED if named and finding.barring else OTHER
+
+
+def of_cloud(name: str, cloud: Cloud, known: Records, now: float, named: bool) -> Iterator[Noted]:
+    """Access, quotas, prices and leftovers of one provider. Without credentials nothing more is asked."""
+    try:
+        cloud.account()
+    except MissingCredentials as error:
+        state = "problem" if named or runs_sweep.credentials_set(name) else "unknown"
+        finding = Finding("credentials", state, error.message, error.hint)  # type: ignore[arg-type]
+        yield Noted(name, finding, code(finding, named))
+        return
+    except ProviderError as error:
+        finding = trouble("credentials", error)
+        yield Noted(name, finding, code(finding, named))
+        return
+    for finding in [*access(cloud), prices(name, cloud, now)]:
+        yield Noted(name, finding, code(finding, named))
+    yield from left(runs_sweep.look_at(name, cloud, known, now), named)
+
+
+def access(cloud: Cloud) -> Iterator[Finding]:
+    """What the provider's own check says; an error of it is a finding too."""
+    try:
+        yield from cloud.findings()
+    except ProviderError as error:
+        yield trouble("access", error)
+
+
+def trouble(what: str, error: ProviderError) -> Finding:
+    """A provider that does not answer as it should, as a finding."""
+    barring = isinstance(error, MissingCredentials | Permission | Quota)
+    return Finding(what, "problem", error.message, error.hint, barring)
+
+
+def left(looked: Looked, named: bool) -> Iterator[Noted]:
+    """What should be gone, one line for each thing; else how much of ours there is."""
+    name, sweep = looked.provider, f"`cloudtrain sweep --provider {looked.provider}`"
+    due = [thing for thing in looked.things if thing.why]
+    for thing in due:
+        owned = thing.owned
+        price = f"{money(owned.usd_per_hour)}/h" if owned.bills else "free"
+        words = f"{owned.what} {owned.id}, {price}, {thing.why} ({rfc3339(owned.expires) or 'none'})"
+        finding = Finding("left over", "problem", words, " ".join(f"{sweep} {owned.console_url}".split()))
+        yield Noted(name, finding, LEFT if owned.bills else OTHER)
+    if looked.error is not None:
+        finding = trouble("leftovers", looked.error)
+        yield Noted(name, finding, code(finding, named))
+    elif not due:
+        count = len(looked.things)
+        words = f"{count} of ours, none past its deadline" if count else "nothing of ours, in any place"
+        yield Noted(name, Finding("leftovers", "ok", words), 0)
+
+
+def processes(stack: Stack, known: Records) -> Iterator[Finding]:
+    """Processes of ours on this machine: those of ended runs should be gone."""
+    ended = set(known.ended.values())
+    alive = sorted({owned.run for owned in stack.list_owned()})
+    for run in sorted(ended.intersection(alive)):
+        words = f"processes of run `{run}`, which is ended, still run"
+        yield Finding("left over", "problem", words, f"`cloudtrain down {run}`", barring=False)
+    if not ended.intersection(alive):
+        yield Finding("leftovers", "ok", f"at work: {', '.join(alive)}" if alive else "no process of ours")
+
+
+def prices(name: str, cloud: Cloud, now: float) -> Finding:
+    """Whether the provider tells a price of this minute, and how old the snapshot's are."""
+    known = offers(name)
+    served = [offer for offer in known if offer.usd_per_hour is not None and cloud.serves(line_of(offer))]
+    if not served:
+        return Finding("prices", "unknown", "the catalogue has no price for a machine that can be made there")
+    sample = min(served, key=lambda offer: (offer.usd_per_hour or Decimal(0), offer.name, offer.region))
+    days = live_price.age_days(max(offer.price.as_of for offer in known), now)
+    age = "of unknown age" if days is None else f"{days} days old"
+    live, why_not = live_price.ask(line_of(sample))
+    if live is not None:
+        words = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
+        return Finding("prices", "ok", words)
+    words = f"the catalogue's are {age}; {why_not}"
+    if days is None or days > live_price.STALE_DAYS:
+        return Finding("prices", "problem", words, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
+    return Finding("prices", "unknown" if live is None and why_not else "ok", words)
+
+
+def offers(name: str) -> list[Offer]:
+    """What a price source has in the catalogue; nothing when there is none, or the catalogue cannot be read."""
+    if name not in names("pricing"):
+        return []
+    try:
+        return list(load("pricing", name, PriceSource).offers(Context(catalog.folder())))
+    except UsageError:
+        return []
+
+
+def line_of(offer: Offer) -> Mapping[str, Any]:
+    """The part of a quote line's document that stacks and price sources look at; the first zone of several."""
+    return {
+        "provider": offer.provider,
+        "offer": offer.name,
+        "region": offer.region,
+        "zone": (offer.zone.split() or [""])[0],
+        "hardware": offer.hardware,
+        "count": offer.count,
+        "market": offer.market,
+        "price_usd_per_hour": money_text(offer.usd_per_hour),
+        "price": offer.price._asdict(),
+    }
+
+
+def install_engine(install: Callable[[], object]) -> Noted | None:
+    """Install the engine; a failure is a line of `doctor`."""
+    try:
+        install()
+    except CloudtrainError as error:
+        return Noted(HERE, Finding("Pulumi's installation", "problem", error.message, error.hint, False), OTHER)
+    return None
+
+
+def exit_code(noted: Iterable[Noted]) -> int:
+    """What `doctor` ends with."""
+    return max((line.exit_code for line in noted), default=0)

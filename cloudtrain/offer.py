@@ -1,0 +1,81 @@
+"""An offer: what can be rented or is owned, its price, its limits, and what its provider charges beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+Market = Literal["on_demand", "spot", "free", "units", "owned"]
+
+
+class Price(NamedTuple):
+    """Where a price comes from. `as_of` is the last day of the range in which it was observed (YYYY-MM-DD or "")."""
+
+    origin: str  # snapshot | live | settings
+    as_of: str
+    source: str
+    confidence: str
+
+
+class Limits(NamedTuple):
+    """What the provider's rules allow on an offer; None means no limit is known."""
+
+    session_hours: float | None = None
+    weekly_hours: float | None = None
+    by_hand: str = ""  # not empty: only a person or a notebook can start it, and why
+    barred: str = ""  # not empty: never allowed, and why
+
+
+NO_LIMITS = Limits()
+
+
+class Offer(NamedTuple):
+    """One thing that can be rented, or is owned, in one place under one market.
+
+    `count` counts what the hardware table's peak is given for: chips, or vCPUs of a CPU host. `memory_bytes` is per
+    chip (for a CPU host: its whole RAM). `usd_per_hour` is for all of it together; None means unknown, never free.
+    """
+
+    provider: str
+    name: str
+    region: str
+    zone: str
+    hardware: str  # a key of the accelerator table, or "" when the table has no such chip
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody asks an offer for
+    memory_bytes: int
+    vcpus: int | None
+    host_memory_bytes: int | None
+    market: Market
+    usd_per_hour: Decimal | None
+    price: Price
+    limits: Limits = NO_LIMITS
+    note: str = ""
+
+
+class Range(NamedTuple):
+    """A figure and how sure it is."""
+
+    low: float
+    likely: float
+    high: float
+
+    def scaled(self, factor: float) -> Range:
+        """Every bound times `factor`."""
+        return Range(self.low * factor, self.likely * factor, self.high * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a provider's machines need and cost beside the hourly price. Unknown prices are None, never zero."""
+
+    boot_s: Range
+    image_bytes_per_s: Range
+    download_bytes_per_s: Range
+    disk_usd_per_gb_month: Decimal | None
+    address_usd_per_hour: Decimal | None
+    egress_usd_per_gb: Decimal | None
+    minimum_billed_s: int
+    source: str
+    image_needed: bool = True
+    sees_client_files: bool = False  # a model folder of the client's is there already: no download

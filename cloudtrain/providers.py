@@ -1,0 +1,240 @@
+"""PriceSource and Stack, the records at the end of a provider file, what they are made of, and how they are found.
+
+A provider is a file or a folder: `pricing/<key>` makes it quotable, `stacks/<key>` makes it launchable; its name is the
+key everywhere. They are discovered; nothing lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from cloudtrain.errors import UsageError, nearest, visible
+from cloudtrain.offer import Offer, Terms
+from cloudtrain.plan import Plan
+from cloudtrain.state.protocol import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a price source may look at: the catalogue folder and the user's settings for owned machines."""
+
+    catalog: Path
+    usd_per_kwh: Decimal = Decimal(0)
+    watts: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class PriceSource:
+    """The record at the end of `pricing/<name>.py`."""
+
+    name: str
+    offers: Callable[[Context], Iterable[Offer]]
+    terms: Terms
+    credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
+    live: Callable[[Mapping[str, Any]], Decimal | None] | None = None  # quote line document -> US dollars per hour now;
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One thing that ends a run's cost by itself. `alone`: it works with the client gone."""
+
+    name: str
+    alone: bool
+
+
+class Timing(NamedTuple):
+    """How long things take at a provider, in seconds.
+
+    `in_flight_s` is the longest that a call of ours can be on its way before what it makes exists: an intent without an
+    answer is only believed to have made nothing once it is older. `consistency_s` is how long a list may lag behind.
+    """
+
+    request_s: float = 60.0  # hard time-out of one call
+    in_flight_s: float = 120.0
+    consistency_s: float = 30.0
+    poll_s: float = 5.0
+
+
+def effective_timing(real: Timing, simulating: bool) -> Timing:
+    """`real`, or a short one while simulating: the four numbers of CLOUDTRAIN_SIMULATOR_TIMING, else small ones."""
+    if not simulating:
+        return real
+    text = os.environ.get("CLOUDTRAIN_SIMULATOR_TIMING", "2,3,0.3,0.05")
+    try:
+        return Timing(*(float(part) for part in text.split(",")))
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"CLOUDTRAIN_SIMULATOR_TIMING is `{visible(text)}`", "write request,horizon,consistency,poll in seconds"
+        ) from None
+
+
+class ResourceState(NamedTuple):
+    """What a provider says about one of our resources.
+
+    `building`: wait. `ready`: there. `ended`: useless, and still to be deleted. `deleting`: on its way out.
+    """
+
+    id: str
+    state: Literal["building", "ready", "ended", "deleting"]
+    words: str = ""  # the provider's own, for a person
+    outputs: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One thing that a plan makes. `inputs` is plain JSON without a secret: it is kept in the journal and the state.
+
+    Inputs always hold `run`, `attempt`, `role`, `name`, `place` (a flat dict: account, region, zone, project, as the
+    provider needs), `expires` (epoch seconds); all of them fixed by the plan, so that doing it twice is the same call.
+    """
+
+    role: str  # unique in the plan: "machine", "firewall"
+    kind: str  # key of Stack.drivers
+    inputs: Mapping[str, Any]
+    after: tuple[str, ...] = ()  # roles that are made first; `inputs["needs"][role]` then holds their outputs and id
+    say: str = ""  # what it is, for the plan: "machine trn1.2xlarge, spot, us-east-1"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Four verbs over one kind of thing. Each raises only the provider errors of `cloudtrain.errors`.
+
+    `create` sends exactly one mutating call, with the hard time-out of the timing, and returns without waiting for the
+    thing to be ready. An answer that may hide a success is Unknown. `find` returns everything that exists for the
+    inputs, by name, token or tag, without needing an id. `status` raises NotFound, and says NoCapacity (or another
+    error) when the provider gave the thing up after accepting it. `delete` sends one call; NotFound is its success.
+    """
+
+    create: Callable[[Mapping[str, Any]], ResourceState]
+    find: Callable[[Mapping[str, Any]], Sequence[ResourceState]]
+    status: Callable[[Mapping[str, Any], str], ResourceState]
+    delete: Callable[[Mapping[str, Any], str], None]
+    repeatable: bool = True  # the same create twice makes one thing: by token, or because the name is unique
+    bills: bool = True
+    shared: bool = False  # belongs to all runs and costs nothing: made when absent, never deleted
+    ready_s: float = 900.0  # patience until it is ready
+
+
+def run_key(run: str) -> str:
+    """Eight digits that stand for a run wherever a name must be short."""
+    import hashlib
+
+    return hashlib.sha256(run.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class OwnedResource:
+    """Something of ours that exists at a provider, whatever our records say."""
+
+    run: str  # of a rented thing: the run's key
+    id: str
+    what: str
+    kind: str = ""  # key of Stack.drivers
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # enough for the driver's `status` and `delete`
+    expires: float | None = None
+    bills: bool = True
+    usd_per_hour: Decimal | None = None
+    console_url: str = ""
+
+
+class StopOptions(NamedTuple):
+    """How a run is ended: seconds for a checkpoint, whether a client on another machine is overruled, whom to tell."""
+
+    grace_s: float
+    force: bool = False
+    say: Callable[[str], None] = lambda text: None
+
+
+class DeletionProof(NamedTuple):
+    """A death certificate: who said that it is gone, in which words, and when (epoch seconds)."""
+
+    said_by: str
+    answer: str
+    time: float
+
+
+class Finding(NamedTuple):
+    """One line of `doctor`."""
+
+    what: str
+    state: Literal["ok", "problem", "unknown"]
+    words: str
+    hint: str = ""
+    barring: bool = True  # a problem with it is one of credentials, permission or quota
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a provider file adds when something has to be provisioned there. Everything else about it is shared.
+
+    `resources(plan, account)` is pure: what to make, in an order in which it can be made. `account()` asks who we are
+    there, cheaply, and raises MissingCredentials; its dict goes into every place. `list_owned(run, places)` lists all
+    of ours by tag or name, of one run or of all; there, or in every region. `drivers` is in the order of making.
+    """
+
+    account: Callable[[], dict[str, str]]
+    resources: Callable[[Plan, Mapping[str, str]], Sequence[Resource]]
+    drivers: Mapping[str, Driver]
+    list_owned: Callable[[str | None, Sequence[Mapping[str, str]] | None], Iterable[OwnedResource]]
+    timing: Callable[[], Timing]
+    console_url: Callable[[Mapping[str, Any], str], str]  # (inputs, id) -> where a person looks at it
+    findings: Callable[[], Iterable[Finding]]  # for doctor: permissions by dry run, quotas with the request's link
+    serves: Callable[[Mapping[str, Any]], bool]  # can `resources` make this quote line (its document)
+    kept: tuple[str, ...] = ()  # what stays afterwards, in words
+    image: Callable[[Mapping[str, Any]], str] = lambda line: ""  # what a line's machine starts from, if it matters
+    # quote line -> why this account can have nothing in its place, such as a region that is not enabled; "" if it can
+    unavailable_reason: Callable[[Mapping[str, Any]], str] = lambda line: ""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The record at the end of `stacks/<name>.py`: how a plan becomes a machine here and stops being one.
+
+    A `direct` stack has nothing to provision; the others have a `cloud`, and their four verbs go through the Pulumi
+    engine and the crash protocol. `stop` asks, waits, forces, looks, and returns what the provider (here: the operating
+    system) answered; it raises TeardownIncomplete when something is left.
+    """
+
+    name: str
+    guards: Callable[[str, str], tuple[Guard, ...]]  # (offer's name, market) -> what ends a run's cost there
+    backends: frozenset[str]  # back ends of the accelerator table that `up` can run a job on here today
+    direct: bool
+    start: Callable[[Plan, Store, Callable[[str], None]], dict[str, Any]]  # (plan, state, say) -> machine document
+    alive: Callable[[dict[str, Any]], bool]  # machine document -> does it still answer for the run
+    stop: Callable[[str, Store, StopOptions], DeletionProof]  # (run, state, how) -> the word that nothing of it is left
+    list_owned: Callable[[], Iterable[OwnedResource]]  # everything of ours here, found without any record
+    preview: Callable[[Plan], Sequence[str]] = lambda plan: ()  # what would be made, in words; makes nothing
+    # (run, state, force) -> owners whose lock was taken away, and owners who live and keep theirs
+    unlock: Callable[[str, Store, bool], tuple[list[str], list[str]]] | None = None
+    cloud: Cloud | None = None
+    # (run, state, it has spoken) -> document of the machine that a client asked for and did not live to write down
+    find: Callable[[str, Store, bool], dict[str, Any] | None] | None = None
+
+
+def names(package: str) -> list[str]:
+    """Provider keys that have a file in `pricing` or `stacks`, without importing one."""
+    parent = import_module(f"cloudtrain.{package}")
+    return sorted(module.name for module in pkgutil.iter_modules(parent.__path__) if not module.name.startswith("_"))
+
+
+def load(package: str, name: str, kind: type[T]) -> T:
+    """The `provider` record of `<package>/<name>.py`. Raises UsageError for an unknown name only."""
+    known = names(package)
+    if name not in known:
+        close = nearest(name, known)
+        raise UsageError(
+            f"unknown provider `{name}`", f"did you mean `{close}`?" if close else f"known: {', '.join(known)}"
+        )
+    record = import_module(f"cloudtrain.{package}.{name}").provider
+    if not isinstance(record, kind) or record.name != name:  # type: ignore[attr-defined]
+        raise TypeError(f"{package}/{name}.py must end with `provider = {kind.__name__}({name!r}, ...)`")
+    return record

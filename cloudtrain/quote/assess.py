@@ -1,0 +1,145 @@
+"""What a kind of machine makes of the job: does it fit, does it load, how long does it take.
+
+Most offers are the same machine in another place, so a Case is worked out once per (machine, market kind, provider) and
+shared; only the price differs from line to line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from cloudtrain.estimate import budget, memory, spot, throughput
+from cloudtrain.offer import Offer, Range, Terms
+from cloudtrain.quote import times
+from cloudtrain.quote.chips import chips
+from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.costs import extras
+from cloudtrain.quote.recipes import Recipe, recipe
+from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, TimePart
+from cloudtrain.units import gib
+
+if TYPE_CHECKING:
+    from cloudtrain.estimate.hardware import Hardware
+    from cloudtrain.quote.request import Request
+
+# Waiting for capacity after an interruption, as a share of the time between two: availability of 79 %, 55 %, 31 % in
+# the spot traces of AWS V100 machines (2023), the only public ones for accelerators.
+WAIT_SHARE = Range(0.27, 0.82, 2.2)
+
+
+class Measured(Protocol):
+    """Where measured runs of this state correct the shipped efficiency data."""
+
+    def rate(self, offer: Offer, recipe: Recipe, request: Request) -> tuple[Range, str] | None:
+        """Tokens per second of the whole machine and the words for it, or None when nothing was measured."""
+
+    def memory_factor(self, recipe: Recipe, request: Request) -> float:
+        """By what the memory estimate is to be raised, at least 1."""
+
+
+def rejected(reason: str) -> Assessment:
+    """The case of hardware that nothing trains on, or that we know nothing of."""
+    return Assessment("no", "no trainer", 0, 0, 0, None, "", (), None, None, "", None, NO_EXTRA_COSTS, (reason,))
+
+
+def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | None) -> Assessment:
+    """The Case of an offer's machine. Pure but for the data files it reads."""
+    chip = chips().get(offer.hardware)
+    if chip is None:
+        return rejected(f"`{offer.hardware or offer.name}` is not in the accelerator table")
+    if not chip.trains:
+        return rejected("" if offer.limits.barred else chip.why_not)  # said once is enough
+    found = compatibility(chip.backend, request.spec.family, request.method)
+    devices = devices_of(chip, offer)
+    ours = recipe(request, chip.backend, devices, chip.key)
+    if ours is None:
+        return rejected(found.reason)
+    estimated = memory.estimate(request.spec, ours.options)
+    required, usable = ours.required_bytes(estimated), budget.usable_bytes(chip, offer.memory_bytes)
+    reasons = []
+    factor = 1.0 if measured is None else measured.memory_factor(ours, request)
+    if factor > 1:
+        required = round(required * factor)
+        reasons.append(f"memory raised by {100 * (factor - 1):.0f} %, as a run of this model used it")
+    verdict = budget.verdict(required, usable)
+    if verdict == "no":
+        reasons.append(f"needs {gib(required)}{each(devices)}, has {gib(usable)}")
+    elif verdict == "tight":
+        reasons.append(f"tight: {gib(required)} of {gib(usable)}{each(devices)}")
+    if found.verdict != "yes":
+        reasons.append(found.reason)
+    rate, basis = machine_rate(request, offer, chip, ours, measured)
+    parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
+    if hours is None:
+        reasons.append(basis)
+    output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
+    return Assessment(
+        fits=verdict,
+        loads=found.verdict,
+        devices=devices,
+        memory_bytes=usable,
+        required_bytes=required,
+        recipe=ours,
+        stack=found.stack,
+        time_parts=tuple(parts),
+        hours=hours,
+        billed_hours=billed,
+        basis=basis,
+        tokens_per_second=rate,
+        extras=extras(terms, request.spec.weights_bytes("bf16"), output_bytes),
+        reasons=tuple(reasons),
+    )
+
+
+def devices_of(chip: Hardware, offer: Offer) -> int:
+    """What the framework sees: a CPU host is one device, a chip one or several."""
+    return 1 if chip.peak_unit == "per vCPU" else offer.count * chip.devices_per_chip
+
+
+def each(devices: int) -> str:
+    """Words after a memory figure of one of several devices."""
+    return f" on each of {devices}" if devices > 1 else ""
+
+
+def machine_rate(
+    request: Request, offer: Offer, chip: Hardware, ours: Recipe, measured: Measured | None
+) -> tuple[Range | None, str]:
+    """Tokens per second of the whole machine with our recipe, and where the figure comes from."""
+    if measured is not None and (learnt := measured.rate(offer, ours, request)) is not None:
+        return learnt
+    work = throughput.work_of(request.spec, ours.options)  # no tier: what our own trainer reaches there
+    found = throughput.tokens_per_second(chip, offer.count, work)
+    return (found.range.scaled(offer.count) if found.range else None), found.basis
+
+
+def clock(
+    request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, trainable: int
+) -> tuple[list[TimePart], Range | None, Range | None]:
+    """The named stretches, the wall hours and the billed hours; hours are None when the rate is unknown."""
+    setup = times.setup_parts(request, ours, terms, offer.vcpus)
+    if rate is None:
+        return setup, None, None
+    steps = times.step_parts(request, ours, rate, offer.vcpus)
+    work, before = times.total(steps), times.total(setup)
+    write = times.checkpoint_s(request, trainable)
+    if offer.market != "spot":
+        parts = [*setup, *steps, times.checkpoints_part(work, write)]
+        billed = times.total(parts)
+        floor = Range(*(max(s, float(terms.minimum_billed_s)) for s in billed))
+        return parts, billed.scaled(1 / 3600), floor.scaled(1 / 3600)
+    found = spot.prior(offer.provider, accelerator=ours.backend != "torch-cpu")
+    runs = interrupted(work, write, before, found)
+    billed = Range(*(run.billed_s for run in runs))
+    overhead = Range(*(max(0.0, b - w - s) for b, w, s in zip(billed, work, before, strict=True)))
+    parts = [*setup, *steps, TimePart("interruptions", overhead, f"Daly's formula; {found.source}")]
+    return parts, Range(*(run.wall_s for run in runs)).scaled(1 / 3600), billed.scaled(1 / 3600)
+
+
+def interrupted(work: Range, write: Range, before: Range, found: spot.Prior) -> list[spot.SpotRun]:
+    """Low, likely and high of an interrupted run: short work, rare interruptions .. long work, frequent ones."""
+    between = found.between_s
+    return [
+        spot.expected(work.low, write.low, before.low, between.high, WAIT_SHARE.low * between.high),
+        spot.expected(work.likely, write.likely, before.likely, between.likely, WAIT_SHARE.likely * between.likely),
+        spot.expected(work.high, write.high, before.high, between.low, WAIT_SHARE.high * between.low),
+    ]

@@ -1,0 +1,156 @@
+"""The lines of a quote: one offer with its verdicts, its hours and its dollars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cloudtrain.offer import Offer, Range
+from cloudtrain.quote.recipes import Recipe
+from cloudtrain.units import money_text
+
+
+class TimePart(NamedTuple):
+    """One named stretch of billed time, in seconds."""
+
+    name: str
+    seconds: Range
+    source: str
+
+
+class Dollars(NamedTuple):
+    """A cost and how sure it is, in US dollars."""
+
+    low: Decimal
+    likely: Decimal
+    high: Decimal
+
+
+class CostPart(NamedTuple):
+    """`quantity` in `unit` at `unit_usd` each; an unknown price is None and is never summed."""
+
+    name: str
+    quantity: Decimal
+    unit: str
+    unit_usd: Decimal | None
+
+    @property
+    def usd(self) -> Decimal | None:
+        """What it comes to."""
+        return None if self.unit_usd is None else self.quantity * self.unit_usd
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name,
+            "quantity": money_text(self.quantity),
+            "unit": self.unit,
+            "unit_usd": money_text(self.unit_usd),
+            "usd": money_text(self.usd),
+        }
+
+
+class ExtraCosts(NamedTuple):
+    """What a machine costs beside its own price: sizes in gigabytes, unit prices in US dollars (None: unknown)."""
+
+    disk_gb: Decimal
+    disk_usd_per_gb_hour: Decimal | None
+    address_usd_per_hour: Decimal | None
+    egress_gb: Decimal
+    egress_usd_per_gb: Decimal | None
+
+    @property
+    def hourly_usd(self) -> Decimal:
+        """Disk and address per hour; an unknown price adds nothing and shows as unknown in the cost lines."""
+        return self.disk_gb * (self.disk_usd_per_gb_hour or Decimal(0)) + (self.address_usd_per_hour or Decimal(0))
+
+    @property
+    def fixed_usd(self) -> Decimal:
+        """Egress."""
+        return self.egress_gb * (self.egress_usd_per_gb or Decimal(0))
+
+
+NO_EXTRA_COSTS = ExtraCosts(Decimal(0), Decimal(0), Decimal(0), Decimal(0), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a kind of machine makes of the job, wherever it stands: everything but the place and its price.
+
+    `hours` is wall time and `billed_hours` what the meter runs, each None when no throughput is known.
+    """
+
+    fits: str  # fits | tight | no
+    loads: str  # yes | experimental | no trainer
+    devices: int
+    memory_bytes: int  # usable, per device
+    required_bytes: int  # per device
+    recipe: Recipe | None
+    stack: str
+    time_parts: tuple[TimePart, ...]
+    hours: Range | None
+    billed_hours: Range | None
+    basis: str  # where the throughput comes from
+    tokens_per_second: Range | None  # of all chips together
+    extras: ExtraCosts
+    reasons: tuple[str, ...]
+    launch: str = "not yet"  # yes | by hand | not yet
+    barred: str = ""  # "" when the provider's rules allow it, else why not
+    late: str = ""  # "" when it ends in time, else why not
+    guards: tuple[str, ...] = ()
+
+    @property
+    def is_viable(self) -> bool:
+        """Whether only a price is missing for the row to be viable."""
+        verdicts = self.fits != "no" and self.loads != "no trainer"
+        return verdicts and self.billed_hours is not None and not self.barred and not self.late
+
+
+class QuoteRow:
+    """One offer, judged. `rank` is its expected dollars as a number to sort by, infinite when they are unknown."""
+
+    __slots__ = ("assessment", "offer", "rank", "viable")
+
+    def __init__(self, offer: Offer, assessment: Assessment, rank: float, viable: bool) -> None:
+        self.offer, self.assessment, self.rank, self.viable = offer, assessment, rank, viable
+
+    @property
+    def usd(self) -> Dollars | None:
+        """Dollars to finish: billed hours times the price and what is beside it; None when a figure is unknown."""
+        price, hours, extras = self.offer.usd_per_hour, self.assessment.billed_hours, self.assessment.extras
+        if price is None or hours is None or hours.high == float("inf"):
+            return None
+        hourly = price + extras.hourly_usd
+        return Dollars(*(hourly * Decimal(f"{bound:.6f}") + extras.fixed_usd for bound in hours))
+
+    @property
+    def usd_likely(self) -> Decimal:
+        """The expected dollars; infinite when they are unknown."""
+        usd = self.usd
+        return usd.likely if usd else Decimal("Infinity")
+
+    @property
+    def priced(self) -> bool:
+        """Whether its price per hour is known."""
+        return self.offer.usd_per_hour is not None
+
+    def reasons(self) -> list[str]:
+        """Why the line is not viable, or what to know about it when it is."""
+        found = [*self.assessment.reasons, self.assessment.barred]
+        if not self.priced:
+            found.append(f"price unknown{': ' + self.offer.note if self.offer.note else ''}")
+        return [reason for reason in (*found, self.assessment.late) if reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """All lines, viable ones first by expected dollars; `chosen` is an index into them or None."""
+
+    lines: tuple[QuoteRow, ...]
+    failures: tuple[tuple[str, str], ...]
+    chosen: int | None
+    as_of: str
+    catalog: str
+    flops: float
+    request: Any = field(repr=False, default=None)

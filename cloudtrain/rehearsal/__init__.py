@@ -1,4 +1,0 @@
-"""Fake clouds: strict servers on loopback with a ledger, a clock that can be moved, and faults on demand.
-
-For tests and rehearsals only; nothing of the product imports them.
-"""

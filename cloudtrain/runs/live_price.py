@@ -1,0 +1,72 @@
+"""The price at launch: how old the quoted one is, what the provider asks now, and when that stops a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cloudtrain.errors import OverBudget, ProviderError, UsageError
+from cloudtrain.providers import PriceSource, load
+from cloudtrain.units import money
+
+WARN_DAYS, STALE_DAYS = 30, 90
+TOLERANCE = Decimal("1.10")  # a live price further above the quote than this stops
+
+
+class Checked(NamedTuple):
+    """The price that a launch may count on, in US dollars per hour, and what to tell about it."""
+
+    usd_per_hour: Decimal | None
+    words: str
+
+
+def check(line: Mapping[str, Any], now: float, accept_stale: bool) -> Checked:
+    """Compare a quote line's document with what its provider asks now.
+
+    Raises OverBudget when that is more than a tenth above the quote, and UsageError when the quoted price is older than
+    90 days and could be neither renewed nor is accepted.
+    """
+    quoted = None if line["price_usd_per_hour"] is None else Decimal(line["price_usd_per_hour"])
+    days = age_days(str(line["price"]["as_of"]), now)
+    live, why_not = ask(line)
+    if live is not None and quoted is not None:
+        if live > quoted * TOLERANCE:
+            raise OverBudget(
+                f"{line['offer']} costs {money(live)}/h now, "
+                f"{float(live / quoted - 1):.0%} above the quoted {money(quoted)}/h",
+                "quote again with a fresh catalogue, or choose another offer",
+            )
+        return Checked(live, f"{money(live)}/h, asked from {line['provider']} just now (quoted {money(quoted)}/h)")
+    if days is None or days > STALE_DAYS:
+        age = "of unknown age" if days is None else f"{days} days old"
+        if not accept_stale:
+            raise UsageError(
+                f"the price of {line['offer']} is {age} and could not be checked: {why_not}",
+                "--accept-stale starts all the same; set the provider's credentials to have it checked",
+            )
+        return Checked(quoted, f"{money(quoted)}/h, {age}, accepted unchecked")
+    warning = "warning: " if days > WARN_DAYS else ""
+    return Checked(quoted, f"{warning}{money(quoted)}/h, {days} days old, not checked: {why_not}")
+
+
+def age_days(as_of: str, now: float) -> int | None:
+    """Days since the last day on which a price was observed; None when that is unknown."""
+    try:
+        seen = datetime.fromisoformat(as_of).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return max(0, (datetime.fromtimestamp(now, UTC) - seen).days)
+
+
+def ask(line: Mapping[str, Any]) -> tuple[Decimal | None, str]:
+    """What the provider asks for it now, or None and why that is not known."""
+    source = load("pricing", line["provider"], PriceSource)
+    if source.live is None:
+        return None, f"{line['provider']} cannot be asked for prices"
+    try:
+        live = source.live(line)
+    except ProviderError as error:
+        return None, error.message
+    return live, "" if live is not None else f"{line['provider']} lists no price for it"

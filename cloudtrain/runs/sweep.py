@@ -1,0 +1,173 @@
+"""What providers hold of ours, cloud first: found without any record, compared with the records, deleted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from cloudtrain.errors import CloudtrainError, MissingCredentials, NotFound, Permission, ProviderError
+from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names, run_key
+from cloudtrain.runs.record import Run
+from cloudtrain.state.protocol import Store
+from cloudtrain.state.store import open_store
+
+PATIENCE_ROUNDS = 144  # polls until something that goes on being listed is told as left: 12 min at the usual 5 s
+
+
+class Leftover(NamedTuple):
+    """A thing of ours and why it should not be there any more; `why` is empty for one that should."""
+
+    provider: str
+    owned: OwnedResource
+    why: str
+
+
+class Looked(NamedTuple):
+    """What one provider answered: things, and the error that kept it from answering wholly."""
+
+    provider: str
+    things: list[Leftover]
+    error: ProviderError | None
+    meant: bool = True  # somebody has set credentials for it, or they were good enough to begin
+
+    @property
+    def absent(self) -> bool:
+        """Nobody has credentials for it here: nothing to ask, and nothing to say about it."""
+        return isinstance(self.error, MissingCredentials) and not self.meant
+
+
+class Records(NamedTuple):
+    """What the state says about runs, as far as it can be read."""
+
+    runs: dict[str, Run]  # run id -> a run whose records can be read
+    ended: dict[str, str]  # run key -> id of a run that is ended
+    unread: list[str]  # a sentence for everything that cannot be read
+
+
+def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
+    """Providers with something to provision: those named, else all. Raises UsageError for an unknown name."""
+    chosen = list(wanted) or names("stacks")
+    found = {name: load("stacks", name, Stack).cloud for name in chosen}
+    return {name: cloud for name, cloud in found.items() if cloud is not None}
+
+
+def state() -> tuple[Store | None, str]:
+    """The state by the settings, or None and a sentence why it cannot be opened. A sweep goes on without."""
+    from cloudtrain import settings
+
+    try:
+        return open_store(settings.load().state), ""
+    except CloudtrainError as error:
+        return None, error.message
+
+
+def records(store: Store | None) -> Records:
+    """Every run as far as its records can be read. Raises nothing: the cloud is asked whatever the state says."""
+    known = Records({}, {}, [])
+    try:
+        found = store.children("runs") if store is not None else []
+    except CloudtrainError as error:
+        known.unread.append(error.message)
+        return known
+    for name in found:
+        run = Run(store, name)  # type: ignore[arg-type]  # a state that is None has no runs
+        try:
+            documents = run.intent, run.gone
+        except CloudtrainError as error:
+            known.unread.append(error.message)
+            continue
+        if not all(isinstance(document, dict | None) for document in documents):
+            known.unread.append(f"a record of run `{name}` is damaged: it is not an object")
+            continue
+        known.runs[name] = run
+        if run.gone is not None or run.intent.get("wanted") == "down":
+            known.ended[run_key(name)] = name
+    return known
+
+
+def look(store: Store | None, wanted: Mapping[str, Cloud], now: float, everything: bool = False) -> list[Looked]:
+    """Ask each provider for everything of ours, in every region and on every page."""
+    known = records(store)
+    return [look_at(name, cloud, known, now, everything) for name, cloud in wanted.items()]
+
+
+def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: bool = False) -> Looked:
+    """Ask one provider. What it lists before its error counts: it is there, whatever else there may be."""
+    things: list[Leftover] = []
+    meant = credentials_set(name)
+    try:
+        cloud.account()
+        meant = True
+        for thing in cloud.list_owned(None, None):
+            things.append(Leftover(name, thing, reason(thing, known.ended.get(thing.run), now, everything)))
+    except ProviderError as error:
+        return Looked(name, things, error, meant)
+    return Looked(name, things, None)
+
+
+def credentials_set(name: str) -> bool:
+    """Whether the environment holds anything that is meant as credentials for the provider."""
+    if name not in names("pricing"):
+        return False
+    return any(os.environ.get(variable) for variable in load("pricing", name, PriceSource).credentials)
+
+
+def reason(thing: OwnedResource, ended: str | None, now: float, everything: bool) -> str:
+    """Why it should be gone; "" for what may stay: unexpired, and not of a run that our records know as ended."""
+    if thing.expires is not None and thing.expires <= now:
+        return "past its deadline"
+    if ended is not None:
+        return f"run `{ended}` is ended"
+    if everything:
+        return "asked for"
+    return "" if thing.expires is not None else "without a deadline"
+
+
+def remove(cloud: Cloud, things: list[Leftover], sleep: Callable[[float], None]) -> list[tuple[Leftover, str]]:
+    """Delete them, machines before what they stand on, until the provider lists none of them twice in a row.
+
+    Returns what is still listed after a while, with the provider's last words about it.
+    """
+    timing = cloud.timing()
+    order = list(cloud.drivers)
+    wanted = {(t.owned.kind, t.owned.id): t for t in things}
+    words: dict[tuple[str, str], str] = {}
+    empty = 0
+    left = dict(wanted)
+    for _ in range(PATIENCE_ROUNDS):
+        for key in sorted(left, key=lambda k: -order.index(k[0]) if k[0] in order else 0):
+            words[key] = delete(cloud, left[key].owned)
+        sleep(timing.consistency_s if not left else timing.poll_s)
+        try:
+            listed = {(o.kind, o.id) for o in cloud.list_owned(None, None)}
+        except ProviderError as error:
+            words.update(dict.fromkeys(wanted, error.message))
+            empty = 0
+            if isinstance(error, MissingCredentials | Permission):
+                break  # waiting mends neither
+            continue
+        left = {key: thing for key, thing in wanted.items() if key in listed}
+        empty = 0 if left else empty + 1
+        if empty == 2:
+            return []
+    return [(thing, words.get(key) or "still listed") for key, thing in (left or wanted).items()]
+
+
+def delete(cloud: Cloud, owned: OwnedResource) -> str:
+    """Ask once for its end; returns the provider's words when it refuses, else ""."""
+    driver = cloud.drivers.get(owned.kind)
+    if driver is None:
+        return f"this version cannot delete a {owned.kind or 'thing of that kind'}"
+    try:
+        driver.delete(owned.inputs, owned.id)
+    except NotFound:
+        return ""
+    except CloudtrainError as error:
+        return error.message
+    return ""
+
+
+def unasked(answers: Iterable[Looked]) -> list[Looked]:
+    """Providers that could not be asked, or not wholly, and are meant to be: nothing is proven about those."""
+    return [answer for answer in answers if answer.error is not None and not answer.absent]

@@ -1,0 +1,79 @@
+"""How long a rented run may last at the most: as long as the addresses live that its machine was given.
+
+A signature lasts a week, and one that was made with temporary credentials ends with these.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from cloudtrain.errors import UsageError
+from cloudtrain.signing import urls
+from cloudtrain.state.address import Address
+from cloudtrain.units import SECONDS_PER_HOUR, hours, rfc3339
+
+SHIPPING_S = 600.0  # after the deadline, for the last upload
+LEAST_S = 600.0  # a run that must end sooner is not begun
+EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"  # what `aws configure export-credentials --format env` sets
+
+
+class Limit(NamedTuple):
+    """The latest deadline in seconds since the epoch, why, and what a person should know ("" for nothing)."""
+
+    deadline: float
+    why: str
+    warning: str = ""
+
+
+def limit(state: str, now: float) -> Limit:
+    """Of a run that is begun now. Raises UsageError, BucketDenied."""
+    address = urls.bucket_of(state)
+    week = Limit(now + urls.LONGEST_S - SHIPPING_S, "signed addresses live for 7 days")
+    if address.scheme == "gs" or not urls.signer(address).token:
+        return week
+    end = credentials_end(address)
+    if end is None:
+        words = "the credentials of the state are temporary, and do not say until when: the run ends with them"
+        return week._replace(warning=f"{words}; {EXPIRATION} would tell")
+    found = Limit(end - SHIPPING_S, f"the temporary credentials of the state end at {rfc3339(end)}")
+    return min(week, found, key=lambda each: each.deadline)
+
+
+def credentials_end(address: Address) -> float | None:
+    """When the client's temporary credentials for Amazon end, in seconds since the epoch; None when nobody says."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        text = os.environ.get(EXPIRATION, "")
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    from cloudtrain.state.bucket import amazon_credentials
+
+    held = getattr(amazon_credentials(address), "credentials", None)
+    found = getattr(held, "_expiry_time", None)  # what the SDK knows of credentials that it renews, and tells nobody
+    return found.timestamp() if isinstance(found, datetime) else None
+
+
+def within(state: str, deadline: float, likely_s: float | None, now: float) -> tuple[float, str]:
+    """The deadline that the run can have, and why it is earlier than asked for ("" when it is not).
+
+    Raises UsageError with the longest possible when a run that likely takes `likely_s` would not end by then.
+    """
+    if "://" not in state:  # no machine is reached from a folder: refused where its ticket is made
+        return deadline, ""
+    found = limit(state, now)
+    if deadline <= found.deadline:
+        return deadline, ""
+    left_s = found.deadline - now
+    if left_s < LEAST_S:
+        raise UsageError(f"no run can begin: {found.why}", "renew the credentials, or use ones that last")
+    if likely_s is not None and likely_s > left_s:
+        longest = f"{int(left_s / SECONDS_PER_HOUR)}h" if left_s >= SECONDS_PER_HOUR else f"{int(left_s / 60)}m"
+        raise UsageError(
+            f"the run likely takes {hours(likely_s)}, and {found.why}",
+            f"--max-hours {longest} is the longest; `cloudtrain up` then goes on from the last checkpoint",
+        )
+    return found.deadline, found.why

@@ -1,0 +1,68 @@
+"""How the fake Compute Engine answers what depends on nothing that was made: refusals, places, types."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from cloudtrain.simulator.faults import Fault
+from cloudtrain.simulator.gcp.compute.documents import Refusal, invalid, not_found
+from cloudtrain.simulator.gcp.compute.machines import TPU_TYPES
+from cloudtrain.simulator.gcp.compute.resources import ROOT, ZONE_LETTERS, ZONES, Document, Target
+from cloudtrain.simulator.http_server import Reply
+
+PROJECT = "simulation-project"
+JSON = {"Content-Type": "application/json; charset=UTF-8"}
+
+
+def reply(refusal: Refusal) -> Reply:
+    """A refusal as HTTP."""
+    return Reply(refusal.status, json.dumps(refusal.document()).encode(), JSON)
+
+
+def public(value: Any) -> Any:
+    """Without what only the fake knows."""
+    if isinstance(value, Mapping):
+        return {key: public(part) for key, part in value.items() if not key.startswith("_")}
+    if isinstance(value, list):
+        return [public(part) for part in value]
+    return value
+
+
+def barred(fault: Fault, call: str) -> Refusal:
+    """403: the caller may not, or the project has no billing."""
+    if fault.kind == "balance":
+        return Refusal(403, "billingNotEnabled", f"The billing account for project {PROJECT} is disabled.")
+    return Refusal(403, "forbidden", f"Required 'compute.{call}' permission for 'projects/{PROJECT}'")
+
+
+def check_uuid(token: str) -> None:
+    """Refuse (400) a request id that is none."""
+    try:
+        good = uuid.UUID(token).int != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise invalid(f"Invalid value for field 'requestId': '{token}'.")
+
+
+def place_document(target: Target) -> Document:
+    """A project, region or zone, with its quotas. Refuses (404) one that is not there."""
+    names: Mapping[str, Any] = {"zones": ZONES, "regions": ZONE_LETTERS}.get(target.scope, {})  # type: ignore[assignment]
+    quotas = [
+        {"metric": "CPUS", "limit": 500.0, "usage": 0.0},
+        {"metric": "PREEMPTIBLE_CPUS", "limit": 500.0, "usage": 0.0},
+        {"metric": "GPUS_ALL_REGIONS", "limit": 1.0, "usage": 0.0},
+    ]
+    if target.scope and target.name not in names:
+        raise not_found(f"{target.scope}/{target.name}")
+    return {"name": target.name or target.project, "status": "UP", "quotas": quotas}
+
+
+def machine_type(target: Target) -> Document:
+    """A machine type with accelerators. Refuses (404) one that is not there."""
+    if target.name not in TPU_TYPES:
+        raise not_found(target.link.removeprefix(ROOT))
+    return {"name": target.name, "zone": target.scope.split("/")[1]}

@@ -1,0 +1,54 @@
+"""From a request's path to the vendor's name of the call and what it is about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from cloudtrain.simulator.gcp.compute.resources import Target
+
+PREFIX = "/compute/v1/projects/"
+_BY_SCOPE = {
+    ("zones", "operations"): "zoneOperations",
+    ("regions", "operations"): "regionOperations",
+    ("global", "operations"): "globalOperations",
+    ("aggregated", "operations"): "globalOperations",
+    ("regions", "instanceTemplates"): "regionInstanceTemplates",
+}
+_VERBS = {"GET": ("list", "get"), "POST": ("insert", ""), "DELETE": ("", "delete")}
+
+
+class Route(NamedTuple):
+    """`call` is empty for a path that the API does not have."""
+
+    call: str
+    target: Target
+
+
+NOWHERE = Route("", Target("", "", "", ""))
+
+
+def route(method: str, path: str) -> Route:
+    """`GET /compute/v1/projects/p/zones/z/instances/n` is `instances.get` of that instance."""
+    if method == "POST" and path.endswith(":testIamPermissions"):
+        return Route("projects.testIamPermissions", Target(path.rpartition("/")[2].partition(":")[0], "", "", ""))
+    if not path.startswith(PREFIX) or method not in _VERBS:
+        return NOWHERE
+    project, *parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]
+    if not parts:
+        return Route("projects.get", Target(project, "", "", ""))
+    if parts[0] in ("zones", "regions") and len(parts) < 3:
+        return Route(f"{parts[0]}.{_VERBS[method][len(parts) - 1]}", Target(project, parts[0], "", "".join(parts[1:])))
+    if parts[0] == "aggregated" and len(parts) == 2:
+        collection = _BY_SCOPE.get(("aggregated", parts[1]), parts[1])
+        return Route(f"{collection}.aggregatedList", Target(project, "aggregated", parts[1], ""))
+    if parts[0] == "global":
+        parts = ["global", "", *parts[1:]]
+    if len(parts) not in (3, 4, 5):
+        return NOWHERE
+    collection, name, verb = parts[2], "".join(parts[3:4]), "".join(parts[4:])
+    verb = verb or _VERBS[method][1 if name else 0]
+    scope = "/".join(part for part in parts[:2] if part)
+    return Route(
+        f"{_BY_SCOPE.get((parts[0], collection), collection)}.{verb}", Target(project, scope, collection, name)
+    )

@@ -1,0 +1,233 @@
+"""The check of the training data, before anything else is done and any money is spent.
+
+Every row is read once: what the trainer would accept in silence and train rubbish on is an error here, with its line.
+Memory stays the same for a file of any size, but for one number per row that finds the rows that repeat. Token counts
+are an estimate; the real tokenizer lives in the trainer's environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from cloudtrain.errors import UsageError
+from cloudtrain.spec import lines as spec_lines
+from cloudtrain.spec import rows as spec_rows
+
+CHARACTERS_PER_TOKEN = (
+    4  # English text under the tokenizers in use; code and other scripts differ by up to a factor of 2
+)
+KEPT_PROBLEMS = 20
+SHOWN_PROBLEMS = 5
+SHORT_ROW_CHARACTERS = 8
+FEW_ROWS = 10
+
+
+class Problem(NamedTuple):
+    """One fault of the data. `line` counts from 1, 0 is the file as a whole; only a fatal one stops a run."""
+
+    file: Path
+    line: int
+    message: str
+    fatal: bool
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else str(self.file)
+        return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What is in the data. Counts are of the training file unless they say `eval`."""
+
+    format: str  # messages | prompt | text | sharegpt | alpaca
+    rows: int
+    characters: int  # of what the model reads: contents, without keys and JSON marks
+    estimated_tokens: int  # characters / 4, rounded up; one epoch, without the template's own tokens
+    sha256: str
+    duplicates: int  # rows that repeat an earlier one
+    duplicate_lines: tuple[int, ...]  # of the first few of them
+    eval_rows: int
+    eval_sha256: str  # "" without an eval file
+    overlap: int  # eval rows that are also trained on
+    problems: tuple[Problem, ...]  # the first 20; none of them is fatal
+    problem_count: int
+
+
+@dataclass
+class _Found:
+    """What one file has shown so far."""
+
+    path: Path
+    format: str = ""
+    format_line: int = 0
+    rows: int = 0
+    characters: int = 0
+    short_rows: int = 0
+    short_line: int = 0
+    repeats: int = 0
+    repeat_lines: list[int] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+    sha256: str = ""
+    problems: list[Problem] = field(default_factory=list)
+    fatal: list[Problem] = field(default_factory=list)
+    problem_count: int = 0
+    fatal_count: int = 0
+
+    def note(self, line: int, message: str, fatal: bool = False) -> None:
+        """Keep a problem, up to a limit; count it always."""
+        kept = self.fatal if fatal else self.problems
+        if len(kept) < KEPT_PROBLEMS:
+            kept.append(Problem(self.path, line, message, fatal))
+        if fatal:
+            self.fatal_count += 1
+        else:
+            self.problem_count += 1
+
+
+def check(
+    path: Path,
+    *,
+    train_on: str = "assistant",
+    eval_path: Path | None = None,
+    eval_fraction: float = 0.0,
+    expected_format: str | None = None,
+) -> DataReport:
+    """Read the training file, and the eval file when there is one, to their ends.
+
+    JSON lines, or CSV with a header when the name ends in `.csv`. With `train_on="assistant"` every conversation must
+    end with the assistant. `expected_format` is the spec's `data.format`: rows of another shape are faults then. Faults
+    that let a run go on (rows that repeat, rows in both files, odd turns) come back as `problems`. Raises UsageError
+    that lists the first fatal faults with their lines.
+    """
+    trained = _read(path, train_on, expected_format)
+    if eval_fraction and trained.rows * eval_fraction < 1 and not trained.fatal:
+        sentence = f"{trained.rows} rows leave none for an evaluation on {eval_fraction:g} of them"
+        trained.note(0, sentence, fatal=True)
+    evaluated = _read(eval_path, train_on, expected_format or trained.format or None) if eval_path else None
+    _raise_fatal(trained, evaluated)
+    overlap = 0
+    if evaluated is not None:
+        overlap = len(evaluated.seen & trained.seen)
+        if overlap:
+            evaluated.note(0, f"{_rows(overlap)} of it {_is(overlap)} also in {path.name}: the loss will look too good")
+    problems = trained.problems + (evaluated.problems if evaluated else [])
+    return DataReport(
+        format=trained.format,
+        rows=trained.rows,
+        characters=trained.characters,
+        estimated_tokens=-(-trained.characters // CHARACTERS_PER_TOKEN),
+        sha256=trained.sha256,
+        duplicates=trained.repeats,
+        duplicate_lines=tuple(trained.repeat_lines),
+        eval_rows=evaluated.rows if evaluated else 0,
+        eval_sha256=evaluated.sha256 if evaluated else "",
+        overlap=overlap,
+        problems=tuple(problems[:KEPT_PROBLEMS]),
+        problem_count=trained.problem_count + (evaluated.problem_count if evaluated else 0),
+    )
+
+
+def _read(path: Path, train_on: str, expected_format: str | None) -> _Found:
+    found = _Found(path, format=expected_format or "")
+    source = spec_lines.open_lines(path)
+    for line, item in _items(path, source):
+        if isinstance(item, str):
+            found.note(line, item, fatal=True)
+        else:
+            _take(found, line, item, train_on)
+    found.sha256 = source.sha256()
+    _conclude(found)
+    return found
+
+
+def _items(path: Path, source: spec_lines.Lines) -> Iterator[tuple[int, dict[str, object] | str]]:
+    """Lines with their row, or with a sentence when there is none."""
+    if path.suffix.lower() == ".csv":
+        return spec_lines.csv_rows(source)
+    return spec_lines.json_rows(source)
+
+
+def _take(found: _Found, line: int, item: dict[str, object], train_on: str) -> None:
+    """Judge one row and add it to what was found."""
+    found.rows += 1
+    kind = spec_rows.kind_of(item)
+    if not kind:
+        found.note(line, spec_rows.unknown_shape(item), fatal=True)
+        return
+    if not found.format:
+        found.format = kind
+    if kind != found.format:
+        where = f"line {found.format_line} has" if found.format_line else "expected are"
+        found.note(line, f"has the keys of `{kind}` rows, {where} those of `{found.format}`", fatal=True)
+        return
+    found.format_line = found.format_line or line
+    row = spec_rows.read_row(item, kind, train_on)
+    for fault in row.faults:
+        found.note(line, fault, fatal=True)
+    for doubt in row.doubts:
+        found.note(line, doubt)
+    if not row.faults:
+        _count(found, line, row)
+
+
+def _count(found: _Found, line: int, row: spec_rows.Row) -> None:
+    size = sum(len(content) for _, content in row.turns)
+    found.characters += size
+    if size < SHORT_ROW_CHARACTERS:
+        found.short_rows += 1
+        found.short_line = found.short_line or line
+    digest = _digest(row)
+    if digest in found.seen:
+        found.repeats += 1
+        if len(found.repeat_lines) < SHOWN_PROBLEMS:
+            found.repeat_lines.append(line)
+    found.seen.add(digest)
+
+
+def _digest(row: spec_rows.Row) -> int:
+    """64 bits over what the model would read: among ten million rows, a false repeat has odds of one in 400,000."""
+    content = "\x1e".join(f"{role}\x1f{content}" for role, content in row.turns)
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "little")
+
+
+def _conclude(found: _Found) -> None:
+    """What can be said only after the last row."""
+    if not found.rows and not found.fatal:
+        found.note(0, "has no rows", fatal=True)
+    if 0 < found.rows < FEW_ROWS:
+        found.note(0, f"has only {_rows(found.rows)}")
+    if found.short_rows:
+        sentence = f"{_rows(found.short_rows)} {_is(found.short_rows)} shorter than {SHORT_ROW_CHARACTERS} characters"
+        found.note(found.short_line, f"{sentence}; this is the first")
+    if found.repeats:
+        lines = ", ".join(str(line) for line in found.repeat_lines)
+        more = " and more" if found.repeats > len(found.repeat_lines) else ""
+        found.note(0, f"{_rows(found.repeats)} {_repeat(found.repeats)} an earlier one (line {lines}{more})")
+
+
+def _raise_fatal(trained: _Found, evaluated: _Found | None) -> None:
+    fatal = trained.fatal + (evaluated.fatal if evaluated else [])
+    if not fatal:
+        return
+    total = trained.fatal_count + (evaluated.fatal_count if evaluated else 0)
+    lines = [str(problem) for problem in fatal[:SHOWN_PROBLEMS]]
+    if total > len(lines):
+        lines.append(f"and {total - len(lines)} more")
+    hint = "mend these rows or take them out" if fatal[0].line else "name another file"
+    raise UsageError("\n".join(lines), f"{hint}; nothing was started")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _repeat(count: int) -> str:
+    return "repeats" if count == 1 else "repeat"

@@ -1,0 +1,253 @@
+"""The state in a bucket (S3, Google Cloud Storage), behind the same interface as a folder.
+
+An object cannot be appended to: a key that ends in `.jsonl` is kept as one object per line below `<key>.d/`, under
+names that sort by time and are unique, and is joined when it is read. So a line is whole or absent, and two writers
+cannot disturb each other. Both vendors list what was written at once, and both know writes under a condition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from cloudtrain.errors import UsageError
+from cloudtrain.state.address import Address, parse
+from cloudtrain.state.errors import CREDENTIALS, BucketDenied, is_no_bucket, sentence
+from cloudtrain.state.protocol import AlreadyThere, Holder
+
+LINES = ".d"  # what is added to a key to name the folder of its lines
+TIMEOUT_S, CONNECT_S, RETRY_S, TRIES = 10, 5, 20, 4
+READERS = 8
+PART_BYTES = 5 << 20  # the least that S3 takes as a part
+
+
+class ObjectFolder:
+    """The state below a prefix of a bucket. `objects`: the client, for tests; else made from the address."""
+
+    def __init__(self, url: str, objects: Any = None) -> None:
+        self.address = parse(url)
+        self.url = url
+        self._given = objects
+        self._lines: dict[str, bytes] = {}  # a line's object never changes: it is read once
+        self._last_ns = 0
+        self._lock = threading.Lock()
+
+    @cached_property
+    def objects(self) -> Any:
+        """The client. Raises UsageError when there are no credentials."""
+        return self._given if self._given is not None else client(self.address)
+
+    def read(self, key: str) -> bytes | None:
+        import obstore
+
+        with self._told():
+            if key.endswith(".jsonl") and (names := self._below(key + LINES)):
+                return b"".join(self._whole_lines(names))
+            try:
+                return bytes(obstore.get(self.objects, key).bytes())
+            except FileNotFoundError as error:
+                self._not_the_bucket(error)
+                return None
+        raise AssertionError("unreachable")
+
+    def read_from(self, key: str, start: int, limit: int) -> bytes:
+        import obstore
+        from obstore.exceptions import BaseError
+
+        if limit <= 0:
+            return b""
+        with self._told():
+            try:
+                return bytes(obstore.get_range(self.objects, key, start=start, length=limit))
+            except FileNotFoundError as error:
+                self._not_the_bucket(error)
+                return b""
+            except BaseError:
+                if self.size(key) <= start:  # a range behind the end is an error there
+                    return b""
+                raise
+        raise AssertionError("unreachable")
+
+    def size(self, key: str) -> int:
+        import obstore
+
+        with self._told():
+            try:
+                return int(obstore.head(self.objects, key)["size"])
+            except FileNotFoundError:
+                return 0
+        raise AssertionError("unreachable")
+
+    def write(self, key: str, data: bytes) -> None:
+        import obstore
+
+        with self._told():
+            obstore.put(self.objects, key, data, use_multipart=False)
+
+    def upload(self, key: str, file: IO[bytes]) -> None:
+        """Replace the document by an open file's content, in parts: each has the time-out of one request."""
+        import obstore
+
+        with self._told():
+            obstore.put(self.objects, key, file, chunk_size=PART_BYTES)
+
+    def create(self, key: str, data: bytes) -> None:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        writer = uuid.uuid4().hex
+        with self._told():
+            try:
+                obstore.put(self.objects, key, data, mode="create", attributes={"writer": writer}, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                # A lost answer makes the client send it again, which then meets its own object.
+                if obstore.get(self.objects, key).attributes.get("writer") != writer:
+                    raise AlreadyThere(f"`{key}` is already there") from None
+
+    def append(self, key: str, line: bytes) -> None:
+        import obstore
+
+        if not key.endswith(".jsonl"):
+            raise ValueError(f"`{key}` is not a document of lines")
+        with self._lock:
+            self._last_ns = max(self._last_ns + 1, time.time_ns())
+            name = f"{key}{LINES}/{self._last_ns:020d}-{uuid.uuid4().hex[:12]}"
+        with self._told():
+            obstore.put(self.objects, name, line.rstrip(b"\n") + b"\n", use_multipart=False)
+
+    def delete(self, key: str) -> None:
+        import obstore
+
+        with self._told():
+            gone = [*self._below(key), *self._below(key + LINES)]
+            for start in range(0, len(gone), 500):
+                obstore.delete(self.objects, gone[start : start + 500])
+            with contextlib.suppress(FileNotFoundError):
+                obstore.delete(self.objects, key)
+
+    def children(self, key: str) -> list[str]:
+        import obstore
+
+        with self._told():
+            found = obstore.list_with_delimiter(self.objects, key or None)
+            paths = [meta["path"] for meta in found["objects"]]
+            paths += [path.removesuffix(LINES) for path in found["common_prefixes"]]
+            return sorted({name for path in paths if not (name := path.rpartition("/")[2]).startswith(".")})
+        raise AssertionError("unreachable")
+
+    def files(self, key: str) -> list[str]:
+        with self._told():
+            return sorted(path[len(key) + 1 :] for path in self._below(key))
+        raise AssertionError("unreachable")
+
+    def folder(self, key: str) -> Path:
+        raise UsageError(
+            f"state `{self.address.base}` is a bucket, and this needs a folder of this machine",
+            "set CLOUDTRAIN_STATE to a folder for runs on this machine",
+        )
+
+    def place(self, key: str) -> str:
+        return f"{self.address.base}/{key.rstrip('/')}"
+
+    @contextlib.contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        from cloudtrain.state import lease
+
+        with contextlib.ExitStack() as held:
+            with self._told():
+                held.enter_context(lease.hold(self.objects, key))
+            yield
+
+    def holder(self, key: str) -> Holder | None:
+        from cloudtrain.state import lease
+
+        with self._told():
+            return lease.holder(self.objects, key)
+        raise AssertionError("unreachable")
+
+    def _below(self, key: str) -> list[str]:
+        import obstore
+
+        return sorted(meta["path"] for batch in obstore.list(self.objects, key) for meta in batch)
+
+    def _whole_lines(self, names: list[str]) -> list[bytes]:
+        import obstore
+
+        def fetch(name: str) -> bytes:
+            return bytes(obstore.get(self.objects, name).bytes())
+
+        missing = [name for name in names if name not in self._lines]
+        if missing:
+            with ThreadPoolExecutor(READERS) as readers:
+                self._lines.update(zip(missing, readers.map(fetch, missing), strict=True))
+        return [self._lines[name] for name in names]
+
+    def _not_the_bucket(self, error: FileNotFoundError) -> None:
+        """An object may be missing, the bucket may not: a run that is not found there would be called unknown."""
+        if is_no_bucket(error):
+            raise sentence(self.address, error) from None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the client's errors into sentences that name the bucket."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError, TimeoutError) as error:
+            raise sentence(self.address, error) from None
+
+
+def client(address: Address) -> Any:
+    """An object store below the address' prefix. Raises UsageError without credentials."""
+    from obstore.store import GCSStore, S3Store
+
+    common: dict[str, Any] = {
+        "prefix": address.prefix or None,
+        "retry_config": {
+            "max_retries": TRIES,
+            "retry_timeout": timedelta(seconds=RETRY_S),
+            "backoff": {
+                "init_backoff": timedelta(seconds=0.1),
+                "max_backoff": timedelta(seconds=3),
+                "base": 2,
+            },
+        },
+        "client_options": {
+            "timeout": timedelta(seconds=TIMEOUT_S),
+            "connect_timeout": timedelta(seconds=CONNECT_S),
+            "allow_http": bool(address.endpoint),
+        },
+    }
+    if address.scheme == "gs":
+        if address.endpoint:
+            common["base_url"] = address.endpoint
+        return GCSStore(address.bucket, **common)
+    if address.region:
+        common["region"] = address.region
+    if address.endpoint:
+        common |= {"endpoint": address.endpoint, "virtual_hosted_style_request": False}
+    if not os.environ.get("AWS_ACCESS_KEY_ID"):
+        common["credential_provider"] = amazon_credentials(address)
+    return S3Store(address.bucket, **common)
+
+
+def amazon_credentials(address: Address) -> Any:
+    """Amazon's whole chain (profiles, single sign-on, roles), as the engine has it. Raises BucketDenied without any."""
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        return Boto3CredentialProvider()
+    except Exception as error:  # the SDK's errors are many, and each means the same here
+        raise BucketDenied(
+            f"state `{address.base}`: there are no credentials for it ({type(error).__name__})", CREDENTIALS["s3"]
+        ) from None

@@ -1,0 +1,196 @@
+"""A lease on a run that lies in a bucket: one object, made and renewed under a condition, that dies with its holder.
+
+The holder renews it from a thread. Whoever else wants it takes it over when it was not renewed for LEASE_S, by the
+bucket's own clock, or when its holder was a process of this machine that is dead. A holder that could not renew it for
+so long, because it slept or was cut off, has lost it; what it still begins then is caught by the engine's lock and by
+the tombstone, which do not hang on a clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from cloudtrain.state.protocol import AlreadyThere, Holder
+
+BEAT_S = 30.0  # a renewal is a write, and a day of them is paid for
+LEASE_S = 90.0
+
+
+class ResourceState(NamedTuple):
+    """A lease as it lies in the bucket: its document, and the version that a take-over must name."""
+
+    document: dict[str, Any]
+    version: Any
+    modified: float  # by the bucket's clock
+
+    @property
+    def here(self) -> bool:
+        """Whether a process of this machine holds it."""
+        return bool(self.document.get("machine") == this_machine())
+
+    @property
+    def words(self) -> str:
+        """The holder, for a person."""
+        return f"{self.document.get('user')} on {self.document.get('host')} (process {self.document.get('pid')})"
+
+
+@contextlib.contextmanager
+def hold(objects: Any, path: str) -> Iterator[None]:
+    """Hold the lease while the block runs. Raises AlreadyThere, naming the holder, and what `obstore` raises."""
+    token = uuid.uuid4().hex
+    version = take(objects, path, token)
+    done = threading.Event()
+    beat = threading.Thread(target=renew, args=(objects, path, token, version, done), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beat.join(BEAT_S)
+        with contextlib.suppress(Exception):  # it dies by age all the same; the block's own outcome counts
+            release(objects, path, token)
+
+
+def take(objects: Any, path: str, token: str) -> Any:
+    """Make the lease, or take a dead one over. Returns its version; raises AlreadyThere."""
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    mode: Any = "create"
+    for _ in range(3):
+        try:
+            return version_of(obstore.put(objects, path, document(token), mode=mode))
+        except (AlreadyExistsError, PreconditionError):
+            seen = look(objects, path)
+        if seen is None:
+            mode = "create"
+        elif seen.document.get("owner") == token:  # ours: the answer to it was lost
+            return seen.version
+        elif is_dead(objects, path, seen):
+            mode = seen.version
+        else:
+            raise AlreadyThere(f"{seen.words} holds `{path}`")
+    raise AlreadyThere(f"somebody else has just taken `{path}`")
+
+
+def renew(objects: Any, path: str, token: str, version: Any, done: threading.Event) -> None:
+    """Renew the lease until `done` or until it is not ours any more. A bucket that cannot be asked is asked again."""
+    import obstore
+    from obstore.exceptions import PreconditionError
+
+    while not done.wait(BEAT_S):
+        try:
+            version = version_of(obstore.put(objects, path, document(token), mode=version))
+        except (PreconditionError, FileNotFoundError):
+            with contextlib.suppress(Exception):
+                seen = look(objects, path)
+                if seen is None or seen.document.get("owner") != token:
+                    return
+                version = seen.version  # renewed, and the answer was lost
+        except Exception:  # noqa: S112  # no network: the lease lives for a few beats without one
+            continue
+
+
+def release(objects: Any, path: str, token: str) -> None:
+    """Give it back, unless somebody has taken it over."""
+    import obstore
+
+    seen = look(objects, path)
+    if seen is not None and seen.document.get("owner") == token:
+        obstore.delete(objects, path)
+
+
+def holder(objects: Any, path: str) -> Holder | None:
+    """Who holds the lease now; None when nobody does, or only somebody who is dead."""
+    seen = look(objects, path)
+    return None if seen is None or is_dead(objects, path, seen) else Holder(seen.words, seen.here)
+
+
+def look(objects: Any, path: str) -> ResourceState | None:
+    """The lease as it lies there, or None. A damaged one has an empty document, and dies by age."""
+    import obstore
+
+    try:
+        found = obstore.get(objects, path)
+    except FileNotFoundError:
+        return None
+    version, modified = version_of(found.meta), found.meta["last_modified"].timestamp()
+    try:
+        content = json.loads(bytes(found.bytes()))
+    except ValueError:
+        content = {}
+    return ResourceState(content if isinstance(content, dict) else {}, version, modified)
+
+
+def is_dead(objects: Any, path: str, seen: ResourceState) -> bool:
+    """Whether its holder was a process of this machine that is gone, or has not renewed it for too long."""
+    if seen.here and os.name != "nt" and not is_running(int(seen.document.get("pid", 0))):
+        return True
+    return bucket_time(objects, path) - seen.modified > LEASE_S
+
+
+def bucket_time(objects: Any, path: str) -> float:
+    """The bucket's own clock, by an object that is written for that: two machines need not agree on the time."""
+    import obstore
+
+    folder, _, name = path.rpartition("/")
+    probe = f"{folder}/.{name}.{uuid.uuid4().hex}"
+    obstore.put(objects, probe, b"", mode="overwrite")
+    try:
+        return float(obstore.head(objects, probe)["last_modified"].timestamp())
+    finally:
+        obstore.delete(objects, probe)
+
+
+def document(token: str) -> bytes:
+    """What the lease says of its holder."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    who = {"owner": token, "machine": this_machine(), "host": socket.gethostname(), "pid": os.getpid(), "user": user}
+    return json.dumps({**who, "time": time.time(), "beat": uuid.uuid4().hex}).encode()
+
+
+def version_of(told: Any) -> dict[str, str]:
+    """The condition "still this version" out of what the bucket answered."""
+    return {name: told[name] for name in ("e_tag", "version") if told.get(name)}
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this number lives here. A number that was used again only makes us wait for the age."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@cache
+def this_machine() -> str:
+    """This machine since its start, and this container of it: host names are not unique, and numbers of processes mean
+    something only inside."""
+    import hashlib
+
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(open("/proc/sys/kernel/random/boot_id").read())  # noqa: SIM115
+    with contextlib.suppress(OSError, AttributeError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    if len(parts) == 1:
+        parts.append(str(uuid.getnode()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,212 @@
+"""The trainer as a container image: what its name is, building it, pushing it, and which ones are here.
+
+The name is content-addressed: `cloudtrain-torch:FLAVOUR-LOCK-ENTRY`, where LOCK is a hash of everything that decides
+the packages and ENTRY one of our own few files. What is there under its name is neither built nor pushed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from cloudtrain.errors import CloudtrainError, UsageError, nearest
+from cloudtrain.trainer.container_engine import Engine, Say
+
+REPOSITORY = "cloudtrain-torch"
+LABEL = "cloudtrain.flavour"
+LOCKS = {"cpu": "requirements.lock", "cpu-longcat": "requirements-longcat.lock", "rocm": "requirements.lock"}
+FLAVOURS = tuple(LOCKS)
+PYPI_FLAVOURS = ("cpu", "cpu-longcat")  # where PyPI's build of PyTorch runs too
+TORCHES = ("index", "pypi", "base")
+HASH_LETTERS = 8
+CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides an image. `base` "" is the pinned one.
+
+    `torch`: PyTorch from its own index, PyPI's build with NVIDIA's libraries (`pypi`), or the one of the base image.
+    """
+
+    flavour: str = "cpu"
+    base: str = ""
+    torch: str = "index"
+
+    def __post_init__(self) -> None:
+        if self.flavour not in FLAVOURS:
+            close = nearest(self.flavour, list(FLAVOURS))
+            hint = f"did you mean `{close}`?" if close else f"known: {', '.join(FLAVOURS)}"
+            raise UsageError(f"no image flavour `{self.flavour}`", hint)
+        if self.torch not in TORCHES:
+            raise UsageError(f"no source of PyTorch `{self.torch}`", f"known: {', '.join(TORCHES)}")
+        if self.torch == "pypi" and self.flavour not in PYPI_FLAVOURS:
+            raise UsageError(
+                f"--torch pypi does not help `{self.flavour}`: PyPI's build of PyTorch has no support for it",
+                "name a folder with its wheel: --wheels FOLDER",
+            )
+        if self.torch == "base" and not self.base:
+            raise UsageError("the pinned base image has no PyTorch", "name one that has it: --base IMAGE")
+
+    @property
+    def lock_hash(self) -> str:
+        """Of everything that decides the packages: locks, installer, Dockerfile, base image."""
+        digest = hashlib.sha256(f"{self.flavour}\0{self.base}\0{self.torch}\0".encode())
+        names = ("Dockerfile", "image-tools.lock", "image_install.py", "torch.lock", LOCKS[self.flavour])
+        return _digest(digest, [_templates() / "torch" / name for name in names])
+
+    @property
+    def entry_hash(self) -> str:
+        """Of our own files, the thin last layer."""
+        return _digest(hashlib.sha256(), _entry_files())
+
+    @property
+    def tag(self) -> str:
+        """FLAVOUR-LOCK-ENTRY."""
+        return f"{self.flavour}-{self.lock_hash[:HASH_LETTERS]}-{self.entry_hash[:HASH_LETTERS]}"
+
+    @property
+    def name(self) -> str:
+        """The name on this machine."""
+        return f"localhost/{REPOSITORY}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is here. `current`: this version of cloudtrain would build the same, by its labels."""
+
+    names: tuple[str, ...]
+    flavour: str
+    size_bytes: int
+    created: str  # RFC 3339
+    lock_hash: str
+    torch: str  # index | pypi | base; only PyPI's build brings NVIDIA's libraries
+    current: bool
+
+
+def build(engine: Engine, recipe: Recipe, wheels: Path | None, certificates: Path | None, say: Say) -> str:
+    """Build the image unless it is here, and return its name. Takes minutes; `say` gets the engine's lines.
+
+    `wheels` is a folder with PyTorch's wheel for builds without its index; `certificates` a bundle that the build
+    trusts (kept out of the image). Raises UsageError, Unavailable (network), CloudtrainError (disk, anything else).
+    """
+    if wheels is not None and not any(wheels.glob("torch-*.whl")):
+        raise UsageError(
+            f"`{wheels}` has no wheel of PyTorch", "put torch-*.whl into it, for example by `pip download`"
+        )
+    if engine.inspect(recipe.name):
+        say(f"{recipe.name} is here already")
+        return recipe.name
+    arguments = ["--build-arg", f"FLAVOUR={recipe.flavour}", "--build-arg", f"LOCK_HASH={recipe.lock_hash}"]
+    arguments += ["--build-arg", f"ENTRY_HASH={recipe.entry_hash}"]
+    arguments += ["--build-arg", f"TORCH={recipe.torch}"]
+    arguments += ["--build-arg", f"BASE={recipe.base}"] if recipe.base else []
+    arguments += ["--secret", f"id=ca,src={certificates}"] if certificates else []
+    arguments += ["--build-context", f"wheels={wheels.resolve()}"] if wheels else []
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-image-") as folder:
+        context = Path(folder)
+        write_context(context)
+        file = str(context / "torch" / "Dockerfile")
+        engine.run(["build", "-f", file, *arguments, "-t", recipe.name, str(context)], say)
+    return recipe.name
+
+
+def write_context(folder: Path) -> None:
+    """Copy what the Dockerfile reads into `folder`, and nothing else."""
+    templates = _templates()
+    locks = [templates / "torch" / name for name in (*sorted({*LOCKS.values()}), "torch.lock", "image-tools.lock")]
+    for path in [*_entry_files(), *locks, templates / "torch" / "Dockerfile", templates / "torch" / "image_install.py"]:
+        target = folder / path.relative_to(templates)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def push(engine: Engine, recipe: Recipe, registry: str, say: Say) -> str:
+    """Push the image unless the registry has it; return registry/name:tag, with @digest when this call pushed it.
+
+    Raises UsageError without a registry or image, MissingCredentials, Permission, Unavailable, CloudtrainError.
+    """
+    if not registry:
+        raise UsageError("no registry is set", "`cloudtrain config set registry HOST/PATH`, or --registry")
+    remote = f"{registry}/{REPOSITORY}:{recipe.tag}"
+    if engine.is_in_registry(remote):
+        say(f"{remote} is there already")
+        return remote
+    if not engine.inspect(recipe.name):
+        raise UsageError(
+            f"`{recipe.name}` is not here", f"build it first: `cloudtrain image build --flavour {recipe.flavour}`"
+        )
+    if engine.ask("tag", recipe.name, remote) is None:
+        raise CloudtrainError(f"{engine.program} cannot name the image `{remote}`", "look at the setting `registry`")
+    said: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-image-") as folder:
+        note = Path(folder) / "digest"
+        podman = ["--digestfile", str(note)] if engine.program == "podman" else []
+
+        def hear(line: str) -> None:
+            said.append(line)
+            say(line)
+
+        engine.run(["push", *engine.without_tls(registry), *podman, remote], hear)
+        text = note.read_text() if note.exists() else " ".join(said)
+    digest = re.search(r"sha256:[0-9a-f]{64}", text)
+    return f"{remote}@{digest[0]}" if digest else remote
+
+
+def here(engine: Engine) -> list[Image]:
+    """The trainer images of this machine, newest first."""
+    listed = engine.ask("images", "-q", "--no-trunc", "--filter", f"label={LABEL}")
+    images = []
+    for about in engine.inspect(*sorted(set((listed or "").split()))):
+        labels = about["Config"].get("Labels") or {}
+        images.append(
+            Image(
+                tuple(about.get("RepoTags") or ()),
+                labels.get(LABEL, ""),
+                int(about["Size"]),
+                str(about["Created"]),
+                labels.get("cloudtrain.lock", ""),
+                labels.get("cloudtrain.torch", ""),
+                _is_current(labels),
+            )
+        )
+    return sorted(images, key=lambda image: image.created, reverse=True)
+
+
+def _is_current(labels: dict[str, str]) -> bool:
+    """Whether this version of cloudtrain would put the same into an image made in the same way."""
+    base = labels.get("cloudtrain.base", "")
+    try:
+        recipe = Recipe(labels[LABEL], "" if base == pinned_base() else base, labels["cloudtrain.torch"])
+    except (UsageError, KeyError):
+        return False
+    return (recipe.lock_hash, recipe.entry_hash) == (labels.get("cloudtrain.lock"), labels.get("cloudtrain.entry"))
+
+
+def pinned_base() -> str:
+    """The base image that the Dockerfile names, with its digest."""
+    text = (_templates() / "torch" / "Dockerfile").read_text()
+    return str(re.findall(r"^ARG BASE=(\S+)$", text, re.MULTILINE)[0])
+
+
+def _templates() -> Path:
+    return Path(str(files("cloudtrain.templates")))
+
+
+def _entry_files() -> list[Path]:
+    """The trainer's own programs, in a fixed order."""
+    torch = _templates() / "torch"
+    programs = sorted(path for path in torch.glob("*.py") if path.name != "image_install.py")
+    return [*programs, torch / "environment.json", _templates() / "supervisor" / "supervisor.py"]
+
+
+def _digest(digest: hashlib._Hash, paths: list[Path]) -> str:
+    for path in paths:
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""The trainer's job file, made from a spec: what the program on the machine reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.plan import GRACE_S
+
+ACCELERATORS = {"longcat": "cpu"}  # by flavour of the environment; the other flavours are called like theirs
+
+if TYPE_CHECKING:
+    from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.spec.schema import Spec
+
+
+def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline: float | None = None) -> dict[str, Any]:
+    """The job as JSON, for a processor; paths are absolute. A model folder is used as it is, else the hub id."""
+    return {
+        "run": run,
+        "model": model.path if model.path and Path(spec.model).is_dir() else model.hub_id,
+        "revision": spec.revision,
+        "method": spec.method,
+        "lora": {
+            "rank": spec.lora.rank,
+            "alpha": spec.lora.alpha,
+            "dropout": spec.lora.dropout,
+            "targets": targets(spec.lora.targets),
+        },
+        "train_layers": spec.train_layers,
+        "data": {
+            "path": spec.data.path,
+            "format": spec.data.format,
+            "eval_path": spec.data.eval_path,
+            "eval_fraction": spec.data.eval_fraction,
+        },
+        "sequence_length": spec.sequence_length,
+        "packing": spec.packing,
+        "train_on": spec.train_on,
+        "micro_batch": spec.micro_batch,
+        "grad_accum": spec.accumulation_steps,
+        "epochs": spec.epochs or 1.0,
+        "max_steps": spec.max_steps,
+        "lr": spec.lr,
+        "schedule": spec.schedule,
+        "warmup": spec.warmup,
+        "optimizer": spec.optimizer,
+        "weight_decay": spec.weight_decay,
+        "seed": spec.seed,
+        "checkpoint": {
+            "every_s": spec.checkpoint.every_s,
+            "keep": spec.checkpoint.keep,
+            "folder": str(folder / "ckpt"),
+        },
+        "eval": {"every_steps": spec.eval.every},
+        "report": spec.report,
+        "accelerator": "cpu",
+        "output": str(folder / "output"),
+        "deadline": deadline,
+        "grace_s": GRACE_S,
+    }
+
+
+def on(job: dict[str, Any], flavour: str) -> dict[str, Any]:
+    """The job for the accelerator of a flavour."""
+    return {**job, "accelerator": ACCELERATORS.get(flavour, flavour)}
+
+
+def targets(found: str | tuple[str, ...]) -> str | list[str]:
+    """A group name, or the module names as a list."""
+    return found if isinstance(found, str) else list(found)

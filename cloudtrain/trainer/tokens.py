@@ -1,0 +1,75 @@
+"""Counting tokens with the model's own tokenizer and chat template, in the trainer's environment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.errors import CloudtrainError, UsageError
+
+if TYPE_CHECKING:
+    from cloudtrain.models.spec import ModelSpec
+
+PATIENCE_S = 600
+
+
+def counted(job: dict[str, Any], python: Path, folder: Path) -> dict[str, Any]:
+    """The document of `check_data.py` for a job: rows, tokens, shares truncated and dropped, steps, problems.
+
+    Raises UsageError, with file and line, for data that the trainer cannot use.
+    """
+    from importlib.resources import files
+
+    path = folder / "check.json"
+    path.write_text(json.dumps(job))
+    script = Path(str(files("cloudtrain.templates"))) / "torch" / "check_data.py"
+    try:
+        done = subprocess.run(
+            [str(python), str(script), str(path)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CloudtrainError(f"counting the tokens took more than {PATIENCE_S} s", "use less data") from None
+    return answer(done.stdout, done.stderr, str(job["data"]["path"]))
+
+
+def answer(stdout: str, stderr: str, data: str) -> dict[str, Any]:
+    """The check's document, or its refusal as an error of ours."""
+    try:
+        document: dict[str, Any] = json.loads(stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        last = stderr.strip().splitlines()[-1:] or ["no output"]
+        raise CloudtrainError(f"the data could not be counted: {last[0]}", "repeat with CLOUDTRAIN_DEBUG=1") from None
+    if document.get("event") == "error":
+        raise UsageError(str(document.get("message", "the trainer refuses this job")))
+    problems = document.get("problems", [])
+    if problems:
+        first = problems[0]
+        where = f"{data}:{first['line']}: " if first.get("line") else ""
+        many = document.get("problem_count", len(problems))
+        raise UsageError(f"{where}{first['problem']}", "" if many == 1 else f"{many} such rows in all")
+    return document
+
+
+def at_hand(model: ModelSpec, data: Path, sequence_length: int, epochs: float) -> int | None:
+    """Positions in so many epochs of the data, when model folder and environment are there already; else None."""
+    from cloudtrain.trainer import environment
+
+    python = None
+    with contextlib.suppress(UsageError):  # no home folder: then there is no environment either
+        python = environment.find("cpu")
+    if python is None or not (Path(model.path or ".") / "tokenizer_config.json").is_file():
+        return None
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-count-") as name:
+        job = {
+            "model": str(Path(model.path).absolute()),
+            "data": {"path": str(data.absolute())},
+            "sequence_length": sequence_length,
+            "epochs": epochs,
+            "checkpoint": {"folder": f"{name}/ckpt"},
+            "output": f"{name}/output",
+        }
+        return int(counted(job, python, Path(name))["tokens_processed"])

@@ -1,0 +1,286 @@
+"""Proves what a training step needs instead of estimating it: on fake tensors (PyTorch), or by compiling it (TPU).
+
+The programs of `templates/verify` do the work, in environments of their own that are made on first use; neither needs
+an accelerator. Each gets one JSON document on standard input and prints one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cloudtrain.errors import CloudtrainError, UsageError
+from cloudtrain.estimate import hardware
+from cloudtrain.estimate.options import Options, checked
+from cloudtrain.models.adapters import adapted_attention
+from cloudtrain.models.families import MODEL_TYPES
+from cloudtrain.models.shape import Shape
+from cloudtrain.models.spec import ModelSpec
+from cloudtrain.trainer import environment
+
+LONGEST_S = 3600  # the largest models take about a minute; this is for a machine that has something else to do
+GENERATIONS = {"tpu-v4": "v4", "tpu-v5e": "v5e", "tpu-v5p": "v5p", "tpu-v6e": "v6e", "tpu7x": "tpu7x"}
+TPU_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma3")  # whose layer templates/verify has in JAX
+# What the compiled step can be; everything else is estimated only.
+_TPU_CHOICES: dict[str, tuple[Any, ...]] = {
+    "method": ("full", "lora", "qlora"),
+    "optimizer": ("adamw", "sgd"),
+    "dtype": ("bf16", "amp"),
+    "grad_accum": (1,),
+    "dropout": (0.0,),
+    "embed_fp32": (False,),
+}
+_TORCH_OPTIONS = (
+    *("method", "sequence_length", "batch", "checkpointing", "dtype", "optimizer", "rank", "loss", "grad_accum"),
+    *("embed_fp32", "experts_4bit", "expert_dequant", "attention", "dropout", "train_layers", "adapter_dtype"),
+)
+_TPU_OPTIONS = (
+    *("method", "sequence_length", "batch", "checkpointing", "dtype", "optimizer", "rank", "loss", "attention"),
+    "adapter_dtype",
+)
+_HUGGING_FACE = {"gemma3": "gemma3_text"}  # where the library's name of an architecture is not ours
+_MATRICES = {  # our roles of matrices as transformers names them
+    **{"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj", "qkv": "qkv_proj"},
+    **{"q_down": "q_a_proj", "q_up": "q_b_proj", "kv_down": "kv_a_proj_with_mqa", "kv_up": "kv_b_proj"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was proven, per device.
+
+    `phase` is forward, backward or optimizer, or `step` where the compiler does not say. `parts` are the kinds of bytes
+    at that moment (weights, gradients, optimizer, activations with logits, workspace) or None. `fits` is the TPU
+    compiler's verdict against `available_bytes`; None where the proof is of tensors alone. `how` names the versions.
+    """
+
+    peak_bytes: int
+    phase: str
+    parts: dict[str, int] | None
+    fits: bool | None
+    how: str
+    seconds: float
+    available_bytes: int | None = None
+
+
+def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Verified:
+    """Prove the peak of `options` for `spec`: 5 s to about a minute, and once some minutes to make the environment.
+
+    `say` gets one sentence per thing that takes long. Raises UsageError for what cannot be proven, Unavailable when the
+    environment's packages cannot be fetched, CloudtrainError when the environment or the proof fails otherwise.
+    """
+    spec, options = checked(spec, options)
+    if options.backend == "torch":
+        document, script, flavour = torch_document(spec, options), "torch_step.py", "cpu"
+    elif options.backend == "tpu":
+        document, script, flavour = tpu_document(spec, options), "tpu_step.py", "tpu-compiler"
+        _platform_has_libtpu()
+    else:
+        raise UsageError(
+            f"nothing proves a step of back end `{options.backend}`: its memory is only estimated",
+            "leave --verify out, or take --backend torch or tpu",
+        )
+    python = environment.ensure(flavour, say)
+    doing = "running the step on fake tensors" if flavour == "cpu" else f"compiling the step for {options.chip}"
+    say(f"{doing} (some seconds to a minute)")
+    started = time.monotonic()
+    answer = _run(python, script, document)
+    return read(answer, options, time.monotonic() - started)
+
+
+def torch_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
+    """What torch_step.py is given. Raises UsageError for steps that it cannot run."""
+    if options.devices > 1:
+        raise UsageError(
+            f"with PyTorch only the step of one device can be proven, not its share on each of {options.devices}",
+            "leave --devices out to prove the whole step on one device",
+        )
+    if spec.family == "longcat_flash_ngram":
+        raise UsageError(
+            f"models of family `{spec.family}` cannot be proven with PyTorch: transformers has no class for them",
+            "the estimate without --verify holds for them",
+        )
+    if options.experts_4bit and options.expert_dequant == "single" and spec.shape.traits.expert_bias:
+        raise UsageError(
+            f"4-bit experts of family `{spec.family}` cannot be proven one at a time", "take --expert-dequant layer"
+        )
+    targets: Any = "all-linear"
+    if options.targets != "all-linear":
+        targets = [_MATRICES[linear.role] for linear in adapted_attention(spec.shape, options.targets)]
+    chosen = {name: getattr(options, name) for name in _TORCH_OPTIONS}
+    return {"config": _configuration(spec, options), "options": {**chosen, "target_modules": targets}}
+
+
+def tpu_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
+    """What tpu_step.py is given. Raises UsageError for steps that it cannot compile."""
+    generation = _generation(options.chip)
+    if spec.family not in TPU_FAMILIES:
+        known = ", ".join(TPU_FAMILIES)
+        raise UsageError(
+            f"models of family `{spec.family}` cannot be compiled for a TPU here",
+            f"families that can: {known}; the estimate without --verify holds for the others",
+        )
+    for name, choices in _TPU_CHOICES.items():
+        value = getattr(options, name)
+        if value not in choices:
+            raise UsageError(
+                f"a TPU step with {name.replace('_', ' ')} {value} cannot be compiled here",
+                f"it can be with {name.replace('_', ' ')} {' or '.join(map(str, choices))}",
+            )
+    shape = spec.shape
+    adapted = [linear.role for linear in adapted_attention(shape, options.targets)]
+    if options.targets == "all-linear":
+        adapted += ["gate", "up", "down"]
+    return {
+        "generation": generation,
+        "devices": options.devices,
+        "model": {
+            **{name: getattr(shape, name) for name in ("hidden", "layers", "heads", "kv_heads", "head_dim")},
+            **{name: getattr(shape, name) for name in ("intermediate", "vocab", "tied")},
+            "qk_norm": shape.traits.qk_norm == "head",
+            "post_norms": shape.traits.norms == 4,
+            "activation": "gelu" if shape.family.startswith("gemma") else "silu",
+            "biases": [role for role in "qkvo" if role in shape.attention_bias]
+            if shape.attention_bias != "none"
+            else [],
+        },
+        "options": {**{name: getattr(options, name) for name in _TPU_OPTIONS}, "adapted": adapted},
+    }
+
+
+def config_keys(shape: Shape) -> dict[str, Any]:
+    """A Hugging Face configuration with the sizes of `shape`, as transformers 5.23 reads it.
+
+    What is left out has no bearing on memory. DeepSeek's groups of experts are one group here: they only mask scores.
+    """
+    keys: dict[str, Any] = {
+        "model_type": _HUGGING_FACE.get(shape.family, shape.family),
+        "vocab_size": shape.vocab,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "intermediate_size": shape.intermediate,
+        "tie_word_embeddings": shape.tied,
+        "pad_token_id": 0,
+    }
+    if shape.traits.mla:
+        keys |= {"q_lora_rank": shape.q_rank or None, "kv_lora_rank": shape.kv_rank, "head_dim": shape.qk_rope}
+        keys |= {"qk_nope_head_dim": shape.qk_nope, "qk_rope_head_dim": shape.qk_rope, "v_head_dim": shape.v_head}
+    else:
+        keys |= {"head_dim": shape.head_dim, "sliding_window": shape.sliding_window or None}
+    if shape.family == "longcat_flash":  # its own names; its library class counts attention blocks as layers
+        del keys["num_hidden_layers"], keys["intermediate_size"]
+        keys |= {"num_layers": shape.layers, "ffn_hidden_size": shape.intermediate, "moe_topk": shape.top_k}
+        keys |= {"n_routed_experts": shape.experts, "zero_expert_num": shape.zero_experts}
+        keys |= {"expert_ffn_hidden_size": shape.expert_intermediate}
+    elif shape.experts:
+        keys |= {"num_experts_per_tok": shape.top_k, "moe_intermediate_size": shape.expert_intermediate}
+        keys |= {"num_experts" if shape.family == "qwen3_moe" else "num_local_experts": shape.experts}
+    if shape.family == "deepseek_v3":
+        del keys["num_local_experts"]
+        keys |= {"n_routed_experts": shape.experts, "n_shared_experts": shape.shared_experts}
+        keys |= {"first_k_dense_replace": shape.dense_layers, "n_group": 1, "topk_group": 1}
+    if shape.family == "qwen3_moe":
+        keys |= {"mlp_only_layers": list(range(shape.dense_layers))}
+    return keys
+
+
+def read(answer: dict[str, Any], options: Options, seconds: float) -> Verified:
+    """A program's answer as a record. Raises UsageError when it says that it cannot."""
+    if "unsupported" in answer:
+        raise UsageError(f"the step cannot be proven: {answer['unsupported']}", "the estimate without --verify holds")
+    versions = answer["versions"]
+    if options.backend == "torch":
+        how = f"FakeTensorMode, torch {versions['torch']}"
+    else:
+        how = f"compiled for {options.chip}, libtpu {versions['libtpu']}"
+    return Verified(
+        peak_bytes=answer["peak_bytes"],
+        phase=answer.get("phase", "step"),
+        parts=answer.get("parts"),
+        fits=answer.get("fits"),
+        how=how,
+        seconds=round(seconds, 1),
+        available_bytes=answer.get("available_bytes"),
+    )
+
+
+def _configuration(spec: ModelSpec, options: Options) -> dict[str, Any]:
+    """The model's own config.json where there is one, at the asked depth; else one made from its shape."""
+    file = Path(spec.path) / "config.json"
+    if not spec.path or not file.is_file():
+        return config_keys(spec.shape)
+    document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
+    text = document.get("text_config")
+    if isinstance(text, dict) and "hidden_size" not in document:
+        document = text
+    family = MODEL_TYPES.get(document.get("model_type", ""), spec.family)
+    document = {**document, "model_type": _HUGGING_FACE.get(family, family)}
+    document.pop("quantization_config", None)  # of the file as published; the method decides here
+    if options.layers is not None:
+        document["num_layers" if "num_layers" in document else "num_hidden_layers"] = spec.shape.layers
+        if isinstance(kinds := document.get("layer_types"), list):
+            document["layer_types"] = [kinds[number % len(kinds)] for number in range(spec.shape.layers)]
+        if "first_k_dense_replace" in document:
+            document["first_k_dense_replace"] = spec.shape.dense_layers
+    return document
+
+
+def _generation(chip: str) -> str:
+    """libtpu's name of the chip. Raises UsageError."""
+    known = ", ".join(GENERATIONS)
+    if not chip:
+        raise UsageError("a TPU step is compiled for one kind of chip", f"name it with --chip: {known}")
+    key = hardware.find(chip).key
+    if key not in GENERATIONS:
+        raise UsageError(f"no step can be compiled for `{key}` here", f"chips that can: {known}")
+    return GENERATIONS[key]
+
+
+def _platform_has_libtpu() -> None:
+    if sys.platform != "linux" or platform.machine().lower() not in ("x86_64", "amd64"):
+        raise UsageError(
+            f"the TPU compiler (libtpu) exists for Linux on x86-64 only, not for {sys.platform} {platform.machine()}",
+            "prove it on such a machine, or take the estimate without --verify",
+        )
+
+
+def _run(python: Path, script: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a program of templates/verify. Raises CloudtrainError with the last of what it said."""
+    path = Path(str(files("cloudtrain.templates"))) / "verify" / script
+    inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    try:
+        done = subprocess.run(
+            [str(python), str(path)],
+            input=json.dumps(document),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST_S,
+            env=inherited,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
+        raise CloudtrainError(f"the step could not be proven: {error}", "repeat; if it persists, report it") from error
+    if done.returncode:
+        raise _failure(done.returncode, done.stderr)
+    return answer
+
+
+def _failure(code: int, output: str) -> CloudtrainError:
+    if code == -signal.SIGKILL:
+        return CloudtrainError("the system ended the proof of the step", "give it 4 GiB of free memory and repeat")
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    said = lines[-1][:400] if lines else f"it said nothing and ended with {code}"
+    return CloudtrainError(f"the step could not be proven: {said}", "the estimate without --verify holds; report this")

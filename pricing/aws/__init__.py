@@ -1,0 +1,46 @@
+"""EC2 shapes: Trainium, Gaudi, Radeon V520 and large CPU hosts, per region and where known per zone id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from cloudtrain.offer import Offer, Range, Terms
+from cloudtrain.providers import Context, PriceSource
+
+from .._snapshot import Reading, read_offers
+
+
+def offers(context: Context) -> Iterable[Offer]:
+    """The dated EC2 rows of the catalogue. Zones are zone ids (`use1-az5`); "" means the cheapest of the region."""
+    return read_offers(context.catalog, "aws", Reading())
+
+
+def live(line: Mapping[str, Any]) -> Decimal | None:
+    """US dollars per hour of a quote line now; None when AWS sells it under no such price. Raises provider errors."""
+    from . import live_prices
+
+    return live_prices.price(line)
+
+
+provider = PriceSource(
+    "aws",
+    offers,
+    terms=Terms(
+        boot_s=Range(45, 90, 300),
+        image_bytes_per_s=Range(25e6, 50e6, 100e6),
+        download_bytes_per_s=Range(200e6, 400e6, 1e9),
+        disk_usd_per_gb_month=Decimal("0.08"),
+        address_usd_per_hour=Decimal("0.005"),
+        egress_usd_per_gb=Decimal("0.09"),
+        minimum_billed_s=60,
+        source=(
+            "disk gp3, IPv4, egress and minimum: snapshots/extra_costs.csv (us-east-1, 2026), without the 100 GB of "
+            "free egress a month; image: a 12 GB image pulls cold in 2 to 8 minutes (blog.zmalik.dev, February 2026); "
+            "download 200 MB/s to 1 GB/s and boot are assumptions"
+        ),
+    ),
+    credentials=("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    live=live,
+)

@@ -1,0 +1,73 @@
+"""This machine: its processor and each set of AMD, Intel or Apple accelerators in it, for what their power costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from cloudtrain.offer import Offer, Price, Range, Terms
+from cloudtrain.providers import Context, PriceSource
+
+from .detection import accelerators
+from .processor import processor
+from .system import System, this_system
+
+NAME = "this machine"  # never the host name: quotes are pasted into issues and reports
+
+
+def offers(context: Context) -> Iterable[Offer]:
+    """This machine as offers: the processor first, then one per kind of accelerator. Nothing is rented."""
+    return machine_offers(context, this_system())
+
+
+def machine_offers(context: Context, system: System) -> list[Offer]:
+    """`system` as offers, priced by watts and electricity price when both are set, else by nothing."""
+    usd_per_hour, price, unpriced = _power(context)
+    host = processor(system)
+    rows = [(NAME, host.hardware, host.cores, host.ram_bytes, host.note)]
+    for device, count in accelerators(system).items():
+        rows.append((f"{NAME}: {count} x {device.name}", device.hardware, count, device.memory_bytes, device.note))
+    return [
+        Offer(
+            provider="local",
+            name=name,
+            region="",
+            zone="",
+            hardware=hardware,
+            count=count,
+            memory_bytes=memory_bytes,
+            vcpus=host.cores,
+            host_memory_bytes=host.ram_bytes or None,
+            market="owned",
+            usd_per_hour=usd_per_hour,
+            price=price,
+            note="; ".join(part for part in (note, unpriced) if part),
+        )
+        for name, hardware, count, memory_bytes, note in rows
+    ]
+
+
+def _power(context: Context) -> tuple[Decimal, Price, str]:
+    if context.watts and context.usd_per_kwh:
+        source = f"{context.watts} W at {context.usd_per_kwh} dollars per kWh"
+        return context.watts / 1000 * context.usd_per_kwh, Price("settings", "", source, "SETTINGS"), ""
+    note = "electricity not counted: set electricity price and watts"
+    return Decimal(0), Price("settings", "", "no electricity price and watts are set", "SETTINGS"), note
+
+
+provider = PriceSource(
+    "local",
+    offers,
+    terms=Terms(
+        boot_s=Range(0, 0, 0),
+        image_bytes_per_s=Range(5e6, 25e6, 100e6),
+        download_bytes_per_s=Range(5e6, 25e6, 100e6),
+        disk_usd_per_gb_month=Decimal(0),
+        address_usd_per_hour=Decimal(0),
+        egress_usd_per_gb=Decimal(0),
+        minimum_billed_s=0,
+        source="nothing is rented; the download rate of 5 to 100 MB/s is a guess at a home or office line",
+        image_needed=False,
+        sees_client_files=True,
+    ),
+)

@@ -1,0 +1,177 @@
+"""What is written before anything is asked of a cloud, and read by whoever cleans up: intents, answers, tombstone.
+
+Lines of `journal.jsonl`: `{time, boot, uptime_s, phase: intent|done|failed, call: create|delete, number, provider,
+kind, inputs, id}`. A torn last line, left by a power cut, is skipped; its call was never sent, because the line comes
+first. Nobody can know that it was a power cut, though: a journal with such a line proves nothing by what it lacks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudtrain.errors import Cancelled
+
+if TYPE_CHECKING:
+    from cloudtrain.state.protocol import Store
+
+TOLD_CHARACTERS = 600  # of a provider's sentence
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def uptime() -> tuple[str, float] | None:
+    """(which boot of this machine, seconds since it): what no change of the clock moves. None where nobody tells."""
+    try:
+        with open(BOOT_ID) as file:
+            return file.read().strip(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, AttributeError):
+        return None
+
+
+class Intent(NamedTuple):
+    """A mutating call that was about to be sent, and what is known of its answer."""
+
+    number: str
+    call: str  # create | delete
+    kind: str
+    inputs: Mapping[str, Any]
+    time: float
+    answer: str  # "" (none known) | done | failed
+    id: str
+    boot: str = ""  # which boot of the writer's machine, and how long after it; "" when it was not known
+    uptime_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The records of one run that the crash protocol lives on."""
+
+    store: Store
+    run: str
+    now: Callable[[], float] = time.time
+    uptime: Callable[[], tuple[str, float] | None] | None = None  # None: this machine's, if `now` is its clock
+
+    def since_boot(self) -> tuple[str, float] | None:
+        """Boot and seconds since it; None on a clock that is not this machine's."""
+        return self.uptime() if self.uptime else uptime() if self.now is time.time else None
+
+    def age_s(self, intent: Intent) -> float:
+        """Seconds since an intent was written, at the least: the smaller of what the clock and the uptime say.
+
+        A clock that was moved forward must not make a call old that may still be on its way; neither must the clock of
+        another machine, so that an intent of another boot has no age at all. Negative for one from the future.
+        """
+        age_s, boot = self.now() - intent.time, self.since_boot()
+        if not boot or not intent.boot:
+            return age_s
+        return min(age_s, boot[1] - intent.uptime_s) if boot[0] == intent.boot else 0.0
+
+    def key(self, name: str) -> str:
+        """The state key of one of the run's documents."""
+        return f"runs/{self.run}/{name}"
+
+    def intend(self, call: str, provider: str, kind: str, inputs: Mapping[str, Any], id: str = "") -> str:  # noqa: A002
+        """Write down that a call is about to be sent; returns its number. Raises UsageError when it cannot be kept."""
+        number = uuid.uuid4().hex[:12]
+        self._add(phase="intent", call=call, number=number, provider=provider, kind=kind, inputs=dict(inputs), id=id)
+        return number
+
+    def answered(self, number: str, id: str) -> None:  # noqa: A002
+        """The call was performed on the thing `id`."""
+        self._add(phase="done", number=number, id=id)
+
+    def refused(self, number: str, error: Exception) -> None:
+        """The call was surely not performed."""
+        self._add(phase="failed", number=number, **told(error))
+
+    def _add(self, **line: Any) -> None:
+        boot = self.since_boot()
+        steady = {"boot": boot[0], "uptime_s": boot[1]} if boot else {}
+        text = json.dumps({"time": self.now(), **steady, "pid": os.getpid(), **line})
+        self.store.append(self.key("journal.jsonl"), text.encode())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every whole line, oldest first."""
+        return [line for line in self._read() or () if line is not None]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every line can be read and the first ones are there: only then no intent is missing in it.
+
+        The run's start is written down before anything is asked for. A journal without it was lost, and what it holds
+        was written by those who clean up.
+        """
+        lines = self._read() or [None]
+        return None not in lines and any(
+            line.get("phase") == "intent" and line.get("call") in ("start", "create") for line in lines if line
+        )
+
+    def _read(self) -> list[dict[str, Any] | None] | None:
+        """Line by line, None for one that cannot be read; None when there is no journal."""
+        text = self.store.read(self.key("journal.jsonl"))
+        return None if text is None else [_document(line) for line in text.split(b"\n") if line.strip()]
+
+    def intents(self) -> list[Intent]:
+        """Every intended call with its answer, oldest first."""
+        answers = {line.get("number"): line for line in self.lines() if line.get("phase") in ("done", "failed")}
+        intents = []
+        for line in self.lines():
+            if line.get("phase") == "intent" and line.get("kind"):
+                answer = answers.get(line["number"], {})
+                known = str(answer.get("id") or line.get("id") or "")
+                intents.append(
+                    Intent(
+                        line["number"], line["call"], line["kind"], line["inputs"], line["time"],
+                        str(answer.get("phase", "")), known, line.get("boot", ""), line.get("uptime_s", 0.0),
+                    )
+                )  # fmt: skip
+        return intents
+
+    def last_refusal(self, attempt: int) -> tuple[str, str, str] | None:
+        """Name, message and hint of the newest error that a create of this attempt met."""
+        numbers = {i.number for i in self.intents() if i.call == "create" and i.inputs.get("attempt") == attempt}
+        for line in reversed(self.lines()):
+            if line.get("error") and line.get("number") in numbers:
+                return str(line["error"]), str(line.get("message", "")), str(line.get("hint", ""))
+        return None
+
+    def gave_up(self, number: str, error: Exception) -> None:
+        """The create was sent, and its thing came to nothing later, or nobody knows: the error, for whoever asks."""
+        self._add(phase="gave up", number=number, **told(error))
+
+    def lay_tombstone(self, attempt: int) -> None:
+        """From now on nothing of this or an earlier attempt may be made any more."""
+        self.store.write(self.key("tombstone"), str(max(attempt, self.tombstone())).encode())
+
+    def tombstone(self) -> int:
+        """The newest attempt that was ended; 0 when none was."""
+        text = self.store.read(self.key("tombstone")) or b""
+        return int(text) if text.strip().isdigit() else 0
+
+    def check_tombstone(self, attempt: int) -> None:
+        """Raises Cancelled when the attempt was ended meanwhile."""
+        if attempt <= self.tombstone():
+            raise Cancelled(f"attempt {attempt} of run `{self.run}` was ended")
+
+
+def told(error: Exception) -> dict[str, str]:
+    """An error as the journal keeps it: the client, another process, tells the person."""
+    return {
+        "error": type(error).__name__,
+        "message": str(error)[:TOLD_CHARACTERS],
+        "hint": str(getattr(error, "hint", ""))[:TOLD_CHARACTERS],
+    }
+
+
+def _document(line: bytes) -> dict[str, Any] | None:
+    """A line of the journal, or None when it is damaged."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

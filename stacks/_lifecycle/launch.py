@@ -1,0 +1,219 @@
+"""The verbs of a provisioned stack: make a machine, ask after it, end it; one that fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain import errors
+from cloudtrain.errors import (
+    NOTHING_LEFT,
+    Cancelled,
+    CloudtrainError,
+    NoCapacity,
+    NotFound,
+    ProviderError,
+    TeardownIncomplete,
+    Unavailable,
+    UsageError,
+)
+from cloudtrain.providers import Cloud, DeletionProof, Resource, StopOptions
+
+from .._pulumi import command
+from .._pulumi.engine import Engine
+from . import owners, recover
+from .crud import World
+from .journal import Journal
+
+if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
+    from cloudtrain.state.protocol import Store
+
+MACHINE = "machine"  # the role of what the job will run on
+STANDING = ("building", "ready")
+
+
+class EngineState:
+    """The Pulumi engine as the recovery sees it."""
+
+    def __init__(self, engine: Engine, force: bool = False) -> None:
+        self.engine = engine
+        self.force = force
+
+    def seize(self) -> None:
+        """End the engine and the plugins that still work on the run; then, and only then, take their lock away."""
+        owners.end_owner(self.engine.store, self.engine.run, self.force)
+        owners.end_orphans(self.engine.plugin_folder)
+        for name in self.engine.store.children(owners.lock_folder(self.engine.run)):
+            self.engine.store.delete(f"{owners.lock_folder(self.engine.run)}/{name}")
+
+    def pending(self) -> list[tuple[str, dict[str, Any]]]:
+        """Pending creates, if there is a stack at all."""
+        return self.engine.pending() if self.engine.exists() else []
+
+    def destroy(self) -> None:
+        """Destroy, then drop pending creates."""
+        if self.engine.exists():
+            self.engine.destroy()
+            self.engine.clear()
+
+    def forget(self) -> None:
+        """Remove the stack."""
+        self.engine.forget()
+
+
+def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
+    """Make the plan's machine and what belongs to it; returns the machine document.
+
+    On any failure, Ctrl-C included, what was made is removed first; raises what went wrong, in the provider's closed
+    set and with the note NOTHING_LEFT, or TeardownIncomplete when something may be left.
+    """
+    try:
+        resources = cloud.resources(plan, cloud.account())
+        # Asked before a call is made there: afterwards nothing could be proven.
+        if why := cloud.unavailable_reason(plan.line):
+            raise NoCapacity(why, "another place is tried")
+    except CloudtrainError as error:
+        error.add_note(NOTHING_LEFT)
+        raise
+    engine = Engine(store, plan.run, say)
+    journal = Journal(store, plan.run)
+    with command.terminated_as_interrupt():
+        try:
+            made = engine.up(name, resources)
+            return machine_document(name, plan, resources, made)
+        except BaseException as error:
+            say(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
+            was_ended = is_ended(journal, plan.attempt)  # asked before our own tombstone is laid
+            remove(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
+            outcome = reason(journal, plan.attempt, error)
+            if was_ended and isinstance(error, Unavailable):
+                outcome = Cancelled(f"run `{plan.run}` was ended by `cloudtrain down` while its machine was being made")
+            outcome.add_note(NOTHING_LEFT)
+            raise outcome from error
+
+
+def remove(world: World, state: EngineState, attempt: int) -> DeletionProof:
+    """Recover; who interrupts that as well hears that something may be left. Raises TeardownIncomplete."""
+    try:
+        return recover.recover(world, state, attempt)
+    except KeyboardInterrupt:
+        run = world.journal.run
+        raise TeardownIncomplete(
+            f"interrupted while run `{run}` was being removed: something of it may be left at {world.provider}",
+            f"cloudtrain down {run}",
+        ) from None
+    except UsageError as error:  # the records cannot be read, so nothing is proven
+        raise TeardownIncomplete(
+            f"run `{world.journal.run}` is not proven gone from {world.provider}: {error.message}",
+            f"cloudtrain down {world.journal.run} (before: {error.hint})",
+        ) from error
+
+
+def is_ended(journal: Journal, attempt: int) -> bool:
+    """Whether somebody has ended the attempt meanwhile, as far as the state tells."""
+    try:
+        return journal.tombstone() >= attempt
+    except UsageError:
+        return False
+
+
+def reason(journal: Journal, attempt: int, error: BaseException) -> BaseException:
+    """What the provider said, out of the journal: the engine's own words are about the engine."""
+    refusal = journal.last_refusal(attempt) if isinstance(error, Unavailable) else None
+    if refusal is None:
+        return error
+    name, message, hint = refusal
+    kind = getattr(errors, name, Unavailable)
+    if kind is errors.Unknown:  # it is known by now: nothing of it is left
+        kind = Unavailable
+    if isinstance(kind, type) and issubclass(kind, ProviderError | Cancelled):
+        return kind(message, "; ".join(part for part in (hint, "nothing of this attempt is left") if part))
+    return error
+
+
+def machine_document(name: str, plan: Plan, resources: Sequence[Resource], made: dict[str, Any]) -> dict[str, Any]:
+    """What the run keeps of its machine."""
+    resource = next(resource for resource in resources if resource.role == MACHINE)
+    return {
+        "provider": name,
+        "id": made[MACHINE]["id"],
+        "kind": resource.kind,
+        "inputs": dict(resource.inputs),
+        "outputs": made[MACHINE]["outputs"],
+        "place": recover.place_words(resource.inputs),
+        "created": time.time(),
+        "usd_per_hour": plan.line.get("price_usd_per_hour"),
+    }
+
+
+def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> dict[str, Any] | None:
+    """The machine that the newest attempt asked for, out of its journal, for a run whose client died before the answer.
+
+    `spoke`: it has written to the state, so it has been there even if the cloud does not show it any more; else only
+    one that is seen counts. Its price is not known here. Raises a provider error when the cloud cannot be asked.
+    """
+    attempt = newest_attempt(store, run)
+    for intent in reversed(Journal(store, run).intents()):
+        asked = intent.call == "create" and intent.inputs.get("role") == MACHINE and intent.answer != "failed"
+        if not asked or int(intent.inputs.get("attempt", 0)) != attempt:
+            continue
+        seen = next((s for s in cloud.drivers[intent.kind].find(intent.inputs) if s.state in STANDING), None)
+        if seen is None and not spoke:
+            continue
+        return {
+            "provider": name,
+            "id": seen.id if seen else intent.id or str(intent.inputs.get("name")),
+            "kind": intent.kind,
+            "inputs": dict(intent.inputs),
+            "outputs": dict(seen.outputs) if seen else {},
+            "place": recover.place_words(intent.inputs),
+            "created": intent.time,
+        }
+    return None
+
+
+def alive(cloud: Cloud, machine: dict[str, Any]) -> bool:
+    """Whether the provider says that the machine stands. Raises a provider error when it cannot be asked."""
+    try:
+        seen = cloud.drivers[machine["kind"]].status(machine["inputs"], machine["id"])
+    except (NotFound, NoCapacity):
+        return False
+    return seen.state in STANDING
+
+
+def stop(name: str, cloud: Cloud, run: str, store: Store, ending: StopOptions) -> DeletionProof:
+    """End the run by the crash protocol, and attempts that a client began meanwhile. Raises TeardownIncomplete."""
+    engine = Engine(store, run, ending.say)
+    world = World(name, cloud, Journal(store, run), say=ending.say)
+    ended, absence = 0, None
+    while absence is None or ended < newest_attempt(store, run):
+        ended = newest_attempt(store, run)
+        absence = remove(world, EngineState(engine, ending.force), ended)
+    return absence
+
+
+def newest_attempt(store: Store, run: str) -> int:
+    """The attempt that the run's record tells of."""
+    return int(json.loads(store.read(f"runs/{run}/intent.json") or b"{}").get("attempt", 1))
+
+
+def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:
+    """What would be made, in words, after the engine and the plugin have looked at it; makes nothing, keeps nothing."""
+    import tempfile
+    from pathlib import Path
+
+    from cloudtrain.state.store import LocalFolder
+
+    resources = cloud.resources(plan, cloud.account())
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-preview-") as folder:
+        engine = Engine(LocalFolder(Path(folder)), plan.run)
+        try:
+            counts = engine.preview(name, resources)
+        finally:
+            engine.forget()
+    if sum(counts.values()) < len(resources):
+        raise CloudtrainError(f"the engine's preview makes {counts}, not {len(resources)} resources")
+    return [resource.say or resource.role for resource in resources]

@@ -1,0 +1,53 @@
+"""A stack whose machines have to be made: the four verbs of the seam, through the engine and the crash protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.providers import Cloud, DeletionProof, Guard, OwnedResource, Stack, StopOptions
+
+if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
+    from cloudtrain.state.protocol import Store
+
+
+def provisioned(
+    name: str, *, guards: Callable[[str, str], tuple[Guard, ...]], backends: frozenset[str], cloud: Cloud
+) -> Stack:
+    """The record at the end of a provider's file. Nothing heavy is imported before a verb is used."""
+
+    def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
+        from . import launch
+
+        return launch.start(name, cloud, plan, store, say)
+
+    def alive(machine: dict[str, Any]) -> bool:
+        from . import launch
+
+        return launch.alive(cloud, machine)
+
+    def stop(run: str, store: Store, ending: StopOptions) -> DeletionProof:
+        from . import launch
+
+        return launch.stop(name, cloud, run, store, ending)
+
+    def preview(plan: Plan) -> Sequence[str]:
+        from . import launch
+
+        return launch.preview(name, cloud, plan)
+
+    def unlock(run: str, store: Store, force: bool) -> tuple[list[str], list[str]]:
+        from . import owners
+
+        return owners.unlock(store, run, force)
+
+    def find(run: str, store: Store, spoke: bool) -> dict[str, Any] | None:
+        from . import launch
+
+        return launch.find(name, cloud, run, store, spoke)
+
+    def list_owned() -> Iterator[OwnedResource]:
+        yield from cloud.list_owned(None, None)
+
+    return Stack(name, guards, backends, False, start, alive, stop, list_owned, preview, unlock, cloud, find)

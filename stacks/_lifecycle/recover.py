@@ -1,0 +1,215 @@
+"""The crash protocol's second half: end a run whatever happened to it, and prove that nothing of it is left.
+
+Plain `cancel` and `destroy` forget a machine whose create was killed. So everything that may exist is looked for three
+times over: in the engine's state with its pending creates, in the journal, and in the cloud by tag; until two empty
+answers lie a consistency delay apart and no call without an answer can still be on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, TeardownIncomplete
+from cloudtrain.providers import DeletionProof, ResourceState, run_key
+
+from . import crud
+from .crud import World
+
+ROUNDS = 20  # consistency delays after which what is left is told instead of waited for
+
+
+class State(Protocol):
+    """What recovery asks of the engine that made the run."""
+
+    def seize(self) -> None:
+        """End whoever is at work on the run. Raises TeardownIncomplete when that is not possible from here."""
+
+    def pending(self) -> list[tuple[str, dict[str, Any]]]:
+        """(kind, inputs) of every create that was begun and not recorded as ended."""
+
+    def destroy(self) -> None:
+        """Delete what the state knows, and drop pending creates from it."""
+
+    def forget(self) -> None:
+        """Remove the state."""
+
+
+class Thing(NamedTuple):
+    """Something that exists, and how to delete it."""
+
+    kind: str
+    inputs: Mapping[str, Any]
+    id: str
+    bills: bool = True
+    price: str = ""
+    console_url: str = ""
+
+
+def recover(world: World, state: State, attempt: int) -> DeletionProof:
+    """End everything of the run's attempts up to this one. Safe to repeat, and after a crash anywhere, also of itself.
+
+    Raises TeardownIncomplete with a list of what is, or may be, left.
+    """
+    notes: list[str] = []
+    told(notes, lambda: world.journal.lay_tombstone(attempt))  # may be impossible on a full disk
+    state.seize()
+    for kind, inputs in told(notes, state.pending) or ():
+        told(notes, lambda k=kind, i=inputs: delete_found(world, k, i))
+    told(notes, state.destroy)
+    absence = sweep(world, notes)
+    told(notes, state.forget)
+    return absence
+
+
+def told(notes: list[str], step: Callable[[], Any]) -> Any:
+    """Do a step whose failing is no reason to stop: the proof at the end does not hang on it."""
+    try:
+        return step()
+    except CloudtrainError as error:
+        notes.append(error.message)
+        return None
+
+
+def delete_found(world: World, kind: str, inputs: Mapping[str, Any]) -> None:
+    """Delete what exists for these inputs."""
+    if kind in world.cloud.drivers and not world.driver(kind).shared:
+        for seen in world.driver(kind).find(inputs):
+            if seen.state != "deleting":
+                crud.delete(world, kind, inputs, seen.id)
+
+
+def sweep(world: World, notes: list[str]) -> DeletionProof:
+    """Look by journal and by tag, delete what is seen, until the stop rule holds. Raises TeardownIncomplete."""
+    timing = world.cloud.timing()
+    begin = world.now()
+    give_up = begin + ROUNDS * timing.consistency_s + timing.in_flight_s
+    empty_since: float | None = None
+    ripe = Ripe(world)
+    if not creates(world) and not ripe.lost:
+        return DeletionProof("the journal", f"{world.provider} was never asked for anything", world.now())
+    while True:
+        left, trouble = look(world, notes, ripe.lost)
+        if left or trouble:
+            empty_since = None
+        elif empty_since is None:
+            empty_since = world.now()
+            world.say(f"{world.provider} lists nothing of it; asking again in {timing.consistency_s:.0f} s")
+        now = world.now()
+        if empty_since is not None and now - empty_since >= timing.consistency_s and now >= ripe.at():
+            times = f"twice, {now - empty_since:.0f} s apart"
+            return DeletionProof(world.provider, f"{world.provider} lists nothing of it, {times}", now)
+        if now > give_up or isinstance(trouble, MissingCredentials | Permission):
+            raise incomplete(world, left, trouble, notes)
+        for thing in left:
+            told(notes, lambda t=thing: crud.delete(world, t.kind, t.inputs, t.id))
+        world.sleep(timing.poll_s)
+
+
+def creates(world: World) -> list[Any]:
+    """The journal's intents to make something that is not shared."""
+    return [
+        intent
+        for intent in world.journal.intents()
+        if intent.call == "create" and intent.kind in world.cloud.drivers and not world.driver(intent.kind).shared
+    ]
+
+
+class Ripe:
+    """When no create without an answer can still make something, or have made something that is not listed yet.
+
+    Each counts from the age that it has when it is first seen here; one from the future, and whatever a damaged
+    journal does not tell, from now on.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.lost = not world.journal.whole
+        self.sent = {"": world.now()} if self.lost else {}
+        self.at()
+
+    def at(self) -> float:
+        """That instant, on the world's clock; 0.0 when every create has its answer."""
+        timing, now = self.world.cloud.timing(), self.world.now()
+        unanswered = [intent for intent in creates(self.world) if not intent.answer]
+        for intent in unanswered:
+            self.sent.setdefault(intent.number, now - max(0.0, self.world.journal.age_s(intent)))
+        open_ones = {"", *(intent.number for intent in unanswered)}
+        waiting = [sent for number, sent in self.sent.items() if number in open_ones]
+        return max(waiting) + timing.in_flight_s + timing.consistency_s if waiting else 0.0
+
+
+def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Thing], ProviderError | None]:
+    """Everything of the run that exists, machines before what they stand on; and what kept it from being all."""
+    found: dict[tuple[str, str], Thing] = {}
+    trouble: ProviderError | None = None
+    places: list[Mapping[str, str]] = []
+    for intent in creates(world):
+        place = dict(intent.inputs.get("place", {}))
+        if place not in places:
+            places.append(place)
+        try:
+            for seen in sightings(world, intent):
+                found[intent.kind, seen.id] = thing(world, intent, seen)
+        except ProviderError as error:
+            trouble = error
+    try:
+        where = None if lost else places  # what is lost of the journal may have been anywhere
+        for owned in world.cloud.list_owned(run_key(world.journal.run), where):
+            price = "" if owned.usd_per_hour is None else f"${owned.usd_per_hour}/h"
+            found.setdefault(
+                (owned.kind, owned.id), Thing(owned.kind, owned.inputs, owned.id, owned.bills, price, owned.console_url)
+            )
+    except ProviderError as error:
+        trouble = error
+    if trouble is not None and trouble.message not in notes:
+        notes.append(trouble.message)
+    order = list(world.cloud.drivers)
+    return sorted(found.values(), key=lambda t: -order.index(t.kind) if t.kind in order else 0), trouble
+
+
+def sightings(world: World, intent: Any) -> Iterator[ResourceState]:
+    """What exists for a create: by its name, token or tag, and by the id that its answer told."""
+    driver = world.driver(intent.kind)
+    ids = set()
+    for seen in driver.find(intent.inputs):
+        ids.add(seen.id)
+        yield seen
+    if intent.id and intent.id not in ids and not deleted(world, intent.id):
+        known = crud.read(world, intent.kind, intent.inputs, intent.id)
+        if known is not None:
+            yield known
+
+
+def deleted(world: World, id: str) -> bool:  # noqa: A002
+    """Whether a delete of this id was taken: then only `find` and the tags are asked about it."""
+    return any(i.call == "delete" and i.id == id and i.answer == "done" for i in world.journal.intents())
+
+
+def thing(world: World, intent: Any, seen: ResourceState) -> Thing:
+    """A sighting with what a person needs to know of it."""
+    bills = world.driver(intent.kind).bills
+    return Thing(intent.kind, intent.inputs, seen.id, bills, "", world.cloud.console_url(intent.inputs, seen.id))
+
+
+def incomplete(world: World, left: list[Thing], trouble: ProviderError | None, notes: list[str]) -> TeardownIncomplete:
+    """The list of what is, or may be, left: kind, id, price, console; and the command to repeat."""
+    run = world.journal.run
+    rows = [
+        f"{t.kind} {t.id}"
+        + (f" ({t.price})" if t.price else "" if t.bills else " (free)")
+        + f" {t.console_url}".rstrip()
+        for t in left
+    ]
+    if not rows:
+        rows = [f"perhaps {i.kind} {i.inputs.get('name')} in {place_words(i.inputs)}" for i in creates(world)]
+        rows = list(dict.fromkeys(rows)) or ["perhaps something that a damaged journal does not tell of"]
+    because = f"; {trouble.message}" if trouble else f"; {notes[-1]}" if notes else ""
+    hint = f"cloudtrain down {run}" + (f" (before: {trouble.hint})" if trouble and trouble.hint else "")
+    return TeardownIncomplete(f"run `{run}` is not proven gone from {world.provider}: {'; '.join(rows)}{because}", hint)
+
+
+def place_words(inputs: Mapping[str, Any]) -> str:
+    """Where something is, for a person: zone, or region, or anywhere."""
+    place = dict(inputs.get("place", {}))
+    return str(place.get("zone") or place.get("region") or "anywhere")

@@ -1,0 +1,259 @@
+"""The one door to the Pulumi engine: a run's own stack, its operations.
+
+Everything of a run's stack lies under `runs/<id>/pulumi` of the state: the backend, and on this machine a work folder
+with the project file that names our plugin, and a home. Nothing of the user's own Pulumi is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.errors import Unavailable, UsageError
+from cloudtrain.providers import Resource, Stack, load
+from cloudtrain.settings import cache_folder
+
+from . import command as pulumi_command
+
+if TYPE_CHECKING:
+    from cloudtrain.state.protocol import Store
+
+PROJECT = "cloudtrain"
+DONE = {"create": "created", "delete": "deleted", "update": "ready", "same": "there already", "refresh": "looked at"}
+PLUGIN = "pulumi-resource-cloudtrain"
+
+
+class Engine:
+    """Operations on one run's stack. Each raises Unavailable with the engine's words when the engine refuses."""
+
+    def __init__(self, store: Store, run: str, say: Callable[[str], None] = lambda text: None) -> None:
+        self.store = store
+        self.run = run
+        self.say = say
+        self.work = work_folder(store, run)
+
+    def up(self, cloud: str, resources: Sequence[Resource]) -> dict[str, Any]:
+        """Make the resources; returns role -> {id, outputs}."""
+        stack = self.stack(program(cloud, resources))
+        result = self.operate(lambda: stack.up(on_event=self.tell, show_secrets=False))
+        return {role: json.loads(output.value) for role, output in result.outputs.items()}
+
+    def preview(self, cloud: str, resources: Sequence[Resource]) -> dict[str, int]:
+        """What `up` would do, counted by the engine; makes nothing."""
+        stack = self.stack(program(cloud, resources))
+        return dict(self.operate(stack.preview).change_summary)
+
+    def destroy(self) -> None:
+        """Delete what the state knows. One failure does not keep the others alive."""
+        self.operate(lambda: self.stack().destroy(on_event=self.tell, continue_on_error=True, show_secrets=False))
+
+    def clear(self) -> None:
+        """Look at what is left in the state, and drop the creates that never came to an end from it."""
+        self.operate(lambda: self.stack().refresh(clear_pending_creates=True, show_secrets=False))
+
+    def cancel(self) -> None:
+        """Remove the locks. Only when their owner is dead: a living update would not notice."""
+        self.operate(lambda: self.stack().cancel())
+
+    def pending(self) -> list[tuple[str, dict[str, Any]]]:
+        """(kind, inputs) of every create that was begun and has no end in the state."""
+        exported = self.operate(lambda: self.stack().export_stack()).deployment or {}
+        found = []
+        for operation in exported.get("pending_operations") or ():
+            properties = operation["resource"].get("inputs") or {}
+            if operation["type"] == "creating" and "kind" in properties:
+                found.append((properties["kind"], inputs_of(properties)))
+        return found
+
+    def exists(self) -> bool:
+        """Whether the backend holds a stack of this run."""
+        return bool(self.store.children(f"runs/{self.run}/pulumi/.pulumi/stacks/{PROJECT}"))
+
+    def forget(self) -> None:
+        """Remove the stack and its work folder. Only when nothing of it is left."""
+        import shutil
+
+        self.store.delete(f"runs/{self.run}/pulumi")
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def operate(self, work: Callable[[], Any]) -> Any:
+        """Do one operation in a worker thread. Raises KeyboardInterrupt when it was interrupted, after its end."""
+        from pulumi.automation.errors import CommandError
+
+        self.command.interrupted = False
+        try:
+            return pulumi_command.in_worker(work, self.command.stop)
+        except CommandError as error:
+            raise Unavailable(f"the Pulumi engine refused: {last_words(str(error))}", "repeat the command") from None
+
+    @cached_property
+    def command(self) -> Any:
+        """The CLI, found once."""
+        return pulumi_command.safe_command(pulumi_command.find(), self.work)
+
+    def stack(self, program: Callable[[], None] | None = None) -> Any:
+        """The run's stack: with a program, made when it is not there; without, for what the state alone can do."""
+        from pulumi import automation as auto
+
+        (self.work / "Pulumi.yaml").write_text(project_file())
+        options = {
+            "pulumi_command": self.command,
+            "pulumi_home": str(self.work / "home"),
+            "env_vars": self.environment(),
+        }
+        if program is None:
+            workspace = auto.LocalWorkspace(work_dir=str(self.work), **options)
+            return auto.Stack.select(self.run_stack, workspace)
+        return auto.create_or_select_stack(
+            self.run_stack,
+            project_name=PROJECT,
+            program=program,
+            opts=auto.LocalWorkspaceOptions(work_dir=str(self.work), **options),
+        )
+
+    @property
+    def plugin_folder(self) -> Path:
+        """Where our plugins of this run leave their pid files."""
+        return self.work / "plugins"
+
+    @property
+    def run_stack(self) -> str:
+        """The stack's name: the run's, made plain."""
+        return stack_name(self.run)
+
+    def environment(self) -> dict[str, str]:
+        """Quiet, offline, ours; credentials reach the plugin through the environment that it inherits."""
+        return {
+            "PULUMI_BACKEND_URL": backend_url(self.store, self.run),
+            "PULUMI_CONFIG_PASSPHRASE": "",  # no secret ever enters the state, so there is nothing to protect
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "CLOUDTRAIN_STATE": self.store.url,
+            "CLOUDTRAIN_PLUGIN_RUN": self.run,
+            "CLOUDTRAIN_PLUGIN_PIDS": str(self.plugin_folder),
+        }
+
+    def tell(self, event: Any) -> None:
+        """The engine's event as a line of progress, if it is one."""
+        diagnostic = getattr(event, "diagnostic_event", None)
+        if diagnostic is not None and diagnostic.severity == "info" and diagnostic.message.strip():
+            self.say(diagnostic.message.strip())
+        done = getattr(event, "res_outputs_event", None)
+        if done is not None and done.metadata.type.startswith(f"{PROJECT}:"):
+            _, cloud, kind = done.metadata.type.split(":")
+            verb = str(done.metadata.op.value)
+            word = "kept, it is shared" if verb == "delete" and is_shared(cloud, kind) else DONE.get(verb, verb)
+            self.say(f"{done.metadata.urn.rpartition('::')[2]}: {word}")
+
+
+def is_shared(cloud: str, kind: str) -> bool:
+    """Whether a thing of this kind belongs to all runs."""
+    record = load("stacks", cloud, Stack).cloud
+    return record is not None and kind in record.drivers and record.drivers[kind].shared
+
+
+def program(cloud: str, resources: Sequence[Resource]) -> Callable[[], None]:
+    """The resources as a Pulumi program; each role is exported as JSON {id, outputs}."""
+
+    def run() -> None:
+        import pulumi
+
+        made: dict[str, Any] = {}
+        for resource in resources:
+            made[resource.role] = _declared(pulumi, cloud, resource, made)
+            both = pulumi.Output.all(made[resource.role].id, made[resource.role].outputs)
+            pulumi.export(
+                resource.role,
+                both.apply(lambda pair: json.dumps({"id": pair[0], "outputs": json.loads(pair[1] or "{}")})),
+            )
+
+    return run
+
+
+def _declared(pulumi: Any, cloud: str, resource: Resource, made: Mapping[str, Any]) -> Any:
+    properties = {
+        "cloud": cloud,
+        "kind": resource.kind,
+        "inputs": json.dumps(dict(resource.inputs), sort_keys=True),
+        "needs": {role: {"id": made[role].id, "outputs": made[role].outputs} for role in resource.after},
+        "outputs": None,
+    }
+
+    class Declared(pulumi.CustomResource):  # type: ignore[misc]
+        outputs: Any
+
+    kind = f"{PROJECT}:{cloud}:{resource.kind}"
+    depends = pulumi.ResourceOptions(depends_on=[made[role] for role in resource.after])
+    return Declared(kind, resource.role, properties, depends)
+
+
+def inputs_of(properties: dict[str, Any]) -> dict[str, Any]:
+    """A driver's inputs out of a resource's properties: the JSON text, and the outputs of what it needs."""
+    inputs: dict[str, Any] = json.loads(properties["inputs"])
+    needs = properties.get("needs") or {}
+    made = {role: {**json.loads(need.get("outputs") or "{}"), "id": need["id"]} for role, need in needs.items()}
+    return {**inputs, "needs": made} if made else inputs
+
+
+def stack_name(run: str) -> str:
+    """A run's name as the engine accepts it for a stack."""
+    import re
+
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", run)[:100]
+
+
+def work_folder(store: Store, run: str) -> Path:
+    """The run's folder on this machine for project file, home and pids; private, because a home holds a log."""
+    folder = cache_folder() / "engine" / _digest(f"{store.url}/{run}")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def backend_url(store: Store, run: str) -> str:
+    """Where the engine keeps the stack: inside the run's part of the state, wherever that is."""
+    if store.url.partition("://")[0] in ("s3", "gs"):
+        from urllib.parse import urlencode
+
+        from cloudtrain.state.address import parse
+
+        address = parse(store.url)
+        query = {"region": address.region} if address.region else {}
+        if address.endpoint and address.scheme == "s3":
+            query |= {"endpoint": address.endpoint, "disableSSL": "true", "s3ForcePathStyle": "true"}
+        return store.place(f"runs/{run}/pulumi") + (f"?{urlencode(query)}" if query else "")
+    folder = store.folder(f"runs/{run}/pulumi")
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"file://{folder}"
+
+
+def project_file() -> str:
+    """Pulumi.yaml, naming the folder that holds our plugin. Raises UsageError when the plugin is not installed."""
+    for folder in _script_folders():
+        if os.access(folder / PLUGIN, os.X_OK):
+            where = json.dumps(str(folder))
+            return f"name: {PROJECT}\nruntime: python\nplugins:\n  providers:\n  - name: {PROJECT}\n    path: {where}\n"
+    raise UsageError(f"`{PLUGIN}` is not beside this Python", "install cloudtrain again")
+
+
+def _script_folders() -> Iterator[Path]:
+    import sys
+
+    yield Path(sysconfig.get_path("scripts"))
+    yield Path(sys.argv[0]).absolute().parent
+
+
+def last_words(text: str) -> str:
+    """The lines of the engine's output that say what went wrong."""
+    lines = [line.strip() for line in text.splitlines() if "error" in line.lower() and "diagnostic" not in line.lower()]
+    return " ".join(dict.fromkeys(lines))[:600] or text.strip()[-300:]

@@ -1,0 +1,94 @@
+"""Google Cloud: v6e, v5p and processor machines on Compute Engine, v5e and older slices through the Cloud TPU API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Timing
+
+from .._lifecycle.provisioned import provisioned
+from . import compute, tpu
+
+if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
+
+OF_THE_TPU_API = ("v5litepod-", "v4-", "v3-", "v2-")
+
+
+def guards(offer: str, market: str) -> tuple[Guard, ...]:
+    """What ends a run's cost, by the API that rents the offer."""
+    if offer.startswith(OF_THE_TPU_API):
+        return tpu.guards(offer, market)
+    return compute.guards(offer, market)
+
+
+def serves(line: Mapping[str, Any]) -> bool:
+    """Whether one of both APIs can make this quote line."""
+    return compute.serves(line) or tpu.serves(line)
+
+
+def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
+    """What to make for a plan whose line `serves` accepts."""
+    if compute.serves(plan.line):
+        return compute.resources(plan, account)
+    return tpu.resources(plan, account)
+
+
+def account() -> dict[str, str]:
+    """The project. Raises MissingCredentials."""
+    from . import rest
+
+    return rest.account()
+
+
+def timing() -> Timing:
+    """How long things take at Google."""
+    from . import rest
+
+    return rest.timing()
+
+
+def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterator[OwnedResource]:
+    """Everything of ours, in both APIs. In a simulation: in those that it has a fake of."""
+    from . import rest
+
+    if rest.reachable(rest.COMPUTE):
+        yield from compute.list_owned(run, places)
+    if rest.reachable(rest.TPU):
+        yield from tpu.list_owned(run, places)
+
+
+def findings() -> Iterable[Finding]:
+    """For doctor, of both APIs."""
+    from . import rest
+
+    if rest.reachable(rest.COMPUTE):
+        yield from compute.findings()
+    if rest.reachable(rest.TPU):
+        yield from tpu.findings()
+
+
+def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the seam's word
+    """Where a person looks at it."""
+    if inputs.get("kind") in compute.DRIVERS:
+        return compute.console_url(inputs, id)
+    return tpu.console_url(inputs, id)
+
+
+provider = provisioned(
+    "gcp",
+    guards=guards,
+    backends=frozenset({"torch-cpu"}),
+    cloud=Cloud(
+        account=account,
+        resources=resources,
+        drivers={**compute.DRIVERS, **tpu.DRIVERS},
+        list_owned=list_owned,
+        timing=timing,
+        console_url=console_url,
+        findings=findings,
+        serves=serves,
+        kept=("Cloud Tasks queue `cloudtrain` (free, shared by all runs)",),
+    ),
+)

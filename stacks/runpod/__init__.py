@@ -1,0 +1,114 @@
+"""RunPod: one pod with a timer in it. RunPod has no time limit, no tags and no spot market of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.providers import Cloud, Finding, Guard, Resource
+
+from .._lifecycle import boot
+from .._lifecycle import names as lifecycle_names
+from .._lifecycle.provisioned import provisioned
+from . import api, names, owned
+
+if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
+
+# Images without an entry point of their own and with `python3`, so that the pod's arguments are what runs. Its ROCm is
+# the one that our lock files' PyTorch and bitsandbytes are built for; its own PyTorch is not used.
+ROCM_IMAGE = "rocm/pytorch:rocm7.2.4_ubuntu24.04_py3.12_pytorch_release_2.10.0"
+CPU_IMAGE = "python:3.12-slim"
+GPU_DISK_GB, CPU_DISK_GB = 100, 20
+GPUS: Mapping[str, str] = {"mi300x": "AMD Instinct MI300X OAM"}
+_CPU_OFFER = re.compile(r"(cpu[0-9a-z-]*) x\d+")  # `cpu5c x4`: the flavour in RunPod's catalogue, and vCPUs
+GUARDS = (
+    Guard("timer in the pod (self-delete not proven yet)", alone=True),
+    Guard("prepaid credit while auto-pay is off", alone=False),
+    Guard("sweep by name from CI", alone=False),
+    Guard("client teardown", alone=False),
+)
+
+
+def account() -> dict[str, str]:
+    """Which key this is, by the beginning of its hash: RunPod tells nobody's name. Raises MissingCredentials."""
+    return {"key": api.key_mark()}
+
+
+def hardware(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What of a pod's inputs a quote line decides, or None when no pod can be made for it."""
+    key, count = str(line.get("hardware", "")), int(line.get("count") or 0)
+    if line.get("provider") != "runpod" or line.get("market") != "on_demand" or count < 1:
+        return None
+    if key in GPUS:
+        gpu = {"id": GPUS[key], "count": count}
+        return {"gpu": gpu, "image": ROCM_IMAGE, "disk_gb": GPU_DISK_GB} if count <= 8 else None
+    offer = _CPU_OFFER.fullmatch(str(line.get("offer", "")))
+    if key.startswith("cpu") and offer and count >= 2 and not count & (count - 1):
+        return {"cpu": {"id": offer[1], "count": count}, "image": CPU_IMAGE, "disk_gb": CPU_DISK_GB}
+    return None
+
+
+def image(line: Mapping[str, Any]) -> str:
+    """The container image of a quote line's pod; "" when there is none for it."""
+    return str((hardware(line) or {}).get("image", ""))
+
+
+def serves(line: Mapping[str, Any]) -> bool:
+    """MI300X pods, and CPU pods of a power of two vCPUs."""
+    return hardware(line) is not None
+
+
+def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
+    """One pod. Raises ValueError for a line that `serves` refuses."""
+    decided = hardware(plan.line)
+    if decided is None:
+        raise ValueError(f"no pod for {plan.line.get('offer')}")
+    region = str(plan.line.get("region") or "any")
+    inputs = {
+        "run": plan.run,
+        "attempt": plan.attempt,
+        "role": "machine",
+        "name": names.name(plan.run, plan.attempt, plan.deadline),
+        "token": lifecycle_names.token(plan.run, plan.attempt, "machine"),
+        "place": {**account, "region": region},
+        "expires": plan.deadline,
+        "data_centers": [] if region == "any" else [region],
+        **decided,
+        **boot.inputs(plan),
+    }
+    rented = decided.get("gpu") or decided["cpu"]
+    where = "any data centre" if region == "any" else region
+    say = f"pod {rented['id']} x{rented['count']}, {decided['disk_gb']} GB disk, on demand, {where}"
+    return [Resource("machine", "pod", inputs, say=say)]
+
+
+def findings() -> Iterator[Finding]:
+    """For `doctor`."""
+    from . import doctor_checks
+
+    yield from doctor_checks.findings()
+
+
+def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the seam's word
+    """The console's page with all pods."""
+    return owned.console_url("pod")
+
+
+provider = provisioned(
+    "runpod",
+    guards=lambda offer, market: GUARDS,
+    backends=frozenset({"torch-cpu", "rocm"}),
+    cloud=Cloud(
+        account=account,
+        resources=resources,
+        drivers=owned.drivers(),
+        list_owned=owned.list_owned,
+        timing=api.pace,
+        console_url=console_url,
+        findings=findings,
+        serves=serves,
+        image=image,
+    ),
+)

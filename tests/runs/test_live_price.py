@@ -1,0 +1,86 @@
+"""The price at launch: live, quoted, old, or dearer than was said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cloudtrain.errors import OverBudget, Unavailable, UsageError
+from cloudtrain.providers import PriceSource, load
+from cloudtrain.runs import live_price
+
+NOW = 1795600000.0  # 2026-11-25
+LINE = {
+    "provider": "aws",
+    "offer": "trn1.2xlarge",
+    "price_usd_per_hour": "1.00",
+    "price": {"origin": "snapshot", "as_of": "2026-11-20", "source": "", "confidence": ""},
+}
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set what the provider asks now; an exception is raised."""
+
+    def answer(value: Any) -> None:
+        def ask(line: Any) -> Any:
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        source = replace(load("pricing", "aws", PriceSource), live=ask)
+        monkeypatch.setattr(live_price, "load", lambda *_: source)
+
+    return answer
+
+
+def old(days: str) -> dict[str, Any]:
+    return {**LINE, "price": {**LINE["price"], "as_of": days}}  # type: ignore[dict-item]
+
+
+def test_a_live_price_up_to_a_tenth_above_counts(live: Any) -> None:
+    """The launch goes on at the price of now."""
+    live(Decimal("1.10"))
+    assert live_price.check(LINE, NOW, False).usd_per_hour == Decimal("1.10")
+
+
+def test_more_than_a_tenth_above_stops(live: Any) -> None:
+    """Both prices are in the sentence."""
+    live(Decimal("1.11"))
+    with pytest.raises(OverBudget) as stopped:
+        live_price.check(LINE, NOW, True)
+    assert "$1.11/h now" in stopped.value.message
+    assert "$1.00/h" in stopped.value.message
+
+
+def test_a_live_price_renews_an_old_row(live: Any) -> None:
+    """Age does not matter when the provider has answered."""
+    live(Decimal("1.00"))
+    assert live_price.check(old("2025-01-01"), NOW, False).usd_per_hour == Decimal("1.00")
+
+
+def test_an_old_price_that_cannot_be_checked_needs_consent(live: Any) -> None:
+    """Over 90 days, or of unknown age: refused, with the reason; accepted when told."""
+    live(Unavailable("no answer"))
+    for as_of in ("2026-08-20", ""):
+        with pytest.raises(UsageError) as refused:
+            live_price.check(old(as_of), NOW, False)
+        assert "no answer" in refused.value.message
+        assert "--accept-stale" in refused.value.hint
+        assert live_price.check(old(as_of), NOW, True).usd_per_hour == Decimal("1.00")
+
+
+def test_a_price_of_two_months_warns(live: Any) -> None:
+    """Between 30 and 90 days."""
+    live(None)
+    assert live_price.check(old("2026-10-01"), NOW, False).words.startswith("warning: ")
+    assert not live_price.check(LINE, NOW, False).words.startswith("warning: ")
+
+
+def test_a_source_that_cannot_be_asked_says_so() -> None:
+    """Google's list prices need an account of their own kind."""
+    line = {**LINE, "provider": "gcp"}
+    assert "cannot be asked" in live_price.check(line, NOW, False).words

@@ -1,0 +1,93 @@
+"""No run outlives the addresses that its machine was given."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cloudtrain.errors import UsageError
+from cloudtrain.signing import expiry
+from cloudtrain.state import bucket
+
+STATE = "s3://bucket-x/team"
+NOW = 1_800_000_000.0
+WEEK_S = 7 * 86400.0
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An access key that does not expire."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", expiry.EXPIRATION):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "PLANTED-SECRET")
+
+
+def test_a_deadline_within_a_week_stays() -> None:
+    """Nothing is said."""
+    assert expiry.within(STATE, NOW + 86400, 3600.0, NOW) == (NOW + 86400, "")
+
+
+def test_a_later_deadline_is_brought_forward_where_the_run_ends_by_then() -> None:
+    """To a week less the last upload, with the reason."""
+    deadline, why = expiry.within(STATE, NOW + 9 * 86400, 3600.0, NOW)
+    assert deadline == NOW + WEEK_S - expiry.SHIPPING_S
+    assert "7 days" in why
+
+
+def test_a_run_that_takes_longer_is_refused_with_the_longest_possible() -> None:
+    """Its own machine could not write its last checkpoint."""
+    with pytest.raises(UsageError) as told:
+        expiry.within(STATE, NOW + 20 * 86400, 10 * 86400.0, NOW)
+    assert "7 days" in told.value.message
+    assert "--max-hours 167h is the longest" in told.value.hint
+
+
+def test_temporary_credentials_end_the_run_before_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the environment tells it: a run that likely takes longer is refused, a shorter one shortened."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
+    end = NOW + 3 * 3600
+    monkeypatch.setenv(expiry.EXPIRATION, datetime.fromtimestamp(end, UTC).isoformat())
+    deadline, why = expiry.within(STATE, NOW + 86400, 3600.0, NOW)
+    assert deadline == end - expiry.SHIPPING_S
+    assert "temporary credentials" in why
+    with pytest.raises(UsageError, match="temporary credentials"):
+        expiry.within(STATE, NOW + 86400, 4 * 3600.0, NOW)
+    with pytest.raises(UsageError, match="no run can begin"):
+        expiry.within(STATE, NOW + 86400, None, end - 700)
+
+
+def test_credentials_of_the_chain_are_asked_for_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile with a role: the SDK renews them, and what was signed ends all the same."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+
+    class Held:
+        _expiry_time = datetime.fromtimestamp(NOW + 7200, UTC)
+
+    class Provider:
+        credentials = Held()
+
+        def __call__(self) -> dict[str, str]:
+            return {"access_key_id": "a", "secret_access_key": "b", "token": "c"}
+
+    monkeypatch.setattr(bucket, "amazon_credentials", lambda address: Provider())
+    assert expiry.limit(STATE, NOW).deadline == NOW + 7200 - expiry.SHIPPING_S
+
+
+def test_the_sdk_still_keeps_the_end_where_we_look() -> None:
+    """It is private there: a new version that moves it shows here."""
+    from botocore.credentials import RefreshableCredentials
+
+    end = datetime.fromtimestamp(NOW, UTC)
+    held = RefreshableCredentials("a", "b", "c", end, lambda: {}, "test")
+    assert held._expiry_time == end
+
+
+def test_an_unknown_end_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what would tell it."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
+    found = expiry.limit(STATE, NOW)
+    assert expiry.EXPIRATION in found.warning
+    assert found.deadline == NOW + WEEK_S - expiry.SHIPPING_S
+    assert "PLANTED" not in found.warning

@@ -1,0 +1,246 @@
+"""The data check: every row that would train rubbish in silence is named with its line, and nothing else is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudtrain.errors import UsageError
+from cloudtrain.spec.dataset import DataReport, check
+
+
+def chat(*turns: str, **more: Any) -> dict[str, Any]:
+    """A messages row from `role: content` texts."""
+    return {"messages": [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in turns], **more}
+
+
+def share(*turns: str) -> dict[str, Any]:
+    """A ShareGPT row from `from: value` texts."""
+    return {"conversations": [dict(zip(("from", "value"), turn.split(": ", 1), strict=True)) for turn in turns]}
+
+
+GOOD = chat("user: What is the capital?", "assistant: It is Paris.")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.jsonl"
+
+
+def written(path: Path, *rows: Any) -> Path:
+    """Rows as JSON lines; a text goes in as it is."""
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def refused(path: Path, **options: Any) -> str:
+    with pytest.raises(UsageError) as caught:
+        check(path, **options)
+    assert caught.value.exit_code == 2
+    return caught.value.message
+
+
+def doubts(report: DataReport) -> list[str]:
+    return [problem.message for problem in report.problems if "has only" not in problem.message]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "characters"),
+    [
+        ("messages", chat("system: Be short.", "user: Hello there.", "assistant: Hello."), 27),
+        ("messages", chat("user: abcdefgh", "assistant: b", "user: c", "assistant: d", id=7, source=None), 11),
+        ("sharegpt", share("system: abcd", "human: b", "gpt: c", "human: d", "gpt: e"), 8),
+        ("prompt", {"prompt": "abcd", "completion": "efgh"}, 8),
+        ("prompt", {"prompt": chat("user: abcd")["messages"], "completion": chat("assistant: efgh")["messages"]}, 8),
+        ("alpaca", {"instruction": "abcd", "input": "ef", "output": "gh"}, 8),
+        ("alpaca", {"instruction": "abcdef", "input": "", "output": "gh"}, 8),
+        ("alpaca", {"instruction": "abcdef", "output": "gh"}, 8),
+        ("text", {"text": "abcdé gh"}, 8),
+    ],
+)
+def test_every_shape_is_told_by_its_keys(path: Path, kind: str, row: dict[str, Any], characters: int) -> None:
+    """The five shapes are recognised, counted and found sound; other keys beside them are let be."""
+    report = check(written(path, row))
+    assert (report.format, report.rows, report.characters) == (kind, 1, characters)
+    assert report.estimated_tokens == -(-characters // 4)
+    assert doubts(report) == []
+
+
+def test_the_report_describes_the_file(path: Path) -> None:
+    """Rows, sha256 of the bytes, and blank lines that do not count."""
+    report = check(written(path, GOOD, "", "   ", chat("user: What else?", "assistant: Nothing.")))
+    assert report.rows == 2
+    assert report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (report.duplicates, report.eval_rows, report.eval_sha256, report.overlap) == (0, 0, "", 0)
+
+
+def test_tool_calls_stand_in_for_content(path: Path) -> None:
+    """An assistant that calls a tool may have null content; the tool answers after it."""
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    turns = [
+        {"role": "user", "content": "Go."},
+        call,
+        {"role": "tool", "content": "1"},
+        {"role": "tool", "content": "2"},
+    ]
+    report = check(written(path, {"messages": [*turns, {"role": "assistant", "content": "Done."}]}))
+    assert doubts(report) == []
+
+
+FAULTS: list[tuple[Any, str]] = [
+    ("{", "is not JSON: expecting property name enclosed in double quotes (column 2)"),
+    ('{"text": "a"} x', "is not JSON: extra data (column 15)"),
+    ('{"text": NaN}', "holds NaN"),
+    ('{"text": -Infinity}', "holds -Infinity"),
+    ('{"text": "a", "text": "b"}', "holds the key `text` twice"),
+    ('{"text": ' + "[" * 100_000 + "}", "is nested too deeply"),
+    ('{"text": ' + "9" * 5000 + "}", "holds a number with too many digits"),
+    ("[1]", "is not a JSON object"),
+    ('"text"', "is not a JSON object"),
+    ("null", "is not a JSON object"),
+    ({}, "is an empty object"),
+    ({"txt": "a"}, "has `txt`, which is none of messages"),
+    ({"a\nb": 1}, "has `a\\nb`, which is none of"),
+    ({"question": "a", "answer": "b"}, "rename `question` and `answer`"),
+    ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preferences"),
+    (chat("usr: a", "assistant: b"), "message 1 of `messages` has the role `usr`; did you mean `user`?"),
+    (chat("developer: a", "assistant: b"), "the role `developer`; did you mean `system`?"),
+    ({"messages": [{"role": 3, "content": "a"}]}, "the role a number, not one of system"),
+    ({"messages": [{"role": ["user"], "content": "a"}]}, "the role a list"),
+    ({"messages": [{"role": "user", "content": None}]}, "the content of message 1 is null, not text"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "the content of message 1 is a list"),
+    ({"messages": [{"role": "user", "content": True}]}, "the content of message 1 is a truth value"),
+    ({"messages": [{"role": "assistant", "content": "", "tool_calls": []}]}, "the content of message 1 is empty"),
+    ({"messages": [{"role": "user"}]}, "message 1 of `messages` has no `content`"),
+    ({"messages": [{"content": "a"}]}, "message 1 of `messages` has no `role`"),
+    ({"messages": ["a"]}, "message 1 of `messages` has no `role`"),
+    ({"messages": []}, "`messages` is empty"),
+    ({"messages": None}, "`messages` is not a list of messages"),
+    (chat("user: a", "assistant:  \t"), "the content of message 2 is empty"),
+    (chat("user: a"), "the last turn is from user, not from assistant (`train_on: all` would allow it)"),
+    (share("human: a"), "the last turn is from user, not from assistant"),
+    (share("humn: a", "gpt: b"), "turn 1 is from `humn`; did you mean `human`?"),
+    ({"conversations": [{"from": None, "value": "a"}]}, "turn 1 is from null"),
+    ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 has no `from` and `value`"),
+    ({"conversations": []}, "`conversations` is not a list of turns"),
+    ({"prompt": "", "completion": "b"}, "`prompt` is empty"),
+    ({"prompt": "a", "completion": None}, "`completion` is null"),
+    ({"prompt": "a", "completion": []}, "one of `prompt` and `completion` is a list"),
+    ({"prompt": chat("user: a")["messages"], "completion": chat("user: b")["messages"]}, "is not the assistant's"),
+    ({"instruction": "", "output": "b"}, "`instruction` is empty"),
+    ({"instruction": "a", "input": None, "output": "b"}, "`input` is null"),
+    ({"instruction": "a", "output": {}}, "`output` is an object"),
+    ({"text": " "}, "`text` is empty"),
+    ({"text": 1.5}, "`text` is a number"),
+    ('{"text": "\\ud800"}', "half of a surrogate pair"),
+]
+
+
+@pytest.mark.parametrize(("row", "says"), FAULTS, ids=range(len(FAULTS)))
+def test_a_bad_row_is_named_with_its_line(path: Path, row: Any, says: str) -> None:
+    """Every fault ends the check before a run, with file, line and what is wrong."""
+    message = refused(written(path, "", row))
+    assert message.startswith(f"{path}:2: ")
+    assert says in message
+    assert "\n" not in message
+
+
+def test_training_on_all_turns_needs_no_last_answer(path: Path) -> None:
+    """With `train_on: all` a conversation may end with the user."""
+    assert check(written(path, chat("user: Hello there.")), train_on="all").rows == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (chat("user: aaaa", "user: b", "assistant: ccc"), "two turns from user follow each other"),
+        (chat("user: aaaa", "assistant: b", "assistant: ccc"), "two turns from assistant follow each other"),
+        (chat("user: aaaa", "system: b", "assistant: ccc"), "a system turn is not the first"),
+        (chat("assistant: aaaa", "user: b", "assistant: ccc"), "the first turn is from assistant, not from user"),
+        (chat("user: aaaa", "tool: b", "assistant: ccc"), "a tool answers where no assistant has asked"),
+        ({"text": "ab"}, "1 row is shorter than 8 characters; this is the first"),
+        (
+            {"prompt": chat("assistant: aaaa")["messages"], "completion": chat("assistant: bbbb")["messages"]},
+            "goes on after it",
+        ),
+    ],
+)
+def test_what_some_templates_refuse_is_a_doubt(path: Path, row: dict[str, Any], says: str) -> None:
+    """Turns out of order and very short rows are reported with their line and stop nothing."""
+    report = check(written(path, row))
+    (problem,) = [problem for problem in report.problems if says in problem.message]
+    assert (problem.line, problem.fatal) == (1, False)
+    assert str(problem).startswith(f"{path}:1: ")
+
+
+def test_one_schema_throughout(path: Path) -> None:
+    """A row of another shape names itself and the first row of the file's own shape."""
+    message = refused(written(path, "", GOOD, GOOD, {"text": "abc"}))
+    assert message == f"{path}:4: has the keys of `text` rows, line 2 has those of `messages`"
+    assert "expected are those of `text`" in refused(path, expected_format="text")
+
+
+def test_faults_are_listed_and_counted(path: Path) -> None:
+    """The first five faults are shown, the others counted, over both files."""
+    other = written(path.with_name("eval.jsonl"), "x")
+    message = refused(written(path, *["x"] * 30), eval_path=other)
+    lines = message.split("\n")
+    assert [line.split(":")[1] for line in lines[:-1]] == ["1", "2", "3", "4", "5"]
+    assert lines[-1] == "and 26 more"
+
+
+def test_doubts_are_capped_and_counted(path: Path) -> None:
+    """At most twenty doubts are kept; their number is exact."""
+    report = check(written(path, *[chat(f"user: {i}", f"user: {i}", "assistant: long enough") for i in range(30)]))
+    assert (len(report.problems), report.problem_count) == (20, 30)
+
+
+def test_repeated_rows_are_counted(path: Path) -> None:
+    """Rows with the same turns repeat, however their JSON is written; spaces inside the text make a difference."""
+    other = '{"id": 3,  "messages": ' + json.dumps(GOOD["messages"]) + "}"
+    report = check(written(path, GOOD, other, GOOD, chat("user: What is the capital? ", "assistant: It is Paris.")))
+    assert (report.duplicates, report.duplicate_lines) == (2, (2, 3))
+    assert "2 rows repeat an earlier one (line 2, 3)" in doubts(report)
+
+
+def test_rows_in_both_files_are_counted(path: Path) -> None:
+    """Evaluation rows that are trained on are a doubt; the evaluation file is checked like the other."""
+    other = written(path.with_name("eval.jsonl"), GOOD, chat("user: Something new?", "assistant: Yes."))
+    report = check(written(path, GOOD, GOOD), eval_path=other)
+    assert (report.overlap, report.eval_rows) == (1, 2)
+    assert report.eval_sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
+    assert "1 row of it is also in rows.jsonl: the loss will look too good" in doubts(report)
+    assert refused(path, eval_path=written(other, {"text": "abc"})).startswith(
+        f"{other}:1: has the keys of `text` rows"
+    )
+
+
+def test_an_eval_share_needs_a_row(path: Path) -> None:
+    """A fraction of the rows that is less than one row leaves nothing to evaluate on."""
+    assert "2 rows leave none" in refused(written(path, GOOD, GOOD), eval_fraction=0.1)
+    assert check(path, eval_fraction=0.5).rows == 2
+
+
+TURNS = st.lists(
+    st.text(min_size=1, max_size=9).filter(lambda text: text.strip() and text.isascii()), min_size=1, max_size=3
+)
+
+
+@given(st.lists(TURNS, min_size=1, max_size=8), st.randoms())
+def test_counts_are_exact(tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], random: Any) -> None:
+    """Rows, characters and repeats are what a plain count finds, in any order of the rows."""
+    path = tmp_path_factory.getbasetemp() / "counted.jsonl"
+    whole = [[turn for text in row for turn in (f"user: {text}", f"assistant: {text}")] for row in rows]
+    random.shuffle(whole)
+    report = check(written(path, *[chat(*turns) for turns in whole]))
+    assert report.rows == len(rows)
+    assert report.characters == 2 * sum(len(text) for row in rows for text in row)
+    assert report.duplicates == len(rows) - len({tuple(row) for row in rows})

@@ -1,0 +1,124 @@
+"""What a spec comes to: its batch, its identity, the starter that `init` writes, and the record kept with a run."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudtrain.spec.messages import known_keys
+from cloudtrain.spec.schema import Spec, parse
+from cloudtrain.spec.starter import starter
+
+SHORT = "model: llama-3.1-8b\ndata: rows.jsonl\n"
+FOLDER = Path("/project")
+TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=20).filter(str.strip)
+NAMES = TEXTS.filter(lambda text: not set(text) & set("~/"))  # names of models; paths are made absolute on reading
+
+
+def read(text: str, *overrides: str) -> Spec:
+    return parse(text, "cloudtrain.yaml", FOLDER, overrides)
+
+
+def test_batch_tokens_become_micro_batches() -> None:
+    """Tokens per optimizer step are rounded up to whole micro-batches."""
+    assert read(SHORT + "batch_tokens: 10000").accumulation_steps == 5
+    assert read(SHORT + "batch_tokens: 10000\nmicro_batch: 2").accumulation_steps == 3
+    assert read(SHORT + "grad_accum: 7").accumulation_steps == 7
+
+
+def test_identity_is_what_decides_the_result() -> None:
+    """Budget, checkpoints, reports, ignored parts and data paths leave it; every other field changes it."""
+    same = read(SHORT).identity()
+    assert re.fullmatch(r"[0-9a-f]{64}", same)
+    for line in (
+        "budget: {max_cost: 1}",
+        "checkpoint: {every: 1h}",
+        "report: tensorboard",
+        "train_layers: 9",
+        "lr: 2e-4",
+    ):
+        assert read(SHORT + line).identity() == same
+    assert read(SHORT, "data=elsewhere.jsonl").identity() == same
+    for line in ("lr: 3e-4", "seed: 1", "lora: {rank: 8}", "method: lora", "revision: x", "packing: no", "epochs: 2"):
+        assert read(SHORT + line).identity() != same
+    full = read(SHORT + "method: full").identity()
+    assert read(SHORT + "method: full\nlora: {rank: 8}").identity() == full
+    assert read(SHORT + "method: freeze\ntrain_layers: 9").identity() != read(SHORT + "method: freeze").identity()
+
+
+def test_the_starter_shows_the_defaults() -> None:
+    """What `cloudtrain init` writes loads to the defaults and mentions every field once, with a comment."""
+    text = starter("llama-3.1-8b", "rows.jsonl")
+    assert read(text) == read(SHORT)
+    assert float(re.findall(r"# lr: (\S+)", text)[0]) == read(SHORT).lr
+    assert float(re.findall(r"# alpha: (\S+)", text)[0]) == read(SHORT).lora.alpha
+    for key in known_keys(Spec):
+        leaf = key.rpartition(".")[2]
+        lines = [line for line in text.splitlines() if re.match(rf" *(# )?{leaf}:", line)]
+        assert lines, key
+        assert all(line.count("  # ") or line.endswith(":") for line in lines), key
+
+
+@given(NAMES, TEXTS)
+def test_the_starter_quotes_any_name(model: str, data: str) -> None:
+    """Whatever the model and the data file are called, the spec written for them loads back to these names."""
+    assert parse(starter(model, "rows.jsonl"), "x", FOLDER).model == model.strip()
+    assert parse(starter("x", f"/{data}"), "x", FOLDER).data.path == os.path.normpath(f"/{data.rstrip()}")
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> Spec:
+    """Any valid spec."""
+    choose = {name: field.annotation for name, field in Spec.model_fields.items()}
+    word = {
+        name: draw(st.sampled_from(choose[name].__args__))
+        for name in ("method", "train_on", "schedule", "optimizer", "report")
+    }
+    optional = {
+        "revision": TEXTS,
+        "sequence_length": st.integers(16, 2**24),
+        "packing": st.booleans(),
+        "micro_batch": st.integers(1, 100),
+        "lr": st.floats(1e-12, 10),
+        "warmup": st.floats(0, 0.99),
+        "weight_decay": st.floats(0, 1),
+        "seed": st.integers(0, 2**32 - 1),
+        "train_layers": st.integers(1, 100),
+        "lora": st.fixed_dictionaries(
+            {},
+            optional={
+                "rank": st.integers(1, 4096),
+                "alpha": st.floats(1e-3, 1e6),
+                "dropout": st.floats(0, 0.99),
+                "targets": st.sampled_from(["qv", "attention", ("q_proj",), ("a.b", "true", "null")]),
+            },
+        ),
+        "checkpoint": st.fixed_dictionaries(
+            {"every": st.sampled_from(["90s", "1h30m", "1.5m"]), "keep": st.integers(1, 9)}
+        ),
+        "budget": st.fixed_dictionaries(
+            {},
+            optional={"max_cost": st.decimals(0, 10**7, allow_nan=False, places=4), "max_hours": st.floats(0.01, 8760)},
+        ),
+    }
+    body = draw(st.fixed_dictionaries({"model": NAMES}, optional=optional))
+    data = {
+        "path": "/" + draw(st.sampled_from(["a b", "null", "x: y", "#", "ü"])),
+        "eval_fraction": draw(st.floats(0, 0.99)),
+    }
+    length = draw(
+        st.sampled_from([{"epochs": draw(st.floats(0.01, 100))}, {"max_steps": draw(st.integers(1, 10**6))}, {}])
+    )
+    return Spec.model_validate(body | word | {"data": data} | length)
+
+
+@given(specs())
+def test_a_kept_spec_is_the_same_spec(spec: Spec) -> None:
+    """`to_yaml` and `parse` are inverse for every valid spec, identity included."""
+    again = parse(spec.to_yaml(), "kept", Path("/nowhere"))
+    assert again == spec
+    assert again.identity() == spec.identity()

@@ -1,0 +1,169 @@
+"""Ctrl-C lets the engine come to its own end; a second one leaves it; nothing of ours dies with a pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudtrain.errors import UsageError
+
+command = import_module("cloudtrain.stacks._pulumi.command")
+
+
+def interrupting(*signals: int) -> Callable[[], None]:
+    """Sends us these signals, one after the other, each when the one before was taken."""
+
+    def send() -> None:
+        for number in signals:
+            time.sleep(0.1)
+            os.kill(os.getpid(), number)
+
+    return lambda: threading.Thread(target=send, daemon=True).start()
+
+
+def test_work_without_an_interrupt_returns_or_raises_what_it_does() -> None:
+    """In its thread, seen here."""
+    assert command.in_worker(lambda: 7, lambda: None) == 7
+    with pytest.raises(ValueError, match="of the work"):
+        command.in_worker(lambda: int("x of the work"), lambda: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_interrupt_asks_the_work_to_stop_and_waits_for_its_end(number: int) -> None:
+    """KeyboardInterrupt comes after it, not instead of it."""
+    asked, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        interrupting(number)()
+        assert asked.wait(5)
+        time.sleep(0.2)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        command.in_worker(work, asked.set)
+    assert ended.is_set()
+
+
+def test_a_second_interrupt_leaves_the_work() -> None:
+    """Asked to stop once."""
+    asked: list[int] = []
+    never = threading.Event()
+
+    def work() -> None:
+        interrupting(signal.SIGINT, signal.SIGINT)()
+        never.wait(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        command.in_worker(work, lambda: asked.append(1))
+    assert asked == [1]
+    assert not never.is_set()
+    never.set()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such signals")
+def test_sigterm_means_what_it_meant_before_when_the_work_is_done() -> None:
+    """Handler given back."""
+    before = signal.getsignal(signal.SIGTERM)
+    command.in_worker(lambda: None, lambda: None)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def fake_engine(folder: Path, script: str) -> Any:
+    """A command that runs a script instead of Pulumi's."""
+    (folder / "bin").mkdir()
+    path = folder / "bin" / "pulumi"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nif 'version' in sys.argv:\n    print('v3.259.0')\n    sys.exit()\n{script}"
+    )
+    path.chmod(0o755)
+    return command.safe_command(folder, folder)
+
+
+def test_the_engine_has_a_session_and_files_of_its_own(tmp_path: Path) -> None:
+    """Neither a terminal's Ctrl-C nor a broken pipe reaches it."""
+    script = "import os\nprint(os.getsid(0) == os.getpid(), *[os.path.isfile(f'/proc/self/fd/{n}') for n in (1, 2)])"
+    result = fake_engine(tmp_path, script).run(["up"], str(tmp_path), {})
+    assert result.stdout.split() == ["True", "True", "True"]
+
+
+def test_what_it_says_is_passed_on_and_its_failure_raised(tmp_path: Path) -> None:
+    """Line by line, with the code."""
+    from pulumi.automation.errors import CommandError
+
+    said: list[str] = []
+    engine = fake_engine(tmp_path, "print('one'); print('two'); print('bad', file=sys.stderr); sys.exit(3)")
+    with pytest.raises(CommandError, match="bad"):
+        engine.run(["up"], str(tmp_path), {}, said.append, said.append)
+    assert said == ["one", "two", "bad"]
+
+
+def test_stop_sends_one_sigint(tmp_path: Path) -> None:
+    """A second one would make the engine forget what it is doing."""
+    script = """
+import signal, time
+count = []
+signal.signal(signal.SIGINT, lambda *_: count.append(1))
+open("ready", "w").close()
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    time.sleep(0.01)
+print(len(count))
+"""
+    engine = fake_engine(tmp_path, script)
+
+    def stop_twice() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        engine.stop()
+        engine.stop()
+
+    threading.Thread(target=stop_twice, daemon=True).start()
+    assert engine.run(["up"], str(tmp_path), {}).stdout.strip() == "1"
+
+
+def test_the_engine_is_found_where_the_user_says_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named folder without it is an error with a way out; none at all tells how to get it."""
+    monkeypatch.setenv("CLOUDTRAIN_PULUMI_ROOT", str(tmp_path))
+    with pytest.raises(UsageError, match="CLOUDTRAIN_PULUMI_ROOT"):
+        command.find()
+    monkeypatch.delenv("CLOUDTRAIN_PULUMI_ROOT")
+    monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="is not installed") as told:
+        command.find()
+    assert "--install-pulumi" in told.value.hint
+    fake_engine(tmp_path, "")
+    monkeypatch.setenv("CLOUDTRAIN_PULUMI_ROOT", str(tmp_path))
+    assert command.find() == tmp_path
+
+
+def test_the_engine_outlives_the_death_of_its_client(tmp_path: Path) -> None:
+    """What it is making is finished and recorded."""
+    fake_engine(
+        tmp_path,
+        "import time\nfor n in range(40):\n    print('x' * 9999, flush=True)\n    time.sleep(0.01)\nopen('finished', 'w').close()",
+    )
+    client = f"""
+from importlib import import_module
+from pathlib import Path
+folder = Path({str(tmp_path)!r})
+import_module("cloudtrain.stacks._pulumi.command").safe_command(folder, folder).run(["up"], str(folder), {{}})
+"""
+    process = subprocess.Popen([sys.executable, "-c", client])
+    time.sleep(0.8)
+    process.kill()
+    process.wait()
+    give_up = time.monotonic() + 10
+    while not (tmp_path / "finished").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
