@@ -26,6 +26,18 @@ class UsageError(CloudtrainError):
     exit_code = 2
 
 
+class DamagedRecord(UsageError):
+    """A document of the state has not the shape of its kind. `field` is where, dotted; "" for the whole of it."""
+
+    def __init__(self, document: str, field: str, why: str) -> None:
+        super().__init__(
+            f"state document {document} is damaged: {why}",
+            "move it away to go on; the run's outputs are not touched",
+        )
+        self.document = document
+        self.field = field
+
+
 class NothingViable(CloudtrainError):
     """No offer fits, loads, is allowed, priced and in time."""
 

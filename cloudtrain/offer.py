@@ -30,6 +30,24 @@ class Limits(NamedTuple):
 NO_LIMITS = Limits()
 
 
+@dataclass(frozen=True, slots=True)
+class OfferKey:
+    """What of an offer decides which machine is made, where, under which market: stacks and price sources go by it."""
+
+    provider: str
+    offer: str  # the provider's name of it
+    region: str
+    zone: str
+    hardware: str
+    count: int
+    market: Market
+
+    @property
+    def place(self) -> str:
+        """Where it is looked for, as one word: provider, machine, region, zone, market."""
+        return "/".join((self.provider, self.offer, self.region, self.zone, self.market))
+
+
 class Offer(NamedTuple):
     """One thing that can be rented, or is owned, in one place under one market.
 
@@ -51,6 +69,11 @@ class Offer(NamedTuple):
     price: Price
     limits: Limits = NO_LIMITS
     note: str = ""
+
+    @property
+    def key(self) -> OfferKey:
+        """Which machine, where, under which market."""
+        return OfferKey(self.provider, self.name, self.region, self.zone, self.hardware, self.count, self.market)
 
 
 class Range(NamedTuple):

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudtrain.records import RowRecord
 
 GRACE_S = 60.0  # between asking a trainer to write a checkpoint and killing it
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that may be started. `line` is the quote line it was chosen on, price frozen; `job` the trainer's file."""
+    """A run that may be started. `line` is the quoted row it was chosen on, price frozen; `job` the trainer's file."""
 
     run: str
     identity: str
     provider: str
     flavour: str
-    line: dict[str, Any]
+    line: RowRecord
     job: dict[str, Any]
     spec_yaml: str
     data_sha256: str

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from cloudtrain.errors import UsageError, nearest, visible
-from cloudtrain.offer import Offer, Terms
+from cloudtrain.offer import Offer, OfferKey, Terms
 from cloudtrain.plan import Plan
 from cloudtrain.state.protocol import Store
+
+if TYPE_CHECKING:
+    from cloudtrain.records import MachineRecord
 
 T = TypeVar("T")
 
@@ -40,7 +43,7 @@ class PriceSource:
     offers: Callable[[Context], Iterable[Offer]]
     terms: Terms
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
-    live: Callable[[Mapping[str, Any]], Decimal | None] | None = None  # quote line document -> US dollars per hour now;
+    live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
 
 
 @dataclass(frozen=True)
@@ -188,11 +191,11 @@ class Cloud:
     timing: Callable[[], Timing]
     console_url: Callable[[Mapping[str, Any], str], str]  # (inputs, id) -> where a person looks at it
     findings: Callable[[], Iterable[Finding]]  # for doctor: permissions by dry run, quotas with the request's link
-    serves: Callable[[Mapping[str, Any]], bool]  # can `resources` make this quote line (its document)
+    serves: Callable[[OfferKey], bool]  # can `resources` make it
     kept: tuple[str, ...] = ()  # what stays afterwards, in words
-    image: Callable[[Mapping[str, Any]], str] = lambda line: ""  # what a line's machine starts from, if it matters
-    # quote line -> why this account can have nothing in its place, such as a region that is not enabled; "" if it can
-    unavailable_reason: Callable[[Mapping[str, Any]], str] = lambda line: ""
+    image: Callable[[OfferKey], str] = lambda key: ""  # what its machine starts from, if it matters
+    # why this account can have nothing in its place, such as a region that is not enabled; "" if it can
+    unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
 
 
 @dataclass(frozen=True)
@@ -208,16 +211,16 @@ class Stack:
     guards: Callable[[str, str], tuple[Guard, ...]]  # (offer's name, market) -> what ends a run's cost there
     backends: frozenset[str]  # back ends of the accelerator table that `up` can run a job on here today
     direct: bool
-    start: Callable[[Plan, Store, Callable[[str], None]], dict[str, Any]]  # (plan, state, say) -> machine document
-    alive: Callable[[dict[str, Any]], bool]  # machine document -> does it still answer for the run
+    start: Callable[[Plan, Store, Callable[[str], None]], MachineRecord]  # (plan, state, say) -> what stands
+    alive: Callable[[MachineRecord], bool]  # does it still answer for the run
     stop: Callable[[str, Store, StopOptions], DeletionProof]  # (run, state, how) -> the word that nothing of it is left
     list_owned: Callable[[], Iterable[OwnedResource]]  # everything of ours here, found without any record
     preview: Callable[[Plan], Sequence[str]] = lambda plan: ()  # what would be made, in words; makes nothing
     # (run, state, force) -> owners whose lock was taken away, and owners who live and keep theirs
     unlock: Callable[[str, Store, bool], tuple[list[str], list[str]]] | None = None
     cloud: Cloud | None = None
-    # (run, state, it has spoken) -> document of the machine that a client asked for and did not live to write down
-    find: Callable[[str, Store, bool], dict[str, Any] | None] | None = None
+    # (run, state, it has spoken) -> the machine that a client asked for and did not live to write down
+    find: Callable[[str, Store, bool], MachineRecord | None] | None = None
 
 
 def names(package: str) -> list[str]:

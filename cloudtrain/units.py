@@ -72,6 +72,11 @@ def money_text(amount: Decimal | None) -> str | None:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def exact_text(amount: Decimal | None) -> str | None:
+    """Dollars for a machine as they were frozen, to the last place; None when unknown."""
+    return None if amount is None else format(amount, "f")
+
+
 def hours(seconds: float | None) -> str:
     """A length of time for a person: `45 s`, `12 min`, `3.4 h`, `9 days`."""
     if seconds is None:

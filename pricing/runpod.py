@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from cloudtrain.offer import Offer, Range, Terms
+from cloudtrain.offer import Offer, OfferKey, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from ._snapshot import Reading, read_offers
@@ -20,7 +20,7 @@ def offers(context: Context) -> Iterable[Offer]:
 GPUS = {"mi300x": "AMD Instinct MI300X OAM"}  # accelerator table -> RunPod's catalogue
 
 
-def live(line: Mapping[str, Any]) -> Decimal | None:
+def live(key: OfferKey) -> Decimal | None:
     """US dollars an hour that RunPod's catalogue asks now for a pod in its secure cloud; None: it does not offer that.
 
     Source: GET /v2/catalog/gpus/{id} (price of one GPU, times the count) and /v2/catalog/cpus/{id} (price of one vCPU).
@@ -28,9 +28,9 @@ def live(line: Mapping[str, Any]) -> Decimal | None:
     """
     from urllib.parse import quote
 
-    hardware, count = str(line.get("hardware", "")), int(line.get("count") or 0)
-    flavour, _, number = str(line.get("offer", "")).rpartition(" x")
-    if line.get("market") != "on_demand" or count < 1:
+    hardware, count = key.hardware, key.count
+    flavour, _, number = key.offer.rpartition(" x")
+    if key.market != "on_demand" or count < 1:
         return None
     if hardware in GPUS:
         gpu = _catalogue(f"gpus/{quote(GPUS[hardware])}")

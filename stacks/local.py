@@ -17,6 +17,7 @@ from ._lifecycle import processes
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
+    from cloudtrain.records import MachineRecord
     from cloudtrain.state.protocol import Store
 
 START_PATIENCE_S = 20.0
@@ -35,8 +36,9 @@ def template(*parts: str) -> Path:
     return Path(str(files("cloudtrain.templates"))).joinpath(*parts)
 
 
-def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
+def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
     """Start the supervisor detached from this terminal. Raises Unavailable when it does not come up."""
+    from cloudtrain.records import MachineRecord
     from cloudtrain.trainer import environment
 
     folder = store.folder(f"runs/{plan.run}")
@@ -57,15 +59,15 @@ def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any
             env={**os.environ, processes.TAG: plan.run},
             start_new_session=True,
         )
-    machine = {
-        "provider": "local",
-        "id": str(process.pid),
-        "pid": process.pid,
-        "start": processes.start_of(process.pid),
-        "place": "this machine",
-        "created": time.time(),
-        "usd_per_hour": plan.line.get("price_usd_per_hour"),
-    }
+    machine = MachineRecord(
+        provider="local",
+        id=str(process.pid),
+        pid=process.pid,
+        start=processes.start_of(process.pid),
+        place="this machine",
+        created=time.time(),
+        usd_per_hour=plan.line.price_usd_per_hour,
+    )
     await_start(process, folder, plan.run)
     return machine
 
@@ -101,9 +103,9 @@ def await_start(process: subprocess.Popen[bytes], folder: Path, run: str) -> Non
     )
 
 
-def alive(machine: dict[str, Any]) -> bool:
-    """Whether the supervisor of this machine document still runs."""
-    return processes.is_alive(int(machine["pid"]), str(machine["start"]))
+def alive(machine: MachineRecord) -> bool:
+    """Whether the supervisor of this machine still runs."""
+    return machine.pid is not None and processes.is_alive(machine.pid, machine.start or "")
 
 
 def stop(run: str, store: Store, ending: StopOptions) -> DeletionProof:

@@ -46,12 +46,13 @@ def end(run: Run, force: bool) -> CloudtrainError | None:
 
     was = run.state
     try:
-        gone = teardown.down(run, StopOptions(GRACE_S, force, lambda text: say(f"  {text}"))).gone or {}
+        gone = teardown.down(run, StopOptions(GRACE_S, force, lambda text: say(f"  {text}"))).gone
     except CloudtrainError as error:
         return error
-    click.echo(
-        f"{run.id}: gone ({gone.get('answer')}, said {gone.get('said_by')} at {rfc3339(gone.get('time'))}); "
-        f"was {was}, billed {hours(gone.get('billed_s'))}, {money(run.spent_usd())}"
-    )
+    if gone is not None:
+        click.echo(
+            f"{run.id}: gone ({gone.answer}, said {gone.said_by} at {rfc3339(gone.time)}); "
+            f"was {was}, billed {hours(gone.billed_s)}, {money(run.spent_usd())}"
+        )
     click.echo(f"  kept: {run.store.place(run.key(''))}")
     return None

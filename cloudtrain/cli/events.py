@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows
+from cloudtrain.errors import DamagedRecord
 from cloudtrain.runs.record import Run, find
 from cloudtrain.units import rfc3339
+
+if TYPE_CHECKING:
+    from cloudtrain.records import EventRecord
 
 
 @click.command("events")
@@ -23,26 +27,32 @@ def command(run_name: str | None, output: str) -> None:
 
     found = events(find(open_store(settings.load().state), run_name))
     if output == "json":
-        print_json([{**event, "time": rfc3339(event["time"])} for event in found])
+        print_json([document(event) for event in found])
         return
-    rows = [
-        [rfc3339(event["time"]) or "", event.get("actor", ""), event.get("event", ""), details(event)]
-        for event in found
-    ]
+    rows = [[rfc3339(event.time) or "", event.actor, event.event, details(event)] for event in found]
     print_rows(output, ("time", "actor", "event", "details"), rows)
 
 
-def events(run: Run) -> list[dict[str, Any]]:
-    """The run's events; a line that was cut off by a crash is passed over."""
+def events(run: Run) -> Iterable[EventRecord]:
+    """The run's events; a line that was cut off by a crash, or is none, is passed over."""
+    from cloudtrain.records import EventRecord, read
+
     found = []
     for line in (run.store.read(run.key("events.jsonl")) or b"").splitlines():
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            found.append(read(EventRecord, line, "`events.jsonl`"))
+        except DamagedRecord:
             continue
-    return sorted(found, key=lambda event: float(event["time"]))
+    return sorted(found, key=lambda event: event.time)
 
 
-def details(event: dict[str, Any]) -> str:
+def document(event: EventRecord) -> dict[str, Any]:
+    """An event for JSON: as it was written, with its time as an instant."""
+    written = event.as_document()
+    del written["version"]
+    return {**written, "time": rfc3339(event.time)}
+
+
+def details(event: EventRecord) -> str:
     """What an event says beside its name."""
-    return ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("time", "actor", "event"))
+    return ", ".join(f"{key} {value}" for key, value in event.more.items())

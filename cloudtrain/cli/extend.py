@@ -23,12 +23,12 @@ def command(run_name: str, duration: float) -> None:
     from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
-    deadline = rfc3339(run.intent.get("deadline"))
+    deadline = rfc3339(run.intent.deadline)
     if run.state not in ("running", "starting", "unknown"):
         raise UsageError(f"run `{run.id}` is {run.state}", "`cloudtrain up --max-hours` goes on with it for longer")
-    limits = ", ".join(run.intent.get("guards", []))
+    limits = ", ".join(run.intent.guards)
     again = f"`cloudtrain up --max-hours {duration / 3600:g}h` with its spec goes on from its last checkpoint"
     raise UsageError(
         f"run `{run.id}` ends at {deadline}, and what ends it cannot be moved any more ({limits})",
-        again if run.intent.get("idle") is None else "rent another machine before this one ends",
+        again if not run.intent.idle else "rent another machine before this one ends",
     )

@@ -23,7 +23,8 @@ class FirstWords:
 
     def __init__(self, watcher: Watch) -> None:
         self.watcher = watcher
-        self.is_new = time.time() - float((watcher.run.machine or {}).get("created", 0)) < NEW_S
+        machine = watcher.run.machine
+        self.is_new = machine is not None and time.time() - machine.created < NEW_S
         self.phase = ""
         self.trains = False
         self.accelerator = "processor"
@@ -32,14 +33,14 @@ class FirstWords:
     def new(self) -> list[str]:
         """Sentences that were not told yet."""
         beat = self.watcher.beat
-        if not beat or self.trains:
+        if beat is None or self.trains:
             return []
         told = []
         if not self.phase and self.is_new:
             told.append(f"the machine speaks: first heartbeat after {hours(self.watcher.waited_s)}")
-        phase = str(beat.get("phase") or "boot")
+        phase = beat.phase or "boot"
         if phase != self.phase and phase in PHASES:
-            size = f", {gib(beat['fetch_bytes'])}" if phase == "weights" and beat.get("fetch_bytes") else ""
+            size = f", {gib(beat.fetch_bytes)}" if phase == "weights" and beat.fetch_bytes else ""
             told.append(f"{PHASES[phase]}{size}")
         self.phase = phase
         return told

@@ -95,7 +95,7 @@ class View:
             return None
         if price is None or machine is None:
             return None
-        return price * Decimal(time.time() - float(machine["created"])) / SECONDS_PER_HOUR
+        return price * Decimal(time.time() - machine.created) / SECONDS_PER_HOUR
 
     def status(self) -> None:
         """Redraw the one line."""

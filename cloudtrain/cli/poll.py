@@ -56,7 +56,7 @@ def wanted(run: Run, everything: bool) -> bool:
     """Whether there is something to look after: all runs include those that are over, or idle, or here."""
     from cloudtrain.runs import reconcile
 
-    if run.stack.direct or run.intent.get("idle"):
+    if run.stack.direct or run.intent.idle:
         if not everything:
             raise UsageError(f"run `{run.id}` has no job on a rented machine", "`cloudtrain ps` shows its state")
         return False
@@ -79,7 +79,7 @@ def looked(run: Run, finish: bool, target: Path | None) -> Polled:
     from cloudtrain.cli.up.watching import failure
     from cloudtrain.runs import measurements, pull, reconcile
 
-    before, attempt = run.gone, run.intent.get("attempt")
+    before, attempt = run.gone, run.intent.attempt
     run, error = reconcile.outcome(run, lambda text: say(f"  {text}"))
     over = error is None and reconcile.is_over(run)
     home = None
@@ -89,8 +89,8 @@ def looked(run: Run, finish: bool, target: Path | None) -> Polled:
         home = pull.pull(run, target or Path(run.id)) if finish else None
     if error is not None:
         words = error.message
-    elif run.intent.get("attempt") != attempt:
-        words = f"goes on on another machine, {(run.machine or {}).get('id')}"
+    elif run.intent.attempt != attempt:
+        words = f"goes on on another machine, {run.machine.id if run.machine else None}"
     elif over:
         words = "its machine is gone" if before is None else "nothing was left to do"
         words += f"; result in {home}" if home else ""
@@ -103,13 +103,13 @@ def looked(run: Run, finish: bool, target: Path | None) -> Polled:
 def document(polled: Polled) -> dict[str, Any]:
     """One look for JSON; see `cloudtrain schema poll`."""
     run = polled.run
-    figures = run.exit or run.heartbeat
+    figures = run.figures
     return {
         "run": run.id,
         "state": run.state,
-        "attempt": run.intent.get("attempt"),
-        "step": figures.get("step"),
-        "of": figures.get("of"),
+        "attempt": run.intent.attempt,
+        "step": figures.step if figures else None,
+        "of": figures.of if figures else None,
         "over": polled.over,
         "done": polled.words,
         "home": None if polled.home is None else str(polled.home),
@@ -118,9 +118,9 @@ def document(polled: Polled) -> dict[str, Any]:
 
 def row(polled: Polled) -> list[str]:
     """One look for a person."""
-    figures = polled.run.exit or polled.run.heartbeat
-    step = f"{figures['step']}/{figures.get('of', '?')}" if "step" in figures else "-"
-    return [polled.run.id, polled.run.state, str(polled.run.intent.get("attempt", "")), step, polled.words]
+    figures = polled.run.figures
+    step = figures.steps if figures else "-"
+    return [polled.run.id, polled.run.state, str(polled.run.intent.attempt), step, polled.words]
 
 
 def verdict(polled: list[Polled]) -> None:

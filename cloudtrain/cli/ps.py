@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows, say
 from cloudtrain.runs.record import Run, readable_runs, refuse_damaged
-from cloudtrain.units import hours, money, money_text, rfc3339
+from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
 
 ACTIVE = ("running", "starting", "unknown", "died")
 HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started", "ends by")
@@ -51,39 +51,33 @@ def show(runs: list[Run], output: str) -> None:
 
 def document(run: Run) -> dict[str, Any]:
     """A run for JSON; see `cloudtrain schema ps`."""
-    line = run.quote.get("line", {})
+    line, seen = run.line, run.figures
     return {
         "run": run.id,
         "state": run.state,
-        "provider": run.intent.get("provider"),
-        "offer": line.get("offer"),
-        "price_usd_per_hour": line.get("price_usd_per_hour"),
+        "provider": run.intent.provider,
+        "offer": line.offer if line else None,
+        "price_usd_per_hour": exact_text(run.usd_per_hour),
         "spent_usd": money_text(run.spent_usd()),
-        "started_at": rfc3339(run.intent.get("created")),
-        "deadline_at": rfc3339(run.intent.get("deadline")),
-        "step": figures(run).get("step"),
-        "of": figures(run).get("of"),
-        "guards": run.intent.get("guards", []),
+        "started_at": rfc3339(run.intent.created),
+        "deadline_at": rfc3339(run.intent.deadline),
+        "step": seen.step if seen else None,
+        "of": seen.of if seen else None,
+        "guards": list(run.intent.guards),
     }
-
-
-def figures(run: Run) -> dict[str, Any]:
-    """The newest figures that the supervisor left."""
-    return run.exit or run.heartbeat
 
 
 def row(run: Run) -> list[str]:
     """A run for a person."""
-    line, seen = run.quote.get("line", {}), figures(run)
-    left = float(run.intent.get("deadline", 0)) - time.time()
+    left = run.intent.deadline - time.time()
     return [
         run.id,
         run.state,
-        str(run.intent.get("provider", "")),
-        str(line.get("offer", "")),
-        f"{seen['step']}/{seen.get('of', '?')}" if "step" in seen else "-",
+        run.intent.provider,
+        run.line.offer if run.line else "",
+        run.figures.steps if run.figures else "-",
         money(run.usd_per_hour),
         money(run.spent_usd()),
-        rfc3339(run.intent.get("created")) or "",
+        rfc3339(run.intent.created) or "",
         f"in {hours(left)}" if run.state in ACTIVE and left > 0 else "-",
     ]

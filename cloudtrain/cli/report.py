@@ -32,7 +32,7 @@ def command(run_name: str | None, since: float | None, output: str) -> None:
         return print_json(account.document()) if output == "json" else show(account, output)
     begun_after = settings.now() - since if since else 0.0
     found, damaged = readable_runs(store)
-    accounts = [report(run) for run in found if float(run.intent.get("created", 0)) >= begun_after]
+    accounts = [report(run) for run in found if run.intent.created >= begun_after]
     if output == "json":
         print_json([account.document() for account in accounts])
     else:

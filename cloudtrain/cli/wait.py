@@ -39,7 +39,7 @@ def pause_s(run: Run) -> float:
     """Seconds between two looks at a rented run."""
     from cloudtrain.runs import remote
 
-    return min(SLOW_S, remote.pace(run.intent["provider"]).exit_s)
+    return min(SLOW_S, remote.pace(run.intent.provider).exit_s)
 
 
 def goes_on(run: Run) -> bool:

@@ -5,19 +5,20 @@ Nothing here prints, and nothing is made at a provider.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cloudtrain.doctor import local
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
-from cloudtrain.offer import Offer
+from cloudtrain.offer import Offer, OfferKey
 from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names
 from cloudtrain.quote import catalog
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
 from cloudtrain.runs.sweep import Looked, Records
-from cloudtrain.units import money, money_text, rfc3339
+from cloudtrain.units import money, rfc3339
 
 LEFT, BARRED, OTHER = 6, 4, 1  # what a problem ends `doctor` with; the largest of all is the exit code
 HERE = "this machine"
@@ -128,13 +129,13 @@ def processes(stack: Stack, known: Records) -> Iterator[Finding]:
 def prices(name: str, cloud: Cloud, now: float) -> Finding:
     """Whether the provider tells a price of this minute, and how old the snapshot's are."""
     known = offers(name)
-    served = [offer for offer in known if offer.usd_per_hour is not None and cloud.serves(line_of(offer))]
+    served = [offer for offer in known if offer.usd_per_hour is not None and cloud.serves(first_place(offer))]
     if not served:
         return Finding("prices", "unknown", "the catalogue has no price for a machine that can be made there")
     sample = min(served, key=lambda offer: (offer.usd_per_hour or Decimal(0), offer.name, offer.region))
     days = live_price.age_days(max(offer.price.as_of for offer in known), now)
     age = "of unknown age" if days is None else f"{days} days old"
-    live, why_not = live_price.ask(line_of(sample))
+    live, why_not = live_price.ask(first_place(sample))
     if live is not None:
         words = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
         return Finding("prices", "ok", words)
@@ -154,19 +155,9 @@ def offers(name: str) -> list[Offer]:
         return []
 
 
-def line_of(offer: Offer) -> Mapping[str, Any]:
-    """The part of a quote line's document that stacks and price sources look at; the first zone of several."""
-    return {
-        "provider": offer.provider,
-        "offer": offer.name,
-        "region": offer.region,
-        "zone": (offer.zone.split() or [""])[0],
-        "hardware": offer.hardware,
-        "count": offer.count,
-        "market": offer.market,
-        "price_usd_per_hour": money_text(offer.usd_per_hour),
-        "price": offer.price._asdict(),
-    }
+def first_place(offer: Offer) -> OfferKey:
+    """What stacks and price sources go by; the first zone of several."""
+    return replace(offer.key, zone=(offer.zone.split() or [""])[0])
 
 
 def install_engine(install: Callable[[], object]) -> Noted | None:

@@ -164,7 +164,6 @@ def clock(known: Records, newest_price: str) -> Finding:
     if newest_price and datetime.fromtimestamp(now + 86400, UTC).strftime("%Y-%m-%d") < newest_price:
         return broken("clock", f"{words}, before the catalogue's prices of {newest_price}", hint)
     for run in known.runs.values():
-        created = run.intent.get("created")
-        if isinstance(created, int | float) and created > now + SKEW_S:
-            return broken("clock", f"{words}, and run `{run.id}` was begun at {rfc3339(created)}", hint)
+        if run.begun is not None and run.begun.created > now + SKEW_S:
+            return broken("clock", f"{words}, and run `{run.id}` was begun at {rfc3339(run.begun.created)}", hint)
     return Finding("clock", "ok", words)

@@ -117,8 +117,7 @@ def environment_verdict(request: Request, offer: Offer, case: Assessment, stack:
         return environments.Verdict("no", "there is no recipe for it")
     if stack.cloud is None:
         return environments.Verdict("yes")
-    about = {"provider": offer.provider, "market": offer.market, "offer": offer.name, "hardware": offer.hardware}
-    image = stack.cloud.image({**about, "count": offer.count})
+    image = stack.cloud.image(offer.key)
     job = environments.Job(case.recipe.flavour, request.spec.family, request.method)
     return environments.verdict(job, offer.hardware, case.devices, image)
 

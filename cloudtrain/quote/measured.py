@@ -1,4 +1,8 @@
-"""What this state's own runs measured: it goes before the shipped efficiency of the same hardware, method, stack."""
+"""What this state's own runs measured: it goes before the shipped efficiency of the same hardware, method, stack.
+
+The lines are `records.MeasurementRecord`s. They are read here by hand, because a quote does not wait for pydantic: a
+line of another shape is passed over, by the same rules (a test holds both to each other).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.offer import Offer, Range
 
@@ -22,11 +26,65 @@ ONE_RUN_FACTOR = 1.3  # how far one run may mislead about another model or lengt
 SEVERAL_RUNS_FACTOR = 1.15
 
 
+WORD, NUMBER = (str,), (int, float)
+# The fields that are looked at, and the types that each may have; see NEVER_NULL for those that must be there.
+SHAPE: dict[str, tuple[type, ...]] = {
+    "hardware": WORD,
+    "count": (int,),
+    "model": WORD,
+    "method": WORD,
+    "stack": WORD,
+    "dtype": WORD,
+    "out_of_memory": (bool,),
+    "flops_per_s": NUMBER,
+    "peak_bytes": NUMBER,
+    "required_bytes": NUMBER,
+}
+NEVER_NULL = ("hardware", "count", "dtype", "out_of_memory")
+DEFAULTS = {"dtype": "bf16", "out_of_memory": False}
+
+
+class Measurement(NamedTuple):
+    """What a quote looks at of one run's measurement."""
+
+    hardware: str
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody asks it for
+    model: str | None
+    method: str | None
+    stack: str | None
+    dtype: str
+    out_of_memory: bool
+    flops_per_s: float | None
+    peak_bytes: float | None
+    required_bytes: float | None
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there is anything in it: a speed, or that its memory was short."""
+        return self.out_of_memory or (self.flops_per_s is not None and self.flops_per_s > 0)
+
+
+def measurement(line: str) -> Measurement | None:
+    """A line of the measurements; None for one that is damaged or of another shape."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or found.get("version", 1) != 1:
+        return None
+    found = {**DEFAULTS, **found}
+    for name, types in SHAPE.items():
+        value = found.get(name)
+        if type(value) not in types and not (value is None and name not in NEVER_NULL):
+            return None
+    return Measurement(*(found.get(name) for name in SHAPE))  # type: ignore[arg-type]  # looked at above
+
+
 @dataclass(frozen=True)
 class Measurements:
-    """Measured runs, oldest first: {hardware, count, method, stack, flops_per_s, ...}."""
+    """Measured runs, oldest first."""
 
-    runs: tuple[dict[str, Any], ...] = ()
+    runs: tuple[Measurement, ...] = ()
 
     @classmethod
     def of_state(cls, state: str) -> Measurements:
@@ -36,25 +94,16 @@ class Measurements:
                 lines = file.readlines()[-NEWEST:]
         except OSError:
             return cls()
-        runs = []
-        for line in lines:
-            try:
-                run = json.loads(line)
-                if isinstance(run, dict) and (run.get("out_of_memory") or float(run["flops_per_s"]) > 0):
-                    runs.append(run)
-            except (ValueError, KeyError, TypeError):
-                continue
-        return cls(tuple(runs))
+        return cls(tuple(run for line in lines if (run := measurement(line)) is not None and run.teaches))
 
     def rate(self, offer: Offer, recipe: Recipe, request: Request) -> tuple[Range, str] | None:
         """Tokens per second of the offer's machine from runs on the same machine; None when there is none."""
         found = [
-            float(run["flops_per_s"])
+            run.flops_per_s
             for run in self.runs
-            if run.get("flops_per_s")
-            and (run.get("hardware"), run.get("count"), run.get("method"), run.get("stack"))
-            == (offer.hardware, offer.count, request.method, recipe.stack)
-            and run.get("dtype", "bf16") == recipe.options.dtype
+            if run.flops_per_s
+            and (run.hardware, run.count, run.method, run.stack, run.dtype)
+            == (offer.hardware, offer.count, request.method, recipe.stack, recipe.options.dtype)
         ]
         if not found:
             return None
@@ -71,11 +120,9 @@ class Measurements:
         """
         wanted = (request.spec.name, request.method, recipe.stack)
         found = [
-            float(run["peak_bytes"]) / float(run["required_bytes"])
+            run.peak_bytes / run.required_bytes
             for run in self.runs
-            if (run.get("model"), run.get("method"), run.get("stack")) == wanted
-            and run.get("peak_bytes")
-            and run.get("required_bytes")
+            if (run.model, run.method, run.stack) == wanted and run.peak_bytes and run.required_bytes
         ]
         return max([1.0, *found])
 

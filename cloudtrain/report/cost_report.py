@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.quote.row import CostPart
-from cloudtrain.units import SECONDS_PER_HOUR, money_text, rfc3339
+from cloudtrain.units import SECONDS_PER_HOUR, exact_text, money_text, rfc3339
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.record import Machine, Run
+    from cloudtrain.runs.metering import Machine
+    from cloudtrain.runs.record import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,51 +101,44 @@ def paired(
 
 def report(run: Run) -> CostReport:
     """The account of a run, finished or not."""
-    line, exit_record, heartbeat = run.quote.get("line", {}), run.exit or {}, run.heartbeat
-    seen = {**heartbeat, **exit_record}
+    line, seen = run.line, newest(run)
     metered_s = run.metered_s()
-    quoted = tuple(part_of(document) for document in line.get("cost_parts", []))
+    quoted = tuple(CostPart(p.name, p.quantity, p.unit, p.unit_usd) for p in line.cost_parts) if line else ()
     return CostReport(
         run=run.id,
         state=run.state,
-        provider=run.intent.get("provider", ""),
-        offer=line.get("offer", ""),
-        started_at=run.intent.get("created"),
-        ended_at=exit_record.get("ended_at"),
+        provider=run.begun.provider if run.begun else "",
+        offer=line.offer if line else "",
+        started_at=run.begun.created if run.begun else None,
+        ended_at=run.exit.ended_at if run.exit else None,
         quoted=quoted,
         metered=metered_parts(quoted, metered_s, delivered=run.state == "finished"),
-        quoted_usd=line.get("total_usd"),
-        quoted_hours=line.get("hours"),
+        quoted_usd=line.bounds("total_usd") if line else None,
+        quoted_hours=line.bounds("hours") if line else None,
         metered_s=metered_s,
         attempts=len(run.attempts) + (run.machine is not None),
         tokens=seen.get("tokens"),
         steps=seen.get("step"),
-        quoted_tokens_per_second=line.get("tokens_per_second"),
+        quoted_tokens_per_second=line.bounds("tokens_per_second") if line else None,
         measured_tokens_per_second=seen.get("tokens_per_second"),
-        estimated_bytes=line.get("required_bytes"),
+        estimated_bytes=line.required_bytes if line else None,
         measured_bytes=max(
-            (
-                int(a["exit"]["peak_bytes"])
-                for a in [*run.attempts, {"exit": seen}]
-                if (a.get("exit") or {}).get("peak_bytes")
-            ),
+            (int(peak) for peak in [*(a.exit.peak_bytes for a in run.attempts if a.exit), seen["peak_bytes"]] if peak),
             default=None,
         ),
         loss=seen.get("loss"),
         machines=tuple(run.machines()),
-        price={"usd_per_hour": line.get("price_usd_per_hour"), **line.get("price", {})},
+        price={"usd_per_hour": exact_text(run.usd_per_hour), **(line.price.model_dump() if line else {})},
     )
 
 
-def part_of(document: dict[str, Any]) -> CostPart:
-    """A cost line as the run's quote keeps it."""
-    unit_usd = document["unit_usd"]
-    return CostPart(
-        document["name"],
-        Decimal(document["quantity"]),
-        document["unit"],
-        None if unit_usd is None else Decimal(unit_usd),
-    )
+def newest(run: Run) -> dict[str, Any]:
+    """The newest of each of the trainer's figures: the exit record's where it has one, else the heartbeat's."""
+    names = ("step", "loss", "tokens", "tokens_per_second", "peak_bytes")
+    both = [record for record in (run.exit, run.heartbeat) if record is not None]
+    return {
+        name: next((found for record in both if (found := getattr(record, name)) is not None), None) for name in names
+    }
 
 
 def metered_parts(quoted: tuple[CostPart, ...], metered_s: float, delivered: bool) -> tuple[CostPart, ...]:

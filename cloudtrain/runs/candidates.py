@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cloudtrain.providers import Stack, load, names
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.state.protocol import Store
-from cloudtrain.state.store import read_json, write_json
+from cloudtrain.state.store import read_record, write_record
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
     from cloudtrain.quote.row import Quote
 
 FULL_FOR_S = 600.0  # a place without capacity is asked last for so long
 KEY = "places.json"
 
 
-def rentable(quote: Quote, document: Callable[[QuoteRow], Mapping[str, Any]], experimental: bool) -> list[QuoteRow]:
+def rentable(quote: Quote, experimental: bool) -> list[QuoteRow]:
     """Viable lines that some stack can make a machine for, cheapest first; over the cap of the request none."""
     cap = quote.request.max_cost
     clouds = {name: load("stacks", name, Stack).cloud for name in names("stacks")}
@@ -28,7 +29,7 @@ def rentable(quote: Quote, document: Callable[[QuoteRow], Mapping[str, Any]], ex
         wanted = (
             line.viable and (experimental or line.assessment.loads == "yes") and (cap is None or line.usd_likely <= cap)
         )
-        if wanted and cloud is not None and cloud.serves(document(line)):
+        if wanted and cloud is not None and cloud.serves(line.offer.key):
             found += by_zone(line)
     return found
 
@@ -55,41 +56,28 @@ def in_order(lines: Iterable[QuoteRow], full: Mapping[str, float], now: float) -
     by_cost = sorted(lines, key=lambda line: line.usd_likely)
     if not by_cost:
         return []
-    fresh = [line for line in by_cost if full.get(place_key(line), 0.0) <= now] or by_cost
+    fresh = [line for line in by_cost if full.get(line.offer.key.place, 0.0) <= now] or by_cost
     first = fresh[0].offer
 
     def rank(line: QuoteRow) -> tuple[bool, bool, bool, Decimal]:
         offer = line.offer
-        is_full = full.get(place_key(line), 0.0) > now
+        is_full = full.get(line.offer.key.place, 0.0) > now
         return is_full, offer.provider != first.provider, offer.name != first.name, line.usd_likely
 
     return sorted(by_cost, key=rank)
 
 
-def place_key(line: QuoteRow) -> str:
-    """A place as one word: provider, machine, region, zone, market."""
-    offer = line.offer
-    return "/".join((offer.provider, offer.name, offer.region, offer.zone, offer.market))
-
-
-def full_places(store: Store) -> dict[str, float]:
+def full_places(store: Store) -> Mapping[str, float]:
     """Place -> epoch seconds until which it is believed to be full."""
-    found: dict[str, float] = read_json(store, KEY) or {}
-    return found
+    from cloudtrain.records import FullPlacesRecord
+
+    found = read_record(store, KEY, FullPlacesRecord)
+    return {} if found is None else found.until
 
 
-def remember_full(store: Store, line: QuoteRow, now: float) -> None:
-    """This place had none just now."""
+def remember_full(store: Store, key: OfferKey, now: float) -> None:
+    """This place had none just now, or took one away."""
+    from cloudtrain.records import FullPlacesRecord
+
     places = {place: until for place, until in full_places(store).items() if until > now}
-    write_json(store, KEY, {**places, place_key(line): now + FULL_FOR_S})
-
-
-def document_key(line: Mapping[str, Any]) -> str:
-    """The place of a quote line's document, as `place_key` writes it."""
-    return "/".join(str(line[name]) for name in ("provider", "offer", "region", "zone", "market"))
-
-
-def remember_full_document(store: Store, line: Mapping[str, Any], now: float) -> None:
-    """The place of a quote line's document had none just now, or took one away."""
-    places = {place: until for place, until in full_places(store).items() if until > now}
-    write_json(store, KEY, {**places, document_key(line): now + FULL_FOR_S})
+    write_record(store, KEY, FullPlacesRecord(until={**places, key.place: now + FULL_FOR_S}))

@@ -43,7 +43,7 @@ def tail_offset(run: Run, lines: int) -> int:
 
 def blocks(run: Run, offset: int, end: int | None = None) -> Iterator[bytes]:
     """The log from `offset` to `end` (or to where it ends now), block by block."""
-    if not run.intent:  # its folder is there before it has begun
+    if run.begun is None:  # its folder is there before it has begun
         return
     if not run.stack.direct:
         from cloudtrain.runs import remote

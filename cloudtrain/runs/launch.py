@@ -6,13 +6,16 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cloudtrain.errors import NOTHING_LEFT, NotFinished, TeardownIncomplete, UsageError
 from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.record import RESUMABLE, Run, all_runs
 from cloudtrain.state.protocol import AlreadyThere, Store
+
+if TYPE_CHECKING:
+    from cloudtrain.records import IntentRecord
 
 Action = Literal["create", "resume", "attach", "finished"]
 ATTEMPT_DOCUMENTS = ("machine.json", "exit.json", "gone.json", "kill")
@@ -29,7 +32,7 @@ def locate(store: Store, identity: str, new: bool = False) -> Found:
     """The newest run of the same identity decides: alive -> attach, ended early -> resume, done -> finished."""
     if new:
         return Found("create", None)
-    run = next((run for run in all_runs(store) if run.intent.get("identity") == identity), None)
+    run = next((run for run in all_runs(store) if run.intent.identity == identity), None)
     if run is None:
         return Found("create", None)
     if run.state == "running":
@@ -58,62 +61,66 @@ def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
 
     Raises NotFinished when another client was first, and what the stack raises.
     """
+    from cloudtrain.records import QuoteRecord
+
     run = Run(store, plan.run)
-    again = bool(run.intent)
+    again = run.begun is not None
     if again:
         archive_attempt(run)
         run = Run(store, plan.run)
     store.write(run.key("spec.yaml"), plan.spec_yaml.encode())
-    run.write("quote.json", {"line": plan.line, "quoted_at": time.time(), "flops_per_token": plan.flops_per_token})
+    run.write("quote.json", QuoteRecord(line=plan.line, quoted_at=time.time(), flops_per_token=plan.flops_per_token))
     plan = replace(plan, attempt=len(run.attempts) + 1)
-    intent = intent_document(plan, run)
+    more: dict[str, Any] = {}
     if not load("stacks", plan.provider, Stack).direct:
         plan, more = rented_part(run, plan)
-        intent.update(more)
+    intent = intent_record(plan, run, **more)
     if again:
         run.write("intent.json", intent)
     else:
         try:
-            store.create(run.key("intent.json"), json_bytes(intent))
+            store.create(run.key("intent.json"), intent.as_bytes())
         except AlreadyThere:
             raise NotFinished(f"another client has just begun run `{run.id}`", "repeat the command to attach") from None
     return launch(Run(store, plan.run), plan, say)
 
 
-def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, object]]:
+def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     """The plan of a rented machine with what it boots from, and what its record holds beside the usual."""
     if plan.idle:
         return plan, {"idle": True}
     from cloudtrain.runs import remote
 
     plan, shipped = remote.stage_job(run, plan)
-    agreed = None if plan.agreed_usd is None else str(plan.agreed_usd)
-    return plan, {**shipped, "agreed_usd": agreed, "max_restarts": plan.max_restarts}
+    return plan, {**shipped, "agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts}
 
 
-def intent_document(plan: Plan, run: Run) -> dict[str, object]:
-    """What is about to be done, for anybody who finds the pieces."""
-    return {
-        "run": plan.run,
-        "identity": plan.identity,
-        "provider": plan.provider,
-        "flavour": plan.flavour,
-        "wanted": "up",
-        "created": run.intent.get("created", time.time()),
-        "attempt": plan.attempt,
-        "deadline": plan.deadline,
-        "deadline_basis": plan.deadline_basis,
-        "max_cost_usd": None if plan.max_cost is None else str(plan.max_cost),
-        "guards": list(plan.guards),
-        "data_sha256": plan.data_sha256,
-        "names": {"tag": f"CLOUDTRAIN_RUN={plan.run}"},
-    }
+def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
+    """What is about to be done, for anybody who finds the pieces; `more` is what only a rented run has."""
+    from cloudtrain.records import IntentRecord
+
+    return IntentRecord(
+        run=plan.run,
+        identity=plan.identity,
+        provider=plan.provider,
+        flavour=plan.flavour,
+        wanted="up",
+        created=time.time() if run.begun is None else run.begun.created,
+        attempt=plan.attempt,
+        deadline=plan.deadline,
+        deadline_basis=plan.deadline_basis,
+        max_cost_usd=plan.max_cost,
+        guards=plan.guards,
+        data_sha256=plan.data_sha256,
+        names={"tag": f"CLOUDTRAIN_RUN={plan.run}"},
+        **more,
+    )
 
 
 def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
-    """Call the stack between two journal lines and keep the machine document."""
+    """Call the stack between two journal lines and keep the record of its machine."""
     stack = load("stacks", plan.provider, Stack)
-    run.journal("intent", "start", attempt=run.intent["attempt"])
+    run.journal("intent", "start", attempt=run.intent.attempt)
     try:
         machine = stack.start(plan, run.store, say)
     except BaseException as error:
@@ -123,14 +130,14 @@ def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
                 came_to_nothing(run, plan, error)
         raise
     try:
-        run.journal("done", "start", id=machine["id"])
+        run.journal("done", "start", id=machine.id)
         run.write("machine.json", machine)
-        run.event("machine", id=machine["id"], attempt=run.intent["attempt"])
+        run.event("machine", id=machine.id, attempt=run.intent.attempt)
     except UsageError as error:
         if stack.direct:
             raise
         raise TeardownIncomplete(
-            f"machine {machine['id']} of run `{run.id}` stands at {plan.provider}, but {error.message}",
+            f"machine {machine.id} of run `{run.id}` stands at {plan.provider}, but {error.message}",
             f"cloudtrain down {run.id} (before: {error.hint})",
         ) from error
     return Run(run.store, run.id)
@@ -138,41 +145,37 @@ def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
 
 def came_to_nothing(run: Run, plan: Plan, error: BaseException) -> None:
     """Certify an attempt whose machine never was, or was removed again: the stack proved it before it raised."""
-    answer = f"nothing of attempt {run.intent['attempt']} is left after {type(error).__name__}"
-    run.write("gone.json", {"run": run.id, "provider": plan.provider, "said_by": plan.provider, "answer": answer,
-                            "time": time.time(), "billed_s": 0.0})  # fmt: skip
-    run.store.delete(run.key("tickets"))  # its addresses are good until the deadline
-    run.event(
-        "came to nothing", error=type(error).__name__, offer=plan.line.get("offer"), attempt=run.intent["attempt"]
+    from cloudtrain.records import GoneRecord
+
+    answer = f"nothing of attempt {run.intent.attempt} is left after {type(error).__name__}"
+    gone = GoneRecord(
+        run=run.id, provider=plan.provider, said_by=plan.provider, answer=answer, time=time.time(), billed_s=0.0
     )
+    run.write("gone.json", gone)
+    run.store.delete(run.key("tickets"))  # its addresses are good until the deadline
+    run.event("came to nothing", error=type(error).__name__, offer=plan.line.offer, attempt=run.intent.attempt)
 
 
 def archive_attempt(run: Run) -> None:
     """Put the ended attempt aside and make sure that nothing of it still runs before the next one begins."""
+    from cloudtrain.records import AttemptRecord, GoneRecord
+
     if run.state not in RESUMABLE and run.state != "starting":
         raise NotFinished(f"run `{run.id}` is {run.state}", f"`cloudtrain logs -f {run.id}` follows it")
     gone = run.gone
     if gone is None or run.stack.direct:
-        gone = run.stack.stop(run.id, run.store, StopOptions(GRACE_S))._asdict()
+        gone = GoneRecord(**run.stack.stop(run.id, run.store, StopOptions(GRACE_S))._asdict())
         run = Run(run.store, run.id)  # the stop may have left an exit record
     if run.machine is not None or not run.stack.direct:
         number = len(run.attempts) + 1
-        run.write(
-            f"attempts/{number:03d}.json",
-            {
-                "machine": run.machine,
-                "exit": run.exit,
-                "last_seen": run.heartbeat.get("time"),
-                "gone": gone,
-                **({} if run.stack.direct else {"line": run.quote.get("line"), "deadline": run.intent["deadline"]}),
-            },
+        attempt = AttemptRecord(
+            machine=run.machine,
+            exit=run.exit,
+            last_seen=run.heartbeat.time if run.heartbeat else None,
+            gone=gone,
+            line=None if run.stack.direct else run.line,
+            deadline=None if run.stack.direct else run.intent.deadline,
         )
+        run.write(f"attempts/{number:03d}.json", attempt)
     for name in ATTEMPT_DOCUMENTS if run.stack.direct else (*ATTEMPT_DOCUMENTS, "hb.json"):
         run.store.delete(run.key(name))
-
-
-def json_bytes(document: object) -> bytes:
-    """A document as it is stored."""
-    import json
-
-    return json.dumps(document, indent=1).encode()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import OverBudget, ProviderError, UsageError
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.units import money
+
+if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
+    from cloudtrain.records import RowRecord
 
 WARN_DAYS, STALE_DAYS = 30, 90
 TOLERANCE = Decimal("1.10")  # a live price further above the quote than this stops
@@ -22,28 +25,28 @@ class Checked(NamedTuple):
     words: str
 
 
-def check(line: Mapping[str, Any], now: float, accept_stale: bool) -> Checked:
-    """Compare a quote line's document with what its provider asks now.
+def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
+    """Compare a quoted row with what its provider asks now.
 
     Raises OverBudget when that is more than a tenth above the quote, and UsageError when the quoted price is older than
     90 days and could be neither renewed nor is accepted.
     """
-    quoted = None if line["price_usd_per_hour"] is None else Decimal(line["price_usd_per_hour"])
-    days = age_days(str(line["price"]["as_of"]), now)
-    live, why_not = ask(line)
+    quoted = line.price_usd_per_hour
+    days = age_days(line.price.as_of, now)
+    live, why_not = ask(line.key)
     if live is not None and quoted is not None:
         if live > quoted * TOLERANCE:
             raise OverBudget(
-                f"{line['offer']} costs {money(live)}/h now, "
+                f"{line.offer} costs {money(live)}/h now, "
                 f"{float(live / quoted - 1):.0%} above the quoted {money(quoted)}/h",
                 "quote again with a fresh catalogue, or choose another offer",
             )
-        return Checked(live, f"{money(live)}/h, asked from {line['provider']} just now (quoted {money(quoted)}/h)")
+        return Checked(live, f"{money(live)}/h, asked from {line.provider} just now (quoted {money(quoted)}/h)")
     if days is None or days > STALE_DAYS:
         age = "of unknown age" if days is None else f"{days} days old"
         if not accept_stale:
             raise UsageError(
-                f"the price of {line['offer']} is {age} and could not be checked: {why_not}",
+                f"the price of {line.offer} is {age} and could not be checked: {why_not}",
                 "--accept-stale starts all the same; set the provider's credentials to have it checked",
             )
         return Checked(quoted, f"{money(quoted)}/h, {age}, accepted unchecked")
@@ -60,13 +63,13 @@ def age_days(as_of: str, now: float) -> int | None:
     return max(0, (datetime.fromtimestamp(now, UTC) - seen).days)
 
 
-def ask(line: Mapping[str, Any]) -> tuple[Decimal | None, str]:
+def ask(key: OfferKey) -> tuple[Decimal | None, str]:
     """What the provider asks for it now, or None and why that is not known."""
-    source = load("pricing", line["provider"], PriceSource)
+    source = load("pricing", key.provider, PriceSource)
     if source.live is None:
-        return None, f"{line['provider']} cannot be asked for prices"
+        return None, f"{key.provider} cannot be asked for prices"
     try:
-        live = source.live(line)
+        live = source.live(key)
     except ProviderError as error:
         return None, error.message
-    return live, "" if live is not None else f"{line['provider']} lists no price for it"
+    return live, "" if live is not None else f"{key.provider} lists no price for it"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError
 from cloudtrain.quote import measured
 from cloudtrain.quote.measured import FILE
 
 if TYPE_CHECKING:
+    from cloudtrain.records import MeasurementRecord
     from cloudtrain.runs.record import Run
     from cloudtrain.state.protocol import Store
 
@@ -19,43 +19,46 @@ LEAST_TOKENS = 1000  # a shorter run measures its own start-up
 
 def learn(run: Run) -> None:
     """Add what a run that is over has measured to the state's measurements, once. Too little adds nothing."""
+    from cloudtrain.records import MeasurementRecord
     from cloudtrain.runs import out_of_memory
 
-    short, before = out_of_memory.is_short(run), run.document("measured.json")
-    if before is not None and bool(before.get("out_of_memory")) == short:
+    short, before = out_of_memory.is_short(run), run.document("measured.json", MeasurementRecord)
+    if before is not None and before.out_of_memory == short:
         return
     found = out_of_memory.measurement(run) if short else speed(run)
     if found is None:
         return
     run.write("measured.json", found)
-    run.store.append(FILE, json.dumps(found).encode())
+    run.store.append(FILE, found.as_line())
     refresh(run.store)
 
 
-def speed(run: Run) -> dict[str, Any] | None:
+def speed(run: Run) -> MeasurementRecord | None:
     """Speed and peak of a finished run; None when it was too short."""
+    from cloudtrain.records import MeasurementRecord
     from cloudtrain.runs import out_of_memory
 
-    line, done = run.quote.get("line", {}), run.exit or {}
-    recipe, speed, tokens = line.get("recipe") or {}, done.get("tokens_per_second"), done.get("tokens") or 0
-    flops = run.quote.get("flops_per_token")
-    if not speed or not flops or tokens < LEAST_TOKENS:
+    quote, done = run.quote, run.exit
+    if quote is None or done is None or not done.tokens_per_second or not quote.flops_per_token:
         return None
-    estimate = out_of_memory.Estimate.of(run)
-    return {
-        "run": run.id,
-        "time": done.get("ended_at"),
-        "model": None if estimate is None else estimate.request.spec.name,
-        "hardware": line["hardware"],
-        "count": line["count"],
-        "method": recipe.get("method"),
-        "stack": recipe.get("stack"),
-        "dtype": recipe.get("dtype", "bf16"),
-        "tokens_per_second": speed,
-        "flops_per_s": speed * flops,
-        "peak_bytes": out_of_memory.measured_peak(run) or None,
-        "required_bytes": line.get("required_bytes"),
-    }
+    if (done.tokens or 0) < LEAST_TOKENS:
+        return None
+    line, estimate = quote.line, out_of_memory.Estimate.of(run)
+    recipe = line.recipe
+    return MeasurementRecord(
+        run=run.id,
+        time=done.ended_at,
+        model=None if estimate is None else estimate.request.spec.name,
+        hardware=line.hardware,
+        count=line.count,
+        method=recipe.method if recipe else None,
+        stack=recipe.stack if recipe else None,
+        dtype=recipe.dtype if recipe else "bf16",
+        tokens_per_second=done.tokens_per_second,
+        flops_per_s=done.tokens_per_second * quote.flops_per_token,
+        peak_bytes=out_of_memory.measured_peak(run) or None,
+        required_bytes=line.required_bytes or None,
+    )
 
 
 def refresh(store: Store) -> None:

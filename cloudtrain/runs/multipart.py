@@ -7,10 +7,9 @@ The last one is written last: {"parts": 2, "bytes": ...}. Pieces without it are 
 
 from __future__ import annotations
 
-import json
 import re
 
-from cloudtrain.errors import UsageError
+from cloudtrain.errors import DamagedRecord, UsageError
 from cloudtrain.state.protocol import Store
 
 INDEX = ".parts"
@@ -36,9 +35,11 @@ def whole_files(store: Store, folder: str) -> dict[str, list[str]]:
 
 def pieces(store: Store, index: str, whole: str, names: set[str]) -> list[str]:
     """The names of a file's pieces, as its index counts them. Raises UsageError."""
+    from cloudtrain.records import PartsRecord, read
+
     try:
-        count = int(json.loads(store.read(index) or b"")["parts"])
-    except (ValueError, KeyError, TypeError):
+        count = read(PartsRecord, store.read(index) or b"", f"`{index}`").parts
+    except DamagedRecord:
         raise UsageError(f"`{store.place(index)}` is damaged", "its file cannot be put together") from None
     wanted = [f"{whole}.part-{number:05d}" for number in range(count)]
     if missing := [name for name in wanted if name not in names]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate import memory
@@ -23,6 +24,7 @@ from cloudtrain.spec import schema as specs
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
+    from cloudtrain.records import MeasurementRecord
     from cloudtrain.runs.record import Run
     from cloudtrain.spec.schema import Spec
 
@@ -59,7 +61,7 @@ class Shortage(NamedTuple):
 
 def is_short(run: Run) -> bool:
     """Whether the run ended for want of memory."""
-    return (run.exit or {}).get("reason") == REASON
+    return run.exit is not None and run.exit.reason == REASON
 
 
 def shortage(run: Run) -> Shortage | None:
@@ -67,19 +69,19 @@ def shortage(run: Run) -> Shortage | None:
 
     A rented machine has nothing else to do, so that a run which did not get what it asked for needed more than that.
     """
-    line = run.quote.get("line") or {}
-    estimated, usable = int(line.get("required_bytes") or 0), int(line.get("memory_bytes") or 0)
-    if not estimated:
+    line = run.line
+    if line is None or not line.required_bytes:
         return None
     peak = measured_peak(run)
-    return Shortage(estimated, usable, peak, max(peak, 0 if run.stack.direct else usable))
+    needed = max(peak, 0 if run.stack.direct else line.memory_bytes)
+    return Shortage(line.required_bytes, line.memory_bytes, peak, needed)
 
 
 def measured_peak(run: Run) -> int:
     """The highest use that was seen, in bytes. On an accelerator the exit record is the host's and does not count."""
-    on_host = run.intent.get("flavour", "cpu") in ON_THE_HOST
-    found = [run.heartbeat, *([run.exit or {}] if on_host else [])]
-    return max((int(each.get("peak_bytes") or 0) for each in found), default=0)
+    on_host = run.intent.flavour in ON_THE_HOST
+    found = [run.heartbeat, run.exit if on_host else None]
+    return max(int(each.peak_bytes or 0) if each else 0 for each in found)
 
 
 def advice(run: Run, short: Shortage) -> str:
@@ -122,15 +124,14 @@ def larger_machine(run: Run, short: Shortage) -> str:
     """The cheapest machine of the run's own quote with more memory, which is enough."""
     lines = [
         line
-        for line in run.document("candidates.json") or []
-        if int(line["memory_bytes"]) > short.memory
-        and short.factor * int(line["required_bytes"]) <= FITS_UP_TO * int(line["memory_bytes"])
+        for line in run.places
+        if line.memory_bytes > short.memory and short.factor * line.required_bytes <= FITS_UP_TO * line.memory_bytes
     ]
     if not lines:
         return ""
-    best = min(lines, key=lambda line: float((line.get("total_usd") or {}).get("likely") or "inf"))
-    words = f"--infra {best['provider']}/{best['region']} --hardware {best['hardware']}:{best['count']}"
-    return f"`{words}` ({best['offer']}) has {gib(int(best['memory_bytes']))}"
+    best = min(lines, key=lambda line: line.total_usd.likely if line.total_usd else Decimal("Infinity"))
+    words = f"--infra {best.provider}/{best.region} --hardware {best.hardware}:{best.count}"
+    return f"`{words}` ({best.offer}) has {gib(best.memory_bytes)}"
 
 
 class Estimate(NamedTuple):
@@ -143,8 +144,8 @@ class Estimate(NamedTuple):
     @classmethod
     def of(cls, run: Run) -> Estimate | None:
         """None when spec, model or machine are not known here."""
-        spec, line = spec_of(run), run.quote.get("line") or {}
-        if spec is None or line.get("hardware") not in chips():
+        spec, line = spec_of(run), run.line
+        if spec is None or line is None or line.hardware not in chips():
             return None
         try:
             model = registry.find(spec.model)
@@ -158,7 +159,7 @@ class Estimate(NamedTuple):
             rank=spec.lora.rank,
             targets=target_group(spec),
         )
-        return cls(request, str(line["hardware"]), int(line.get("devices") or 1))
+        return cls(request, line.hardware, line.devices or 1)
 
     def required(self, request: Request) -> int:
         """Bytes per device, by the estimator alone."""
@@ -181,22 +182,22 @@ def spec_of(run: Run) -> Spec | None:
         return None
 
 
-def measurement(run: Run) -> dict[str, Any] | None:
+def measurement(run: Run) -> MeasurementRecord | None:
     """What the run teaches later quotes, or None. The estimate in it is the bare one, without earlier lessons."""
-    short, estimate = shortage(run), Estimate.of(run)
-    if short is None or estimate is None:
+    from cloudtrain.records import MeasurementRecord
+
+    short, estimate, line = shortage(run), Estimate.of(run), run.line
+    if short is None or estimate is None or line is None:
         return None
-    line = run.quote["line"]
-    method, stack = ((line.get("recipe") or {}).get(name) for name in ("method", "stack"))
-    return {
-        "run": run.id,
-        "time": (run.exit or {}).get("ended_at"),
-        "out_of_memory": True,
-        "model": estimate.request.spec.name,
-        "hardware": line["hardware"],
-        "count": line["count"],
-        "method": method,
-        "stack": stack,
-        "peak_bytes": short.needed,
-        "required_bytes": estimate.required(estimate.request),
-    }
+    return MeasurementRecord(
+        run=run.id,
+        time=run.exit.ended_at if run.exit else None,
+        out_of_memory=True,
+        model=estimate.request.spec.name,
+        hardware=line.hardware,
+        count=line.count,
+        method=line.recipe.method if line.recipe else None,
+        stack=line.recipe.stack if line.recipe else None,
+        peak_bytes=short.needed,
+        required_bytes=estimate.required(estimate.request),
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloudtrain.models.adapters import Targets
     from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.row import Quote, QuoteRow
+    from cloudtrain.records import RowRecord
     from cloudtrain.spec.dataset import DataReport
     from cloudtrain.spec.schema import Spec
 
@@ -143,11 +144,11 @@ def token_check(prepared: Prepared, python: Path, folder: Path) -> dict[str, Any
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The quoted row that a run is planned on: the line, and the document of it that the run will keep."""
+    """The quoted row that a run is planned on, and the same as the run will keep it."""
 
     quote: Quote
     line: QuoteRow
-    document: dict[str, Any]
+    record: RowRecord
 
 
 def hourly_usd(line: QuoteRow, usd_per_hour: Decimal | None) -> Decimal | None:
@@ -175,7 +176,7 @@ def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: f
         identity=prepared.identity,
         provider=line.offer.provider,
         flavour=recipe.flavour,
-        line=chosen.document,
+        line=chosen.record,
         job=job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour),
         spec_yaml=prepared.spec.to_yaml(),
         data_sha256=prepared.data.sha256,

@@ -69,7 +69,7 @@ def merge(run: Run, adapter: Path, target: Path) -> Path:
     """Write the base model with the adapter merged in to `target`, in the trainer's environment."""
     from cloudtrain.trainer import environment
 
-    python = environment.find(str(run.intent.get("flavour", "cpu")))
+    python = environment.find(run.intent.flavour)
     if python is None:
         raise UsageError("merging needs the trainer's environment, which is not there", "`cloudtrain up` makes it")
     script = Path(str(files("cloudtrain.templates"))) / "torch" / "merge.py"

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest
 from cloudtrain.providers import Stack, load
+from cloudtrain.runs.metering import Machine, machine_of
 from cloudtrain.state.protocol import Store
-from cloudtrain.state.store import read_json, write_json
+from cloudtrain.state.store import read_record, write_record
 from cloudtrain.units import SECONDS_PER_HOUR
 
+if TYPE_CHECKING:
+    from cloudtrain.records import (
+        AttemptRecord,
+        ExitRecord,
+        Figures,
+        GoneRecord,
+        Heartbeat,
+        IntentRecord,
+        MachineRecord,
+        QuoteRecord,
+        Record,
+        RowRecord,
+    )
+
+R = TypeVar("R", bound="Record")
+
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
-SELF_END_S = 120.0  # from the last word of a rented machine to its end, at the most
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
 
@@ -31,55 +46,91 @@ class Run:
         """The state key of one of the run's documents."""
         return f"runs/{self.id}/{name}"
 
-    def document(self, name: str) -> Any:
-        """A JSON document of the run, or None."""
-        return read_json(self.store, self.key(name))
+    def document(self, name: str, kind: type[R]) -> R | None:
+        """One of the run's documents, or None. Raises DamagedRecord."""
+        return read_record(self.store, self.key(name), kind)
 
-    def write(self, name: str, document: Any) -> None:
-        """Write a JSON document of the run."""
-        write_json(self.store, self.key(name), document)
+    def write(self, name: str, record: Record) -> None:
+        """Write one of the run's documents."""
+        write_record(self.store, self.key(name), record)
 
     def event(self, what: str, **more: Any) -> None:
         """Add a line to the run's events."""
-        line = {"time": time.time(), "actor": "client", "event": what, **more}
-        self.store.append(self.key("events.jsonl"), json.dumps(line).encode())
+        from cloudtrain.records import EventRecord
+
+        line = EventRecord(time=time.time(), actor="client", event=what, **more)
+        self.store.append(self.key("events.jsonl"), line.as_line())
 
     def journal(self, phase: str, call: str, **more: Any) -> None:
         """Write ahead: `intent` before a call that makes or ends something, `done` or `failed` after it."""
-        line = {"time": time.time(), "phase": phase, "call": call, **more}
-        self.store.append(self.key("journal.jsonl"), json.dumps(line).encode())
+        from cloudtrain.records import JournalRecord
+
+        line = JournalRecord(time=time.time(), phase=phase, call=call, **more)
+        self.store.append(self.key("journal.jsonl"), line.as_line())
 
     @cached_property
-    def intent(self) -> dict[str, Any]:
-        return self.document("intent.json") or {}
+    def begun(self) -> IntentRecord | None:
+        """What is wanted; None for a run that nobody has begun: its folder may be there before."""
+        from cloudtrain.records import IntentRecord
+
+        return self.document("intent.json", IntentRecord)
+
+    @property
+    def intent(self) -> IntentRecord:
+        """What is wanted of a run that has begun. Raises RunNotFound for another one."""
+        if self.begun is None:
+            raise RunNotFound(f"run `{self.id}` has not begun", "`cloudtrain ps -a` lists the runs")
+        return self.begun
+
+    @property
+    def wanted(self) -> str:
+        """up | down, "" for a run that has not begun."""
+        return "" if self.begun is None else self.begun.wanted
 
     @cached_property
-    def quote(self) -> dict[str, Any]:
-        return self.document("quote.json") or {}
+    def quote(self) -> QuoteRecord | None:
+        from cloudtrain.records import QuoteRecord
+
+        return self.document("quote.json", QuoteRecord)
+
+    @property
+    def line(self) -> RowRecord | None:
+        """The row that the newest attempt was launched on, its price frozen."""
+        return None if self.quote is None else self.quote.line
 
     @cached_property
-    def machine(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.document("machine.json")
-        return found
+    def machine(self) -> MachineRecord | None:
+        from cloudtrain.records import MachineRecord
+
+        return self.document("machine.json", MachineRecord)
 
     @cached_property
-    def exit(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.document("exit.json")
-        return found
+    def exit(self) -> ExitRecord | None:
+        from cloudtrain.records import ExitRecord
+
+        return self.document("exit.json", ExitRecord)
 
     @cached_property
-    def heartbeat(self) -> dict[str, Any]:
-        return self.document("hb.json") or {}
+    def heartbeat(self) -> Heartbeat | None:
+        from cloudtrain.records import Heartbeat
+
+        return self.document("hb.json", Heartbeat)
+
+    @property
+    def figures(self) -> Figures | None:
+        """The newest figures that the machine left."""
+        return self.exit or self.heartbeat
 
     @cached_property
-    def gone(self) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.document("gone.json")
-        return found
+    def gone(self) -> GoneRecord | None:
+        from cloudtrain.records import GoneRecord
+
+        return self.document("gone.json", GoneRecord)
 
     @property
     def stack(self) -> Stack:
         """The stack that launched it."""
-        return load("stacks", self.intent["provider"], Stack)
+        return load("stacks", self.intent.provider, Stack)
 
     @cached_property
     def alive(self) -> bool:
@@ -94,27 +145,37 @@ class Run:
         `stopped`, `failed`, `cancelled` and `died` can be resumed by `up` with the same spec.
         """
         if self.exit is not None:
-            return ENDED_STATES.get(self.exit["reason"], "failed")
+            return ENDED_STATES.get(self.exit.reason, "failed")
         try:
             if self.alive:
                 return "running"
         except ProviderError:
             return "unknown"
-        if self.gone is not None and self.intent.get("wanted") == "down":
+        if self.gone is not None and self.wanted == "down":
             return "cancelled"
         if self.machine is None:
-            if self.intent.get("wanted") == "up":
+            if self.wanted == "up":
                 return "starting" if self.gone is None else "failed"
             return "cancelled"
-        if not self.stack.direct and time.time() >= float(self.intent.get("deadline", 0)):
+        if not self.stack.direct and time.time() >= self.intent.deadline:
             return "stopped"
         return "died"
 
     @cached_property
-    def attempts(self) -> list[dict[str, Any]]:
-        """Earlier attempts ({machine, exit}), oldest first."""
+    def attempts(self) -> list[AttemptRecord]:
+        """Earlier attempts, oldest first."""
+        from cloudtrain.records import AttemptRecord
+
         names = self.store.children(self.key("attempts"))
-        return [self.document(f"attempts/{name}") or {} for name in names]
+        return [self.document(f"attempts/{name}", AttemptRecord) or AttemptRecord() for name in names]
+
+    @property
+    def places(self) -> tuple[RowRecord, ...]:
+        """Where else a machine may be looked for."""
+        from cloudtrain.records import CandidatesRecord
+
+        found = self.document("candidates.json", CandidatesRecord)
+        return () if found is None else found.places
 
     def metered_s(self) -> float:
         """Seconds for which a machine stood, over all attempts; a running one counts up to now."""
@@ -122,23 +183,32 @@ class Run:
 
     def machines(self) -> list[Machine]:
         """Every machine that the run has had, oldest first."""
-        now = {"machine": self.machine, "exit": self.exit, "gone": self.gone, "last_seen": self._last_seen()}
-        attempts = [{"line": self.quote.get("line"), **attempt} for attempt in self.attempts]
-        attempts.append({**now, "line": self.quote.get("line"), "deadline": self.intent.get("deadline")})
-        direct = not self.intent or self.stack.direct
-        return [machine_of(attempt, direct) for attempt in attempts if attempt.get("machine")]
+        from cloudtrain.records import AttemptRecord
+
+        now = AttemptRecord(
+            machine=self.machine,
+            exit=self.exit,
+            gone=self.gone,
+            last_seen=self._last_seen(),
+            line=self.line,
+            deadline=None if self.begun is None else self.begun.deadline,
+        )
+        direct = self.begun is None or self.stack.direct
+        found = [machine_of(attempt, attempt.line or self.line, direct) for attempt in [*self.attempts, now]]
+        return [machine for machine in found if machine is not None]
 
     def _last_seen(self) -> float | None:
         """Until when the machine is known to have stood."""
         if self.machine is None or not self.stack.direct:
             return None
-        return time.time() if self.alive else self.heartbeat.get("time")
+        if self.alive:
+            return time.time()
+        return None if self.heartbeat is None else self.heartbeat.time
 
     @property
     def usd_per_hour(self) -> Decimal | None:
         """The price frozen at launch."""
-        text = self.quote.get("line", {}).get("price_usd_per_hour")
-        return None if text is None else Decimal(text)
+        return None if self.line is None else self.line.price_usd_per_hour
 
     def spent_usd(self) -> Decimal | None:
         """Metered time at the frozen prices; None when one of them is unknown."""
@@ -150,50 +220,6 @@ class Run:
         return sum(
             (machine.usd_per_hour or Decimal(0)) * Decimal(machine.seconds) / SECONDS_PER_HOUR for machine in machines
         ) or Decimal(0)
-
-
-class Machine(NamedTuple):
-    """One machine of a run: what it was, for how long it stood, and why it ended ("" while it stands)."""
-
-    id: str
-    offer: str
-    place: str
-    seconds: float
-    usd_per_hour: Decimal | None
-    reason: str
-
-
-def machine_of(attempt: dict[str, Any], direct: bool) -> Machine:
-    """The machine of an attempt as its documents tell it."""
-    machine, line, ended = attempt["machine"], attempt.get("line") or {}, attempt.get("exit") or {}
-    price = line.get("price_usd_per_hour")
-    seconds = _span(machine, ended, attempt.get("last_seen")) if direct else _billed_s(attempt)
-    reason = ended.get("reason") or ("gone" if attempt.get("gone") else "")
-    text = None if price is None else Decimal(price)
-    return Machine(str(machine["id"]), str(line.get("offer", "")), str(machine.get("place", "")), seconds, text, reason)
-
-
-def _billed_s(attempt: dict[str, Any]) -> float:
-    """Seconds that a rented machine stood: until its end was proven, at the longest until its guards fired.
-
-    One that left its last word ends itself at once, however late somebody looks. Its clock may be wrong.
-    """
-    created = float(attempt["machine"]["created"])
-    until = [float((attempt.get("gone") or {}).get("time") or time.time())]
-    if attempt.get("deadline") is not None:
-        until.append(float(attempt["deadline"]))
-    ended_at = (attempt.get("exit") or {}).get("ended_at")
-    if attempt.get("gone") and ended_at and float(ended_at) > created:
-        until.append(float(ended_at) + SELF_END_S)
-    return max(0.0, min(until) - created)
-
-
-def _span(machine: Any, exit_record: Any, last_seen: Any) -> float:
-    """Seconds between a machine's creation and the last thing known of it."""
-    if not machine:
-        return 0.0
-    end = (exit_record or {}).get("ended_at") or last_seen or machine["created"]
-    return max(0.0, float(end) - float(machine["created"]))
 
 
 def log_size(run: Run) -> int:
@@ -215,13 +241,13 @@ def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
     for name in store.children("runs"):
         run = Run(store, name)
         try:
-            if run.intent:
+            if run.begun:
                 runs.append(run)
         except (BucketDenied, BucketUnreachable):
             raise
         except UsageError as error:
             damaged.append(error.message)
-    return sorted(runs, key=lambda run: float(run.intent.get("created", 0)), reverse=True), damaged
+    return sorted(runs, key=lambda run: run.intent.created, reverse=True), damaged
 
 
 def refuse_damaged(damaged: list[str]) -> None:
@@ -242,7 +268,7 @@ def find(store: Store, text: str | None) -> Run:
 
     Another run's damaged record is no hindrance for one that is named in full.
     """
-    if text is not None and (named := Run(store, text)).intent:
+    if text is not None and (named := Run(store, text)).begun:
         return named
     runs = all_runs(store)
     if text is None:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cloudtrain.errors import ProviderError
 from cloudtrain.providers import Stack, load
-from cloudtrain.runs.record import SELF_END_S, Run
+from cloudtrain.runs.metering import SELF_END_S
+from cloudtrain.runs.record import Run
 from cloudtrain.state.errors import BucketUnreachable
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
+    from cloudtrain.records import Heartbeat
     from cloudtrain.runs.bundle import Bundle
 
 News = Literal["", "ended", "vanished", "silent"]
@@ -63,15 +65,17 @@ def stage_job(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
 
     Bundle and ticket lie in the state when this returns. Raises UsageError when the machine could not reach something.
     """
+    from cloudtrain.records import BundleRecord
     from cloudtrain.runs import bundle as bundles
     from cloudtrain.runs import ticket
 
     reachable(run.store.url)
     plan = replace(plan, heartbeat_s=pace(plan.provider).heartbeat_s)
-    kept: Bundle | None = bundles.Bundle(**run.intent["bundle"]) if run.intent.get("bundle") else None
+    before = None if run.begun is None else run.begun.bundle
+    kept: Bundle | None = None if before is None else bundles.Bundle(before.key, before.sha256, before.bytes)
     bundle = kept if kept and run.store.size(kept.key) == kept.bytes else bundles.ship(run.store, plan)
     boot = ticket.issue(run.store, run, plan, bundle)
-    return replace(plan, boot=boot), {"bundle": bundle._asdict(), "model": plan.job["model"]}
+    return replace(plan, boot=boot), {"bundle": BundleRecord(**bundle._asdict()), "model": plan.job["model"]}
 
 
 class Watch:
@@ -79,10 +83,10 @@ class Watch:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.pace = pace(run.intent["provider"])
+        self.pace = pace(run.intent.provider)
         self.heard: News = ""
         self.due: dict[str, float] = {}
-        self.beat: Any = None
+        self.beat: Heartbeat | None = None
         self.waited_s = 0.0  # for the first heartbeat
         self.beaten = time.monotonic()  # when the heartbeat changed last, by our clock: the machine's may be wrong
 
@@ -118,10 +122,10 @@ class Watch:
 
     def listen(self) -> None:
         """Take in the heartbeat."""
-        every_s = self.pace.heartbeat_s if (self.beat or {}).get("phase") == "training" else self.pace.log_s
+        every_s = self.pace.heartbeat_s if self.beat and self.beat.phase == "training" else self.pace.log_s
         if self.is_due("heartbeat", every_s):
             beat = Run(self.run.store, self.run.id).heartbeat
-            if beat and beat != self.beat:
+            if beat is not None and beat != self.beat:
                 self.waited_s = self.waited_s or time.monotonic() - self.beaten
                 self.beat, self.beaten = beat, time.monotonic()
 
@@ -135,13 +139,13 @@ class Watch:
 
     def bear(self, trouble: BucketUnreachable) -> None:
         """The state cannot be reached: wait a moment. Raises `trouble` when the run's own time is over as well."""
-        if time.time() > float(self.run.intent["deadline"]) + SELF_END_S:
+        if time.time() > self.run.intent.deadline + SELF_END_S:
             raise trouble
         time.sleep(self.pace.exit_s)
 
     def words(self) -> str:
         """What the machine is doing, for a person."""
-        return str((self.beat or {}).get("phase") or "waiting for the machine's first word")
+        return (self.beat.phase if self.beat else None) or "waiting for the machine's first word"
 
 
 def stream(run: Run, offset: int, watch: Watch | None = None) -> Iterator[bytes]:

@@ -73,15 +73,12 @@ def records(store: Store | None) -> Records:
     for name in found:
         run = Run(store, name)  # type: ignore[arg-type]  # a state that is None has no runs
         try:
-            documents = run.intent, run.gone
+            over = run.gone is not None or run.wanted == "down"
         except CloudtrainError as error:
             known.unread.append(error.message)
             continue
-        if not all(isinstance(document, dict | None) for document in documents):
-            known.unread.append(f"a record of run `{name}` is damaged: it is not an object")
-            continue
         known.runs[name] = run
-        if run.gone is not None or run.intent.get("wanted") == "down":
+        if over:
             known.ended[run_key(name)] = name
     return known
 

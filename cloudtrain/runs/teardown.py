@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 from cloudtrain.errors import TeardownIncomplete, UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.runs.record import Run
+
+if TYPE_CHECKING:
+    from cloudtrain.records import GoneRecord
 
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 
@@ -20,10 +24,10 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
     A state that cannot be written does not keep the run alive: it is ended first, and told afterwards. Raises
     TeardownIncomplete (6) when something could not be proven gone, UsageError when only the certificate is missing.
     """
-    provider = run.intent["provider"]
+    provider = run.intent.provider
     with contextlib.suppress(UsageError):
         if wanted and run.state not in SETTLED:
-            run.write("intent.json", {**run.intent, "wanted": "down"})
+            run.write("intent.json", run.intent.replace(wanted="down"))
             run.store.write(run.key("kill"), b"down\n")
             if not ending.force:
                 await_checkpoint(run, ending)
@@ -54,7 +58,7 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
 
 def await_checkpoint(run: Run, ending: StopOptions) -> None:
     """Give a job on a rented machine that still speaks the time to read the request, save and say its last word."""
-    if run.stack.direct or run.intent.get("idle") or not run.heartbeat:
+    if run.stack.direct or run.intent.idle or not run.heartbeat:
         return
     from cloudtrain.runs import remote
 
@@ -65,16 +69,18 @@ def await_checkpoint(run: Run, ending: StopOptions) -> None:
         time.sleep(watch.pace.log_s)
 
 
-def certificate(run: Run, provider: str, absence: DeletionProof) -> dict[str, object]:
+def certificate(run: Run, provider: str, absence: DeletionProof) -> GoneRecord:
     """The death certificate: whose word, in which words, when, and what was billed."""
-    return {
-        "run": run.id,
-        "provider": provider,
-        "said_by": absence.said_by,
-        "answer": absence.answer,
-        "time": absence.time,
-        "billed_s": run.metered_s(),
-    }
+    from cloudtrain.records import GoneRecord
+
+    return GoneRecord(
+        run=run.id,
+        provider=provider,
+        said_by=absence.said_by,
+        answer=absence.answer,
+        time=absence.time,
+        billed_s=run.metered_s(),
+    )
 
 
 def settle(run: Run, patience_s: float = 10.0) -> Run:

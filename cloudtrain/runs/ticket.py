@@ -1,12 +1,13 @@
 """The ticket: the one document with which a rented machine begins, made before the machine.
 
 It holds signed addresses instead of credentials: read the bundle, the weights and the checkpoint, read the request to
-stop, write below the run's own prefix. All of them end an hour after the run's deadline. Format: see `document`.
+stop, write below the run's own prefix. All of them end an hour after the run's deadline. Format: `records/ticket.py`.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,16 @@ from cloudtrain.errors import UsageError
 from cloudtrain.runs import multipart
 from cloudtrain.runs.record import Run, log_size
 from cloudtrain.signing import urls
-from cloudtrain.state.store import write_json
+from cloudtrain.state.store import write_record
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
+    from cloudtrain.records import TicketFile, TicketFiles, TicketRecord
     from cloudtrain.runs.bundle import Bundle
     from cloudtrain.state.protocol import Store
 
-VERSION = 1
 NO_PROGRESS_S = 3600.0  # a trainer that says nothing for so long is ended
+Url = Callable[[str], str]
 MODELS = "models"  # folders with weights in the state: `models/<name of a hub id or folder, with -- for />/`
 
 
@@ -33,42 +35,45 @@ def issue(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
     """
     signed_at = int(time.time())
     key = run.key(f"tickets/{plan.attempt}.json")
-    write_json(store, key, document(store, run, plan, bundle))
+    write_record(store, key, record(store, run, plan, bundle))
     return {"state": store.url, "ticket": key, "signed_at": signed_at}
 
 
-def document(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
-    """The ticket as JSON: who and how long, what to fetch, where to write, how the machine ends itself."""
+def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
+    """The ticket: who and how long, what to fetch, where to write, how the machine ends itself."""
+    from cloudtrain.records.ticket import TicketAddress, TicketBundle, TicketEnd, TicketRecord
+
     now, until = time.time(), plan.deadline + urls.AFTER_DEADLINE_S
 
     def url(key: str) -> str:
         return urls.get_url(store.url, key, now, until - now)
 
-    return {
-        "version": VERSION,
-        "run": plan.run,
-        "attempt": plan.attempt,
-        "deadline": plan.deadline,
-        "grace_s": plan.grace_s,
-        "heartbeat_s": plan.heartbeat_s,
-        "no_progress_s": NO_PROGRESS_S,
-        "bundle": {"url": url(bundle.key), "sha256": bundle.sha256, "bytes": bundle.bytes},
-        "model": weights(store, plan, url),
-        "resume": checkpoint(store, run, url),
-        "post": urls.post_policy(store.url, run.key(""), now, until),
-        "kill": {"url": url(run.key("kill"))},
-        "hb": {"url": url(run.key("hb.json"))},  # for a machine that comes back without its disk
-        "exit": {"url": url(run.key("exit.json"))},
-        "log_bytes": log_size(run),
-        "end": {"kind": plan.provider},
-    }
+    return TicketRecord(
+        run=plan.run,
+        attempt=plan.attempt,
+        deadline=plan.deadline,
+        grace_s=plan.grace_s,
+        heartbeat_s=plan.heartbeat_s,
+        no_progress_s=NO_PROGRESS_S,
+        bundle=TicketBundle(url=url(bundle.key), sha256=bundle.sha256, bytes=bundle.bytes),
+        model=weights(store, plan, url),
+        resume=checkpoint(store, run, url),
+        post=urls.post_policy(store.url, run.key(""), now, until),
+        kill=TicketAddress(url=url(run.key("kill"))),
+        hb=TicketAddress(url=url(run.key("hb.json"))),  # for a machine that comes back without its disk
+        exit=TicketAddress(url=url(run.key("exit.json"))),
+        log_bytes=log_size(run),
+        end=TicketEnd(kind=plan.provider),
+    )
 
 
-def weights(store: Store, plan: Plan, url: Any) -> dict[str, Any] | None:
+def weights(store: Store, plan: Plan, url: Url) -> TicketFiles | None:
     """The model's files when they lie in the state; None: the machine takes them from the hub.
 
     Raises UsageError for a model that is only a folder of this machine: weights never travel from here.
     """
+    from cloudtrain.records import TicketFiles
+
     name = str(plan.job["model"])
     local = Path(name).is_absolute()
     folder = folder_of_weights(name)
@@ -80,7 +85,9 @@ def weights(store: Store, plan: Plan, url: Any) -> dict[str, Any] | None:
                 f"copy it once to {store.place(folder)}/, or name the model by its hub id",
             )
         return None
-    return {"folder": folder.rpartition("/")[2], "files": [entry(store, *each, url) for each in found.items()]}
+    return TicketFiles(
+        folder=folder.rpartition("/")[2], files=tuple(entry(store, *each, url) for each in found.items())
+    )
 
 
 def folder_of_weights(name: str) -> str:
@@ -88,18 +95,22 @@ def folder_of_weights(name: str) -> str:
     return f"{MODELS}/{Path(name).name if Path(name).is_absolute() else name.replace('/', '--')}"
 
 
-def checkpoint(store: Store, run: Run, url: Any) -> dict[str, Any] | None:
+def checkpoint(store: Store, run: Run, url: Url) -> TicketFiles | None:
     """The newest whole checkpoint, to go on from; None without one."""
+    from cloudtrain.records import TicketFiles
+
     latest = (store.read(run.key("ckpt/LATEST")) or b"").decode(errors="replace").strip()
     if not latest.isdigit():
         return None
     found = multipart.whole_files(store, run.key(f"ckpt/{latest}"))
-    return {"step": int(latest), "files": [entry(store, *each, url) for each in found.items()]}
+    return TicketFiles(step=int(latest), files=tuple(entry(store, *each, url) for each in found.items()))
 
 
-def entry(store: Store, path: str, keys: list[str], url: Any) -> dict[str, Any]:
+def entry(store: Store, path: str, keys: list[str], url: Url) -> TicketFile:
     """One file to fetch, in one piece or in several."""
-    pieces = [{"url": url(key), "bytes": store.size(key)} for key in keys]
+    from cloudtrain.records import TicketFile, TicketPiece
+
+    pieces = tuple(TicketPiece(url=url(key), bytes=store.size(key)) for key in keys)
     if len(pieces) == 1:
-        return {"path": path, "sha256": None, **pieces[0]}
-    return {"path": path, "sha256": None, "pieces": pieces, "bytes": sum(piece["bytes"] for piece in pieces)}
+        return TicketFile(path=path, sha256=None, url=pieces[0].url, bytes=pieces[0].bytes)
+    return TicketFile(path=path, sha256=None, pieces=pieces, bytes=sum(piece.bytes for piece in pieces))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import os
 import socket
 import threading
@@ -18,30 +17,39 @@ import time
 import uuid
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cloudtrain.errors import DamagedRecord
 from cloudtrain.state.protocol import AlreadyThere, Holder
+
+if TYPE_CHECKING:
+    from cloudtrain.records import LeaseRecord
 
 BEAT_S = 30.0  # a renewal is a write, and a day of them is paid for
 LEASE_S = 90.0
 
 
-class ResourceState(NamedTuple):
-    """A lease as it lies in the bucket: its document, and the version that a take-over must name."""
+class Lease(NamedTuple):
+    """A lease as it lies in the bucket: its record, None for a damaged one, and the version a take-over must name."""
 
-    document: dict[str, Any]
+    record: LeaseRecord | None
     version: Any
     modified: float  # by the bucket's clock
 
     @property
     def here(self) -> bool:
         """Whether a process of this machine holds it."""
-        return bool(self.document.get("machine") == this_machine())
+        return self.record is not None and self.record.machine == this_machine()
 
     @property
     def words(self) -> str:
         """The holder, for a person."""
-        return f"{self.document.get('user')} on {self.document.get('host')} (process {self.document.get('pid')})"
+        who = self.record
+        return "somebody" if who is None else f"{who.user} on {who.host} (process {who.pid})"
+
+    def is_of(self, token: str) -> bool:
+        """Whether it is the one that was made with this token."""
+        return self.record is not None and self.record.owner == token
 
 
 @contextlib.contextmanager
@@ -74,7 +82,7 @@ def take(objects: Any, path: str, token: str) -> Any:
             seen = look(objects, path)
         if seen is None:
             mode = "create"
-        elif seen.document.get("owner") == token:  # ours: the answer to it was lost
+        elif seen.is_of(token):  # ours: the answer to it was lost
             return seen.version
         elif is_dead(objects, path, seen):
             mode = seen.version
@@ -94,7 +102,7 @@ def renew(objects: Any, path: str, token: str, version: Any, done: threading.Eve
         except (PreconditionError, FileNotFoundError):
             with contextlib.suppress(Exception):
                 seen = look(objects, path)
-                if seen is None or seen.document.get("owner") != token:
+                if seen is None or not seen.is_of(token):
                     return
                 version = seen.version  # renewed, and the answer was lost
         except Exception:  # noqa: S112  # no network: the lease lives for a few beats without one
@@ -106,7 +114,7 @@ def release(objects: Any, path: str, token: str) -> None:
     import obstore
 
     seen = look(objects, path)
-    if seen is not None and seen.document.get("owner") == token:
+    if seen is not None and seen.is_of(token):
         obstore.delete(objects, path)
 
 
@@ -116,9 +124,11 @@ def holder(objects: Any, path: str) -> Holder | None:
     return None if seen is None or is_dead(objects, path, seen) else Holder(seen.words, seen.here)
 
 
-def look(objects: Any, path: str) -> ResourceState | None:
-    """The lease as it lies there, or None. A damaged one has an empty document, and dies by age."""
+def look(objects: Any, path: str) -> Lease | None:
+    """The lease as it lies there, or None. A damaged one has no record, and dies by age."""
     import obstore
+
+    from cloudtrain.records import LeaseRecord, read
 
     try:
         found = obstore.get(objects, path)
@@ -126,15 +136,15 @@ def look(objects: Any, path: str) -> ResourceState | None:
         return None
     version, modified = version_of(found.meta), found.meta["last_modified"].timestamp()
     try:
-        content = json.loads(bytes(found.bytes()))
-    except ValueError:
-        content = {}
-    return ResourceState(content if isinstance(content, dict) else {}, version, modified)
+        record = read(LeaseRecord, bytes(found.bytes()), f"`{path}`")
+    except DamagedRecord:
+        record = None
+    return Lease(record, version, modified)
 
 
-def is_dead(objects: Any, path: str, seen: ResourceState) -> bool:
+def is_dead(objects: Any, path: str, seen: Lease) -> bool:
     """Whether its holder was a process of this machine that is gone, or has not renewed it for too long."""
-    if seen.here and os.name != "nt" and not is_running(int(seen.document.get("pid", 0))):
+    if seen.record is not None and seen.here and os.name != "nt" and not is_running(seen.record.pid):
         return True
     return bucket_time(objects, path) - seen.modified > LEASE_S
 
@@ -158,8 +168,17 @@ def document(token: str) -> bytes:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    who = {"owner": token, "machine": this_machine(), "host": socket.gethostname(), "pid": os.getpid(), "user": user}
-    return json.dumps({**who, "time": time.time(), "beat": uuid.uuid4().hex}).encode()
+    from cloudtrain.records import LeaseRecord
+
+    return LeaseRecord(
+        owner=token,
+        machine=this_machine(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        user=user,
+        time=time.time(),
+        beat=uuid.uuid4().hex,
+    ).as_line()
 
 
 def version_of(told: Any) -> dict[str, str]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from cloudtrain.errors import UsageError
 from cloudtrain.state.protocol import AlreadyThere, Holder, Store
+
+if TYPE_CHECKING:
+    from cloudtrain.records import Record
+
+R = TypeVar("R", bound="Record")
 
 
 class LocalFolder:
@@ -214,20 +218,16 @@ def open_store(url: str) -> Store:
     return LocalFolder(Path(url.removeprefix("file://")).expanduser().absolute())
 
 
-def read_json(store: Store, key: str) -> Any:
-    """A JSON document, or None when it is absent. Raises UsageError when it is damaged."""
+def read_record(store: Store, key: str, kind: type[R]) -> R | None:
+    """A document as a record, or None when it is absent. Raises DamagedRecord when it is not of that shape."""
     data = store.read(key)
     if data is None:
         return None
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise UsageError(
-            f"state document `{key}` in `{store.url}` is damaged: {error}",
-            "move it away to go on; the run's outputs are not touched",
-        ) from error
+    from cloudtrain.records import read
+
+    return read(kind, data, f"`{key}` in `{store.url}`")
 
 
-def write_json(store: Store, key: str, document: Any) -> None:
-    """Write a JSON document atomically."""
-    store.write(key, json.dumps(document, indent=1).encode())
+def write_record(store: Store, key: str, record: Record) -> None:
+    """Write a record atomically."""
+    store.write(key, record.as_bytes())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
 
-from cloudtrain.offer import Offer, Range, Terms
+from cloudtrain.offer import Offer, OfferKey, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .._snapshot import Reading, read_offers
@@ -17,11 +16,11 @@ def offers(context: Context) -> Iterable[Offer]:
     return read_offers(context.catalog, "aws", Reading())
 
 
-def live(line: Mapping[str, Any]) -> Decimal | None:
-    """US dollars per hour of a quote line now; None when AWS sells it under no such price. Raises provider errors."""
+def live(key: OfferKey) -> Decimal | None:
+    """US dollars per hour of an offer now; None when AWS sells it under no such price. Raises provider errors."""
     from . import live_prices
 
-    return live_prices.price(line)
+    return live_prices.price(key)
 
 
 provider = PriceSource(

@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudtrain.endpoints import override
 from cloudtrain.errors import MissingCredentials, Permission, ProviderError, Rejected, Unavailable, visible
 from cloudtrain.providers import Timing, effective_timing
+
+if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 PRICE_LIST_REGION = "us-east-1"  # the price list of all regions is served in a few
@@ -22,11 +25,11 @@ CREDENTIALS = (
 BUSY = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException")
 
 
-def price(line: Mapping[str, Any]) -> Decimal | None:
-    """US dollars per hour of the line's type in its region, and for spot in its zones (the cheapest without one)."""
-    if line["market"] == "spot":
-        return spot(str(line["offer"]), str(line["region"]), str(line["zone"]).split())
-    return on_demand(str(line["offer"]), str(line["region"])) if line["market"] == "on_demand" else None
+def price(key: OfferKey) -> Decimal | None:
+    """US dollars per hour of the type in its region, and for spot in its zones (the cheapest without one)."""
+    if key.market == "spot":
+        return spot(key.offer, key.region, key.zone.split())
+    return on_demand(key.offer, key.region) if key.market == "on_demand" else None
 
 
 def on_demand(instance_type: str, region: str) -> Decimal | None:

@@ -7,7 +7,6 @@ first. Nobody can know that it was a power cut, though: a journal with such a li
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import uuid
@@ -15,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cloudtrain.errors import Cancelled
+from cloudtrain.errors import Cancelled, DamagedRecord
 
 if TYPE_CHECKING:
+    from cloudtrain.records import JournalRecord
     from cloudtrain.state.protocol import Store
 
 TOLD_CHARACTERS = 600  # of a provider's sentence
@@ -90,12 +90,14 @@ class Journal:
         self._add(phase="failed", number=number, **told(error))
 
     def _add(self, **line: Any) -> None:
-        boot = self.since_boot()
-        steady = {"boot": boot[0], "uptime_s": boot[1]} if boot else {}
-        text = json.dumps({"time": self.now(), **steady, "pid": os.getpid(), **line})
-        self.store.append(self.key("journal.jsonl"), text.encode())
+        from cloudtrain.records import JournalRecord
 
-    def lines(self) -> list[dict[str, Any]]:
+        boot = self.since_boot()
+        steady: dict[str, Any] = {"boot": boot[0], "uptime_s": boot[1]} if boot else {}
+        record = JournalRecord(time=self.now(), **steady, pid=os.getpid(), **line)
+        self.store.append(self.key("journal.jsonl"), record.as_line())
+
+    def lines(self) -> list[JournalRecord]:
         """Every whole line, oldest first."""
         return [line for line in self._read() or () if line is not None]
 
@@ -108,26 +110,27 @@ class Journal:
         """
         lines = self._read() or [None]
         return None not in lines and any(
-            line.get("phase") == "intent" and line.get("call") in ("start", "create") for line in lines if line
+            line.phase == "intent" and line.call in ("start", "create") for line in lines if line
         )
 
-    def _read(self) -> list[dict[str, Any] | None] | None:
+    def _read(self) -> list[JournalRecord | None] | None:
         """Line by line, None for one that cannot be read; None when there is no journal."""
         text = self.store.read(self.key("journal.jsonl"))
-        return None if text is None else [_document(line) for line in text.split(b"\n") if line.strip()]
+        return None if text is None else [_record(line) for line in text.split(b"\n") if line.strip()]
 
     def intents(self) -> list[Intent]:
         """Every intended call with its answer, oldest first."""
-        answers = {line.get("number"): line for line in self.lines() if line.get("phase") in ("done", "failed")}
+        lines = self.lines()
+        answers = {line.number: line for line in lines if line.phase in ("done", "failed")}
         intents = []
-        for line in self.lines():
-            if line.get("phase") == "intent" and line.get("kind"):
-                answer = answers.get(line["number"], {})
-                known = str(answer.get("id") or line.get("id") or "")
+        for line in lines:
+            if line.phase == "intent" and line.kind:
+                answer = answers.get(line.number)
+                phase, known = ("", "") if answer is None else (answer.phase, answer.id)
                 intents.append(
                     Intent(
-                        line["number"], line["call"], line["kind"], line["inputs"], line["time"],
-                        str(answer.get("phase", "")), known, line.get("boot", ""), line.get("uptime_s", 0.0),
+                        line.number, line.call, line.kind, line.inputs, line.time,
+                        phase, known or line.id, line.boot, line.uptime_s,
                     )
                 )  # fmt: skip
         return intents
@@ -136,8 +139,8 @@ class Journal:
         """Name, message and hint of the newest error that a create of this attempt met."""
         numbers = {i.number for i in self.intents() if i.call == "create" and i.inputs.get("attempt") == attempt}
         for line in reversed(self.lines()):
-            if line.get("error") and line.get("number") in numbers:
-                return str(line["error"]), str(line.get("message", "")), str(line.get("hint", ""))
+            if line.error and line.number in numbers:
+                return line.error, line.message, line.hint
         return None
 
     def gave_up(self, number: str, error: Exception) -> None:
@@ -168,10 +171,11 @@ def told(error: Exception) -> dict[str, str]:
     }
 
 
-def _document(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> JournalRecord | None:
     """A line of the journal, or None when it is damaged."""
+    from cloudtrain.records import JournalRecord, read
+
     try:
-        found = json.loads(line)
-    except ValueError:
+        return read(JournalRecord, line, "`journal.jsonl`")
+    except DamagedRecord:
         return None
-    return found if isinstance(found, dict) else None

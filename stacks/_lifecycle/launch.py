@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from .journal import Journal
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
+    from cloudtrain.records import MachineRecord
     from cloudtrain.state.protocol import Store
 
 MACHINE = "machine"  # the role of what the job will run on
@@ -64,8 +64,8 @@ class EngineState:
         self.engine.forget()
 
 
-def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make the plan's machine and what belongs to it; returns the machine document.
+def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
+    """Make the plan's machine and what belongs to it.
 
     On any failure, Ctrl-C included, what was made is removed first; raises what went wrong, in the provider's closed
     set and with the note NOTHING_LEFT, or TeardownIncomplete when something may be left.
@@ -73,7 +73,7 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
     try:
         resources = cloud.resources(plan, cloud.account())
         # Asked before a call is made there: afterwards nothing could be proven.
-        if why := cloud.unavailable_reason(plan.line):
+        if why := cloud.unavailable_reason(plan.line.key):
             raise NoCapacity(why, "another place is tried")
     except CloudtrainError as error:
         error.add_note(NOTHING_LEFT)
@@ -83,7 +83,7 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
     with command.terminated_as_interrupt():
         try:
             made = engine.up(name, resources)
-            return machine_document(name, plan, resources, made)
+            return machine_record(name, plan, resources, made)
         except BaseException as error:
             say(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
             was_ended = is_ended(journal, plan.attempt)  # asked before our own tombstone is laid
@@ -134,27 +134,31 @@ def reason(journal: Journal, attempt: int, error: BaseException) -> BaseExceptio
     return error
 
 
-def machine_document(name: str, plan: Plan, resources: Sequence[Resource], made: dict[str, Any]) -> dict[str, Any]:
+def machine_record(name: str, plan: Plan, resources: Sequence[Resource], made: dict[str, Any]) -> MachineRecord:
     """What the run keeps of its machine."""
+    from cloudtrain.records import MachineRecord
+
     resource = next(resource for resource in resources if resource.role == MACHINE)
-    return {
-        "provider": name,
-        "id": made[MACHINE]["id"],
-        "kind": resource.kind,
-        "inputs": dict(resource.inputs),
-        "outputs": made[MACHINE]["outputs"],
-        "place": recover.place_words(resource.inputs),
-        "created": time.time(),
-        "usd_per_hour": plan.line.get("price_usd_per_hour"),
-    }
+    return MachineRecord(
+        provider=name,
+        id=made[MACHINE]["id"],
+        kind=resource.kind,
+        inputs=dict(resource.inputs),
+        outputs=made[MACHINE]["outputs"],
+        place=recover.place_words(resource.inputs),
+        created=time.time(),
+        usd_per_hour=plan.line.price_usd_per_hour,
+    )
 
 
-def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> dict[str, Any] | None:
+def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> MachineRecord | None:
     """The machine that the newest attempt asked for, out of its journal, for a run whose client died before the answer.
 
     `spoke`: it has written to the state, so it has been there even if the cloud does not show it any more; else only
     one that is seen counts. Its price is not known here. Raises a provider error when the cloud cannot be asked.
     """
+    from cloudtrain.records import MachineRecord
+
     attempt = newest_attempt(store, run)
     for intent in reversed(Journal(store, run).intents()):
         asked = intent.call == "create" and intent.inputs.get("role") == MACHINE and intent.answer != "failed"
@@ -163,22 +167,22 @@ def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> dict[s
         seen = next((s for s in cloud.drivers[intent.kind].find(intent.inputs) if s.state in STANDING), None)
         if seen is None and not spoke:
             continue
-        return {
-            "provider": name,
-            "id": seen.id if seen else intent.id or str(intent.inputs.get("name")),
-            "kind": intent.kind,
-            "inputs": dict(intent.inputs),
-            "outputs": dict(seen.outputs) if seen else {},
-            "place": recover.place_words(intent.inputs),
-            "created": intent.time,
-        }
+        return MachineRecord(
+            provider=name,
+            id=seen.id if seen else intent.id or str(intent.inputs.get("name")),
+            kind=intent.kind,
+            inputs=dict(intent.inputs),
+            outputs=dict(seen.outputs) if seen else {},
+            place=recover.place_words(intent.inputs),
+            created=intent.time,
+        )
     return None
 
 
-def alive(cloud: Cloud, machine: dict[str, Any]) -> bool:
+def alive(cloud: Cloud, machine: MachineRecord) -> bool:
     """Whether the provider says that the machine stands. Raises a provider error when it cannot be asked."""
     try:
-        seen = cloud.drivers[machine["kind"]].status(machine["inputs"], machine["id"])
+        seen = cloud.drivers[machine.kind].status(machine.inputs, machine.id)
     except (NotFound, NoCapacity):
         return False
     return seen.state in STANDING
@@ -197,7 +201,11 @@ def stop(name: str, cloud: Cloud, run: str, store: Store, ending: StopOptions) -
 
 def newest_attempt(store: Store, run: str) -> int:
     """The attempt that the run's record tells of."""
-    return int(json.loads(store.read(f"runs/{run}/intent.json") or b"{}").get("attempt", 1))
+    from cloudtrain.records import IntentRecord
+    from cloudtrain.state.store import read_record
+
+    intent = read_record(store, f"runs/{run}/intent.json", IntentRecord)
+    return 1 if intent is None else intent.attempt
 
 
 def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cloudtrain.providers import Cloud, DeletionProof, Guard, OwnedResource, Stack, StopOptions
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
+    from cloudtrain.records import MachineRecord
     from cloudtrain.state.protocol import Store
 
 
@@ -17,12 +18,12 @@ def provisioned(
 ) -> Stack:
     """The record at the end of a provider's file. Nothing heavy is imported before a verb is used."""
 
-    def start(plan: Plan, store: Store, say: Callable[[str], None]) -> dict[str, Any]:
+    def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
         from . import launch
 
         return launch.start(name, cloud, plan, store, say)
 
-    def alive(machine: dict[str, Any]) -> bool:
+    def alive(machine: MachineRecord) -> bool:
         from . import launch
 
         return launch.alive(cloud, machine)
@@ -42,7 +43,7 @@ def provisioned(
 
         return owners.unlock(store, run, force)
 
-    def find(run: str, store: Store, spoke: bool) -> dict[str, Any] | None:
+    def find(run: str, store: Store, spoke: bool) -> MachineRecord | None:
         from . import launch
 
         return launch.find(name, cloud, run, store, spoke)

@@ -20,6 +20,7 @@ from .links import console_url
 from .shapes import disk_gb, image, serves
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
     from cloudtrain.plan import Plan
 
 GUARDS = (
@@ -38,8 +39,8 @@ def guards(offer: str, market: str) -> tuple[Guard, ...]:
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     """Security group, scheduler role and its policy, machine, time limit."""
     line = plan.line
-    place = {**account, "region": str(line["region"]), "zone": str(line["zone"]).split(" ")[0]}
-    machine = {"type": line["offer"], "market": line["market"], "image": image(line["hardware"])}
+    place = {**account, "region": line.region, "zone": line.zone.split(" ")[0]}
+    machine = {"type": line.offer, "market": line.market, "image": image(line.hardware)}
     where = place["zone"] or place["region"]
 
     def made(role: str, kind: str, after: tuple[str, ...], say: str, **more: Any) -> Resource:
@@ -51,7 +52,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         made("time-limit-role", "time_limit_role", (), f"IAM role {guard.ROLE}, shared by all runs"),
         made("time-limit-policy", "time_limit_policy", ("time-limit-role",), "its permission to end our machines"),
         made(
-            *("machine", "instance", ("firewall",), f"machine {line['offer']}, {line['market']}, {where}"),
+            *("machine", "instance", ("firewall",), f"machine {line.offer}, {line.market}, {where}"),
             **machine,
             disk_gb=disk_gb(line),
             **boot.inputs(plan),
@@ -77,11 +78,11 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
     return owned.list_owned(run, places)
 
 
-def unavailable_reason(line: Mapping[str, Any]) -> str:
+def unavailable_reason(key: OfferKey) -> str:
     """Its region is not switched on in this account; see `owned.switched_off`."""
     from . import owned
 
-    return owned.switched_off(str(line["region"]))
+    return owned.switched_off(key.region)
 
 
 def findings() -> Iterable[Finding]:

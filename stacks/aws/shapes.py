@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
+    from cloudtrain.records import RowRecord
 
 # Both are public parameters that AWS keeps at the newest image; RunInstances resolves them itself, so that a repeated
 # request is the same text. Their root device is /dev/sda1 (Ubuntu's images, and the Neuron images built on them).
@@ -35,15 +38,14 @@ FAMILIES = (
 )
 
 
-def serves(line: Mapping[str, Any]) -> bool:
-    """Whether the quote line is a Trainium or processor machine of EC2 that one call can make.
+def serves(key: OfferKey) -> bool:
+    """Whether it is a Trainium or processor machine of EC2 that one call can make.
 
     Trainium2 on demand is left out: AWS sells it by spot and in prepaid blocks only.
     """
-    hardware, market = str(line["hardware"]), line["market"]
-    if line["provider"] != "aws" or not SERVED.match(hardware) or market not in ("on_demand", "spot"):
+    if key.provider != "aws" or not SERVED.match(key.hardware) or key.market not in ("on_demand", "spot"):
         return False
-    return not (hardware == "trainium2" and market == "on_demand")
+    return not (key.hardware == "trainium2" and key.market == "on_demand")
 
 
 def family(instance_type: str) -> Family | None:
@@ -70,11 +72,11 @@ def image(hardware: str) -> str:
     return f"resolve:ssm:{UBUNTU_IMAGE.format(processor='arm64' if arm else 'amd64')}"
 
 
-def disk_gb(line: Mapping[str, Any]) -> int:
+def disk_gb(line: RowRecord) -> int:
     """Size of the root disk: what the quote charges for, and at least what the image needs."""
-    least = NEURON_DISK_GB if str(line["hardware"]).startswith("trainium") else DISK_GB
-    hours = ((line.get("billed_hours") or {}).get("likely")) or 0
-    for part in line.get("cost_parts") or []:
-        if part.get("name") == "disk" and hours:
-            return max(least, math.ceil(float(part["quantity"]) / float(hours)))
+    least = NEURON_DISK_GB if line.hardware.startswith("trainium") else DISK_GB
+    hours = line.billed_hours.likely if line.billed_hours else None
+    for part in line.cost_parts:
+        if part.name == "disk" and hours:
+            return max(least, math.ceil(float(part.quantity) / float(hours)))
     return least

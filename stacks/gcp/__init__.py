@@ -11,6 +11,7 @@ from .._lifecycle.provisioned import provisioned
 from . import compute, tpu
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
     from cloudtrain.plan import Plan
 
 OF_THE_TPU_API = ("v5litepod-", "v4-", "v3-", "v2-")
@@ -23,14 +24,14 @@ def guards(offer: str, market: str) -> tuple[Guard, ...]:
     return compute.guards(offer, market)
 
 
-def serves(line: Mapping[str, Any]) -> bool:
-    """Whether one of both APIs can make this quote line."""
-    return compute.serves(line) or tpu.serves(line)
+def serves(key: OfferKey) -> bool:
+    """Whether one of both APIs can make it."""
+    return compute.serves(key) or tpu.serves(key)
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
-    """What to make for a plan whose line `serves` accepts."""
-    if compute.serves(plan.line):
+    """What to make for a plan whose offer `serves` accepts."""
+    if compute.serves(plan.line.key):
         return compute.resources(plan, account)
     return tpu.resources(plan, account)
 

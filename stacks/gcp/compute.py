@@ -16,6 +16,7 @@ from .._lifecycle import boot, names
 from .shapes import Shape, shape, zone
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
     from cloudtrain.plan import Plan
 
 MODELS = {"on_demand": "STANDARD", "spot": "SPOT"}
@@ -38,9 +39,9 @@ _PAGES = {
 }
 
 
-def serves(line: Mapping[str, Any]) -> bool:
-    """Whether `resources` can make this quote line (its document)."""
-    return line.get("market") in MODELS and shape(line) is not None
+def serves(key: OfferKey) -> bool:
+    """Whether `resources` can make it."""
+    return key.market in MODELS and shape(key) is not None
 
 
 def guards(offer: str, market: str) -> tuple[Guard, ...]:
@@ -53,13 +54,13 @@ def guards(offer: str, market: str) -> tuple[Guard, ...]:
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
-    """One instance, or policy, template and group for a slice of several hosts. Needs `serves(plan.line)`."""
-    wanted = shape(plan.line)
+    """One instance, or policy, template and group for a slice of several hosts. Needs `serves(plan.line.key)`."""
+    wanted = shape(plan.line.key)
     if wanted is None:
-        raise ValueError(f"Compute Engine does not rent {plan.line.get('offer')}")
-    where = zone(plan.line, plan.attempt)
+        raise ValueError(f"Compute Engine does not rent {plan.line.offer}")
+    where = zone(plan.line.key, plan.attempt)
     place = {"project": account["project"], "region": where.rpartition("-")[0], "zone": where}
-    market = str(plan.line["market"])
+    market = plan.line.market
 
     def made(role: str, kind: str, after: tuple[str, ...], say: str, **more: Any) -> Resource:
         inputs = names.base_inputs(plan, role, place, account.get("owner") or account["project"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
 
 TPU_IMAGE = "projects/ubuntu-os-accelerator-images/global/images/family/ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e"
 CPU_IMAGE = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
@@ -31,25 +34,22 @@ class Shape(NamedTuple):
     disk_type: str
 
 
-def shape(line: Mapping[str, Any]) -> Shape | None:
-    """The shape of a quote line, or None when Compute Engine does not rent it (v5e and older TPUs among them)."""
-    name, count = str(line.get("offer", "")), int(line.get("count") or 0)
+def shape(key: OfferKey) -> Shape | None:
+    """The shape of an offer, or None when Compute Engine does not rent it (v5e and older TPUs among them)."""
+    name, count = key.offer, key.count
     if name.startswith("v6e-"):
         return _tpu("ct6e-standard-1t" if count == 1 else "ct6e-standard-4t", _V6E, count, name == f"v6e-{count}")
     if name.startswith("v5p-"):
         return _tpu("ct5p-hightpu-4t", _V5P, count, name == f"v5p-{2 * count}")
-    if _CPU_TYPE.fullmatch(name) and str(line.get("hardware", "")).startswith("cpu"):
+    if _CPU_TYPE.fullmatch(name) and key.hardware.startswith("cpu"):
         disk_type = "hyperdisk-balanced" if name.startswith(HYPERDISK_ONLY) else "pd-balanced"
         return Shape(name, 1, "", ARM_IMAGE if name.startswith("n4a-") else CPU_IMAGE, disk_type)
     return None
 
 
-def zone(line: Mapping[str, Any], attempt: int) -> str:
-    """The zone of an attempt: every attempt takes the next of those in which the row's price holds."""
-    zones = str(line.get("zone") or "").split()
-    if not zones:
-        region = str(line["region"])
-        zones = [f"{region}-{letter}" for letter in _LETTERS.get(region, "abc")]
+def zone(key: OfferKey, attempt: int) -> str:
+    """The zone of an attempt: every attempt takes the next of those in which the offer's price holds."""
+    zones = key.zone.split() or [f"{key.region}-{letter}" for letter in _LETTERS.get(key.region, "abc")]
     return zones[(attempt - 1) % len(zones)]
 
 

@@ -20,6 +20,7 @@ from cloudtrain.providers import Driver, Finding, Guard, OwnedResource, Resource
 from .._lifecycle import names
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
     from cloudtrain.plan import Plan
 
 QUEUE, TASK, QUEUED, FLEX = "time_limit_queue", "time_limit_task", "queued_resource", "flex_resource"
@@ -37,9 +38,9 @@ _RUNTIME_OF_OLDER = "tpu-ubuntu2204-base"
 _TASK_REGIONS = {"europe": "europe-west1", "asia": "asia-northeast1"}
 
 
-def serves(line: Mapping[str, Any]) -> bool:
-    """Whether `resources` can make this quote line: a v5e, v4, v3 or v2 slice with a zone, on demand or spot."""
-    return bool(_OFFER.fullmatch(str(line["offer"])) and line["market"] in MARKETS and str(line["zone"]).split())
+def serves(key: OfferKey) -> bool:
+    """Whether `resources` can make it: a v5e, v4, v3 or v2 slice with a zone, on demand or spot."""
+    return bool(_OFFER.fullmatch(key.offer) and key.market in MARKETS and key.zone.split())
 
 
 def is_flex(offer: str, market: str, zone: str) -> bool:
@@ -65,8 +66,8 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
 
     `account` holds `project`, and perhaps `owner`. A further attempt takes the next of the line's zones.
     """
-    offer, market = str(plan.line["offer"]), str(plan.line["market"])
-    zones = str(plan.line["zone"]).split()
+    offer, market = plan.line.offer, plan.line.market
+    zones = plan.line.zone.split()
     zone = zones[(plan.attempt - 1) % len(zones)]
     place = {
         "project": account["project"],

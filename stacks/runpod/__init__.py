@@ -14,6 +14,7 @@ from .._lifecycle.provisioned import provisioned
 from . import api, names, owned
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import OfferKey
     from cloudtrain.plan import Plan
 
 # Images without an entry point of their own and with `python3`, so that the pod's arguments are what runs. Its ROCm is
@@ -36,36 +37,36 @@ def account() -> dict[str, str]:
     return {"key": api.key_mark()}
 
 
-def hardware(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What of a pod's inputs a quote line decides, or None when no pod can be made for it."""
-    key, count = str(line.get("hardware", "")), int(line.get("count") or 0)
-    if line.get("provider") != "runpod" or line.get("market") != "on_demand" or count < 1:
+def hardware(key: OfferKey) -> dict[str, Any] | None:
+    """What of a pod's inputs an offer decides, or None when no pod can be made for it."""
+    count = key.count
+    if key.provider != "runpod" or key.market != "on_demand" or count < 1:
         return None
-    if key in GPUS:
-        gpu = {"id": GPUS[key], "count": count}
+    if key.hardware in GPUS:
+        gpu = {"id": GPUS[key.hardware], "count": count}
         return {"gpu": gpu, "image": ROCM_IMAGE, "disk_gb": GPU_DISK_GB} if count <= 8 else None
-    offer = _CPU_OFFER.fullmatch(str(line.get("offer", "")))
-    if key.startswith("cpu") and offer and count >= 2 and not count & (count - 1):
+    offer = _CPU_OFFER.fullmatch(key.offer)
+    if key.hardware.startswith("cpu") and offer and count >= 2 and not count & (count - 1):
         return {"cpu": {"id": offer[1], "count": count}, "image": CPU_IMAGE, "disk_gb": CPU_DISK_GB}
     return None
 
 
-def image(line: Mapping[str, Any]) -> str:
-    """The container image of a quote line's pod; "" when there is none for it."""
-    return str((hardware(line) or {}).get("image", ""))
+def image(key: OfferKey) -> str:
+    """The container image of an offer's pod; "" when there is none for it."""
+    return str((hardware(key) or {}).get("image", ""))
 
 
-def serves(line: Mapping[str, Any]) -> bool:
+def serves(key: OfferKey) -> bool:
     """MI300X pods, and CPU pods of a power of two vCPUs."""
-    return hardware(line) is not None
+    return hardware(key) is not None
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
-    """One pod. Raises ValueError for a line that `serves` refuses."""
-    decided = hardware(plan.line)
+    """One pod. Raises ValueError for an offer that `serves` refuses."""
+    decided = hardware(plan.line.key)
     if decided is None:
-        raise ValueError(f"no pod for {plan.line.get('offer')}")
-    region = str(plan.line.get("region") or "any")
+        raise ValueError(f"no pod for {plan.line.offer}")
+    region = plan.line.region or "any"
     inputs = {
         "run": plan.run,
         "attempt": plan.attempt,

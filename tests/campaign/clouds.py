@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from importlib import import_module
 from typing import NamedTuple
 
+from cloudtrain.offer import Market
+from cloudtrain.records import PriceRecord, RowRecord
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Fake
 
@@ -17,7 +20,7 @@ class Target(NamedTuple):
     provider: str
     fake: Callable[[Clock], Fake]
     words: tuple[str, ...]  # options of `up`
-    line: dict[str, object]  # the quote line for plans that are made without a quote
+    line: RowRecord  # the quoted row for plans that are made without a quote
 
 
 def fake(module: str, name: str) -> Callable[[Clock], Fake]:
@@ -30,20 +33,20 @@ def fake(module: str, name: str) -> Callable[[Clock], Fake]:
     return make
 
 
-def line(provider: str, offer: str, place: str, hardware: str, market: str) -> dict[str, object]:
-    """The part of a quote line's document that a stack looks at; `place` is region or region/zone."""
+def line(provider: str, offer: str, place: str, hardware: str, market: Market) -> RowRecord:
+    """The part of a quoted row that a stack looks at; `place` is region or region/zone."""
     region, _, zone = place.partition("/")
-    return {
-        "provider": provider,
-        "offer": offer,
-        "region": region,
-        "zone": zone,
-        "hardware": hardware,
-        "count": 1,
-        "market": market,
-        "price_usd_per_hour": "1.50",
-        "price": {"origin": "snapshot", "as_of": "2026-11-01", "source": "", "confidence": ""},
-    }
+    return RowRecord(
+        provider=provider,
+        offer=offer,
+        region=region,
+        zone=zone,
+        hardware=hardware,
+        count=1,
+        market=market,
+        price_usd_per_hour=Decimal("1.50"),
+        price=PriceRecord(origin="snapshot", as_of="2026-11-01", source="", confidence=""),
+    )
 
 
 TARGETS = {

@@ -23,8 +23,9 @@ from typing import Any
 from cloudtrain.errors import CloudtrainError, Unavailable
 from cloudtrain.providers import Resource, Stack, load
 from cloudtrain.state.protocol import Store
-from cloudtrain.state.store import open_store, read_json, write_json
+from cloudtrain.state.store import open_store
 from tests.campaign.parts import crud, journal
+from tests.records import put, raw
 
 door = ""  # where engine processes are asked for
 
@@ -68,11 +69,11 @@ class StandIn:
 
     def exists(self) -> bool:
         """Whether the state holds a stack."""
-        return read_json(self.store, key(self.run)) is not None
+        return raw(self.store, key(self.run)) is not None
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:
         """Creates that were begun and have no end."""
-        return [(kind, inputs) for kind, inputs in (read_json(self.store, key(self.run)) or {}).get("waiting", [])]
+        return [(kind, inputs) for kind, inputs in (raw(self.store, key(self.run)) or {}).get("waiting", [])]
 
     def destroy(self) -> None:
         """Delete what the record knows. Raises Unavailable."""
@@ -80,8 +81,8 @@ class StandIn:
 
     def clear(self) -> None:
         """Forget the creates that never came to an end."""
-        record = read_json(self.store, key(self.run)) or {}
-        write_json(self.store, key(self.run), {**record, "waiting": []})
+        record = raw(self.store, key(self.run)) or {}
+        put(self.store, key(self.run), {**record, "waiting": []})
 
     def forget(self) -> None:
         """Remove the stack."""
@@ -123,7 +124,7 @@ class Operation:
         self.given, self.run_name = given, str(given["run"])
         self.store = open_store(given["store"])
         self.stopping = stopping
-        self.record = read_json(self.store, key(self.run_name)) or {"made": [], "waiting": []}
+        self.record = raw(self.store, key(self.run_name)) or {"made": [], "waiting": []}
 
     def run(self) -> dict[str, Any]:
         """Leave a pid file, take the lock, do it, give the lock back."""
@@ -136,7 +137,7 @@ class Operation:
             raise Unavailable("the stack is currently locked")
         lock = f"{folder}/{uuid.uuid4()}.json"
         who = {"pid": os.getpid(), "username": getpass.getuser(), "hostname": socket.gethostname(), "timestamp": "now"}
-        write_json(self.store, lock, who)
+        put(self.store, lock, who)
         try:
             return self.up() if self.given["what"] == "up" else self.destroy()
         finally:
@@ -156,7 +157,7 @@ class Operation:
 
     def keep(self) -> None:
         """Write the record down."""
-        write_json(self.store, key(self.run_name), self.record)
+        put(self.store, key(self.run_name), self.record)
 
     def up(self) -> dict[str, Any]:
         """Make one after the other; what fails is recorded as far as it exists."""

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 def plan_for(target: Target, run: str, deadline: float) -> Plan:
     """A plan for the target's machine."""
     return Plan(
-        run=run, identity="0" * 64, provider=target.provider, flavour="cpu", line={**target.line}, job={},
+        run=run, identity="0" * 64, provider=target.provider, flavour="cpu", line=target.line, job={},
         spec_yaml="", data_sha256="", deadline=deadline, deadline_basis="the campaign", guards=(), flops_per_token=1.0,
     )  # fmt: skip
 

@@ -8,9 +8,10 @@ from importlib import import_module
 
 from cloudtrain import settings
 from cloudtrain.providers import Stack, load
-from cloudtrain.state.store import open_store, write_json
+from cloudtrain.state.store import open_store
 from tests.campaign.clouds import TARGETS
 from tests.campaign.in_process import HOUR, plan_for
+from tests.records import begin
 
 
 def main(name: str, run: str) -> None:
@@ -20,7 +21,7 @@ def main(name: str, run: str) -> None:
     assert cloud is not None
     plan = plan_for(target, run, time.time() + HOUR)
     resources = cloud.resources(plan, cloud.account())
-    write_json(store, f"runs/{run}/intent.json", {"run": run})
+    begin(store, run, provider=target.provider)
     import_module("cloudtrain.stacks._pulumi.engine").Engine(store, run).up(target.provider, resources)
 
 

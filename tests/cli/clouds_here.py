@@ -62,7 +62,7 @@ def forget_machine(fake: Fake, target: Target, run: str = "lost", hours: float =
     """Make all that a plan needs at the fake, as a client does that dies before it writes anything down."""
     cloud = load("stacks", target.provider, Stack).cloud
     assert cloud is not None
-    whole = {**target.line, **line}
+    whole = target.line.replace(**line)
     deadline = fake.clock.now() + hours * HOUR
     plan = Plan(run, "i", target.provider, "f", whole, {}, "", "", deadline, "", (), 1.0)
     made: dict[str, Any] = {}

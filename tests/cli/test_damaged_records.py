@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.records import intent
 
 
 def records(world: Path) -> None:
@@ -13,8 +14,8 @@ def records(world: Path) -> None:
     for name, text in (("good", None), ("cut", '{"run": "cu')):
         folder = world / "state" / "runs" / name
         folder.mkdir(parents=True)
-        intent = {"run": name, "provider": "local", "wanted": "down", "created": 1.0, "deadline": 2.0, "attempt": 1}
-        (folder / "intent.json").write_text(text or json.dumps(intent))
+        whole = intent(run=name, wanted="down", deadline=2.0).as_bytes()
+        (folder / "intent.json").write_bytes(text.encode() if text else whole)
 
 
 def test_down_of_a_sound_run_does_not_look_at_others(own_world: Path, cloudtrain: Callable[..., Any]) -> None:

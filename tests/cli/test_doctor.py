@@ -19,6 +19,7 @@ from cloudtrain.state.store import LocalFolder
 from tests.campaign.clouds import TARGETS
 from tests.cli.clouds_here import HOUR, forget_machine, pretend_engine, same_as_golden, standing, without_credentials
 from tests.conftest import NOW, Result
+from tests.records import begin
 
 Command = Callable[..., Result]
 
@@ -80,7 +81,7 @@ def test_what_costs_money_past_its_deadline_is_6(
     """Unexpired: fine. Expired, or of a run that our records know as ended: 6, with the command that ends it."""
     forget_machine(runpod, TARGETS["runpod"])
     assert cloudtrain("doctor").code == 0
-    LocalFolder(own_world / "state").write("runs/lost/intent.json", b'{"provider": "runpod", "wanted": "down"}')
+    begin(LocalFolder(own_world / "state"), "lost", provider="runpod", wanted="down")
     result = cloudtrain("doctor", "-o", "json")
     assert (result.code, states(result)["runpod: left over"]) == (6, "problem")
     LocalFolder(own_world / "state").delete("runs/lost")
@@ -159,10 +160,10 @@ def test_the_lock_of_a_dead_owner_is_a_problem(
     """A living owner is told, one elsewhere cannot be asked, a dead one is in the way; a run that is gone has none."""
     pretend_engine(monkeypatch, held=lambda store, run: [Held("somebody", owner)])
     store = LocalFolder(own_world / "state")
-    store.write("runs/r/intent.json", b'{"provider": "runpod", "wanted": "up"}')
+    begin(store, "r", provider="runpod")
     result = cloudtrain("doctor", "local", "-o", "json")
     assert (result.code, states(result)["this machine: lock of run `r`"]) == (code, state)
-    store.write("runs/r/gone.json", b'{"run": "r"}')
+    store.write("runs/r/gone.json", b'{"time": 1.0}')
     assert states(cloudtrain("doctor", "local", "-o", "json"))["this machine: locks"] == "ok"
 
 
@@ -170,7 +171,7 @@ def test_a_lock_file_is_seen_through_the_engines_own_eyes(cloudtrain: Command, o
     """The real reading of locks: this host with a process that is none of the engine's is dead; another host's is not."""
     store = LocalFolder(own_world / "state")
     for run, host in (("mine", socket.gethostname()), ("theirs", "another-host")):
-        store.write(f"runs/{run}/intent.json", b'{"provider": "runpod", "wanted": "up"}')
+        begin(store, run, provider="runpod")
         lock = {"pid": 1, "username": "ann", "hostname": host, "timestamp": "2026-11-24T11:00:00Z"}
         store.write(f"runs/{run}/pulumi/.pulumi/locks/organization/cloudtrain/{run}/a.json", json.dumps(lock).encode())
     found = states(cloudtrain("doctor", "local", "-o", "json"))
@@ -199,7 +200,7 @@ def test_looking_at_the_state_leaves_nothing_in_it(cloudtrain: Command, own_worl
     cloudtrain("doctor", "local")
     assert not (own_world / "state").exists()
     store = LocalFolder(own_world / "state")
-    store.write("runs/r/intent.json", b'{"provider": "local"}')
+    begin(store, "r")
     cloudtrain("doctor", "local")
     assert store.children("") == ["runs"]
 

@@ -13,6 +13,7 @@ import pytest
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
+from tests.records import begin
 
 Command = Callable[..., Result]
 
@@ -93,7 +94,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
 ) -> None:
     """A write that fails names the file and what to do; the document that was there is still whole."""
     store = LocalFolder(own_world / "state")
-    store.write("runs/r/intent.json", b'{"provider": "local", "created": 1, "wanted": "up"}')
+    begin(store, "r")
     before = store.read("runs/r/intent.json")
 
     def full(*_: object) -> None:
@@ -121,7 +122,7 @@ def test_a_damaged_state_document_is_named(cloudtrain: Command, own_world: Path)
 def test_down_of_a_run_that_never_got_a_machine_certifies_it(cloudtrain: Command, own_world: Path) -> None:
     """A record without a machine (the client died early) is looked for by its tag, found absent, and closed; twice is fine."""
     store = LocalFolder(own_world / "state")
-    store.write("runs/r/intent.json", b'{"run": "r", "provider": "local", "created": 1, "wanted": "up"}')
+    begin(store, "r")
     assert cloudtrain("ps").out.split()[-8:]
     for _ in range(2):
         result = cloudtrain("down", "r")

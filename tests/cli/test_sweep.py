@@ -15,6 +15,7 @@ from cloudtrain.state.store import LocalFolder
 from tests.campaign.clouds import TARGETS, Target
 from tests.cli.clouds_here import HOUR, forget_machine, same_as_golden, standing, without_credentials
 from tests.conftest import Result
+from tests.records import begin
 
 Command = Callable[..., Result]
 SOMEWHERE_ELSE = {
@@ -190,7 +191,7 @@ def test_a_damaged_state_does_not_stop_it(
     """Cut documents, a file in the place of the state, broken settings: told, and the cloud is swept all the same."""
     store = LocalFolder(own_world / "state")
     store.write("runs/cut/intent.json", b'{"provider": "run')
-    store.write("runs/done/intent.json", b'{"provider": "runpod", "wanted": "down", "created": 1}')
+    begin(store, "done", provider="runpod", wanted="down")
     forget_machine(runpod, TARGETS["runpod"], "done")
     result = cloudtrain("sweep", "--yes")
     assert (result.code, runpod.leftovers()) == (0, [])

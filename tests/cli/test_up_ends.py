@@ -13,22 +13,24 @@ from cloudtrain.cli.up import renting
 from cloudtrain.cli.up.watching import Interrupted
 from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, TeardownIncomplete
 from cloudtrain.plan import Plan
+from cloudtrain.records import GoneRecord
 from cloudtrain.runs import candidates, launch
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin, row
 
 PLAN = Plan(
-    run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line={}, job={}, spec_yaml="", data_sha256="",
+    run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line=row(), job={}, spec_yaml="", data_sha256="",
     deadline=9e9, deadline_basis="a test", guards=(), flops_per_token=1.0,
 )  # fmt: skip
-LINE = SimpleNamespace(usd=None, offer=SimpleNamespace(name="a machine", region="here", zone=""))
+LINE = SimpleNamespace(usd=None, offer=SimpleNamespace(name="a machine", region="here", zone="", key=None))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """A run that is begun."""
     begun = Run(LocalFolder(tmp_path), "mine")
-    begun.write("intent.json", {"run": "mine", "provider": "runpod", "wanted": "up"})
+    begin(begun.store, "mine", provider="runpod")
     return begun
 
 
@@ -63,7 +65,7 @@ def test_an_interrupt_after_which_the_absence_is_certified_says_that_nothing_is_
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """130."""
-    run.write("gone.json", {"run": "mine"})
+    run.write("gone.json", GoneRecord(time=1.0))
     error = end_of(run, monkeypatch, interrupt)
     assert (type(error), error.exit_code) == (Interrupted, 130)
 
@@ -88,7 +90,7 @@ def test_a_run_that_is_ended_between_two_places_is_not_begun_again(run: Run, mon
 
     def full(*given: Any) -> Any:
         starts.append(1)
-        run.write("intent.json", {"run": "mine", "provider": "runpod", "wanted": "down"})
+        begin(run.store, "mine", provider="runpod", wanted="down")
         raise NoCapacity("full")
 
     assert type(end_of(run, monkeypatch, full)) is Cancelled

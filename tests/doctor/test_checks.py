@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +19,7 @@ from cloudtrain.providers import Finding, OwnedResource
 from cloudtrain.runs import live_price, sweep
 from cloudtrain.runs.sweep import Records
 from cloudtrain.state.store import LocalFolder
+from tests.records import intent, put
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC).timestamp()
 EMPTY = Records({}, {}, [])
@@ -42,7 +42,7 @@ def cloud(
         account=account,
         findings=findings,
         list_owned=lambda run, places: owned,
-        serves=lambda line: "x1" in line["offer"],
+        serves=lambda line: "x1" in line.offer,
     )
 
 
@@ -102,10 +102,10 @@ def test_prices_are_asked_for_and_their_age_is_told(
     assert not finding.barring or finding.state != "problem"
 
 
-def test_a_line_for_a_price_names_one_zone() -> None:
+def test_a_key_for_a_price_names_one_zone() -> None:
     """Price sources and stacks get one zone of several."""
-    assert checks.line_of(offer("x1", "1", "2026-11-20"))["zone"] == "a"
-    assert checks.line_of(offer("x1", "1", "2026-11-20", ""))["zone"] == ""
+    assert checks.first_place(offer("x1", "1", "2026-11-20")).zone == "a"
+    assert checks.first_place(offer("x1", "1", "2026-11-20", "")).zone == ""
 
 
 def test_without_credentials_nothing_else_is_asked(
@@ -195,7 +195,7 @@ def test_a_clock_before_the_catalogue_or_before_a_run_is_wrong(
     store = LocalFolder(own_world / "state")
 
     def state(created: Any, newest: str) -> str:
-        store.write("runs/r/intent.json", json.dumps({"provider": "x", "created": created}).encode())
+        put(store, "runs/r/intent.json", {**intent().as_document(), "created": created})
         return local.clock(sweep.records(store), newest).state
 
     assert state(NOW - 60, "2026-11-24") == "ok"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from cloudtrain import errors
+from cloudtrain.offer import OfferKey
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.simulator.aws import AwsCloud
 from cloudtrain.simulator.clock import Clock
 
-LINE = {"offer": "trn1.2xlarge", "region": "us-east-1", "zone": "use1-az5", "market": "spot"}
+KEY = OfferKey("aws", "trn1.2xlarge", "us-east-1", "use1-az5", "trainium1", 1, "spot")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def fake(door: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> AwsCloud:
 def live(**more: str) -> Decimal | None:
     source = load("pricing", "aws", PriceSource)
     assert source.live is not None
-    return source.live({**LINE, **more})
+    return source.live(replace(KEY, **more))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from cloudtrain.errors import MissingCredentials, Unavailable
+from cloudtrain.offer import OfferKey
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Reply
@@ -30,7 +32,7 @@ def live(**line: Any) -> Decimal | None:
     """The live price of a line."""
     ask = load("pricing", "runpod", PriceSource).live
     assert ask is not None
-    return ask({"market": "on_demand", **line})
+    return ask(replace(OfferKey("runpod", "", "any", "", "", 1, "on_demand"), **line))
 
 
 def test_a_gpu_pod_costs_the_gpu_times_the_count(cloud: RunpodCloud) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.fakes import TRAINER
+from tests.records import row
 
 
 @pytest.fixture
@@ -65,13 +67,7 @@ def plan(store: LocalFolder, run_name: str) -> Callable[..., Plan]:
             "identity": "abc123" * 8,
             "provider": "local",
             "flavour": "cpu",
-            "line": {
-                "provider": "local",
-                "offer": "this machine",
-                "price_usd_per_hour": "0.36",
-                "hardware": "cpu",
-                "count": 2,
-            },
+            "line": row(price_usd_per_hour=Decimal("0.36")),
             "job": {"checkpoint": {"folder": str(folder / "ckpt")}, "output": str(folder / "output")},
             "spec_yaml": "model: fake\n",
             "data_sha256": "0" * 64,

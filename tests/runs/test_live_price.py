@@ -10,15 +10,16 @@ import pytest
 
 from cloudtrain.errors import OverBudget, Unavailable, UsageError
 from cloudtrain.providers import PriceSource, load
+from cloudtrain.records import PriceRecord, RowRecord
 from cloudtrain.runs import live_price
+from tests.records import row
 
 NOW = 1795600000.0  # 2026-11-25
-LINE = {
-    "provider": "aws",
-    "offer": "trn1.2xlarge",
-    "price_usd_per_hour": "1.00",
-    "price": {"origin": "snapshot", "as_of": "2026-11-20", "source": "", "confidence": ""},
-}
+LINE = row(
+    provider="aws",
+    offer="trn1.2xlarge",
+    price=PriceRecord(origin="snapshot", as_of="2026-11-20", source="", confidence=""),
+)
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
     return answer
 
 
-def old(days: str) -> dict[str, Any]:
-    return {**LINE, "price": {**LINE["price"], "as_of": days}}  # type: ignore[dict-item]
+def old(days: str) -> RowRecord:
+    return LINE.replace(price=LINE.price.replace(as_of=days))
 
 
 def test_a_live_price_up_to_a_tenth_above_counts(live: Any) -> None:
@@ -82,5 +83,5 @@ def test_a_price_of_two_months_warns(live: Any) -> None:
 
 def test_a_source_that_cannot_be_asked_says_so() -> None:
     """Google's list prices need an account of their own kind."""
-    line = {**LINE, "provider": "gcp"}
+    line = LINE.replace(provider="gcp")
     assert "cannot be asked" in live_price.check(line, NOW, False).words

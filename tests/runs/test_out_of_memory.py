@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from cloudtrain.providers import PriceSource, load
 from cloudtrain.quote.assess import assess
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.measured import Measurements, kept_here
+from cloudtrain.records import ExitRecord, GoneRecord, QuoteRecord, RecipeRecord, UsdBounds
 from cloudtrain.runs import measurements, out_of_memory, reconcile
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from cloudtrain.units import GIB
+from tests.records import begin, machine, row
 
 SPEC = """
 model: qwen3-0.6b
@@ -30,10 +33,14 @@ micro_batch: {batch}
 grad_accum: 2
 """
 OTHERS = [
-    {"provider": "aws", "region": "us-east-1", "hardware": "cpu-amx", "count": count, "offer": f"m{count}",
-     "memory_bytes": count * 4 * GIB, "required_bytes": 10 * GIB, "total_usd": {"likely": str(count)}}
+    row(
+        **{"provider": "aws", "region": "us-east-1", "hardware": "cpu-amx", "count": count, "offer": f"m{count}"},
+        memory_bytes=count * 4 * GIB,
+        required_bytes=10 * GIB,
+        total_usd=UsdBounds(low=Decimal(count), likely=Decimal(count), high=Decimal(count)),
+    )
     for count in (4, 8, 16, 32)
-]  # fmt: skip
+]
 Ended = Callable[..., Run]
 
 
@@ -44,13 +51,14 @@ def ended(tmp_path: Path) -> Ended:
     def make(method: str = "lora", batch: int = 4, length: int = 2048, peak: int = 15 * GIB, **exit_record: Any) -> Run:
         run = Run(LocalFolder(tmp_path / "state"), "mine")
         run.store.write(run.key("spec.yaml"), SPEC.format(method=method, batch=batch, length=length).encode())
-        run.write("intent.json", {"provider": "aws", "flavour": "cpu", "max_restarts": 3, "deadline": 9e12})
-        line = {**OTHERS[0], "devices": 1, "recipe": {"method": method, "stack": "trl-cpu"}}
-        run.write("quote.json", {"line": line, "flops_per_token": 1e9})
-        run.write("candidates.json", OTHERS)
-        run.write("machine.json", {"id": "i-1", "created": 0})
-        run.write("gone.json", {"time": 1})
-        run.write("exit.json", {"reason": "out_of_memory", "peak_bytes": peak, "ended_at": 1.0, **exit_record})
+        begin(run.store, "mine", provider="aws", max_restarts=3, deadline=9e12)
+        line = OTHERS[0].replace(recipe=RecipeRecord(method=method, stack="trl-cpu"))
+        run.write("quote.json", QuoteRecord(line=line, flops_per_token=1e9))
+        reconcile.keep_candidates(run.store, "mine", OTHERS)
+        run.write("machine.json", machine())
+        run.write("gone.json", GoneRecord(time=1.0))
+        usual = {"reason": "out_of_memory", "peak_bytes": peak, "ended_at": 1.0}
+        run.write("exit.json", ExitRecord(**{**usual, **exit_record}))
         return Run(run.store, "mine")
 
     return make
@@ -147,25 +155,25 @@ def test_measurements_of_a_bucket_are_kept_here(tmp_path: Path, monkeypatch: pyt
     """A quote asks no network for them: it reads what the last `up` or run has copied."""
     monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path / "cache"))
     store = LocalFolder(tmp_path / "bucket")
-    store.append("measurements.jsonl", b'{"flops_per_s": 5.0}')
+    store.append("measurements.jsonl", b'{"hardware": "cpu", "count": 1, "flops_per_s": 5.0}')
     store.url = "s3://bucket/team"
     assert Measurements.of_state(store.url).runs == ()
     measurements.refresh(store)
-    assert Measurements.of_state("s3://bucket/team").runs == ({"flops_per_s": 5.0},)
+    assert [run.flops_per_s for run in Measurements.of_state("s3://bucket/team").runs] == [5.0]
     assert kept_here(str(tmp_path)) is None
 
 
 def test_a_run_without_figures_is_told_plainly(ended: Ended) -> None:
     """An old record: the reason alone."""
     run = ended()
-    run.write("quote.json", {})
+    run.store.delete("runs/mine/quote.json")
     assert "failed (out of memory)" in failure(Run(run.store, "mine")).message
 
 
 def test_a_local_run_counts_its_own_peak(ended: Ended) -> None:
     """Other programs share this machine's memory: a run that stayed below its estimate is not blamed."""
     run = ended(peak=5 * GIB)
-    run.write("intent.json", {"provider": "local", "flavour": "cpu"})
+    begin(run.store, "mine")
     short = out_of_memory.shortage(Run(run.store, "mine"))
     assert short is not None
     assert "something else used the machine's memory" in short.sentence()

@@ -20,6 +20,7 @@ from cloudtrain.providers import Stack, load
 from cloudtrain.runs import follow
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
+from tests.records import raw
 from tests.templates.conftest import PLACES, conversation, tiny_model, write_rows
 from tests.trainer_fixtures import demo_model, trainer_python
 
@@ -153,7 +154,7 @@ def test_killing_anything_and_going_on_ends_with_the_same_adapter_step(desk: Des
     if victim == "client":
         client.kill()
     else:
-        os.kill(desk.record.document("processes.json")[victim], signal.SIGKILL)
+        os.kill(raw(desk.record.store, desk.record.key("processes.json"))[victim], signal.SIGKILL)
     client.communicate(timeout=60)
     assert client.returncode != 0
     code, _, err = desk.run("up", "-y")
@@ -175,7 +176,7 @@ def test_the_deadline_holds_with_supervisor_and_client_killed(desk: Desk) -> Non
     """A trainer that nobody watches any more ends at --max-hours by its own clock, with a checkpoint."""
     client = desk.start("up", "-y", "--max-hours", "45s", "max_steps=100000")
     desk.wait_for_step(3)
-    processes = desk.record.document("processes.json")
+    processes = raw(desk.record.store, desk.record.key("processes.json"))
     client.kill()
     client.communicate()
     os.kill(processes["supervisor"], signal.SIGKILL)
@@ -184,7 +185,7 @@ def test_the_deadline_holds_with_supervisor_and_client_killed(desk: Desk) -> Non
     while not nothing_runs(desk.record.id):
         assert time.monotonic() < give_up
         time.sleep(0.2)
-    assert time.time() < desk.record.intent["deadline"] + 15
+    assert time.time() < desk.record.intent.deadline + 15
     assert final_step(desk) > 0
 
 

@@ -9,6 +9,7 @@ import pytest
 from cloudtrain.runs import follow
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin
 
 WHOLE = bytes(range(256)) * 40
 
@@ -18,7 +19,7 @@ def run(tmp_path: Path) -> Run:
     """A rented run with a log in chunks of many sizes."""
     store = LocalFolder(tmp_path)
     made = Run(store, "mine")
-    made.write("intent.json", {"provider": "aws", "deadline": 0})
+    begin(store, "mine", provider="aws", deadline=0.0)
     start = 0
     for number in range(1, 100):
         data = WHOLE[start : start + 3 * number]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from cloudtrain.providers import Cloud, Driver, OwnedResource, ResourceState, Ti
 from cloudtrain.runs import sweep
 from cloudtrain.runs.sweep import Leftover
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin
 
 NOW = 1.8e9
 TIMING = Timing(1, 2, 0.5, 0.1)
@@ -105,10 +105,9 @@ def test_a_thing_should_be_gone_for_a_reason_or_is_left_alone(
 def test_damaged_records_are_told_and_hide_no_other_run(own_world: Any) -> None:
     """A cut document, one that is no object and a folder in the place of a file cost their own run's word only."""
     store = LocalFolder(own_world / "state")
-    good = {"provider": "toy", "created": 1, "wanted": "down"}
-    store.write("runs/good/intent.json", json.dumps(good).encode())
-    store.write("runs/going/intent.json", json.dumps({**good, "wanted": "up"}).encode())
-    store.write("runs/certified/gone.json", b'{"run": "certified"}')
+    begin(store, "good", wanted="down")
+    begin(store, "going")
+    store.write("runs/certified/gone.json", b'{"time": 1.0}')
     store.write("runs/cut/intent.json", b'{"provider": "to')
     store.write("runs/list/intent.json", b"[1]")
     store.write("runs/bytes/gone.json", b"\xff\xfe\x00")

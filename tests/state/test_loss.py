@@ -12,11 +12,13 @@ import pytest
 from cloudtrain.errors import NoCapacity, TeardownIncomplete, UsageError
 from cloudtrain.plan import Plan
 from cloudtrain.providers import DeletionProof, Stack, StopOptions
+from cloudtrain.records import MachineRecord
 from cloudtrain.runs import launch, pull, teardown
 from cloudtrain.runs.record import Run
 from cloudtrain.state.bucket import ObjectFolder
 from cloudtrain.state.protocol import Store
-from cloudtrain.state.store import LocalFolder, write_json
+from cloudtrain.state.store import LocalFolder
+from tests.records import begin, machine, row
 
 
 class Failing(LocalFolder):
@@ -46,8 +48,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, direct: bool, **verbs: Callable[..., 
 
 def toy_plan() -> Plan:
     """A plan of which nothing but the name matters."""
-    line = {"offer": "box", "price_usd_per_hour": "1"}
-    return Plan("mine", "id" * 20, "toy", "cpu", line, {}, "model: x\n", "0", 2e9, "the test", (), 1.0, idle=True)
+    return Plan("mine", "id" * 20, "toy", "cpu", row(), {}, "model: x\n", "0", 2e9, "the test", (), 1.0, idle=True)
 
 
 def test_a_machine_that_cannot_be_written_down_is_told_with_6(
@@ -55,9 +56,9 @@ def test_a_machine_that_cannot_be_written_down_is_told_with_6(
 ) -> None:
     """It stands and costs money: the id, and the command that ends it."""
 
-    def start(plan: Plan, store: Store, say: Any) -> dict[str, Any]:
+    def start(plan: Plan, store: Store, say: Any) -> MachineRecord:
         failing.broken = True
-        return {"id": "box-1", "created": 0.0}
+        return machine()
 
     stack(monkeypatch, False, start=start)
     with pytest.raises(TeardownIncomplete, match=r"box-1.*stands at toy") as told:
@@ -70,7 +71,7 @@ def test_a_state_that_fails_as_well_does_not_hide_what_went_wrong(
 ) -> None:
     """No capacity stays no capacity."""
 
-    def start(plan: Plan, store: Store, say: Any) -> dict[str, Any]:
+    def start(plan: Plan, store: Store, say: Any) -> MachineRecord:
         failing.broken = True
         raise NoCapacity("full")
 
@@ -88,7 +89,7 @@ def test_an_end_that_cannot_be_proven_without_records_is_told_with_6(
         raise UsageError("state cannot be reached", "try again")
 
     stack(monkeypatch, False, stop=stop)
-    write_json(failing, "runs/mine/intent.json", {"provider": "toy", "wanted": "up", "deadline": 2e9, "created": 1})
+    begin(failing, "mine", provider="toy")
     with pytest.raises(TeardownIncomplete, match="not proven gone"):
         teardown.down(Run(failing, "mine"))
 
@@ -98,7 +99,7 @@ def test_two_clients_of_one_spec_come_to_the_same_name(failing: Failing) -> None
     identity = "3f9a2c" * 6
     with failing.hold("runs/m-3f9a2c/client.lock"):
         assert launch.new_id(failing, "m", identity) == "m-3f9a2c"
-    write_json(failing, "runs/m-3f9a2c/intent.json", {"created": 1})
+    begin(failing, "m-3f9a2c")
     assert launch.new_id(failing, "m", identity) == "m-3f9a2c-2"
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain.records import FullPlacesRecord
 from cloudtrain.simulator.aws import AwsCloud, s3
 from cloudtrain.state.bucket import ObjectFolder
 from cloudtrain.state.protocol import AlreadyThere, Store
-from cloudtrain.state.store import LocalFolder, open_store, read_json, write_json
+from cloudtrain.state.store import LocalFolder, open_store, read_record, write_record
 
 URL = "s3://states/team/a?region=us-west-2"
 KINDS = ("folder", "s3", "memory")
@@ -61,9 +62,11 @@ def store(again: Callable[[], Store]) -> Store:
 def test_what_is_written_is_read_by_another_client(store: Store, again: Callable[[], Store]) -> None:
     """Documents are replaced whole; absent ones are None."""
     assert store.read("runs/a/x.json") is None
-    write_json(store, "runs/a/x.json", {"one": 1})
-    write_json(store, "runs/a/x.json", {"two": 2})
-    assert read_json(again(), "runs/a/x.json") == {"two": 2}
+    write_record(store, "runs/a/x.json", FullPlacesRecord(until={"one": 1.0}))
+    write_record(store, "runs/a/x.json", FullPlacesRecord(until={"two": 2.0}))
+    found = read_record(again(), "runs/a/x.json", FullPlacesRecord)
+    assert found is not None
+    assert found.until == {"two": 2.0}
 
 
 def test_only_the_first_creates(store: Store, again: Callable[[], Store]) -> None:

@@ -38,7 +38,7 @@ def plan_for(
     store: Store, prepared: Prepared, quote: Quote, line: QuoteRow, earlier: Run | None, given: dict[str, Any]
 ) -> Plan:
     """The plan: of the run that is gone on with, or of a new one."""
-    from cloudtrain.cli.quote.document import line_document
+    from cloudtrain.quote.document import frozen
     from cloudtrain.runs import launch, prepare
 
     run = (
@@ -48,7 +48,7 @@ def plan_for(
         or launch.new_id(store, prepared.stem, prepared.identity)
     )
     folder = job_folder(store, line.offer.provider, run)
-    chosen = prepare.Chosen(quote, line, line_document(line, lambda _: ""))
+    chosen = prepare.Chosen(quote, line, frozen(line))
     return prepare.make_plan(prepared, chosen, run, folder, now())
 
 
@@ -75,8 +75,8 @@ def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) 
         return None
     if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
         raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
-    there = Run(store, name).intent
-    if there and (another or there.get("identity") != prepared.identity):
+    there = Run(store, name).begun
+    if there is not None and (another or there.identity != prepared.identity):
         whose = "" if another else " of another spec or data"
         raise UsageError(f"a run `{name}`{whose} is there already", "choose another name")
     return name

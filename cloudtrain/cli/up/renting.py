@@ -29,14 +29,10 @@ def rent(
     store: Store, prepared: Prepared, quote: Quote, settings: Settings, earlier: Run | None, given: dict[str, Any]
 ) -> None:
     """Try places until one has a machine. Raises NoCapacity with the last answer when none has."""
-    from cloudtrain.cli.quote.document import line_document
     from cloudtrain.runs import candidates, runnable
     from cloudtrain.state.protocol import AlreadyThere
 
-    def document(line: QuoteRow) -> dict[str, Any]:
-        return line_document(line, lambda _: "")
-
-    lines = candidates.rentable(quote, document, given["experimental"])
+    lines = candidates.rentable(quote, given["experimental"])
     if not given["machine_only"]:
         lines = candidates.for_job(runnable.that_work(lines, quote.request, given["experimental"]))
     if not lines:
@@ -99,9 +95,9 @@ def attempt_each(
             )
         except NoCapacity as error:
             full = error
-            candidates.remember_full(store, line, now())
+            candidates.remember_full(store, line.offer.key, now())
             say(f"no capacity for {line.offer.name} in {place(line)}: {error.message}")
-            if Run(store, plan.run).intent.get("wanted") == "down":
+            if Run(store, plan.run).wanted == "down":
                 raise Cancelled(f"run `{plan.run}` was ended by `cloudtrain down`") from None
             continue
         except KeyboardInterrupt:
@@ -129,14 +125,10 @@ def reachable_to_its_end(store: Store, plan: Plan, line: QuoteRow) -> Plan:
 
 def remember_places(store: Store, run: str, lines: list[QuoteRow]) -> None:
     """Where another machine is looked for when this one is taken away, by whoever looks after the run then."""
-    from cloudtrain.cli.quote.document import line_document
+    from cloudtrain.quote.document import candidate
     from cloudtrain.runs import reconcile
 
-    documents = [
-        {**line_document(line, lambda _: ""), "beside_usd_per_hour": str(line.assessment.extras.hourly_usd)}
-        for line in lines
-    ]
-    reconcile.keep_candidates(store, run, documents)
+    reconcile.keep_candidates(store, run, [candidate(line) for line in lines[: reconcile.MOST_PLACES]])
 
 
 def interrupted(store: Store, run: str) -> CloudtrainError:
@@ -144,7 +136,7 @@ def interrupted(store: Store, run: str) -> CloudtrainError:
     from cloudtrain.runs.record import Run
 
     record = Run(store, run)
-    if record.gone is not None or not record.intent:
+    if record.gone is not None or record.begun is None:
         return Interrupted(f"stopped `{run}`; nothing of it is left", "`cloudtrain up` begins again")
     return TeardownIncomplete(f"stopped `{run}`; something of it may be left", f"cloudtrain down {run}")
 
@@ -154,12 +146,11 @@ def checked(plan: Plan, offered: QuoteRow, given: dict[str, Any]) -> tuple[Plan,
     from cloudtrain.runs import live_price, prepare
 
     price = live_price.check(plan.line, now(), given["accept_stale"])
-    line = {**plan.line, "price_usd_per_hour": None if price.usd_per_hour is None else str(price.usd_per_hour)}
     deadline = plan.deadline
     hourly = prepare.hourly_usd(offered, price.usd_per_hour)
     if plan.max_cost is not None and hourly:
         deadline = min(deadline, now() + float(plan.max_cost / hourly) * SECONDS_PER_HOUR)
-    return replace(plan, line=line, deadline=deadline), price
+    return replace(plan, line=plan.line.at_price(price.usd_per_hour), deadline=deadline), price
 
 
 def worst_usd(plan: Plan, line: QuoteRow, price: Checked) -> Decimal:
@@ -224,8 +215,8 @@ def place(line: QuoteRow) -> str:
 
 def created(run: Run, plan: Plan) -> None:
     """What stands now, and how to end it."""
-    machine = run.machine or {}
-    click.echo(f"machine created: {machine.get('id')} ({plan.provider}, {machine.get('place')})")
+    if run.machine is not None:
+        click.echo(f"machine created: {run.machine.id} ({plan.provider}, {run.machine.place})")
     if not plan.idle:
         return
     click.echo(f"run `{run.id}` idles until {rfc3339(plan.deadline)} at the latest; `cloudtrain down {run.id}` ends it")

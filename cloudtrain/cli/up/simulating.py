@@ -134,7 +134,7 @@ def real_questions(plan: Plan, accept_stale: bool) -> Iterator[str]:
     from cloudtrain.providers import Stack, load
     from cloudtrain.runs import live_price
 
-    guards = load("stacks", plan.provider, Stack).guards(str(plan.line["offer"]), str(plan.line["market"]))
+    guards = load("stacks", plan.provider, Stack).guards(plan.line.offer, plan.line.market)
     alone = sum(guard.alone for guard in guards)
     if alone < LEAST_GUARDS:
         yield f"a real run needs --accept-risk here: only {alone} guard would end it without this client"

@@ -60,11 +60,11 @@ def stay_or_leave(run: Run, given: dict[str, Any]) -> None:
 
 def log_begin(run: Run) -> int:
     """The byte at which the log of the newest attempt begins: what there was before its machine."""
+    from cloudtrain.records import TicketRecord
     from cloudtrain.runs.record import log_size
-    from cloudtrain.state.store import read_json
 
-    ticket = read_json(run.store, run.key(f"tickets/{run.intent.get('attempt')}.json")) or {}
-    return int(ticket.get("log_bytes", log_size(run)))
+    ticket = run.document(f"tickets/{run.intent.attempt}.json", TicketRecord)
+    return log_size(run) if ticket is None else ticket.log_bytes
 
 
 def stay(run: Run, given: dict[str, Any], offset: int) -> None:
@@ -80,8 +80,8 @@ def stay(run: Run, given: dict[str, Any], offset: int) -> None:
                 run = reconcile.settle(run, watcher.heard, lambda text: say(f"  {text}"))
                 if run.gone is not None:
                     break
-                machine = run.machine or {}
-                say(f"machine created: {machine.get('id')} ({run.intent['provider']}, {machine.get('place')})")
+                if run.machine is not None:
+                    say(f"machine created: {run.machine.id} ({run.intent.provider}, {run.machine.place})")
                 offset = log_begin(run)
     except KeyboardInterrupt:
         raise interrupted(run, given) from None

@@ -49,7 +49,7 @@ def follow(run: Run, given: dict[str, Any]) -> None:
     from cloudtrain.runs import follow as reading
     from cloudtrain.state.protocol import AlreadyThere
 
-    if run.intent.get("idle"):
+    if run.intent.idle:
         return say(f"it idles until its deadline; `cloudtrain down {run.id}` ends it")
     if given["detach"]:
         return say(f"`cloudtrain logs -f {run.id}` follows it")
@@ -117,7 +117,7 @@ def conclude(run: Run, given: dict[str, Any]) -> None:
         home = pull.pull(run, destination(run.id, given))
         summary(run, home, kept=not given.get("simulation"))
         return
-    reason = (run.exit or {}).get("reason", run.state)
+    reason = run.exit.reason if run.exit else run.state
     resume = "`cloudtrain up` goes on from the last checkpoint"
     if run.state == "cancelled":
         raise Cancelled(f"run `{run.id}` was stopped on request", resume)
@@ -136,8 +136,7 @@ def failure(run: Run) -> JobFailed:
     """How a run failed, in a sentence, with what to do about it. None of these is tried again by itself."""
     from cloudtrain.runs import out_of_memory
 
-    record = run.exit or {}
-    reason, message = str(record.get("reason", run.state)), str(record.get("message") or "")
+    reason, message = (run.exit.reason, run.exit.message or "") if run.exit else (run.state, "")
     told = f": {message}" if message else ""
     look = f"`cloudtrain logs --tail 50 {run.id}` shows why"
     if reason == "wrong_accelerator":

@@ -57,7 +57,7 @@ class ScriptedCloud:
     def play(self, verb: str) -> Any:
         """Write down the call and do the next deed of the script; returns what that gives."""
         lines = self.journal.lines()
-        self.calls.append((verb, self.time, str(lines[-1]["phase"]) if lines else ""))
+        self.calls.append((verb, self.time, lines[-1].phase if lines else ""))
         deeds = self.script.get(verb, [])
         deed = deeds.pop(0) if deeds else None
         if isinstance(deed, Exception):
@@ -120,7 +120,7 @@ class ScriptedCloud:
 
     def phases(self) -> list[str]:
         """The journal's."""
-        return [str(line["phase"]) for line in self.journal.lines()]
+        return [line.phase for line in self.journal.lines()]
 
 
 class NoEngine:

@@ -11,64 +11,64 @@ from typing import Any
 import pytest
 
 from cloudtrain.providers import Stack, load
+from cloudtrain.records import RowRecord
+from tests.records import row
 
 NOW = 1790000000.0
 TICKET = "runs/one/tickets/1.json"
-AWS = {
-    "provider": "aws",
-    "offer": "c7i.large",
-    "hardware": "cpu-amx",
-    "market": "on_demand",
-    "region": "us-east-1",
-    "zone": "",
-}
-GCP = {
-    "provider": "gcp",
-    "offer": "c4-standard-8",
-    "hardware": "cpu-amx",
-    "market": "on_demand",
-    "region": "us-central1",
-    "zone": "",
-}
-RUNPOD = {
-    "provider": "runpod",
-    "offer": "cpu5c x4",
-    "hardware": "cpu",
-    "count": 4,
-    "market": "on_demand",
-    "region": "any",
-}
+AWS = row(
+    provider="aws",
+    offer="c7i.large",
+    hardware="cpu-amx",
+    market="on_demand",
+    region="us-east-1",
+    zone="",
+)
+GCP = row(
+    provider="gcp",
+    offer="c4-standard-8",
+    hardware="cpu-amx",
+    market="on_demand",
+    region="us-central1",
+    zone="",
+)
+RUNPOD = row(
+    provider="runpod",
+    offer="cpu5c x4",
+    hardware="cpu",
+    count=4,
+    market="on_demand",
+    region="any",
+)
 
 
 @dataclass
 class APlan:
     """What `resources` reads of a plan."""
 
-    line: Mapping[str, Any]
+    line: RowRecord
     run: str = "one"
     attempt: int = 1
     deadline: float = NOW + 3600
     boot: Mapping[str, Any] | None = field(default_factory=lambda: {"ticket": TICKET, "signed_at": NOW})
 
 
-def machine(line: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+def machine(line: RowRecord, **more: Any) -> dict[str, Any]:
     """The machine's inputs."""
-    cloud = load("stacks", str(line["provider"]), Stack).cloud
+    cloud = load("stacks", line.provider, Stack).cloud
     assert cloud is not None
-    assert cloud.serves(line)
+    assert cloud.serves(line.key)
     made: Any = APlan(line, **more)
     found = next(r for r in cloud.resources(made, {"account": "1", "project": "p"}) if r.role == "machine")
     return {**found.inputs, "needs": {"firewall": {"id": "sg-1"}}}
 
 
-def request(line: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+def request(line: RowRecord, inputs: Mapping[str, Any]) -> str:
     """What is sent, as text."""
-    stack = (
-        f"cloudtrain.stacks.{ {'aws': 'aws.machine', 'gcp': 'gcp.kinds', 'runpod': 'runpod.pods'}[line['provider']] }"
-    )
+    stack = f"cloudtrain.stacks.{ {'aws': 'aws.machine', 'gcp': 'gcp.kinds', 'runpod': 'runpod.pods'}[line.provider] }"
     module = importlib.import_module(stack)
-    made = {"aws": "request", "gcp": "_instance_body", "runpod": "body"}[line["provider"]]
-    arguments = (inputs, None) if line["provider"] == "aws" else (inputs,)
+    made = {"aws": "request", "gcp": "_instance_body", "runpod": "body"}[line.provider]
+    arguments = (inputs, None) if line.provider == "aws" else (inputs,)
     return json.dumps(getattr(module, made)(*arguments))
 
 
@@ -80,7 +80,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("line", [AWS, GCP, RUNPOD], ids=["aws", "gcp", "runpod"])
-def test_the_address_is_in_the_request_alone_and_the_same_in_a_repeat(line: Mapping[str, Any]) -> None:
+def test_the_address_is_in_the_request_alone_and_the_same_in_a_repeat(line: RowRecord) -> None:
     inputs = machine(line)
     assert inputs["boot"] == {"ticket": TICKET, "signed_at": NOW}
     assert "X-Amz-Signature" not in json.dumps(inputs)
@@ -92,7 +92,7 @@ def test_the_address_is_in_the_request_alone_and_the_same_in_a_repeat(line: Mapp
 
 
 @pytest.mark.parametrize("line", [AWS, GCP, RUNPOD], ids=["aws", "gcp", "runpod"])
-def test_a_machine_without_a_job_gets_its_timer_alone(line: Mapping[str, Any]) -> None:
+def test_a_machine_without_a_job_gets_its_timer_alone(line: RowRecord) -> None:
     inputs = machine(line, boot=None)
     assert "boot" not in inputs
     sent = request(line, inputs)
@@ -101,5 +101,5 @@ def test_a_machine_without_a_job_gets_its_timer_alone(line: Mapping[str, Any]) -
 
 
 @pytest.mark.parametrize("line", [AWS, GCP, RUNPOD], ids=["aws", "gcp", "runpod"])
-def test_up_can_run_jobs_on_its_processors(line: Mapping[str, Any]) -> None:
-    assert "torch-cpu" in load("stacks", str(line["provider"]), Stack).backends
+def test_up_can_run_jobs_on_its_processors(line: RowRecord) -> None:
+    assert "torch-cpu" in load("stacks", line.provider, Stack).backends

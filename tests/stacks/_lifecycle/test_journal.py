@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtrain.errors import Cancelled, Quota
+from cloudtrain.records import JournalRecord, read
 from cloudtrain.state.store import LocalFolder
 from tests.stacks._lifecycle.protocol_world import INPUTS, journal
 
@@ -55,7 +56,9 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines_and_knows_that_it_is_not_w
     store.write(KEY, text[:cut] + tail)
     complete = text[:cut].count(b"\n")
     lines = records.lines()
-    assert lines[: complete - 1] == [json.loads(line) for line in text.splitlines()[: max(0, complete - 1)]]
+    assert lines[: complete - 1] == [
+        read(JournalRecord, line, "") for line in text.splitlines()[: max(0, complete - 1)]
+    ]
     torn = (text[:cut] + tail).rpartition(b"\n")[2].strip()
     if torn and not readable(torn):
         assert not records.whole
@@ -82,7 +85,7 @@ def test_a_line_after_a_torn_one_is_not_lost(records: Any) -> None:
 def test_no_journal_is_not_a_whole_one(records: Any) -> None:
     """Where nothing is written, nothing is proven; one line is enough for an honest empty record."""
     assert not records.whole
-    records.store.append(KEY, b'{"phase": "intent", "call": "start"}')
+    records.store.append(KEY, b'{"time": 1.0, "phase": "intent", "call": "start"}')
     assert records.whole
     assert records.intents() == []
 
@@ -142,7 +145,9 @@ def test_a_line_without_a_boot_is_as_old_as_the_clock_says(records: Any) -> None
     """Journals of an earlier version and of machines that do not tell."""
     number = records.intend("create", "p", "box", INPUTS)
     (line,) = records.lines()
-    records.store.write(KEY, json.dumps({k: v for k, v in line.items() if k not in ("boot", "uptime_s")}).encode())
+    records.store.write(
+        KEY, json.dumps({k: v for k, v in line.as_document().items() if k not in ("boot", "uptime_s")}).encode()
+    )
     (intent,) = records.intents()
     assert (intent.number, intent.boot) == (number, "")
     assert records.age_s(intent) == pytest.approx(0.0, abs=5.0)

@@ -13,10 +13,11 @@ from cloudtrain import errors
 from cloudtrain.errors import NOTHING_LEFT, TeardownIncomplete
 from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.state.store import LocalFolder
+from tests.records import intent, row
 from tests.stacks._lifecycle.protocol_world import ScriptedCloud
 
 launch = import_module("cloudtrain.stacks._lifecycle.launch")
-PLAN: Any = SimpleNamespace(run="r", attempt=1, line={})
+PLAN: Any = SimpleNamespace(run="r", attempt=1, line=row())
 
 
 @pytest.fixture
@@ -91,11 +92,11 @@ def test_an_attempt_that_begins_while_down_is_at_work_is_ended_as_well(
 ) -> None:
     """A client was between two places."""
     store, attempts = LocalFolder(tmp_path), []
-    store.write("runs/r/intent.json", b'{"attempt": 2}')
+    store.write("runs/r/intent.json", intent(attempt=2).as_bytes())
 
     def recover(world: Any, state: Any, attempt: int) -> DeletionProof:
         attempts.append(attempt)
-        store.write("runs/r/intent.json", b'{"attempt": 3}')
+        store.write("runs/r/intent.json", intent(attempt=3).as_bytes())
         return GONE
 
     monkeypatch.setattr(launch.recover, "recover", recover)

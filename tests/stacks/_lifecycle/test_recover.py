@@ -56,7 +56,7 @@ def test_gone_needs_two_empty_answers_a_consistency_delay_apart(cloud: ScriptedC
 
 def test_a_journal_without_a_create_proves_by_itself_that_nothing_is_there(cloud: ScriptedCloud) -> None:
     """Nobody is asked, so no credentials are needed."""
-    cloud.journal.store.append(cloud.journal.key("journal.jsonl"), b'{"phase": "intent", "call": "start"}')
+    cloud.journal.store.append(cloud.journal.key("journal.jsonl"), b'{"time": 1.0, "phase": "intent", "call": "start"}')
     assert down(cloud).said_by == "the journal"
     assert cloud.calls == []
 

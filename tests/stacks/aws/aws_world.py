@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Cloud, Resource, ResourceState, Stack, load
+from cloudtrain.records import RowRecord
 from cloudtrain.simulator.aws import AwsCloud
+from tests.records import row
 
 NOW = 1.8e9
 DEADLINE = NOW + 7200
-LINE = {
-    "provider": "aws",
-    "offer": "trn1.2xlarge",
-    "region": "us-east-1",
-    "zone": "use1-az5",
-    "hardware": "trainium1",
-    "market": "spot",
-}
-ON_DEMAND = {**LINE, "offer": "r8g.48xlarge", "zone": "", "hardware": "cpu-graviton4", "market": "on_demand"}
+LINE = row(
+    **{
+        "provider": "aws",
+        "offer": "trn1.2xlarge",
+        "region": "us-east-1",
+        "zone": "use1-az5",
+        "hardware": "trainium1",
+        "market": "spot",
+    }
+)
+ON_DEMAND = LINE.replace(offer="r8g.48xlarge", zone="", hardware="cpu-graviton4", market="on_demand")
 
 
 def cloud_of_aws() -> Cloud:
@@ -29,9 +32,9 @@ def cloud_of_aws() -> Cloud:
     return cloud
 
 
-def plan(run: str = "run-1", line: Mapping[str, Any] = LINE, attempt: int = 1) -> Plan:
+def plan(run: str = "run-1", line: RowRecord = LINE, attempt: int = 1) -> Plan:
     """A plan that ends two hours after NOW."""
-    return Plan(run, "i", "aws", "f", dict(line), {}, "", "", DEADLINE, "", (), 1.0, attempt=attempt)
+    return Plan(run, "i", "aws", "f", line, {}, "", "", DEADLINE, "", (), 1.0, attempt=attempt)
 
 
 def make(

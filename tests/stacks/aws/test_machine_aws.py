@@ -15,6 +15,7 @@ import pytest
 
 from cloudtrain import errors
 from cloudtrain.providers import Cloud, Stack, load
+from cloudtrain.records import RowRecord
 from cloudtrain.simulator.aws import AwsCloud
 from cloudtrain.simulator.clock import Clock
 from tests.stacks.aws.aws_world import DEADLINE, LINE, NOW, ON_DEMAND, cloud_of_aws, make, plan, remove_all
@@ -49,7 +50,7 @@ def cloud(fake: AwsCloud) -> Cloud:
 
 @pytest.mark.parametrize("line", [LINE, ON_DEMAND])
 def test_what_is_made_is_listed_by_tag_and_a_sweep_leaves_nothing(
-    fake: AwsCloud, cloud: Cloud, line: dict[str, str]
+    fake: AwsCloud, cloud: Cloud, line: RowRecord
 ) -> None:
     made = make(fake, cloud, plan(line=line))
     kinds = {owned.kind for owned in cloud.list_owned(None, None)}
@@ -85,7 +86,7 @@ def test_the_request_asks_for_what_keeps_a_machine_from_outliving_its_use(fake: 
 @pytest.mark.parametrize("dead", ["guests_boot", "schedules_fire"])
 @pytest.mark.parametrize("line", [LINE, ON_DEMAND])
 def test_each_guard_alone_stops_the_bill_by_the_deadline(
-    fake: AwsCloud, cloud: Cloud, dead: str, line: dict[str, str]
+    fake: AwsCloud, cloud: Cloud, dead: str, line: RowRecord
 ) -> None:
     setattr(fake, dead, False)
     make(fake, cloud, plan(line=line))
@@ -210,7 +211,7 @@ def test_a_disk_that_was_left_is_found_and_deleted(fake: AwsCloud, cloud: Cloud)
 
 
 def test_every_region_and_every_page_is_looked_at(fake: AwsCloud, cloud: Cloud) -> None:
-    made = make(fake, cloud, plan(line={**LINE, "region": "us-west-2", "zone": "usw2-az4"}))
+    made = make(fake, cloud, plan(line=LINE.replace(region="us-west-2", zone="usw2-az4")))
     _, inputs, _ = made["time-limit"]
     for number in range(55):  # a page holds 50
         cloud.drivers["time_limit"].create(
@@ -264,10 +265,10 @@ def test_only_the_regions_that_were_named_are_looked_at(
 
 def test_a_region_that_the_account_has_not_switched_on_is_closed(fake: AwsCloud, cloud: Cloud) -> None:
     """Only where that can be asked."""
-    assert cloud.unavailable_reason(LINE) == ""
-    assert "eu-south-2 is not switched on" in cloud.unavailable_reason({**LINE, "region": "eu-south-2"})
+    assert cloud.unavailable_reason(LINE.key) == ""
+    assert "eu-south-2 is not switched on" in cloud.unavailable_reason(LINE.replace(region="eu-south-2").key)
     fake.faults.add("DescribeRegions", "permission")
-    assert cloud.unavailable_reason({**LINE, "region": "eu-south-2"}) == ""
+    assert cloud.unavailable_reason(LINE.replace(region="eu-south-2").key) == ""
 
 
 def test_somebody_else_s_things_are_not_ours(fake: AwsCloud, cloud: Cloud) -> None:
@@ -355,17 +356,17 @@ def test_doctor_tells_a_permission_that_is_missing(fake: AwsCloud, cloud: Cloud)
     [
         (LINE, True),
         (ON_DEMAND, True),
-        ({**LINE, "hardware": "cpu-amx"}, True),
-        ({**LINE, "hardware": "trainium2"}, True),
-        ({**LINE, "hardware": "trainium2", "market": "on_demand"}, False),
-        ({**LINE, "hardware": "inferentia2"}, False),
-        ({**LINE, "hardware": "nvidia"}, False),
-        ({**LINE, "hardware": "gaudi1"}, False),
-        ({**LINE, "provider": "gcp"}, False),
+        (LINE.replace(hardware="cpu-amx"), True),
+        (LINE.replace(hardware="trainium2"), True),
+        (LINE.replace(hardware="trainium2", market="on_demand"), False),
+        (LINE.replace(hardware="inferentia2"), False),
+        (LINE.replace(hardware="nvidia"), False),
+        (LINE.replace(hardware="gaudi1"), False),
+        (LINE.replace(provider="gcp"), False),
     ],
 )
-def test_it_serves_trainium_and_processors(line: dict[str, str], served: bool) -> None:
-    assert cloud_of_aws().serves(line) is served
+def test_it_serves_trainium_and_processors(line: RowRecord, served: bool) -> None:
+    assert cloud_of_aws().serves(line.key) is served
 
 
 def test_two_guards_work_without_the_client() -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cloudtrain import providers
 from cloudtrain.errors import NotFound, Unavailable
 from cloudtrain.plan import Plan
+from cloudtrain.records import RowRecord
 from cloudtrain.simulator.gcp.compute import GceCloud
+from tests.records import row
 
 START = 1_900_000_000.0
 HOUR = 3600.0
-PLACE = {"region": "us-central1", "zone": "us-central1-a us-central1-b"}
-ONE_HOST = {"offer": "v6e-4", "count": 4, "hardware": "tpu-v6e", "market": "spot", **PLACE}
-TWO_HOSTS = {**ONE_HOST, "offer": "v6e-8", "count": 8}
-PROCESSOR = {
-    "offer": "c4-highmem-192",
-    "count": 192,
-    "hardware": "cpu-amx",
-    "market": "on_demand",
-    "region": "us-east1",
-    "zone": "",
-}
+PLACE = {"provider": "gcp", "region": "us-central1", "zone": "us-central1-a us-central1-b"}
+ONE_HOST = row(offer="v6e-4", count=4, hardware="tpu-v6e", market="spot", **PLACE)
+TWO_HOSTS = ONE_HOST.replace(offer="v6e-8", count=8)
+PROCESSOR = row(
+    **{
+        "provider": "gcp",
+        "offer": "c4-highmem-192",
+        "count": 192,
+        "hardware": "cpu-amx",
+        "market": "on_demand",
+        "region": "us-east1",
+        "zone": "",
+    }
+)
 
 
 def stack() -> providers.Stack:
@@ -35,13 +40,13 @@ def record() -> providers.Cloud:
     return found
 
 
-def plan_of(line: Mapping[str, Any], *, run: str = "night-1", attempt: int = 1, hours: float = 4.0) -> Plan:
+def plan_of(line: RowRecord, *, run: str = "night-1", attempt: int = 1, hours: float = 4.0) -> Plan:
     return Plan(
         run=run,
         identity="x",
         provider="gcp",
         flavour="x",
-        line=dict(line),
+        line=line,
         job={},
         spec_yaml="",
         data_sha256="",
@@ -53,15 +58,15 @@ def plan_of(line: Mapping[str, Any], *, run: str = "night-1", attempt: int = 1, 
     )
 
 
-def parts(line: Mapping[str, Any], **more: Any) -> Sequence[providers.Resource]:
+def parts(line: RowRecord, **more: Any) -> Sequence[providers.Resource]:
     return record().resources(plan_of(line, **more), record().account())
 
 
-def inputs_of(line: Mapping[str, Any], role: str = "machine", **more: Any) -> dict[str, Any]:
+def inputs_of(line: RowRecord, role: str = "machine", **more: Any) -> dict[str, Any]:
     return next(dict(part.inputs) for part in parts(line, **more) if part.role == role)
 
 
-def make(gce: GceCloud, line: Mapping[str, Any], **more: Any) -> dict[str, providers.ResourceState]:
+def make(gce: GceCloud, line: RowRecord, **more: Any) -> dict[str, providers.ResourceState]:
     """Everything of a plan, each when the one before is ready."""
     made: dict[str, providers.ResourceState] = {}
     for part in parts(line, **more):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,7 @@ from cloudtrain.errors import (
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.http_server import Reply
+from tests.records import row
 from tests.stacks.gcp.gce_world import (
     HOUR,
     ONE_HOST,
@@ -229,13 +231,13 @@ def test_every_attempt_takes_the_next_zone_of_the_row(gce: GceCloud) -> None:
 def test_v6e_names_count_chips_and_v5p_names_count_cores(
     gce: GceCloud, offer: str, count: int, machine_type: str, hosts: int
 ) -> None:
-    inputs = inputs_of({**ONE_HOST, "offer": offer, "count": count, "hardware": offer[:3]})
+    inputs = inputs_of(ONE_HOST.replace(offer=offer, count=count, hardware=offer[:3]))
     assert (inputs["machine_type"], inputs.get("hosts", 1)) == (machine_type, hosts)
 
 
 def test_a_row_whose_name_and_count_disagree_is_not_served() -> None:
-    assert not record().serves({**ONE_HOST, "offer": "v5p-8", "count": 8})
-    assert not record().serves({**ONE_HOST, "market": "owned"})
+    assert not record().serves(ONE_HOST.replace(offer="v5p-8", count=8).key)
+    assert not record().serves(ONE_HOST.replace(market="owned").key)
 
 
 def test_every_row_of_the_catalogue_is_served_by_one_of_the_two_apis() -> None:
@@ -244,9 +246,8 @@ def test_every_row_of_the_catalogue_is_served_by_one_of_the_two_apis() -> None:
     offers = list(source.offers(providers.Context(catalog)))
     assert offers
     for offer in offers:
-        line = {**offer._asdict(), "offer": offer.name}
-        assert record().serves(line), line
-        assert record().resources(plan_of(line), {"project": "p"})
+        assert record().serves(offer.key), offer
+        assert record().resources(plan_of(row(**asdict(offer.key))), {"project": "p"})
 
 
 def test_without_a_project_the_hint_has_both_commands(gce: GceCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +269,7 @@ def test_no_secret_reaches_inputs_outputs_or_errors(gce: GceCloud, monkeypatch: 
 
 def test_two_guards_work_with_the_client_gone() -> None:
     for line in (ONE_HOST, TWO_HOSTS, PROCESSOR):
-        assert sum(guard.alone for guard in stack().guards(str(line["offer"]), str(line["market"]))) >= 2
+        assert sum(guard.alone for guard in stack().guards(line.offer, line.market)) >= 2
 
 
 def test_doctor_names_the_permissions_that_are_missing(gce: GceCloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,7 @@ def cloud(one_cloud: TpuCloud, monkeypatch: pytest.MonkeyPatch) -> TpuCloud:
     return one_cloud
 
 
-@pytest.mark.parametrize(
-    "line", [SPOT, FLEX, {**SPOT, "offer": "v4-8", "zone": "us-central2-b", "market": "on_demand"}]
-)
+@pytest.mark.parametrize("line", [SPOT, FLEX, SPOT.replace(offer="v4-8", zone="us-central2-b", market="on_demand")])
 def test_a_machine_is_made_becomes_ready_and_goes_away_with_its_time_limit(cloud, line):
     made = parts(line)
     for resource in made.values():
@@ -70,7 +68,7 @@ def test_a_flex_machine_ends_at_the_deadline_and_its_request_is_still_listed_as_
 
 def test_v5e_on_demand_gets_a_time_limit_of_its_own_where_flex_start_is_not(cloud):
     assert list(parts(FLEX)) == ["machine"]
-    elsewhere = parts({**FLEX, "zone": "europe-west4-b"})
+    elsewhere = parts(FLEX.replace(zone="europe-west4-b"))
     assert list(elsewhere) == ["time-limit-queue", "time-limit", "machine"]
     assert [elsewhere["time-limit"].inputs["place"][key] for key in ("zone", "tasks")] == [
         "europe-west4-b",
@@ -229,7 +227,7 @@ def test_a_further_attempt_takes_the_next_zone_and_other_names():
     ],
 )
 def test_only_slices_of_this_api_are_served(offer, market, zone, served):
-    assert tpu.serves({"offer": offer, "market": market, "zone": zone}) is served
+    assert tpu.serves(replace(SPOT.key, offer=offer, market=market, zone=zone)) is served
 
 
 def test_no_secret_is_in_what_is_kept_or_sent_as_a_name(cloud):
@@ -242,7 +240,7 @@ def test_no_secret_is_in_what_is_kept_or_sent_as_a_name(cloud):
 
 
 def test_a_zone_that_lacks_the_slice_is_no_capacity_so_that_the_next_one_is_tried(cloud):
-    made = parts({**SPOT, "zone": "us-central2-b"})
+    made = parts(SPOT.replace(zone="us-central2-b"))
     with pytest.raises(NoCapacity):
         make(made["machine"])
 

@@ -6,16 +6,18 @@ from importlib import import_module
 from typing import Any
 
 from cloudtrain.plan import Plan
+from cloudtrain.records import RowRecord
+from tests.records import row
 
 START = 1_900_000_000.0
 HOUR = 3600.0
 PROJECT = {"project": "simulation-project"}
-SPOT = {"offer": "v5litepod-4", "market": "spot", "zone": "us-west4-a us-west4-b"}
-FLEX = {**SPOT, "market": "on_demand"}
+SPOT = row(provider="gcp", offer="v5litepod-4", market="spot", zone="us-west4-a us-west4-b")
+FLEX = SPOT.replace(market="on_demand")
 tpu = import_module("cloudtrain.stacks.gcp.tpu")
 
 
-def plan_of(line: dict[str, Any], attempt: int = 1, hours: float = 4.0) -> Plan:
+def plan_of(line: RowRecord, attempt: int = 1, hours: float = 4.0) -> Plan:
     return Plan(
         run="night-1",
         identity="x",
@@ -33,7 +35,7 @@ def plan_of(line: dict[str, Any], attempt: int = 1, hours: float = 4.0) -> Plan:
     )
 
 
-def parts(line: dict[str, Any], **more: Any) -> dict[str, Any]:
+def parts(line: RowRecord, **more: Any) -> dict[str, Any]:
     return {r.role: r for r in tpu.resources(plan_of(line, **more), PROJECT)}
 
 

@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 
 from cloudtrain.providers import Cloud, Driver, Stack, load
+from cloudtrain.records import RowRecord
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.runpod import RunpodCloud
+from tests.records import row
 
 NOW = 1.79e9
-LINE = {
-    "provider": "runpod",
-    "market": "on_demand",
-    "hardware": "mi300x",
-    "count": 2,
-    "offer": "AMD Instinct MI300X OAM x2",
-    "region": "EU-RO-1",
-}
-CPU_LINE = {**LINE, "hardware": "cpu", "count": 4, "offer": "cpu5c x4", "region": "any"}
+LINE = row(
+    provider="runpod",
+    market="on_demand",
+    hardware="mi300x",
+    count=2,
+    offer="AMD Instinct MI300X OAM x2",
+    region="EU-RO-1",
+)
+CPU_LINE = LINE.replace(hardware="cpu", count=4, offer="cpu5c x4", region="any")
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def pod(cloud: Cloud) -> Driver:
     return cloud.drivers["pod"]
 
 
-def inputs_of(cloud: Cloud, run: str = "one", attempt: int = 1, line: Mapping[str, Any] = LINE) -> Mapping[str, Any]:
+def inputs_of(cloud: Cloud, run: str = "one", attempt: int = 1, line: RowRecord = LINE) -> Mapping[str, Any]:
     """The inputs of the one resource of a plan that ends in an hour."""
     plan: Any = SimpleNamespace(run=run, attempt=attempt, line=line, deadline=NOW + 3600, boot=None)
     (resource,) = cloud.resources(plan, {})

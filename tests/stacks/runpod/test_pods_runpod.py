@@ -85,12 +85,12 @@ def test_a_pod_that_is_given_up_after_its_acceptance_is_ended(fake: RunpodCloud,
 
 def test_the_serving_of_lines_is_what_resources_can_make(cloud: Cloud) -> None:
     """MI300X from one to eight, CPUs in powers of two, nothing on spot, nothing of NVIDIA, nothing of others."""
-    assert cloud.serves(LINE)
-    assert cloud.serves(CPU_LINE)
+    assert cloud.serves(LINE.key)
+    assert cloud.serves(CPU_LINE.key)
     for change in ({"count": 9}, {"market": "spot"}, {"hardware": "h100"}, {"provider": "aws"}, {"count": 0}):
-        assert not cloud.serves({**LINE, **change})
+        assert not cloud.serves(LINE.replace(**change).key)
     for change in ({"count": 6}, {"offer": "AMD"}, {"count": 1}):
-        assert not cloud.serves({**CPU_LINE, **change})
+        assert not cloud.serves(CPU_LINE.replace(**change).key)
 
 
 def test_every_catalogue_row_of_the_mi300x_is_served(fake: RunpodCloud, cloud: Cloud, pod: Driver) -> None:
@@ -104,8 +104,8 @@ def test_every_catalogue_row_of_the_mi300x_is_served(fake: RunpodCloud, cloud: C
     offers = [offer for offer in source.offers(Context(snapshots)) if offer.hardware == "mi300x"]  # type: ignore[arg-type]
     assert len(offers) == 8
     for offer in offers:
-        line = {**LINE, "count": offer.count, "offer": offer.name, "region": offer.region, "market": offer.market}
-        assert cloud.serves(line)
+        line = LINE.replace(count=offer.count, offer=offer.name, region=offer.region, market=offer.market)
+        assert cloud.serves(line.key)
         assert pod.create(inputs_of(cloud, line=line)).outputs["data_center"] == offer.region
 
 

@@ -1,0 +1,79 @@
+"""A quote's row as a document: one line of the contract's JSON, and the same frozen into a record that a run keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.quote.costs import cost_parts
+from cloudtrain.units import money_text
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.row import QuoteRow
+    from cloudtrain.records import RowRecord
+
+
+def frozen(line: QuoteRow) -> RowRecord:
+    """The row as a run keeps it."""
+    from cloudtrain.records import RowRecord
+
+    return RowRecord.model_validate_json(json.dumps(row_document(line)))
+
+
+def candidate(line: QuoteRow) -> RowRecord:
+    """The row as it is kept to be tried later: also with what disk and address cost beside the machine."""
+    return frozen(line).replace(beside_usd_per_hour=line.assessment.extras.hourly_usd)
+
+
+def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
+    """A row as plain JSON; `advice` is the cheapest change that would make it work."""
+    offer, case = line.offer, line.assessment
+    reasons = line.reasons()
+    return {
+        "provider": offer.provider,
+        "offer": offer.name,
+        "region": offer.region,
+        "zone": offer.zone,
+        "hardware": offer.hardware,
+        "count": offer.count,
+        "market": offer.market,
+        "memory_bytes": case.memory_bytes,
+        "required_bytes": case.required_bytes,
+        "devices": case.devices,
+        "fits": case.fits,
+        "loads": case.loads,
+        "allowed": not case.barred,
+        "priced": line.priced,
+        "in_time": case.hours is not None and not case.late,
+        "launch": case.launch,
+        "recipe": case.recipe.summary() if case.recipe else None,
+        "stack": case.stack,
+        "price_usd_per_hour": money_text(offer.usd_per_hour),
+        "price": {
+            "origin": offer.price.origin,
+            "as_of": offer.price.as_of,
+            "source": offer.price.source,
+            "confidence": offer.price.confidence,
+        },
+        "hours": None if case.hours is None else bounds(case.hours, finite),
+        "billed_hours": None if case.billed_hours is None else bounds(case.billed_hours, finite),
+        "time_parts_s": {part.name: bounds(part.seconds, finite) for part in case.time_parts},
+        "cost_parts": [part.document() for part in cost_parts(line)],
+        "tokens_per_second": None if case.tokens_per_second is None else bounds(case.tokens_per_second, finite),
+        "basis": case.basis,
+        "total_usd": None if (usd := line.usd) is None else bounds(usd, money_text),
+        "viable": line.viable,
+        "reasons": [*reasons, advice] if advice else reasons,
+        "guards": list(case.guards),
+    }
+
+
+def bounds(three: Any, shown: Callable[[Any], Any]) -> dict[str, Any]:
+    """low, likely, high."""
+    return {"low": shown(three.low), "likely": shown(three.likely), "high": shown(three.high)}
+
+
+def finite(value: float) -> float | None:
+    """Four significant digits; infinity has no JSON and becomes null."""
+    return None if value == float("inf") else float(f"{value:.4g}")

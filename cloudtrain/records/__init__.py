@@ -1,0 +1,55 @@
+"""What the state keeps, as frozen records: every document that is written there and read again, and the one door to it.
+
+A record is strict when it is made (no unknown field, no other type) and is read through `read`, which tolerates fields
+that a newer version added and documents of before records had a version, and never a wrong shape. Importing this
+package imports pydantic: whoever may be part of a quote imports it inside a function.
+"""
+
+from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, PartsRecord
+from cloudtrain.records.door import read
+from cloudtrain.records.form import Form, Record
+from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord
+from cloudtrain.records.row import Bounds, CostPartRecord, PriceRecord, RecipeRecord, RowRecord, UsdBounds
+from cloudtrain.records.run import (
+    AttemptRecord,
+    BundleRecord,
+    CandidatesRecord,
+    GoneRecord,
+    IntentRecord,
+    MachineRecord,
+    QuoteRecord,
+)
+from cloudtrain.records.shared import FullPlacesRecord, LeaseRecord
+from cloudtrain.records.ticket import TicketFile, TicketFiles, TicketPiece, TicketRecord
+
+__all__ = [
+    "AttemptRecord",
+    "Bounds",
+    "BundleRecord",
+    "CandidatesRecord",
+    "CostPartRecord",
+    "EventRecord",
+    "ExitRecord",
+    "Figures",
+    "Form",
+    "FullPlacesRecord",
+    "GoneRecord",
+    "Heartbeat",
+    "IntentRecord",
+    "JournalRecord",
+    "LeaseRecord",
+    "MachineRecord",
+    "MeasurementRecord",
+    "PartsRecord",
+    "PriceRecord",
+    "QuoteRecord",
+    "RecipeRecord",
+    "Record",
+    "RowRecord",
+    "TicketFile",
+    "TicketFiles",
+    "TicketPiece",
+    "TicketRecord",
+    "UsdBounds",
+    "read",
+]

@@ -1,0 +1,39 @@
+"""The one door through which a document of the state comes in: bytes to a record, or one named fault."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from cloudtrain.errors import DamagedRecord, visible
+from cloudtrain.records.form import VERSION, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def read(kind: type[R], data: bytes, where: str) -> R:
+    """The document as a record of this kind; `where` names the document for a person.
+
+    Fields that the kind does not know are kept aside, and a document without a version is one of before there were
+    versions. Raises DamagedRecord for anything else that is not of the kind's shape.
+    """
+    try:
+        return kind.model_validate_json(kind.upgraded(data), extra="allow")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    field = visible(".".join(str(part) for part in first["loc"] if part not in ("int", "float")))
+    if field == "version":
+        raise DamagedRecord(
+            where, field, f"it has the version {visible(str(first['input']))}, and this cloudtrain reads {VERSION}"
+        )
+    raise DamagedRecord(where, field, words(first, field))
+
+
+def words(error: Any, field: str) -> str:
+    """What is wrong, in a sentence without the wrong value: nobody knows what that is."""
+    if error["type"] == "missing":
+        return f"`{field}` is missing"
+    said = str(error["msg"])
+    said = said[:1].lower() + said[1:]
+    return f"`{field}`: {said}" if field else said

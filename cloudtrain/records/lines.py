@@ -1,0 +1,67 @@
+"""Lines of `.jsonl` documents: events, the journal of calls to a provider, measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict
+
+from cloudtrain.records.form import Number, Record
+
+
+class EventRecord(Record):
+    """A line of `events.jsonl`: what happened, when (epoch seconds), who did it; and whatever belongs to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    time: float
+    actor: str = ""
+    event: str = ""
+
+    @property
+    def more(self) -> Mapping[str, Any]:
+        """What belongs to it."""
+        return self.model_extra or {}
+
+
+class JournalRecord(Record):
+    """A line of `journal.jsonl`, written before and after each mutating call; see `stacks/_lifecycle/journal.py`."""
+
+    time: float
+    phase: str  # intent | done | failed | gave up
+    call: str = ""  # create | delete of a driver, start | stop of a run
+    number: str = ""
+    provider: str = ""
+    kind: str = ""
+    inputs: Mapping[str, Any] = {}
+    id: str = ""
+    boot: str = ""
+    uptime_s: float = 0.0
+    pid: int | None = None
+    error: str = ""
+    message: str = ""
+    hint: str = ""
+    attempt: int | None = None
+    answer: str = ""
+
+
+class MeasurementRecord(Record):
+    """A line of `measurements.jsonl`, and `measured.json` of the run that it is of: what later quotes learn from it.
+
+    A quote reads them by `quote/measured.py`, which is held to the same fields by a test.
+    """
+
+    hardware: str
+    count: int
+    run: str = ""
+    time: float | None = None
+    out_of_memory: bool = False
+    model: str | None = None
+    method: str | None = None
+    stack: str | None = None
+    dtype: str = "bf16"
+    tokens_per_second: Number | None = None
+    flops_per_s: Number | None = None
+    peak_bytes: Number | None = None
+    required_bytes: Number | None = None

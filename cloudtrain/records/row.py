@@ -1,0 +1,115 @@
+"""The quote's row as a run keeps it: what it was launched on, with its price frozen.
+
+The same fields as a line of `cloudtrain quote -o json`; `quote/document.py` makes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from cloudtrain.offer import Market, OfferKey
+from cloudtrain.records.form import Form, Number, Usd
+
+
+class Bounds(Form):
+    """A figure and how sure it is; None for one without an end."""
+
+    low: Number | None
+    likely: Number | None
+    high: Number | None
+
+
+class UsdBounds(Form):
+    """Dollars and how sure they are."""
+
+    low: Usd
+    likely: Usd
+    high: Usd
+
+
+class PriceRecord(Form):
+    """Where the price comes from; see `offer.Price`."""
+
+    origin: str
+    as_of: str
+    source: str
+    confidence: str
+
+
+class CostPartRecord(Form):
+    """A named cost line: quantity x unit price."""
+
+    name: str
+    quantity: Usd
+    unit: str
+    unit_usd: Usd | None
+    usd: Usd | None = None
+
+
+class RecipeRecord(Form):
+    """How the job is run; see `quote/recipes.py`."""
+
+    stack: str
+    method: str
+    targets: str | None = None
+    rank: int | None = None
+    loss: str = ""
+    dtype: str = "bf16"
+    adapter_dtype: str = ""
+    experts: str = ""
+    sharding: str = ""
+    checkpointing: bool = True
+    optimizer: str = ""
+    packing: bool = False
+
+
+class RowRecord(Form):
+    """One row. What decides which machine is made is required; of the rest a kept row may lack what was not known."""
+
+    provider: str
+    offer: str
+    region: str
+    zone: str
+    hardware: str
+    count: int
+    market: Market
+    price_usd_per_hour: Usd | None
+    price: PriceRecord
+    memory_bytes: int = 0  # both per device
+    required_bytes: int = 0
+    devices: int = 1
+    fits: str = ""
+    loads: str = ""
+    allowed: bool = True
+    priced: bool = True
+    in_time: bool = True
+    launch: str = ""
+    recipe: RecipeRecord | None = None
+    stack: str = ""
+    hours: Bounds | None = None
+    billed_hours: Bounds | None = None
+    time_parts_s: Mapping[str, Bounds] = {}
+    cost_parts: tuple[CostPartRecord, ...] = ()
+    tokens_per_second: Bounds | None = None
+    basis: str = ""
+    total_usd: UsdBounds | None = None
+    viable: bool = True
+    reasons: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+    beside_usd_per_hour: Usd | None = None  # disk and address; only of a place that is kept to be tried later
+
+    @property
+    def key(self) -> OfferKey:
+        """Which machine, where, under which market."""
+        return OfferKey(self.provider, self.offer, self.region, self.zone, self.hardware, self.count, self.market)
+
+    def at_price(self, usd_per_hour: Decimal | None) -> RowRecord:
+        """The row at another price per hour."""
+        return self.replace(price_usd_per_hour=usd_per_hour)
+
+    def bounds(self, name: str) -> dict[str, Any] | None:
+        """`hours`, `total_usd` ... as JSON; None when unknown."""
+        found: Form | None = getattr(self, name)
+        return None if found is None else found.model_dump(mode="json")

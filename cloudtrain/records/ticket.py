@@ -1,0 +1,73 @@
+"""`tickets/N.json`: the one document with which a rented machine begins. Its machine's side is `templates/machine`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudtrain.records.form import Form, Record
+
+
+class TicketPiece(Form):
+    """What lies at a signed address."""
+
+    url: str
+    bytes: int
+
+
+class TicketFile(Form):
+    """A file to fetch: from one address, or from one for each of its pieces."""
+
+    path: str
+    bytes: int
+    sha256: str | None = None
+    url: str | None = None
+    pieces: tuple[TicketPiece, ...] | None = None
+
+
+class TicketFiles(Form):
+    """Files of a folder: the model's, or the checkpoint's of a step."""
+
+    files: tuple[TicketFile, ...]
+    folder: str | None = None
+    step: int | None = None
+
+
+class TicketBundle(Form):
+    """The archive that the machine unpacks first."""
+
+    url: str
+    sha256: str
+    bytes: int
+
+
+class TicketAddress(Form):
+    """One signed address to read."""
+
+    url: str
+
+
+class TicketEnd(Form):
+    """How the machine ends itself: the provider's key."""
+
+    kind: str
+
+
+class TicketRecord(Record):
+    """Who and until when (epoch seconds), what to fetch, where to write, how the machine ends itself."""
+
+    run: str
+    attempt: int
+    deadline: float
+    grace_s: float
+    heartbeat_s: float
+    no_progress_s: float
+    bundle: TicketBundle
+    model: TicketFiles | None  # None: the machine takes the weights from the hub
+    resume: TicketFiles | None
+    post: Mapping[str, Any]  # the form by which files are written; see `signing/urls.py`
+    kill: TicketAddress
+    hb: TicketAddress
+    exit: TicketAddress
+    log_bytes: int
+    end: TicketEnd
