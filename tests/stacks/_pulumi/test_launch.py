@@ -15,7 +15,7 @@ from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.state.store import LocalFolder
 from tests.stacks._lifecycle.protocol_world import ScriptedCloud
 
-launch = import_module("cloudtrain.stacks._lifecycle.launch")
+launch = import_module("cloudtrain.stacks._pulumi.launch")
 PLAN: Any = SimpleNamespace(run="r", attempt=1, line={})
 
 
