@@ -8,6 +8,7 @@ answers lie a consistency delay apart and no call without an answer can still be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, TeardownIncomplete
@@ -55,7 +56,7 @@ def recover(world: World, state: State, attempt: int) -> DeletionProof:
     told(notes, lambda: world.journal.lay_tombstone(attempt))  # may be impossible on a full disk
     state.seize()
     for kind, inputs in told(notes, state.pending) or ():
-        told(notes, lambda k=kind, i=inputs: delete_found(world, k, i))
+        told(notes, partial(delete_found, world, kind, inputs))
     told(notes, state.destroy)
     absence = sweep(world, notes)
     told(notes, state.forget)
@@ -102,7 +103,7 @@ def sweep(world: World, notes: list[str]) -> DeletionProof:
         if now > give_up or isinstance(trouble, MissingCredentials | Permission):
             raise incomplete(world, left, trouble, notes)
         for thing in left:
-            told(notes, lambda t=thing: crud.delete(world, t.kind, t.inputs, t.id))
+            told(notes, partial(crud.delete, world, thing.kind, thing.inputs, thing.id))
         world.sleep(timing.poll_s)
 
 

@@ -86,8 +86,9 @@ def safe_command(root: Path, folder: Path) -> Any:
                     time.sleep(POLL_S)
                 texts = [whole(out), whole(err)]
             for text, callback in zip(texts, (on_output, on_error), strict=True):
-                for line in text.splitlines() if callback else ():
-                    callback(line)
+                if callback:
+                    for line in text.splitlines():
+                        callback(line)
             result = CommandResult(texts[0], texts[1], process.returncode)
             if process.returncode:
                 raise create_command_error(result)

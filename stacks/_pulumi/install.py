@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from cloudtrain.errors import Unavailable, UsageError
 from cloudtrain.provisioner import Held, Provisioner
 
-from .._lifecycle import owners, processes
+from .._lifecycle import processes
 from . import build as pulumi_build
-from . import command, engine
+from . import command, engine, owners
 
 if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store

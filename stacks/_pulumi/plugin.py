@@ -182,7 +182,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
 
 def outputs(properties: dict[str, Any], seen: ResourceState) -> struct_pb2.Struct:
     """The properties with what the provider said of it, as the state keeps them."""
-    kept = {key: properties[key] for key in ("cloud", "kind", "inputs", "needs") if key in properties}
+    kept: dict[str, Any] = {key: properties[key] for key in ("cloud", "kind", "inputs", "needs") if key in properties}
     return dict_to_struct({**kept, "outputs": json.dumps(dict(seen.outputs))})
 
 

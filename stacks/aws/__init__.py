@@ -13,7 +13,7 @@ from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource
 
 from .._lifecycle import boot
 from .._lifecycle.names import base_inputs
-from .._lifecycle.provisioned import provisioned
+from .._pulumi.provisioned import provisioned
 from . import client, guard, network
 from . import machine as aws_machine
 from .links import console_url
@@ -52,7 +52,14 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         made("time-limit-role", "time_limit_role", (), f"IAM role {guard.ROLE}, shared by all runs"),
         made("time-limit-policy", "time_limit_policy", ("time-limit-role",), "its permission to end our machines"),
         made(
+<<<<<<< HEAD
             *("machine", "instance", ("firewall",), f"machine {line.offer}, {line.market}, {where}"),
+=======
+            "machine",
+            "instance",
+            ("firewall",),
+            f"machine {line['offer']}, {line['market']}, {where}",
+>>>>>>> contracts
             **machine,
             disk_gb=disk_gb(line),
             **boot.inputs(plan),

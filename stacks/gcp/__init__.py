@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Timing
 
-from .._lifecycle.provisioned import provisioned
+from .._pulumi.provisioned import provisioned
 from . import compute, tpu
 
 if TYPE_CHECKING:

@@ -163,8 +163,8 @@ def _late(module: str, verb: str) -> Callable[..., Any]:
 
 
 def _driver(module: str, noun: str, **more: Any) -> Driver:
-    verbs = (_late(module, f"{verb}_{noun}") for verb in ("create", "find", "status", "delete"))
-    return Driver(*verbs, **more)
+    create, find, status, delete = (_late(module, f"{verb}_{noun}") for verb in ("create", "find", "status", "delete"))
+    return Driver(create, find, status, delete, **more)
 
 
 DRIVERS: Mapping[str, Driver] = {

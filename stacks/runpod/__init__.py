@@ -10,7 +10,7 @@ from cloudtrain.providers import Cloud, Finding, Guard, Resource
 
 from .._lifecycle import boot
 from .._lifecycle import names as lifecycle_names
-from .._lifecycle.provisioned import provisioned
+from .._pulumi.provisioned import provisioned
 from . import api, names, owned
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ def take_place(address: str) -> None:
     """From now on this process's stacks use the stand-in."""
     global door  # noqa: PLW0603  # set once, before anything is forked
     door = address
-    import_module("cloudtrain.stacks._lifecycle.launch").__dict__["Engine"] = StandIn
-    import_module("cloudtrain.stacks._lifecycle.owners")
+    import_module("cloudtrain.stacks._pulumi.launch").__dict__["Engine"] = StandIn
+    import_module("cloudtrain.stacks._pulumi.owners")
     import_module("cloudtrain.stacks._lifecycle.recover")
 
 
@@ -132,7 +132,7 @@ class Operation:
         pid_file.parent.mkdir(parents=True, exist_ok=True)
         start = import_module("cloudtrain.stacks._lifecycle.processes").start_of(os.getpid())
         pid_file.write_text(json.dumps({"pid": os.getpid(), "start": start}))
-        folder = import_module("cloudtrain.stacks._lifecycle.owners").lock_folder(self.run_name)
+        folder = import_module("cloudtrain.stacks._pulumi.owners").lock_folder(self.run_name)
         if self.store.children(folder):
             raise Unavailable("the stack is currently locked")
         lock = f"{folder}/{uuid.uuid4()}.json"

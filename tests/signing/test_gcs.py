@@ -19,8 +19,8 @@ import pytest
 
 from cloudtrain.signing import gcs as signing_gcs
 from cloudtrain.signing import urls
-from cloudtrain.simulator.gcp import storage
-from cloudtrain.simulator.gcp.storage import GcsCloud
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.gcp.storage import GcsCloud, buckets
 from cloudtrain.state.bucket import ObjectFolder
 from cloudtrain.state.errors import BucketDenied
 from cloudtrain.state.protocol import AlreadyThere
@@ -43,7 +43,7 @@ def made() -> Iterator[GcsCloud]:
 @pytest.fixture
 def google(made: GcsCloud, monkeypatch: pytest.MonkeyPatch) -> GcsCloud:
     """The fake, found by this process, with one bucket."""
-    made.reset(storage.Clock())
+    made.reset(Clock())
     made.make_bucket("bucket-state")
     for name in signing_gcs.KEY_FILES:
         monkeypatch.delenv(name, raising=False)
@@ -170,9 +170,9 @@ def test_the_state_works_on_the_fake_as_on_any_bucket(google: GcsCloud, tmp_path
 
 def test_a_listing_of_several_pages_is_read_whole(google: GcsCloud) -> None:
     """More objects than a page has."""
-    for number in range(storage.PAGE + 5):
-        google.keep("bucket-state", f"team/log/{number:016d}", b"")
-    assert len(ObjectFolder(STATE).children("log")) == storage.PAGE + 5
+    for number in range(buckets.PAGE + 5):
+        google.buckets.keep("bucket-state", f"team/log/{number:016d}", b"")
+    assert len(ObjectFolder(STATE).children("log")) == buckets.PAGE + 5
 
 
 def test_somebody_elses_key_is_refused(google: GcsCloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ that fire, spot requests, images by parameter, prices, lists that lag, security 
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.simulator.aws import calls, machines, metadata, s3, schedules, tables
+from cloudtrain.simulator.aws import calls, machines, metadata, s3, schedules
+from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import (
     FORMS,
@@ -21,22 +21,18 @@ from cloudtrain.simulator.aws.wire import (
     answer,
     ask_moto,
     backend,
-    forget,
     name_of,
     refusal,
     scope,
     understood,
-    warm,
 )
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.faults import Faults, Kind, Menu
-from cloudtrain.simulator.http_server import Front, Reply, Request
-from cloudtrain.simulator.ledger import Ledger
+from cloudtrain.simulator.faults import Kind, Menu
+from cloudtrain.simulator.http_server import Reply, Request
 
 ACCESS_KEY = "AKIASIMULATOR0000000"
 SECRET_KEY = "PLANTED-SECRET-AWS-0123456789abcdefghijk"  # noqa: S105  # planted, to be found where it must not be
 READING = ("Describe", "Get", "List")
-_accounts = itertools.count(100000000001)
 _MAKING: tuple[Kind, ...] = (
     "lost_reply",
     "dropped",
@@ -77,39 +73,16 @@ TOO_MANY = {
 REFUSALS = {"TerminateInstances": "OperationNotPermitted", "DeleteSecurityGroup": "DependencyViolation"}
 
 
-class AwsCloud(Front):
+class AwsCloud(AwsAccount):
     """One account. `regions` are those that it has switched on; the clock decides what has happened by now.
 
     `aws_tables.regions()` are all that the shipped catalogue knows.
     """
 
     def __init__(self, clock: Clock | None = None, regions: tuple[str, ...] = ("us-east-1", "us-west-2")) -> None:
-        super().__init__(clock)
-        warm()
-        self.regions = regions
+        super().__init__(clock, regions)
         self.menu = MENU
         self._local = threading.local()
-        self.account = ""
-        self.reset(self.clock)
-
-    def reset(self, clock: Clock | None = None) -> None:
-        """An empty account behind the same door: cheaper than a new cloud."""
-        self.room.close()
-        self._forget()
-        self.clock = clock or Clock()
-        self.ledger, self.faults, self.calls = Ledger(self.clock), Faults(), []
-        self.slow_s = 0.0
-        self.account = str(next(_accounts))
-        self.pending_s, self.ending_s = 0.3, 0.2  # how long a machine is pending and shutting down
-        self.guests_boot = self.schedules_fire = True  # switch a guard off to see that the other one suffices
-        self.checks_signing_time = False  # whether S3 refuses what was signed by another clock than ours
-        self.quotas = tables.quotas()
-        self.machines: dict[str, machines.Machine] = {}
-        self.tokens: dict[tuple[str, str], tuple[bytes, str, Reply, float]] = {}
-        self.spot_requests: dict[str, dict[str, Any]] = {}
-        self.schedule_bodies: dict[tuple[str, str], bytes] = {}
-        self.role_known_at: dict[str, float] = {}
-        self._hidden: list[tuple[float, str, str, str]] = []  # until, kind, region, key
 
     def environment(self) -> dict[str, str]:
         return {
@@ -174,16 +147,12 @@ class AwsCloud(Front):
         with self._lagging():
             return own(self, call) if own else ask_moto(call, self.account)
 
-    def hide(self, kind: str, region: str, key: str, seconds: float) -> None:
-        """Let lists and look-ups not know a new thing for a while."""
-        self._hidden.append((self.clock.now() + seconds, kind, region, key))
-
     @contextmanager
     def _lagging(self) -> Iterator[None]:
         now = self.clock.now()
-        self._hidden = [each for each in self._hidden if each[0] > now]
+        self.hidden = [each for each in self.hidden if each[0] > now]
         taken = []
-        for _, kind, region, key in self._hidden:
+        for _, kind, region, key in self.hidden:
             store = self._store(kind, region, key)
             if key in store:
                 taken.append((store, key, store.pop(key)))
@@ -238,14 +207,6 @@ class AwsCloud(Front):
                 ]
                 found += [f"schedule {name}" for name in schedules.schedules(self, region)]
             return found
-
-    def stop(self) -> None:
-        super().stop()
-        self._forget()
-
-    def _forget(self) -> None:
-        s3.forget_buckets(self.account)
-        forget(self.account)
 
 
 OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cloudtrain.simulator.aws import schedules, tables
+from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.wire import Call, Refused, answer, ask_moto, backend
 from cloudtrain.simulator.http_server import Reply
 
-if TYPE_CHECKING:
-    from cloudtrain.simulator.aws import AwsCloud
 
-
-def create_schedule(cloud: AwsCloud, call: Call) -> Reply:
+def create_schedule(cloud: AwsAccount, call: Call) -> Reply:
     """CreateSchedule, perhaps one that lists do not know at once."""
     reply = schedules.create(cloud, call)
     if reply.status < 300 and (stale := cloud.faults.take(call.name, "stale")):
@@ -23,7 +21,7 @@ def create_schedule(cloud: AwsCloud, call: Call) -> Reply:
     return reply
 
 
-def create_group(cloud: AwsCloud, call: Call) -> Reply:
+def create_group(cloud: AwsAccount, call: Call) -> Reply:
     """CreateSecurityGroup in the default VPC when none is named."""
     vpc = backend("ec2", cloud.account, call.region).get_default_vpc()
     if vpc is None:
@@ -35,7 +33,7 @@ def create_group(cloud: AwsCloud, call: Call) -> Reply:
     return reply
 
 
-def delete_group(cloud: AwsCloud, call: Call) -> Reply:
+def delete_group(cloud: AwsAccount, call: Call) -> Reply:
     """DeleteSecurityGroup, refused while a machine that is not terminated stands in it."""
     wanted = call.given.get("GroupId", "")
     for machine in cloud.machines.values():
@@ -44,7 +42,7 @@ def delete_group(cloud: AwsCloud, call: Call) -> Reply:
     return ask_moto(call, cloud.account)
 
 
-def create_role(cloud: AwsCloud, call: Call) -> Reply:
+def create_role(cloud: AwsAccount, call: Call) -> Reply:
     """CreateRole; `stale`: other services do not know the role at once."""
     reply = ask_moto(call, cloud.account)
     if reply.status < 300 and (stale := cloud.faults.take(call.name, "stale")):
@@ -52,7 +50,7 @@ def create_role(cloud: AwsCloud, call: Call) -> Reply:
     return reply
 
 
-def delete_volume(cloud: AwsCloud, call: Call) -> Reply:
+def delete_volume(cloud: AwsAccount, call: Call) -> Reply:
     """DeleteVolume, and the end of its bill."""
     reply = ask_moto(call, cloud.account)
     if reply.status < 300:
@@ -60,7 +58,7 @@ def delete_volume(cloud: AwsCloud, call: Call) -> Reply:
     return reply
 
 
-def describe_spot_requests(cloud: AwsCloud, call: Call) -> Reply:
+def describe_spot_requests(cloud: AwsAccount, call: Call) -> Reply:
     """DescribeSpotInstanceRequests with the filters state, tag-key and tag:<key>. Raises Refused for others."""
     here = [each for each in cloud.spot_requests.values() if each["region"] == call.region]
     for wanted in call.given.get("SpotInstanceRequestIds", []):
@@ -85,7 +83,7 @@ def _passes(request: Mapping[str, Any], name: str, values: list[str]) -> bool:
     raise Refused("InvalidParameterValue", f"The filter '{name}' is invalid")
 
 
-def cancel_spot_requests(cloud: AwsCloud, call: Call) -> Reply:
+def cancel_spot_requests(cloud: AwsAccount, call: Call) -> Reply:
     """CancelSpotInstanceRequests: the machine of an active one goes on."""
     changes = []
     for wanted in call.given.get("SpotInstanceRequestIds", []):
@@ -100,7 +98,7 @@ def cancel_spot_requests(cloud: AwsCloud, call: Call) -> Reply:
     return answer(call, {"CancelledSpotInstanceRequests": changes})
 
 
-def spot_price_history(cloud: AwsCloud, call: Call) -> Reply:
+def spot_price_history(cloud: AwsAccount, call: Call) -> Reply:
     """DescribeSpotPriceHistory, from the shipped catalogue."""
     zones = backend("ec2", cloud.account, call.region).describe_availability_zones()
     names = {zone.zone_id: zone.name for zone in zones}
@@ -111,7 +109,7 @@ def spot_price_history(cloud: AwsCloud, call: Call) -> Reply:
     return answer(call, {"SpotPriceHistory": found})
 
 
-def get_products(cloud: AwsCloud, call: Call) -> Reply:
+def get_products(cloud: AwsAccount, call: Call) -> Reply:
     """GetProducts, from the shipped catalogue."""
     if call.region != "us-east-1" or call.given["ServiceCode"] != "AmazonEC2":
         raise Refused("NotFoundException", "this fake has the prices of AmazonEC2 in us-east-1")
@@ -119,7 +117,7 @@ def get_products(cloud: AwsCloud, call: Call) -> Reply:
     return answer(call, {"FormatVersion": "aws_v1", "PriceList": tables.products(filters)})
 
 
-def get_quota(cloud: AwsCloud, call: Call) -> Reply:
+def get_quota(cloud: AwsAccount, call: Call) -> Reply:
     """GetServiceQuota for the EC2 codes of the tables."""
     code = call.given["QuotaCode"]
     if call.given["ServiceCode"] != "ec2" or code not in cloud.quotas:
@@ -128,7 +126,7 @@ def get_quota(cloud: AwsCloud, call: Call) -> Reply:
     return answer(call, {"Quota": quota})
 
 
-def get_parameter(cloud: AwsCloud, call: Call) -> Reply:
+def get_parameter(cloud: AwsAccount, call: Call) -> Reply:
     """GetParameter for the public image parameters."""
     image = tables.IMAGES.get(call.given["Name"])
     if image is None:

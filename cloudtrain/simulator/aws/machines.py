@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cloudtrain.simulator.aws import tables
+from cloudtrain.simulator.aws.account import AwsAccount, Machine
 from cloudtrain.simulator.aws.guest import guest_deadline, guest_script
 from cloudtrain.simulator.aws.wire import Call, Refused, answer, ask_moto, backend, part
 from cloudtrain.simulator.guests import door
 from cloudtrain.simulator.http_server import Reply
 
-if TYPE_CHECKING:
-    from cloudtrain.simulator.aws import AwsCloud
-
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 NO_CAPACITY = "Server.InsufficientInstanceCapacity"
 LISTED_AFTER_END_S = 3600.0
 TOKEN_S = 24 * 3600.0
-
-
-@dataclass
-class Machine:
-    """What the fake remembers of an instance beside moto's own object."""
-
-    id: str
-    region: str
-    type: str
-    market: str
-    zone: str
-    vcpus: int
-    tags: dict[str, str]
-    groups: tuple[str, ...]
-    behaviour: str
-    deadline: float | None  # of the guest's shutdown timer, epoch seconds
-    state: str = "pending"
-    volumes: list[str] = field(default_factory=list)
-    spot_request: str = ""
-    script: bytes = b""  # what the guest runs at its first boot
-    notice_at: float | None = None  # when AWS takes it back, once the guest has been told
-    tags_inside: bool = False  # the guest may read its tags
 
 
 def tags_for(given: Mapping[str, Any], kind: str) -> dict[str, str]:
@@ -51,7 +26,7 @@ def tags_for(given: Mapping[str, Any], kind: str) -> dict[str, str]:
     return {tag["Key"]: tag.get("Value", "") for spec in specs for tag in spec.get("Tags", [])}
 
 
-def run(cloud: AwsCloud, call: Call) -> Reply:
+def run(cloud: AwsAccount, call: Call) -> Reply:
     """RunInstances. Raises Refused."""
     given, token = call.given, call.given.get("ClientToken", "")
     known = cloud.tokens.get((call.region, token)) if token else None
@@ -94,7 +69,7 @@ def run(cloud: AwsCloud, call: Call) -> Reply:
     return reply
 
 
-def _replay(cloud: AwsCloud, call: Call, body: bytes, id: str, reply: Reply, until: float) -> Reply:  # noqa: A002
+def _replay(cloud: AwsAccount, call: Call, body: bytes, id: str, reply: Reply, until: float) -> Reply:  # noqa: A002
     if cloud.clock.now() > until:
         del cloud.tokens[call.region, call.given["ClientToken"]]
         return run(cloud, call)
@@ -105,7 +80,7 @@ def _replay(cloud: AwsCloud, call: Call, body: bytes, id: str, reply: Reply, unt
     return reply
 
 
-def _zone(cloud: AwsCloud, call: Call, instance_type: str) -> tuple[str, str]:
+def _zone(cloud: AwsAccount, call: Call, instance_type: str) -> tuple[str, str]:
     """(zone id, subnet id) for the request, or Refused: no such type here, not in that zone, no such subnet."""
     sold = tables.rows(instance_type, call.region)
     if not sold:
@@ -141,7 +116,7 @@ def _check_disks(given: Mapping[str, Any], image: str) -> None:
             raise Refused("InvalidBlockDeviceMapping", f"Volume of size {size}GB is smaller than the snapshot")
 
 
-def _check_quota(cloud: AwsCloud, region: str, instance_type: str, market: str, vcpus: int) -> None:
+def _check_quota(cloud: AwsAccount, region: str, instance_type: str, market: str, vcpus: int) -> None:
     code = tables.quota_code(instance_type, market)
     used = sum(
         other.vcpus
@@ -156,7 +131,7 @@ def _check_quota(cloud: AwsCloud, region: str, instance_type: str, market: str, 
         raise Refused("VcpuLimitExceeded", f"You have requested more vCPU capacity than your current limit of {code}")
 
 
-def _begin(cloud: AwsCloud, machine: Machine, given: Mapping[str, Any], image: str) -> None:
+def _begin(cloud: AwsAccount, machine: Machine, given: Mapping[str, Any], image: str) -> None:
     cloud.machines[machine.id] = machine
     instance = moto_instance(cloud, machine)
     instance.image_id = image
@@ -182,7 +157,7 @@ def _begin(cloud: AwsCloud, machine: Machine, given: Mapping[str, Any], image: s
     _plan_life(cloud, machine, instance)
 
 
-def _plan_life(cloud: AwsCloud, machine: Machine, instance: Any) -> None:
+def _plan_life(cloud: AwsAccount, machine: Machine, instance: Any) -> None:
     now, take = cloud.clock.now(), cloud.faults.take
     if stale := take("RunInstances", "stale"):
         cloud.hide("reservation", machine.region, _reservation(cloud, machine), stale.seconds)
@@ -195,7 +170,7 @@ def _plan_life(cloud: AwsCloud, machine: Machine, instance: Any) -> None:
     cloud.clock.at(now + ready_s, lambda: _boot(cloud, machine))
 
 
-def _boot(cloud: AwsCloud, machine: Machine) -> None:
+def _boot(cloud: AwsAccount, machine: Machine) -> None:
     if machine.state != "pending" or machine.id not in cloud.machines:
         return
     set_state(cloud, machine, "running")
@@ -210,7 +185,7 @@ def _boot(cloud: AwsCloud, machine: Machine) -> None:
         cloud.clock.at(now + 60.0 * minutes, lambda: guest_shuts_down(cloud, machine))
 
 
-def guest_shuts_down(cloud: AwsCloud, machine: Machine) -> None:
+def guest_shuts_down(cloud: AwsAccount, machine: Machine) -> None:
     """The guest has powered itself off."""
     if machine.state != "running":
         return
@@ -222,7 +197,7 @@ def guest_shuts_down(cloud: AwsCloud, machine: Machine) -> None:
         cloud.ledger.close(machine.id)
 
 
-def end(cloud: AwsCloud, machine: Machine, code: str, words: str) -> None:
+def end(cloud: AwsAccount, machine: Machine, code: str, words: str) -> None:
     """Terminate it, whoever asked. The meter of the machine stops now, that of its disks when they are gone."""
     if machine.state in ("shutting-down", "terminated") or machine.id not in cloud.machines:
         return
@@ -235,7 +210,7 @@ def end(cloud: AwsCloud, machine: Machine, code: str, words: str) -> None:
         cloud.clock.at(cloud.clock.now() + cloud.ending_s, lambda: _ended(cloud, machine, code, words))
 
 
-def _ended(cloud: AwsCloud, machine: Machine, code: str, words: str) -> None:
+def _ended(cloud: AwsAccount, machine: Machine, code: str, words: str) -> None:
     if machine.id not in cloud.machines:
         return  # the cloud was reset
     moto_instance(cloud, machine).terminate()
@@ -248,22 +223,22 @@ def _ended(cloud: AwsCloud, machine: Machine, code: str, words: str) -> None:
     cloud.clock.at(cloud.clock.now() + LISTED_AFTER_END_S, lambda: _unlist(cloud, machine))
 
 
-def _unlist(cloud: AwsCloud, machine: Machine) -> None:
+def _unlist(cloud: AwsAccount, machine: Machine) -> None:
     if machine.id in cloud.machines:
         backend("ec2", cloud.account, machine.region).reservations.pop(_reservation(cloud, machine), None)
 
 
-def _reservation(cloud: AwsCloud, machine: Machine) -> str:
+def _reservation(cloud: AwsAccount, machine: Machine) -> str:
     reservations = backend("ec2", cloud.account, machine.region).reservations
     return next((key for key, each in reservations.items() if each.instances[0].id == machine.id), "")
 
 
-def moto_instance(cloud: AwsCloud, machine: Machine) -> Any:
+def moto_instance(cloud: AwsAccount, machine: Machine) -> Any:
     """moto's own object."""
     return backend("ec2", cloud.account, machine.region).get_instance(machine.id)
 
 
-def set_state(cloud: AwsCloud, machine: Machine, state: str, code: str = "", words: str = "") -> None:
+def set_state(cloud: AwsAccount, machine: Machine, state: str, code: str = "", words: str = "") -> None:
     """Move it, here and in moto."""
     machine.state = state
     instance = moto_instance(cloud, machine)
@@ -271,7 +246,7 @@ def set_state(cloud: AwsCloud, machine: Machine, state: str, code: str = "", wor
     instance.state_reason = part("moto.ec2.models.instances").StateReason(words, code)
 
 
-def terminate(cloud: AwsCloud, call: Call) -> Reply:
+def terminate(cloud: AwsAccount, call: Call) -> Reply:
     """TerminateInstances: an unknown id spoils the whole call. Raises Refused."""
     ids = call.given.get("InstanceIds", [])
     reservations = backend("ec2", cloud.account, call.region).reservations.values()

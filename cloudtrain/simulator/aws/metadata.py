@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from cloudtrain.simulator.aws import tables
+from cloudtrain.simulator.aws.account import Machine
 from cloudtrain.simulator.http_server import Reply, Request
-
-if TYPE_CHECKING:
-    from cloudtrain.simulator.aws.machines import Machine
 
 LONGEST_TOKEN_S = 21600
 TEXT = {"Content-Type": "text/plain"}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from cloudtrain.simulator.aws import s3_signed as signed
+from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.wire import Refused, backend, part, scope, whole_moto
 from cloudtrain.simulator.http_server import Reply, Request
-
-if TYPE_CHECKING:
-    from cloudtrain.simulator.aws import AwsCloud
 
 OBJECT_CALLS = {"GET": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject", "HEAD": "HeadObject"}
 BUCKET_CALLS = {"GET": "ListObjectsV2", "PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket"}
@@ -34,7 +31,7 @@ def name_of(request: Request) -> str:
     return f"S3.{(OBJECT_CALLS if inside else BUCKET_CALLS).get(request.method, '?')}"
 
 
-def answer(cloud: AwsCloud, request: Request, keys: signed.Keys) -> Reply:
+def answer(cloud: AwsAccount, request: Request, keys: signed.Keys) -> Reply:
     """moto's answer, with every header both ways: conditions and ranges live there. `keys`: those of the account."""
     try:
         if cloud.faults.take(name_of(request), "permission"):
@@ -57,7 +54,7 @@ def answer(cloud: AwsCloud, request: Request, keys: signed.Keys) -> Reply:
     return _ask_moto(cloud, request)
 
 
-def _keep(cloud: AwsCloud, request: Request, upload: signed.Upload) -> Reply:
+def _keep(cloud: AwsAccount, request: Request, upload: signed.Upload) -> Reply:
     """What a form has brought, under its key."""
     bucket = unquote(request.path).strip("/")
     if bucket not in backend("s3", cloud.account, "aws").buckets:
@@ -71,7 +68,7 @@ def _keep(cloud: AwsCloud, request: Request, upload: signed.Upload) -> Reply:
     return Reply(int(status) if status in ("200", "201") else 204, headers={"ETag": kept.etag})
 
 
-def _ask_moto(cloud: AwsCloud, request: Request) -> Reply:
+def _ask_moto(cloud: AwsAccount, request: Request) -> Reply:
     builder = part("werkzeug.test").EnvironBuilder(
         path=request.target,
         base_url=f"https://s3.{scope(request)[1]}.amazonaws.com",
@@ -95,19 +92,12 @@ def refusal(error: Refused) -> Reply:
     return Reply(error.status, xml.encode(), {"Content-Type": "application/xml"})
 
 
-def make_bucket(cloud: AwsCloud, name: str, region: str = "us-east-1") -> None:
+def make_bucket(cloud: AwsAccount, name: str, region: str = "us-east-1") -> None:
     """A bucket of the account, empty."""
     backend("s3", cloud.account, "aws").create_bucket(name, region)
 
 
-def forget_buckets(account: str) -> None:
-    """Give the names of an account's buckets back: they are everybody's."""
-    owners = part("moto.s3.models").s3_backends.bucket_accounts
-    for name in [name for name, (_, owner) in owners.items() if owner == account]:
-        owners.pop(name, None)
-
-
-def objects(cloud: AwsCloud, bucket: str, prefix: str = "") -> dict[str, bytes]:
+def objects(cloud: AwsAccount, bucket: str, prefix: str = "") -> dict[str, bytes]:
     """Everything that lies in a bucket, below a prefix if one is given: key -> bytes."""
     with cloud.clock.lock:  # whoever writes or deletes holds it
         keys = backend("s3", cloud.account, "aws").buckets[bucket].keys

@@ -7,19 +7,17 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cloudtrain.simulator.aws.machines import Machine, end
+from cloudtrain.simulator.aws.account import AwsAccount, Machine
+from cloudtrain.simulator.aws.machines import end
 from cloudtrain.simulator.aws.wire import Call, Refused, answer, ask_moto, backend
 from cloudtrain.simulator.http_server import Reply
-
-if TYPE_CHECKING:
-    from cloudtrain.simulator.aws import AwsCloud
 
 TARGET = "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances"
 
 
-def create(cloud: AwsCloud, call: Call) -> Reply:
+def create(cloud: AwsAccount, call: Call) -> Reply:
     """CreateSchedule: the expression, the target's input and the role are looked at as AWS does. Raises Refused."""
     given, clock = call.given, cloud.clock
     key = (call.region, f"schedule/{given['Name']}")
@@ -56,7 +54,7 @@ def moment(expression: str) -> float:
     return datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
 
 
-def schedules(cloud: AwsCloud, region: str) -> dict[str, Any]:
+def schedules(cloud: AwsAccount, region: str) -> dict[str, Any]:
     """By name, of the default group."""
     found: dict[str, Any] = backend("scheduler", cloud.account, region).schedule_groups["default"].schedules
     return found
@@ -73,7 +71,7 @@ def _instance_ids(text: str) -> list[str]:
     return [str(each) for each in ids]
 
 
-def trusted(cloud: AwsCloud, arn: str) -> Any:
+def trusted(cloud: AwsAccount, arn: str) -> Any:
     """The role, if there is one that the scheduler may use and that every part of AWS knows by now."""
     name = arn.rsplit("/", 1)[-1]
     role = next((each for each in _roles(cloud) if each.arn == arn), None)
@@ -85,7 +83,7 @@ def trusted(cloud: AwsCloud, arn: str) -> Any:
     return role if "scheduler.amazonaws.com" in services else None
 
 
-def _roles(cloud: AwsCloud) -> Iterator[Any]:
+def _roles(cloud: AwsAccount) -> Iterator[Any]:
     yield from backend("iam", cloud.account, "aws").roles.values()
 
 
@@ -104,7 +102,7 @@ def may_end(role: Any, machine: Machine) -> bool:
     return False
 
 
-def fire(cloud: AwsCloud, region: str, schedule: Any) -> None:
+def fire(cloud: AwsAccount, region: str, schedule: Any) -> None:
     """What happens at the moment of a schedule, if it is still there."""
     there = schedules(cloud, region)
     still = any(each is schedule for each in there.values())

@@ -224,6 +224,9 @@ def backend(service: str, account: str, region: str) -> Any:
 
 
 def forget(account: str) -> None:
-    """Drop everything that moto holds for an account."""
+    """Drop everything that moto holds for an account, and give the names of its buckets back: they are everybody's."""
+    owners = part("moto.s3.models").s3_backends.bucket_accounts
+    for name in [name for name, (_, owner) in owners.items() if owner == account]:
+        owners.pop(name, None)
     for backends in list(part("moto.core.base_backend").BackendDict._instances):
         backends.pop(account, None)

@@ -6,23 +6,20 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from cloudtrain.simulator.http_server import Reply, Request
+from cloudtrain.simulator.runpod.account import SHELVES, RunpodAccount
 from cloudtrain.simulator.runpod.catalog import CATALOG
 from cloudtrain.simulator.runpod.pods import instant
 from cloudtrain.simulator.runpod.validation import Problem, data, parse, row
 
-if TYPE_CHECKING:
-    from cloudtrain.simulator.runpod import RunpodCloud
-
 PAGE = 2
 TITLES = {400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found"}
 TITLES |= {409: "Conflict", 422: "Unprocessable Entity", 429: "Too Many Requests", 503: "Service Unavailable"}
-SHELVES = {"NetworkVolume": "networkVolumes", "Template": "templates", "Registry": "registries"}
 TABLES = {"GpuType": "gpus", "CpuType": "cpus", "DataCenter": "dataCenters"}
-Answer = Callable[["RunpodCloud", Request, str], Reply]
+Answer = Callable[[RunpodAccount, Request, str], Reply]
 
 
 def problem(refused: Problem, headers: Mapping[str, str] | None = None) -> Reply:
@@ -59,31 +56,31 @@ def plural(one: str) -> str:
     return "Registries" if one == "Registry" else f"{one}s"
 
 
-def list_pods(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def list_pods(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """Without the members of clusters, unless they are asked for."""
     now, members = cloud.clock.now(), request.query.get("includeClusterPods", [""])[0] == "true"
     shown = [pod for pod in cloud.pods.pods.values() if now >= pod.listed_at and (members or not pod.cluster)]
     return page(request, "pods", [(pod.number, pod.document(now)) for pod in shown])
 
 
-def create_pod(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def create_pod(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """201 with a pod that is still to come."""
     pod = cloud.place_pod(parse("createPod", request.body))
     return told({**pod.document(cloud.clock.now()), "status": "PROVISIONING", "runtime": None}, 201)
 
 
-def get_pod(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+def get_pod(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """One pod, member of a cluster or not."""
     return told(cloud.pods.get(key).document(cloud.clock.now()))
 
 
-def delete_pod(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+def delete_pod(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """It is gone when the answer comes."""
     cloud.pods.terminate(key)
     return Reply(204)
 
 
-def act(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+def act(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """start, stop, restart, terminate."""
     action = parse("podAction", request.body)["action"]
     if action == "terminate":
@@ -92,7 +89,7 @@ def act(cloud: RunpodCloud, request: Request, key: str) -> Reply:
     return get_pod(cloud, request, key)
 
 
-def terminate_by_graphql(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def terminate_by_graphql(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """The one mutation of the old API that a pod may need to end itself."""
     found = re.search(r'podTerminate\(input: *\{ *podId: *\\"([^"\\]+)\\"', request.body.decode())
     if not found:
@@ -101,7 +98,7 @@ def terminate_by_graphql(cloud: RunpodCloud, request: Request, _: str) -> Reply:
     return told({"data": {"podTerminate": None}})
 
 
-def cluster_document(cloud: RunpodCloud, cluster: Mapping[str, Any]) -> dict[str, Any]:
+def cluster_document(cloud: RunpodAccount, cluster: Mapping[str, Any]) -> dict[str, Any]:
     """A cluster as the API shows it."""
     pods, counts = cloud.pods.members(cluster["id"]), dict[str, int]()
     for pod in pods:
@@ -111,13 +108,13 @@ def cluster_document(cloud: RunpodCloud, cluster: Mapping[str, Any]) -> dict[str
     return {**shown, "pods": {"total": len(pods), "byStatus": counts}}
 
 
-def list_clusters(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def list_clusters(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """All clusters."""
     rows = [(cluster["number"], cluster_document(cloud, cluster)) for cluster in cloud.pods.clusters.values()]
     return page(request, "clusters", rows)
 
 
-def create_cluster(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def create_cluster(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """201 with the cluster."""
     body = parse("createCluster", request.body)
     if row("gpus", body["compute"]["gpuTypeId"]) is None:
@@ -125,14 +122,14 @@ def create_cluster(cloud: RunpodCloud, request: Request, _: str) -> Reply:
     return told(cluster_document(cloud, cloud.pods.create_cluster(body)), 201)
 
 
-def get_cluster(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+def get_cluster(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """One cluster."""
     if key not in cloud.pods.clusters:
         raise Problem(404, "there is no such cluster")
     return told(cluster_document(cloud, cloud.pods.clusters[key]))
 
 
-def delete_cluster(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+def delete_cluster(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """With all its pods."""
     cloud.pods.delete_cluster(key)
     return Reply(204)
@@ -142,11 +139,11 @@ def shelf(kind: str) -> dict[str, Answer]:
     """The four calls of a plain collection: volumes, templates, registries."""
     name = SHELVES[kind]
 
-    def listed(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+    def listed(cloud: RunpodAccount, request: Request, _: str) -> Reply:
         rows = [(item["number"], item["shown"]) for item in cloud.shelves[kind].values()]
         return page(request, name, rows)
 
-    def created(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+    def created(cloud: RunpodAccount, request: Request, _: str) -> Reply:
         body, number = parse(f"create{kind}", request.body), next(cloud.pods.numbers)
         key = f"{kind.lower()[:3]}{number:07d}"
         shown = {**SHELF_DEFAULTS[kind], **body, "id": key}
@@ -158,12 +155,12 @@ def shelf(kind: str) -> dict[str, Answer]:
             cloud.ledger.open(key, f"network volume {body['name']}", price)
         return told(shown, 201)
 
-    def got(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+    def got(cloud: RunpodAccount, request: Request, key: str) -> Reply:
         if key not in cloud.shelves[kind]:
             raise Problem(404, f"there is no such {kind}")
         return told(cloud.shelves[kind][key]["shown"])
 
-    def deleted(cloud: RunpodCloud, request: Request, key: str) -> Reply:
+    def deleted(cloud: RunpodAccount, request: Request, key: str) -> Reply:
         if kind == "Registry" and any(pod.body.get("registry") == key for pod in cloud.pods.pods.values()):
             raise Problem(400, "the registry credential is used by a pod")
         if cloud.shelves[kind].pop(key, None) is None:
@@ -182,12 +179,12 @@ SHELF_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def list_ssh_keys(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def list_ssh_keys(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """None is registered."""
     return told({"keys": []})
 
 
-def list_pod_billing(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+def list_pod_billing(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """What the ledger says, one record for each stretch of a pod at one price."""
     now, wanted = cloud.clock.now(), request.query.get("podId", [""])[0]
     records: list[dict[str, Any]] = []
@@ -212,7 +209,7 @@ def list_pod_billing(cloud: RunpodCloud, request: Request, _: str) -> Reply:
 def catalog(table: str, one: bool) -> Answer:
     """The list of a table of the catalogue, or one row of it."""
 
-    def answer(cloud: RunpodCloud, request: Request, _: str) -> Reply:
+    def answer(cloud: RunpodAccount, request: Request, _: str) -> Reply:
         document = CATALOG[table]
         if not one:
             rows = data("catalog")[table]

@@ -9,11 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import formatdate
-from hashlib import md5
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
@@ -23,35 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cloudtrain.simulator.aws.wire import Refused
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.storage import json_api, signed
+from cloudtrain.simulator.gcp.storage.buckets import ENGINES, Buckets, Thing, page
 from cloudtrain.simulator.http_server import Front, Reply, Request
 
 EMAIL = "simulation@cloudtrain-simulation.iam.gserviceaccount.com"
 KEY_ID = "PLANTED-SECRET-GCS"
 LEAST_PART_BYTES = 5 << 20
-PAGE = 1000
 OBJECT_CALLS = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
-ENGINES = "/pulumi/"
-
-
-@dataclass
-class Thing:
-    """An object."""
-
-    data: bytes
-    generation: int
-    modified: float
-    meta: dict[str, str] = field(default_factory=dict)
-    kind: str = "application/octet-stream"
-
-    def headers(self) -> dict[str, str]:
-        """What goes with its content."""
-        return {
-            "ETag": f'"{md5(self.data, usedforsecurity=False).hexdigest()}"',
-            "x-goog-generation": str(self.generation),
-            "Last-Modified": formatdate(self.modified, usegmt=True),
-            "Content-Type": self.kind,
-            **self.meta,
-        }
 
 
 class GcsCloud(Front):
@@ -70,9 +44,8 @@ class GcsCloud(Front):
         self.clock = self.ledger.clock = clock or self.clock
         self.faults.clear()
         self.calls.clear()
-        self.buckets: dict[str, dict[str, Thing]] = {}
+        self.buckets = Buckets(self.clock)
         self.uploads: dict[str, dict[int, bytes]] = {}
-        self._number = 0
 
     def _key(self) -> dict[str, str]:
         pem = self.account.key.private_bytes(
@@ -98,12 +71,12 @@ class GcsCloud(Front):
 
     def make_bucket(self, name: str) -> None:
         """A bucket of the account, empty."""
-        self.buckets[name] = {}
+        self.buckets.kept[name] = {}
 
     def objects(self, name: str) -> dict[str, bytes]:
         """Everything that lies in a bucket."""
         with self.clock.lock:
-            return {key: thing.data for key, thing in self.buckets[name].items()}
+            return {key: thing.data for key, thing in self.buckets.kept[name].items()}
 
     def leftovers(self) -> list[str]:
         return []  # buckets are the user's own
@@ -130,11 +103,11 @@ class GcsCloud(Front):
             if self.faults.take(call, "permission"):
                 raise Refused("AccessDenied", "Access denied.", 403)
             if json_api.is_json(request):
-                return json_api.answer(self, request)
+                return json_api.answer(self.buckets, self.url, request)
             bucket, _, key = unquote(request.path).strip("/").partition("/")
             if signed.is_form(request):
                 upload = signed.check_form(request, self.account, self.clock.now())
-                thing = self.keep(bucket, upload.key, upload.data)
+                thing = self.buckets.keep(bucket, upload.key, upload.data)
                 return Reply(204, headers={"ETag": thing.headers()["ETag"]})
             self._check_caller(request, key)
             if not key:
@@ -150,40 +123,17 @@ class GcsCloud(Front):
             return None
         return signed.check_token(request, self.account, self.clock.now())
 
-    def things(self, bucket: str) -> dict[str, Thing]:
-        """The objects of a bucket. Raises Refused."""
-        if bucket not in self.buckets:
-            raise Refused("NoSuchBucket", "The specified bucket does not exist.", 404)
-        return self.buckets[bucket]
-
-    def thing(self, bucket: str, key: str) -> Thing:
-        """One object. Raises Refused."""
-        found = self.things(bucket).get(key)
-        if found is None:
-            raise Refused("NoSuchKey", "The specified key does not exist.", 404)
-        return found
-
-    def keep(self, bucket: str, key: str, data: bytes, match: str | None = None) -> Thing:
-        """Write an object, if it has the generation `match` ("0": if there is none). Raises Refused."""
-        before = self.things(bucket).get(key)
-        if match is not None and int(match) != (before.generation if before else 0):
-            raise Refused("PreconditionFailed", "At least one of the conditions did not hold.", 412)
-        self._number += 1
-        made = Thing(data, int(self.clock.now() * 1e6) + self._number, self.clock.now())
-        self.buckets[bucket][key] = made
-        return made
-
     def _object(self, bucket: str, key: str, request: Request) -> Reply:
         if "uploads" in request.query or "uploadId" in request.query:
             return self._upload(bucket, key, request)
         if request.method == "PUT":
-            made = self.keep(bucket, key, request.body, request.headers.get("x-goog-if-generation-match"))
+            made = self.buckets.keep(bucket, key, request.body, request.headers.get("x-goog-if-generation-match"))
             made.meta = {name: value for name, value in request.headers.items() if name.startswith("x-goog-meta-")}
             made.kind = request.headers.get("content-type", made.kind)
             return Reply(200, headers=made.headers())
-        found = self.thing(bucket, key)
+        found = self.buckets.thing(bucket, key)
         if request.method == "DELETE":
-            del self.buckets[bucket][key]
+            del self.buckets.kept[bucket][key]
             return Reply(204)
         if request.method == "HEAD":
             return Reply(200, bytes(len(found.data)), found.headers())
@@ -192,10 +142,10 @@ class GcsCloud(Front):
     def _upload(self, bucket: str, key: str, request: Request) -> Reply:
         """One step of an upload in parts."""
         if "uploads" in request.query:
-            self.things(bucket)
-            self._number += 1
-            self.uploads[f"upload-{self._number}"] = {}
-            name = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>upload-{self._number}</UploadId>"
+            self.buckets.things(bucket)
+            upload = f"upload-{self.buckets.next_number()}"
+            self.uploads[upload] = {}
+            name = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{upload}</UploadId>"
             return xml(f"<InitiateMultipartUploadResult>{name}</InitiateMultipartUploadResult>")
         pieces = self.uploads.get(request.query["uploadId"][0])
         if pieces is None:
@@ -210,7 +160,7 @@ class GcsCloud(Front):
         ordered = [pieces[number] for number in sorted(pieces)]
         if any(len(piece) < LEAST_PART_BYTES for piece in ordered[:-1]):
             raise Refused("EntityTooSmall", "A part is smaller than 5 MiB.")
-        made = self.keep(bucket, key, b"".join(ordered))
+        made = self.buckets.keep(bucket, key, b"".join(ordered))
         del self.uploads[request.query["uploadId"][0]]
         etag = made.headers()["ETag"]
         reply = xml(f"<CompleteMultipartUploadResult><ETag>{escape(etag)}</ETag></CompleteMultipartUploadResult>")
@@ -219,12 +169,12 @@ class GcsCloud(Front):
     def _list(self, bucket: str, request: Request) -> Reply:
         given = {name: values[0] for name, values in request.query.items()}
         found, folders, more = page(
-            self.things(bucket),
+            self.buckets.things(bucket),
             given.get("prefix", ""),
             given.get("delimiter", ""),
             given.get("continuation-token", ""),
         )
-        content = "".join(self._entry(key, self.buckets[bucket][key]) for key in found)
+        content = "".join(self._entry(key, self.buckets.kept[bucket][key]) for key in found)
         content += "".join(f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in folders)
         if more:
             content += f"<NextContinuationToken>{escape(more)}</NextContinuationToken>"
@@ -238,25 +188,6 @@ class GcsCloud(Front):
             f"<Contents><Key>{escape(key)}</Key><Size>{len(thing.data)}</Size><LastModified>{when}</LastModified>"
             f"<ETag>{escape(headers['ETag'])}</ETag></Contents>"
         )
-
-
-def page(things: dict[str, Thing], prefix: str, delimiter: str, after: str) -> tuple[list[str], list[str], str]:
-    """Keys and folders below a prefix, and the key after which the next page begins ("" for the last)."""
-    found: list[str] = []
-    folders: dict[str, None] = {}
-    for key in _sorted_after(things, prefix, after):
-        if len(found) + len(folders) >= PAGE:
-            return found, list(folders), found[-1] if found else after
-        inside = key[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
-        if inside[1]:
-            folders[prefix + inside[0] + delimiter] = None
-        else:
-            found.append(key)
-    return found, list(folders), ""
-
-
-def _sorted_after(things: dict[str, Thing], prefix: str, after: str) -> Iterator[str]:
-    return (key for key in sorted(things) if key.startswith(prefix) and key > after)
 
 
 def ranged(data: bytes, headers: dict[str, str], wanted: str) -> Reply:

@@ -18,7 +18,7 @@ import pytest
 from cloudtrain.errors import TeardownIncomplete
 from cloudtrain.state.store import LocalFolder
 
-owners = import_module("cloudtrain.stacks._lifecycle.owners")
+owners = import_module("cloudtrain.stacks._pulumi.owners")
 processes = import_module("cloudtrain.stacks._lifecycle.processes")
 DEAD = 2**22 + 7  # above every number that a system gives
 PATIENCE_S = 10

@@ -16,7 +16,7 @@ from cloudtrain.state.store import LocalFolder
 from tests.records import intent, row
 from tests.stacks._lifecycle.protocol_world import ScriptedCloud
 
-launch = import_module("cloudtrain.stacks._lifecycle.launch")
+launch = import_module("cloudtrain.stacks._pulumi.launch")
 PLAN: Any = SimpleNamespace(run="r", attempt=1, line=row())
 
 

@@ -20,11 +20,11 @@ from cloudtrain.errors import (
 )
 from cloudtrain.providers import Cloud, DeletionProof, Resource, StopOptions
 
-from .._pulumi import command
-from .._pulumi.engine import Engine
-from . import owners, recover
-from .crud import World
-from .journal import Journal
+from .._lifecycle import recover
+from .._lifecycle.crud import World
+from .._lifecycle.journal import Journal
+from . import command, owners
+from .engine import Engine
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import TeardownIncomplete
 
-from .._pulumi.engine import PROJECT, stack_name
-from . import processes
+from .._lifecycle import processes
+from .engine import PROJECT, stack_name
 
 if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
