@@ -20,14 +20,14 @@ from cloudtrain.providers import (
     effective_timing,
 )
 
-from ._names import KEY, base_inputs
-from ._provisioned import provisioned
+from ._lifecycle.names import KEY, base_inputs
+from ._lifecycle.provisioned import provisioned
 
 
 def call(method: str, path: str, body: Any = None) -> Any:
     import requests
 
-    from ._http import send
+    from ._lifecycle.http import send
 
     base = override("CLOUDTRAIN_TINY_URL")
     if base is None:
