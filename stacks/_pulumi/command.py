@@ -7,6 +7,7 @@ making is lost (pulumi/pulumi issue 9103 and our own kill tests). So it gets fil
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -62,6 +63,9 @@ def safe_command(root: Path, folder: Path) -> Any:
         process: subprocess.Popen[bytes] | None = None
         interrupted = False
 
+        def __init__(self) -> None:  # the SDK's own would ask for the version each time
+            self.command, self.version = str(root / "bin" / "pulumi"), version_of(root)
+
         def run(
             self,
             args: list[str],
@@ -100,7 +104,24 @@ def safe_command(root: Path, folder: Path) -> Any:
                 self.interrupted = True
                 self.process.send_signal(signal.SIGINT)
 
-    return SafeCommand(root=str(root))
+    return SafeCommand()
+
+
+def version_of(root: Path) -> Any:
+    """The version of the command line in `root`. Raises the SDK's InvalidVersionError for one that it cannot drive.
+
+    Our own installation has said it when it was moved to the folder that is named after it; another is asked once.
+    """
+    from semver import VersionInfo
+
+    return VersionInfo.parse(VERSION) if root == installed_root() else _asked(root)
+
+
+@functools.cache
+def _asked(root: Path) -> Any:
+    from pulumi import automation as auto
+
+    return auto.PulumiCommand(root=str(root)).version
 
 
 def whole(file: IO[bytes]) -> str:

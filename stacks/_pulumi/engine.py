@@ -19,6 +19,7 @@ from cloudtrain.providers import Resource, Stack, load
 from cloudtrain.settings import cache_folder
 
 from . import command as pulumi_command
+from .stack import open_stack
 
 if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PROJECT = "cloudtrain"
 DONE = {"create": "created", "delete": "deleted", "update": "ready", "same": "there already", "refresh": "looked at"}
 PLUGIN = "pulumi-resource-cloudtrain"
+CHECKPOINT = 3  # the version of a stack's record of which `nothing_pending` knows the shape
 
 
 class Engine:
@@ -39,13 +41,16 @@ class Engine:
 
     def up(self, cloud: str, resources: Sequence[Resource]) -> dict[str, Any]:
         """Make the resources; returns role -> {id, outputs}."""
-        stack = self.stack(program(cloud, resources))
-        result = self.operate(lambda: stack.up(on_event=self.tell, show_secrets=False))
-        return {role: json.loads(output.value) for role, output in result.outputs.items()}
+        made: dict[str, Any] = {}
+        stack = self.stack(program(cloud, resources, made))
+        self.operate(lambda: stack.up(on_event=self.tell, show_secrets=False))
+        if missing := {resource.role for resource in resources} - made.keys():
+            raise Unavailable(f"the Pulumi engine did not say what it made as {sorted(missing)}", "repeat the command")
+        return made
 
     def preview(self, cloud: str, resources: Sequence[Resource]) -> dict[str, int]:
         """What `up` would do, counted by the engine; makes nothing."""
-        stack = self.stack(program(cloud, resources))
+        stack = self.stack(program(cloud, resources, {}))
         return dict(self.operate(stack.preview).change_summary)
 
     def destroy(self) -> None:
@@ -53,7 +58,9 @@ class Engine:
         self.operate(lambda: self.stack().destroy(on_event=self.tell, continue_on_error=True, show_secrets=False))
 
     def clear(self) -> None:
-        """Look at what is left in the state, and drop the creates that never came to an end from it."""
+        """Look at what is left in the state, and drop the creates that never came to an end, if there are any."""
+        if self.nothing_pending():
+            return
         self.operate(lambda: self.stack().refresh(clear_pending_creates=True, show_secrets=False))
 
     def cancel(self) -> None:
@@ -62,6 +69,8 @@ class Engine:
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:
         """(kind, inputs) of every create that was begun and has no end in the state."""
+        if self.nothing_pending():
+            return []
         exported = self.operate(lambda: self.stack().export_stack()).deployment or {}
         found = []
         for operation in exported.get("pending_operations") or ():
@@ -70,9 +79,22 @@ class Engine:
                 found.append((properties["kind"], inputs_of(properties)))
         return found
 
+    def nothing_pending(self) -> bool:
+        """Whether the state tells, in a shape that we know, that no operation waits for its end.
+
+        It is read where the engine keeps it, which spares a process that would say the same. One that is packed,
+        damaged or of another version tells nothing: then the engine is asked.
+        """
+        try:
+            document = json.loads(self.store.read(f"{self.stack_folder}/{self.run_stack}.json") or b"")
+            latest = document["checkpoint"].get("latest") or {}
+            return document["version"] == CHECKPOINT and not latest.get("pending_operations")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+
     def exists(self) -> bool:
         """Whether the backend holds a stack of this run."""
-        return bool(self.store.children(f"runs/{self.run}/pulumi/.pulumi/stacks/{PROJECT}"))
+        return bool(self.store.children(self.stack_folder))
 
     def forget(self) -> None:
         """Remove the stack and its work folder. Only when nothing of it is left."""
@@ -98,23 +120,22 @@ class Engine:
 
     def stack(self, program: Callable[[], None] | None = None) -> Any:
         """The run's stack: with a program, made when it is not there; without, for what the state alone can do."""
-        from pulumi import automation as auto
-
         (self.work / "Pulumi.yaml").write_text(project_file())
-        options = {
-            "pulumi_command": self.command,
-            "pulumi_home": str(self.work / "home"),
-            "env_vars": self.environment(),
-        }
-        if program is None:
-            workspace = auto.LocalWorkspace(work_dir=str(self.work), **options)
-            return auto.Stack.select(self.run_stack, workspace)
-        return auto.create_or_select_stack(
+        there = any(f"{self.run_stack}{end}" in self.store.children(self.stack_folder) for end in (".json", ".json.gz"))
+        return open_stack(
             self.run_stack,
-            project_name=PROJECT,
+            new=program is not None and not there,
             program=program,
-            opts=auto.LocalWorkspaceOptions(work_dir=str(self.work), **options),
+            work_dir=str(self.work),
+            pulumi_command=self.command,
+            pulumi_home=str(self.work / "home"),
+            env_vars=self.environment(),
         )
+
+    @property
+    def stack_folder(self) -> str:
+        """The state key below which the engine keeps the stack's record and its copies."""
+        return f"runs/{self.run}/pulumi/.pulumi/stacks/{PROJECT}"
 
     @property
     def plugin_folder(self) -> Path:
@@ -157,20 +178,25 @@ def is_shared(cloud: str, kind: str) -> bool:
     return record is not None and kind in record.drivers and record.drivers[kind].shared
 
 
-def program(cloud: str, resources: Sequence[Resource]) -> Callable[[], None]:
-    """The resources as a Pulumi program; each role is exported as JSON {id, outputs}."""
+def program(cloud: str, resources: Sequence[Resource], made: dict[str, Any]) -> Callable[[], None]:
+    """The resources as a Pulumi program, which fills `made` with role -> {id, outputs} as they come to exist.
+
+    Each is exported too, as JSON: the engine does not end a program before its exports are known.
+    """
 
     def run() -> None:
         import pulumi
 
-        made: dict[str, Any] = {}
+        declared: dict[str, Any] = {}
         for resource in resources:
-            made[resource.role] = _declared(pulumi, cloud, resource, made)
-            both = pulumi.Output.all(made[resource.role].id, made[resource.role].outputs)
-            pulumi.export(
-                resource.role,
-                both.apply(lambda pair: json.dumps({"id": pair[0], "outputs": json.loads(pair[1] or "{}")})),
-            )
+            declared[resource.role] = _declared(pulumi, cloud, resource, declared)
+            both = pulumi.Output.all(declared[resource.role].id, declared[resource.role].outputs)
+
+            def keep(pair: Sequence[str], role: str = resource.role) -> str:
+                made[role] = {"id": pair[0], "outputs": json.loads(pair[1] or "{}")}
+                return json.dumps(made[role])
+
+            pulumi.export(resource.role, both.apply(keep))
 
     return run
 

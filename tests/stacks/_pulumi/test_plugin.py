@@ -26,7 +26,7 @@ from cloudtrain.simulator.runpod import RunpodCloud
 from tests.stacks.runpod.runpod_world import NOW
 
 EXECUTABLE = Path(sysconfig.get_path("scripts")) / "pulumi-resource-cloudtrain"
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 INPUTS = {
     "run": "mine", "attempt": 1, "role": "machine", "name": "ct-0123abcd-1-xtlq0zk", "place": {"region": "any"},
     "expires": NOW + 3600, "image": "i", "disk_gb": 20, "data_centers": [], "cpu": {"id": "cpu5c", "count": 2},
