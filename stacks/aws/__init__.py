@@ -52,14 +52,10 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         made("time-limit-role", "time_limit_role", (), f"IAM role {guard.ROLE}, shared by all runs"),
         made("time-limit-policy", "time_limit_policy", ("time-limit-role",), "its permission to end our machines"),
         made(
-<<<<<<< HEAD
-            *("machine", "instance", ("firewall",), f"machine {line.offer}, {line.market}, {where}"),
-=======
             "machine",
             "instance",
             ("firewall",),
-            f"machine {line['offer']}, {line['market']}, {where}",
->>>>>>> contracts
+            f"machine {line.offer}, {line.market}, {where}",
             **machine,
             disk_gb=disk_gb(line),
             **boot.inputs(plan),

@@ -44,9 +44,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     cloud.stop()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Trust F1: the form covers the whole folder of the run"
-)
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Trust F1: the form covers the whole folder of the run")
 def test_a_machine_cannot_write_the_clients_records(form: dict[str, Any]) -> None:
     """Every control document, with a live form."""
     taken = {name: post(form, root_of(form) + name, b"{}") for name in CONTROL}
