@@ -74,7 +74,6 @@ def test_the_readme_shows_no_output_but_what_is_held() -> None:
 def test_the_demo_in_the_readme_is_the_demo() -> None:
     """It asks a question that no row holds, and shows the form that the tests of the real training expect."""
     from templates.demo import demo
-
     from tests.templates.test_demo import FORM, lines
 
     found = re.search(r"^asked   (.+)\nbefore  ((?:.+\n)+?)after   (.+)$", README, re.MULTILINE)
