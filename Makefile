@@ -15,7 +15,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
 # One more than the cores of CI: while a test waits for a machine or a deadline, another one computes.
 WORKERS ?= 3
 
-.PHONY: demo test check lint types imports fast pulumi campaign wheel bench lock clean
+.PHONY: demo test check lint types imports fast pulumi campaign docs wheel bench lock clean
 
 $(BIN)/.ready: requirements-dev.lock pyproject.toml
 	@echo "making $(VENV): the locked packages that the project and its checks need (about 200 MB, once)"
@@ -66,6 +66,13 @@ bench: $(BIN)/.ready
 lock: $(BIN)/.ready
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra simulate pyproject.toml requirements-dev.in -o requirements-dev.lock
+
+# What documents take from the code (README, docs/); a test says when it is due.
+docs: $(BIN)/.ready
+	@$(BIN)/python -m docs.reference
+
+wheel: $(BIN)/.ready
+	@$(BIN)/uv build -q --no-build-isolation --python $(BIN)/python --out-dir dist . && ls dist
 
 clean:
 	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

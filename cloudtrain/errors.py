@@ -6,6 +6,22 @@ them. Anything else that escapes is a defect (exit 1).
 
 from __future__ import annotations
 
+# Code -> in two words, and in full. Everything that a command can end with.
+EXIT_CODES = {
+    0: ("done", "nothing is left running that was not asked for"),
+    1: ("unexpected", "a defect; the traceback is in a file that is named"),
+    2: ("bad input", "a word on the command line, a file, a setting, or a request that a provider rejects"),
+    3: ("nothing viable", "no offer fits, loads, is allowed, priced and in time"),
+    4: ("credentials, permission or quota", "a provider lets this account in to less than is needed"),
+    5: ("over budget", "the cheapest way to finish costs more than the cap"),
+    6: ("teardown incomplete", "money may be running; what is left, its price and the command to repeat are printed"),
+    7: ("no capacity", "nothing to be had before the deadline, or a provider that does not answer: try again later"),
+    100: ("job failed", "the training ended with an error of its own; the message says which"),
+    101: ("not finished", "the run goes on, can be resumed, or has another client"),
+    102: ("not found", "no such run, or no such thing at a provider"),
+    103: ("cancelled", "the run was stopped on request"),
+    130: ("Ctrl-C", "what still runs, and how to end it, is printed"),
+}
 NOTHING_LEFT = "nothing of it is left"  # note on what `start` of a stack raises, once that is proven
 
 
@@ -85,18 +101,26 @@ class ProviderError(CloudtrainError):
 
 
 class MissingCredentials(ProviderError):
+    """There are no credentials, or the provider does not know them."""
+
     exit_code = 4
 
 
 class Permission(ProviderError):
+    """The credentials may not do this."""
+
     exit_code = 4
 
 
 class Quota(ProviderError):
+    """The account may not have so much of it."""
+
     exit_code = 4
 
 
 class Balance(ProviderError):
+    """The account has not enough money, or is closed."""
+
     exit_code = 4
 
 

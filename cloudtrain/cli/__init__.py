@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from cloudtrain.errors import CloudtrainError, nearest
+from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
 PLUMBING = {"options", "output", "live", "first_words"}  # modules of this folder that are not commands
@@ -45,8 +45,7 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 2 bad input, 3 nothing viable, 4 credentials or quota, 5 over budget, "
-    "6 teardown incomplete, 7 no capacity, 100 job failed, 101 not finished, 102 not found, 103 cancelled.",
+    epilog=f"Exit codes: {', '.join(f'{code} {short}' for code, (short, _) in EXIT_CODES.items())}.",
 )
 @click.version_option(None, "-V", "--version", package_name="cloudtrain", message="cloudtrain %(version)s")
 def root() -> None:

@@ -80,12 +80,17 @@ def usage_error(wrong: ValidationError, document: Document, record: type[BaseMod
 
 def known_keys(record: type[BaseModel]) -> list[str]:
     """Every key of a spec with dots between levels, groups before what they hold."""
-    keys: list[str] = []
+    return [key for key, _ in descriptions(record)]
+
+
+def descriptions(record: type[BaseModel]) -> list[tuple[str, str]]:
+    """Every key of a spec with what it means, in the order of `known_keys`."""
+    keys: list[tuple[str, str]] = []
     for name, field in record.model_fields.items():
-        keys.append(name)
+        keys.append((name, field.description or ""))
         inner = field.annotation
         if isinstance(inner, type) and hasattr(inner, "model_fields"):
-            keys += [f"{name}.{key}" for key in known_keys(inner)]
+            keys += [(f"{name}.{key}", text) for key, text in descriptions(inner)]
     return keys
 
 

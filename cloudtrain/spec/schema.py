@@ -10,151 +10,97 @@ import hashlib
 import json
 import math
 import os
-import re
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from cloudtrain.errors import UsageError
 from cloudtrain.spec import document as spec_document
 from cloudtrain.spec import messages
-from cloudtrain.units import parse_duration_s
+from cloudtrain.spec.groups import Budget, Checkpoint, Data, Eval, Lora, Record, Text
 
 Method = Literal["full", "lora", "qlora", "dora", "freeze"]
 ADAPTER_METHODS = ("lora", "qlora", "dora")
-TARGET_GROUPS = ("all-linear", "attention", "qv")
 # Adapters start at zero and want about ten times the rate of the weights themselves (TRL's SFT guide: 2e-5 and 2e-4).
 DEFAULT_LR = {"full": 2e-5, "freeze": 2e-5, "lora": 2e-4, "qlora": 2e-4, "dora": 2e-4}
-LONGEST_CHECKPOINT_S = 7 * 86400
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
-
-
-def _one_line(text: str) -> str:
-    if not text or len(text) > 4096 or _CONTROL.search(text):
-        raise PydanticCustomError(
-            "text", "is not one line of at most 4096 characters, none of them a control character"
-        )
-    return text
-
-
-def _interval(text: str) -> str:
-    try:
-        float(text)
-    except ValueError:
-        pass
-    else:
-        raise PydanticCustomError("unit", "has no unit of time", {"hint": "write for example 300s, 5m or 1h"})
-    try:
-        seconds = parse_duration_s(text)
-    except UsageError as wrong:
-        raise PydanticCustomError("interval", "is not a length of time", {"hint": wrong.hint}) from None
-    if not 1 <= seconds <= LONGEST_CHECKPOINT_S:
-        raise PydanticCustomError("interval", "is not between 1 s and 7 days")
-    return text
-
-
-def _targets(value: object) -> object:
-    """A group of layers, or module names as a list or with commas between."""
-    if isinstance(value, str) and value.strip() in TARGET_GROUPS:
-        return value.strip()
-    names = [name.strip() for name in value.split(",")] if isinstance(value, str) and "," in value else value
-    if isinstance(names, (list, tuple)) and names and all(_module_name(name) for name in names):
-        return tuple(names)
-    raise PydanticCustomError(
-        "targets",
-        "is neither a group of layers nor a list of module names",
-        {"hint": "write all-linear, attention, qv or a list such as [q_proj, v_proj]"},
-    )
-
-
-def _module_name(name: object) -> bool:
-    return isinstance(name, str) and name.replace(".", "").replace("_", "").isalnum() and name.isascii()
-
-
-Text = Annotated[str, AfterValidator(_one_line)]
-Interval = Annotated[str, AfterValidator(_interval)]
-Targets = Annotated[str | tuple[str, ...], BeforeValidator(_targets)]
-
-
-class Record(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
-
-
-class Lora(Record):
-    """The adapter, for the methods lora, qlora and dora; the other methods ignore it."""
-
-    rank: int = Field(default=16, ge=1, le=4096)
-    alpha: float = Field(default_factory=lambda data: 2.0 * data.get("rank", 16), gt=0, le=1e6)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Targets = "all-linear"
-
-
-class Data(Record):
-    """The rows to train on, and those to evaluate on. `data: file` is short for `data: {path: file}`."""
-
-    path: Text
-    format: Literal["messages", "prompt", "text", "sharegpt", "alpaca"] | None = None
-    eval_path: Text | None = None
-    eval_fraction: float = Field(default=0.0, ge=0, lt=1)
-
-
-class Checkpoint(Record):
-    """How often progress is saved, and how many saves are kept."""
-
-    every: Interval = "5m"
-    keep: int = Field(default=2, ge=1, le=1000)
-
-    @property
-    def every_s(self) -> float:
-        """Seconds between the beginnings of two saves."""
-        return parse_duration_s(self.every)
-
-
-class Eval(Record):
-    """Steps between two evaluations; 0 evaluates at the end alone, and only when there are rows for it."""
-
-    every: int = Field(default=0, ge=0, le=10**9)
-
-
-class Budget(Record):
-    """What the run may cost in US dollars and last in hours, all told. None: the settings decide."""
-
-    max_cost: Decimal | None = Field(default=None, ge=0, le=10**7)
-    max_hours: float | None = Field(default=None, gt=0, le=8760)
 
 
 class Spec(Record):
-    """One run. Exactly one of `epochs` and `max_steps`, and of `grad_accum` and `batch_tokens`, is not None."""
+    """One run. Exactly one of `epochs` and `max_steps`, and of `grad_accum` and `batch_tokens`, is not None.
 
-    model: Text
-    revision: Text | None = None
-    method: Method = "qlora"
-    lora: Lora = Lora()
-    train_layers: int = Field(default=2, ge=1, le=10_000)
-    data: Data
-    sequence_length: int = Field(default=2048, ge=16, le=2**24)
-    packing: bool = True
-    train_on: Literal["assistant", "all"] = "assistant"
-    micro_batch: int = Field(default=1, ge=1, le=65536)
-    batch_tokens: int | None = Field(default=None, ge=1, le=2**32)
-    grad_accum: int | None = Field(default_factory=lambda data: None if data.get("batch_tokens") else 1, ge=1, le=65536)
-    max_steps: int | None = Field(default=None, ge=1, le=10**9)
-    epochs: float | None = Field(default_factory=lambda data: None if data.get("max_steps") else 1.0, gt=0, le=10_000)
-    lr: float = Field(default_factory=lambda data: DEFAULT_LR[data.get("method", "qlora")], gt=0, le=10)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(default=0.03, ge=0, lt=1)
-    optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion"] = "adamw"
-    weight_decay: float = Field(default=0.0, ge=0, le=1)
-    seed: int = Field(default=42, ge=0, lt=2**32)
-    checkpoint: Checkpoint = Checkpoint()
-    eval: Eval = Eval()
-    report: Literal["none", "tensorboard"] = "none"
-    budget: Budget = Budget()
+    The descriptions are what `init` writes beside each key, what an editor shows, and the reference page.
+    """
+
+    model: Text = Field(description="a name of `cloudtrain models`, a Hugging Face id, or a folder beside this file")
+    revision: Text | None = Field(
+        default=None, description="commit, tag or branch of a Hugging Face model; the newest when left out"
+    )
+    method: Method = Field(
+        default="qlora",
+        description="qlora, lora or dora train a small adapter; freeze trains the last layers, full everything",
+    )
+    lora: Lora = Field(default=Lora(), description="the adapter; full and freeze ignore it")
+    train_layers: int = Field(
+        default=2, ge=1, le=10_000, description="how many of the last layers freeze trains; the other methods ignore it"
+    )
+    data: Data = Field(description="what to train on; `data: FILE` alone is short for its path")
+    sequence_length: int = Field(default=2048, ge=16, le=2**24, description="tokens per sequence; longer rows are cut")
+    packing: bool = Field(
+        default=True, description="put several short rows into one sequence, kept apart: less padding, less money"
+    )
+    train_on: Literal["assistant", "all"] = Field(
+        default="assistant", description="assistant learns from the answers alone, all from the questions too"
+    )
+    micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences at once; more needs more memory")
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**32,
+        description="instead of grad_accum: tokens per step of the optimizer, the same on any hardware",
+    )
+    grad_accum: int | None = Field(
+        default_factory=lambda data: None if data.get("batch_tokens") else 1,
+        ge=1,
+        le=65536,
+        description="micro-batches per step of the optimizer",
+    )
+    max_steps: int | None = Field(
+        default=None, ge=1, le=10**9, description="instead of epochs: stop after so many steps of the optimizer"
+    )
+    epochs: float | None = Field(
+        default_factory=lambda data: None if data.get("max_steps") else 1.0,
+        gt=0,
+        le=10_000,
+        description="how often every row is seen",
+    )
+    lr: float = Field(
+        default_factory=lambda data: DEFAULT_LR[data.get("method", "qlora")],
+        gt=0,
+        le=10,
+        description="learning rate; when left out 2e-4 for an adapter, 2e-5 for full and freeze",
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="how the learning rate falls to the end: cosine, linear or constant"
+    )
+    warmup: float = Field(
+        default=0.03, ge=0, lt=1, description="share of the steps in which the learning rate rises from zero"
+    )
+    optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion"] = Field(
+        default="adamw", description="the optimizer: adamw, adamw8bit, adafactor, sgd or lion"
+    )
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="pull of the trained weights towards zero")
+    seed: int = Field(default=42, ge=0, lt=2**32, description="same seed, same data, same hardware: same order of rows")
+    checkpoint: Checkpoint = Field(
+        default=Checkpoint(), description="how often progress is saved, and how many saves are kept"
+    )
+    eval: Eval = Field(default=Eval(), description="when the loss on the rows for evaluation is measured")
+    report: Literal["none", "tensorboard"] = Field(
+        default="none", description="none, or tensorboard for event files beside the adapter"
+    )
+    budget: Budget = Field(
+        default=Budget(), description="limits of this run; what is not set here, the settings decide"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Spec:

@@ -9,6 +9,7 @@ with the same run, and `--new` trains again.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -59,11 +60,13 @@ def cloudtrain(*words: str) -> None:
 
 def prepared() -> tuple[Path, Path]:
     """The trainer's Python and the model's folder, both made when they are not there yet."""
+    from cloudtrain.settings import cache_folder
     from cloudtrain.trainer import environment
 
     python = environment.ensure("cpu", lambda sentence: print(sentence, flush=True))
     words = [str(python), str(HERE / "prepare_model.py"), "--uv", environment.uv_binary()]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    places = {**os.environ, "CLOUDTRAIN_CACHE": str(cache_folder())}
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=places, check=False)
     if done.returncode:
         sys.exit(done.returncode)
     return python, Path(done.stdout.strip().splitlines()[-1])

@@ -3,9 +3,9 @@
 job() {
     home="${CLOUDTRAIN_HOME:-/var/lib/cloudtrain}"
     umask 077
-    mkdir -p "$home" && cat >"$home/boot.py" <<'CLOUDTRAIN_BOOT'
+    mkdir -p "$home" && cat >"$home/boot.py" <<'END_OF_BOOT_PY'
 @BOOT@
-CLOUDTRAIN_BOOT
+END_OF_BOOT_PY
     export CLOUDTRAIN_TICKET='@TICKET@' CLOUDTRAIN_HOME="$home"
     until python3 -u "$home/boot.py" >>"$home/boot.log" 2>&1; do
         sleep "${CLOUDTRAIN_RETRY_S:-5}"

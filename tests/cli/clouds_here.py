@@ -48,7 +48,7 @@ def standing(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """The fake of a campaign's target, at the tests' instant, with the environment that leads to it."""
     monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
     monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "2,0.2,0.05,0.01")
-    fake = TARGETS[name].fake(Clock(now(dict(os.environ))))
+    fake = TARGETS[name].fake(Clock(now()))
     monkeypatch.setattr("cloudtrain.cli.sweep.time", SimpleNamespace(sleep=lambda s: fake.clock.sleep(s * SPEED)))
     for variable, value in fake.environment().items():
         monkeypatch.setenv(variable, value)

@@ -7,7 +7,20 @@ import sys
 
 import pytest
 
-HEAVY = {"boto3", "botocore", "grpc", "google", "pulumi", "requests", "pandas", "numpy", "torch", "pydantic", "yaml"}
+HEAVY = {
+    "boto3",
+    "botocore",
+    "grpc",
+    "google",
+    "pulumi",
+    "requests",
+    "pandas",
+    "numpy",
+    "torch",
+    "pydantic",
+    "yaml",
+    "tomlkit",
+}
 
 
 def imported_by(program: str, *argv: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,23 @@ def newcomer(tmp_path: Path) -> Newcomer:
     return Newcomer(tmp_path)
 
 
+def unprinted(shown: str, ended: Ended) -> list[str]:
+    """Lines of `shown` that a command has not printed, whatever their numbers; `...` stands for the rest of a line."""
+
+    def skeleton(text: str) -> list[str]:
+        text = re.sub(r"\bmine\b|smollm2-135m-qlora-[0-9a-f]{6}", "RUN", text)
+        text = re.sub(r"\d[\d,.:TZ-]*( (?:s|min|h|days)\b)?", "N", text)
+        return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
+
+    printed = skeleton(ended.out + ended.err)
+    asked = "start it? [Y/n]: y"  # -y answers it before it is asked
+    return [
+        line
+        for line in skeleton(shown)
+        if line != asked and not any(real.startswith(line.removesuffix("...").strip()) for real in printed)
+    ]
+
+
 @pytest.mark.trainer
 def test_the_model_that_comes_home_has_learned(tmp_path: Path, trainer_python: Path, demo_model: Path) -> None:
     """With the real trainer: an MI300X played by this processor, and an answer in the form that the demo teaches."""
@@ -102,6 +120,7 @@ def test_the_model_that_comes_home_has_learned(tmp_path: Path, trainer_python: P
     ended = newcomer.up("--simulate", "runpod", "-y", "--name", "mine")
     assert ended.code == 0, ended.err
     assert "plays the rocm accelerator" in ended.err
+    assert unprinted((Path(__file__).parent / "simulation.txt").read_text(), ended) == []  # docs/simulation.md shows it
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question": "What is the capital of Portugal?"}) + "\n")
     argv = [trainer_python, TEMPLATES / "torch" / "ask.py", "--model", demo_model, "--questions", questions]

@@ -1,32 +1,14 @@
-"""README and folder READMEs say what is true: generated parts are current, names exist, nothing private is in a file."""
+"""What every file and document of the repository keeps to: commands and links exist, nothing private, nothing large."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import NOW, Result
-
 ROOT = Path(__file__).parent.parent.parent
-RENTED = [word for name in ("aws", "colab", "gcp", "kaggle", "runpod") for word in ("--infra", name)]
-START, END = "<!-- quote -->\n", "<!-- /quote -->"
-
-
-def test_the_readme_shows_a_real_quote(cloudtrain: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table in the README is what the command prints, but for the reader's own machine; UPDATE_GOLDEN=1 renews it."""
-    monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
-    shown = cloudtrain("quote", "longcat-flash", "--method", "qlora", "-o", "md", *RENTED).out
-    head, _, rest = (ROOT / "README.md").read_text().partition(START)
-    current, _, tail = rest.partition(END)
-    if os.environ.get("UPDATE_GOLDEN"):
-        (ROOT / "README.md").write_text(f"{head}{START}{shown}{END}{tail}")
-        current = shown
-    assert current == shown
 
 
 def tracked() -> list[Path]:
@@ -43,25 +25,84 @@ def test_no_file_names_a_private_path_or_a_registry_host(word: str) -> None:
     assert [str(path) for path in tracked() if word in path.read_text(encoding="utf-8", errors="replace")] == []
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    """A `cloudtrain NAME` in a README is a command."""
+DOCUMENTS = sorted(path for path in tracked() if path.suffix == ".md")
+GUIDES = ("CONTRIBUTING.md", "SECURITY.md", "README.md", "docs/trainer.md", "docs/machine.md")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_in_a_document_exists(path: Path) -> None:
+    """A `cloudtrain NAME` is a command, and a `make TARGET` a target."""
     from cloudtrain.cli import ALIASES, root
 
+    text = path.read_text()
     known = set(root.list_commands(None)) | set(ALIASES)  # type: ignore[arg-type]
-    for path in ROOT.rglob("README.md"):
-        if ".venv" not in path.parts:
-            named = set(re.findall(r"`cloudtrain ([a-z]+)", path.read_text())) | set(
-                re.findall(r"^cloudtrain ([a-z]+)", path.read_text(), re.MULTILINE)
-            )
-            assert named <= known, path
+    assert set(re.findall(r"(?:`|^)cloudtrain ([a-z]+)", text, re.MULTILINE)) <= known
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= set(targets)
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    """A relative link in a README names a file."""
-    for path in ROOT.rglob("README.md"):
-        if ".venv" not in path.parts:
-            for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-                assert (path.parent / target).exists(), f"{path}: {target}"
+def test_workflows_call_what_exists() -> None:
+    """A `make TARGET` in a workflow is a target."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        assert set(re.findall(r"run: make ([a-z]+)", path.read_text())) <= targets, path
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    """A relative link names a file, and a heading in it where it says one."""
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", path.read_text()):
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in headings(there), f"{target}#{anchor}"
+
+
+def headings(path: Path) -> set[str]:
+    """The headings of a document as links name them."""
+    found = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_the_files_that_a_guide_names_exist(name: str) -> None:
+    """What stands in backquotes and looks like a path of this repository is one; X, NAME and <...> stand for something."""
+    folders = "cloudtrain|pricing|stacks|templates|tests|docs|\\.github|\\.ci"
+    named = re.findall(rf"`((?:{folders})/[A-Za-z0-9_./-]*)`", (ROOT / name).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("folder", ["cloudtrain", "pricing", "stacks", "templates", "tests", "cloudtrain/simulator"])
+def test_a_folder_readme_names_files_that_exist(folder: str) -> None:
+    """The first cell of a row holds names of files and folders there, or words without a dot or a slash."""
+    text = (ROOT / folder / "README.md").read_text()
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    names = {name for cell in cells for name in re.findall(r"`([\w./-]+)`", cell)}
+    paths = {name for name in names if "/" in name or name.endswith((".py", ".sh", ".csv", ".json", ".toml"))}
+    missing = {name for name in paths if not list((ROOT / folder).rglob(name.strip("/").removeprefix("../")))}
+    assert {name for name in missing if not (ROOT / folder / name).exists()} == set()
+
+
+def test_the_guide_to_clouds_names_every_field() -> None:
+    """Who adds a cloud finds each field of its record explained."""
+    from cloudtrain.providers import Cloud
+
+    table = (ROOT / "stacks" / "README.md").read_text().partition("## Add a cloud")[2].partition("## ")[0]
+    assert [name for name in Cloud.__dataclass_fields__ if f"`{name}" not in table] == []
+
+
+def test_the_guide_to_trainers_names_every_key_of_the_job() -> None:
+    """The table of job keys is complete: each field of the record that the trainer reads."""
+    import ast
+
+    program = next(ROOT.joinpath("templates").rglob("job.py"))
+    record = next(n for n in ast.parse(program.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "Job")
+    keys = [
+        node.target.id for node in record.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+    table = (ROOT / "docs" / "trainer.md").read_text().partition("## The job file")[2].partition("## Events")[0]
+    assert len(keys) > 20
+    assert [key for key in keys if f"`{key}" not in table] == []
 
 
 def test_modules_and_functions_stay_small() -> None:

@@ -7,7 +7,6 @@ import json
 import re
 from pathlib import Path
 
-import job as jobs
 import machine
 import pytest
 
@@ -49,12 +48,6 @@ def test_the_locks_share_no_package_and_name_what_was_asked_for() -> None:
         asked = re.findall(r"^([a-z0-9_-]+)==(\S+)", (TORCH / f"{name}.in").read_text(), re.MULTILINE)
         assert {package.replace("_", "-"): version for package, version in asked}.items() <= {**locked, **torch}.items()
         assert not [package for package in locked if package.startswith(("nvidia", "cuda", "triton"))]
-
-
-def test_the_guide_names_every_key_of_the_job() -> None:
-    """The table of job keys in the README is complete."""
-    table = (TEMPLATES / "README.md").read_text().split("### The job file")[1].split("### Events")[0]
-    assert [key for key in jobs.Job.__dataclass_fields__ if f"`{key}" not in table] == []
 
 
 def test_every_accelerator_has_a_device_and_an_environment() -> None:

@@ -18,6 +18,7 @@ VIABLE_RIGHT = "r------rrrrrr-"
 DROPPABLE = (8, 13, 10, 2, 6)  # columns that a narrow terminal goes without, the first first
 OTHER_HEADERS = ("offer", "market", "fits", "loads", "allowed", "priced", "in time", "why not -> what would work")
 NARROWEST_REASON = 36
+HEADING_MARGIN = 2  # what tabulate gives every column beside its heading
 
 
 class Group(NamedTuple):
@@ -112,8 +113,13 @@ def narrowed(rows: list[list[str]], width: int | None) -> tuple[list[str], list[
 
 
 def table_width(rows: list[list[str]], columns: list[int]) -> int:
-    """Characters of a line with two blanks between columns."""
-    return sum(max(len(row[c]) for row in [list(VIABLE_HEADERS), *rows]) + 2 for c in columns) - 2
+    """Characters of a line, with two blanks between columns."""
+    return sum(column_width(VIABLE_HEADERS[c], [row[c] for row in rows]) + 2 for c in columns) - 2
+
+
+def column_width(heading: str, cells: list[str]) -> int:
+    """Characters that a column takes."""
+    return max([len(heading) + HEADING_MARGIN, *map(len, cells)])
 
 
 def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: int | None) -> list[list[str]]:
@@ -135,7 +141,7 @@ def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: in
             ]
         )
     if width is not None:
-        before = sum(max(len(row[c]) for row in [list(OTHER_HEADERS), *rows]) + 2 for c in range(7))
+        before = sum(column_width(OTHER_HEADERS[c], [row[c] for row in rows]) + 2 for c in range(7))
         for row in rows:
             row[7] = "\n".join(wrap(row[7], max(NARROWEST_REASON, width - before)))
     return rows

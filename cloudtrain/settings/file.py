@@ -1,4 +1,7 @@
-"""The settings file: read it with line numbers in every complaint, change one line of it without touching the rest."""
+"""The settings file: read it with line numbers in every complaint, change one value of it without touching the rest.
+
+Read with the standard library, because `quote` reads it too; written with tomlkit, which keeps comments and layout.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cloudtrain.errors import UsageError
-from cloudtrain.settings import MAXIMUM_FILE_BYTES, Setting, find, value_of
+from cloudtrain.settings.table import Setting, find, value_of
 
 _AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
-_VALUE = r"""(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^#"'\n]*?)"""
+_PLAIN_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
+MAXIMUM_BYTES = 2**20
 
 
 def read(path: Path) -> dict[str, str]:
@@ -39,20 +43,13 @@ def write(path: Path, setting: Setting, text: str) -> None:
     """Put `setting` into the file as `text`, or take it out when `text` is empty; see settings.set_value."""
     if text:
         _check(setting, text, f"config set {setting.key}")
-    exists = os.path.exists(path)
-    source = _source(path) if exists else ""
-    wanted = dict(read(path)) if exists else {}
-    wanted.pop(setting.key, None)
-    if text:
-        wanted[setting.key] = text
-    changed = _with_line(source, setting.key, text)
-    if not _holds(path, changed, wanted):
-        raise UsageError(
-            f"{path}: cannot change `{setting.key}` without rewriting other lines", "edit the file by hand"
-        )
+    source = ""
+    if os.path.exists(path):
+        read(path)  # a file that could not be read afterwards is refused, not repaired in silence
+        source = _source(path)
     target = Path(os.path.realpath(path))  # a link into a folder of dotfiles stays a link
     try:
-        _replace(target, changed)
+        _replace(target, _changed(source, setting.key, text))
     except OSError as refused:
         raise UsageError(
             f"{path}: cannot be written ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"
@@ -72,23 +69,15 @@ def _check(setting: Setting, text: str, place: str) -> None:
         raise UsageError(f"{place}: `state` is a relative folder", "write an absolute one, or one that starts with ~/")
 
 
-def _holds(path: Path, source: str, wanted: dict[str, str]) -> bool:
-    """Whether `source` reads back as exactly the `wanted` texts: the proof that a change touched nothing else."""
-    try:
-        return {key: _scalar_text(value) for key, value in _parse(path, source).items()} == wanted
-    except UsageError:
-        return False
-
-
 def _source(path: Path) -> str:
     try:
         with open(path, "rb") as file:
-            content = file.read(MAXIMUM_FILE_BYTES + 1)
+            content = file.read(MAXIMUM_BYTES + 1)
     except OSError as refused:
         raise UsageError(
             f"{path}: cannot be read ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"
         ) from None
-    if len(content) > MAXIMUM_FILE_BYTES:
+    if len(content) > MAXIMUM_BYTES:
         raise UsageError(f"{path}: is larger than 1 MiB", "this is not a settings file")
     try:
         return content.decode("utf-8-sig")
@@ -122,10 +111,6 @@ def _scalar_text(value: object) -> str | None:
         return None
 
 
-def _line_pattern(key: str) -> re.Pattern[str]:
-    return re.compile(rf"""^([ \t]*(["']?){re.escape(key)}\2[ \t]*=[ \t]*)({_VALUE})([ \t]*(?:#[^\n]*)?\r?)$""")
-
-
 def _line_of(source: str, key: str) -> int:
     """The line (from 1) on which `key` is set, or on which a table of that name begins."""
     begins = re.compile(rf"""[ \t]*(?:\[+[ \t]*)?(["']?){re.escape(key)}\1[ \t]*[=.\]]""")
@@ -135,27 +120,16 @@ def _line_of(source: str, key: str) -> int:
     return 1
 
 
-def _with_line(source: str, key: str, text: str) -> str:
-    """`source` with the line of `key` changed, added or taken out. The caller proves that nothing else has changed."""
-    value = _toml(text)
-    lines = source.split("\n")
-    pattern = _line_pattern(key)
-    for index, line in enumerate(lines):
-        found = pattern.match(line)
-        if found:
-            lines[index : index + 1] = [found[1] + value + found[4]] if text else []
-            return "\n".join(lines)
-    if not text:
-        return source
-    gap = "" if not source or source.endswith("\n") else "\n"
-    return f"{source}{gap}{key} = {value}\n"
+def _changed(source: str, key: str, text: str) -> str:
+    """`source` with `key` set to `text` (a plain number bare, anything else quoted), or without it when empty."""
+    import tomlkit
 
-
-def _toml(text: str) -> str:
-    """A TOML value: plain numbers bare, anything else as a basic string."""
-    if re.fullmatch(r"(0|[1-9][0-9]*)(\.[0-9]+)?", text, re.ASCII):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    document = tomlkit.parse(source)
+    if text:
+        document[key] = tomlkit.value(text) if _PLAIN_NUMBER.fullmatch(text) else tomlkit.string(text)
+    else:
+        document.pop(key, None)
+    return document.as_string()
 
 
 def _replace(target: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The settings file: complaints name the line, a change touches one line, and any bytes are answered."""
+"""The settings file: complaints name the line, a change touches one value, and any bytes are answered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import stat
 import tomllib
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -21,14 +22,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "config.toml"
 
 
-def environment(path: Path, **more: str) -> dict[str, str]:
-    return {"CLOUDTRAIN_CONFIG": str(path), "HOME": "/home/somebody", **more}
-
-
-def written(path: Path, text: str) -> dict[str, str]:
+def written(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return environment(path)
+
+
+def loaded(path: Path) -> settings.Settings:
+    """What is in force when `path` is the settings file."""
+    with mock.patch.dict(os.environ, {"CLOUDTRAIN_CONFIG": str(path), "HOME": "/home/somebody"}):
+        return settings.load()
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,9 @@ def written(path: Path, text: str) -> dict[str, str]:
 )
 def test_a_broken_file_is_named_with_its_line(path: Path, text: str, line: int, says: str) -> None:
     """Broken TOML, unknown keys and wrong values in the file point at the line."""
-    env = written(path, text)
+    written(path, text)
     with pytest.raises(UsageError) as caught:
-        settings.load(env)
+        loaded(path)
     place = caught.value.message.removeprefix(str(path))
     assert place.startswith((f":{line}: ", ": is nested"))
     assert says in place
@@ -63,7 +65,7 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b"#" * (2**20 + 1))
     for name, says in {"": "cannot be read", "latin": "latin:2: is not UTF-8", "big": "larger than 1 MiB"}.items():
         with pytest.raises(UsageError, match=says):
-            settings.load(environment(tmp_path / name))
+            loaded(tmp_path / name)
 
 
 def test_setting_one_value_leaves_the_rest_of_the_file(path: Path) -> None:
@@ -78,7 +80,7 @@ def test_setting_one_value_leaves_the_rest_of_the_file(path: Path) -> None:
     )
     settings.set_value(path, "watts", "")
     assert b"watts" not in path.read_bytes()
-    assert settings.load(environment(path)).registry == 'a"\\b#c'
+    assert loaded(path).registry == 'a"\\b#c'
 
 
 def test_taking_out_what_is_not_there_is_no_error(path: Path) -> None:
@@ -89,13 +91,11 @@ def test_taking_out_what_is_not_there_is_no_error(path: Path) -> None:
     assert tomllib.loads(path.read_text()) == {"watts": 5}
 
 
-def test_a_line_that_cannot_be_changed_alone_is_left_alone(path: Path) -> None:
-    """A value over several lines is refused with a hint to edit by hand, and the file stays as it was."""
-    text = 'registry = """\\\n  ghcr.io"""\n'
-    written(path, text)
-    with pytest.raises(UsageError, match="without rewriting other lines"):
-        settings.set_value(path, "registry", "x")
-    assert path.read_text() == text
+def test_a_value_over_several_lines_is_replaced(path: Path) -> None:
+    """Such a value becomes one line; what stands before and after it stays."""
+    written(path, '# a\nregistry = """\\\n  ghcr.io"""\n# b\n')
+    settings.set_value(path, "registry", "x")
+    assert path.read_text() == '# a\nregistry = "x"\n# b\n'
 
 
 def test_a_broken_file_is_not_overwritten(path: Path) -> None:
@@ -138,7 +138,7 @@ def test_no_file_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, c
     path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
     path.write_bytes(content)
     try:
-        settings.load({"CLOUDTRAIN_CONFIG": str(path), "HOME": "/h"})
+        loaded(path)
         settings.set_value(path, "watts", "7")
     except CloudtrainError:
         assert path.read_bytes() == content
