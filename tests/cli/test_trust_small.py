@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
+from tests.records import intent
 
 Command = Callable[..., Result]
 SMALL = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
@@ -28,8 +29,7 @@ def records(state: Path, name: str = "r") -> Path:
     """A cancelled run on this machine; returns its folder."""
     folder = state / "runs" / name
     (folder / "log").mkdir(parents=True)
-    intent = {"run": name, "provider": "local", "wanted": "down", "created": 1.0, "deadline": 2.0, "attempt": 1}
-    (folder / "intent.json").write_text(json.dumps(intent))
+    (folder / "intent.json").write_bytes(intent(run=name, wanted="down", deadline=2.0).as_bytes())
     (folder / "log" / f"{0:016d}").write_text("a line\n")
     return folder
 
@@ -91,7 +91,6 @@ def test_a_stray_file_in_the_log_is_passed_over(own_world: Path, cloudtrain: Com
     assert (ended.code, ended.out) == (0, "a line\n"), ended.err
 
 
-@today("every line of the events is taken for an object")
 def test_a_stray_event_is_passed_over(own_world: Path, cloudtrain: Command) -> None:
     """The others are shown."""
     good = json.dumps({"time": 1.0, "actor": "client", "event": "launched"})
@@ -125,3 +124,22 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(
         assert ended.code == 2, ended.out
     finally:
         os.close(os.open(tmp_path / name, os.O_RDONLY | os.O_NONBLOCK))  # lets a writer that still waits go
+
+
+HIDE = ("exit.json", "hb.json", "machine.json", "quote.json", "gone.json")
+
+
+@pytest.mark.parametrize("words", [("ps", "-a"), ("report",)])
+@pytest.mark.parametrize(
+    "name",
+    ["intent.json", *(pytest.param(name, marks=today("one damaged record ends the whole list")) for name in HIDE)],
+)
+def test_one_damaged_run_does_not_hide_the_others(
+    own_world: Path, cloudtrain: Command, words: tuple[str, ...], name: str
+) -> None:
+    """It is a line that says so."""
+    records(own_world / "state", "good")
+    (records(own_world / "state", "bad") / name).write_text("[1]")
+    ended = cloudtrain(*words)
+    assert "good" in ended.out, ended.err
+    assert "unexpected" not in ended.err

@@ -16,6 +16,7 @@ from cloudtrain.runs import follow, launch
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
+from tests.records import begin
 from tests.runs.conftest import wait_for
 
 Make = Callable[..., Plan]
@@ -101,10 +102,7 @@ def test_following_a_start_that_died_comes_to_an_end(
     store: LocalFolder, cloudtrain: Callable[..., Result], impatient: None, words: tuple[str, ...]
 ) -> None:
     """Its intent is there, its machine is not, and nobody holds its lock."""
-    now = 1_790_000_000.0
-    record = {"run": "mine", "identity": "i", "provider": "local", "flavour": "cpu", "wanted": "up", "attempt": 1}
-    limits = {"created": now, "deadline": 4e9, "deadline_basis": "test", "guards": [], "data_sha256": "0"}
-    Run(store, "mine").write("intent.json", {**record, **limits})
+    begin(store, "mine")
     try:
         cloudtrain(*words)
         ended = True
@@ -121,7 +119,7 @@ def test_the_last_lines_of_a_long_line_cost_its_length_once(
 ) -> None:
     """Four megabytes without an end of line."""
     run = Run(store, plan().run)
-    run.write("intent.json", {"run": run.id, "provider": "local", "wanted": "up", "attempt": 1})
+    begin(store, run.id)
     size = 4 << 20
     store.write(run.key(f"log/{0:016d}"), b"x" * size)
     read, counted = follow.read_log, []

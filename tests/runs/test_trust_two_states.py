@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,9 +16,11 @@ from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
 from tests.campaign.fork_server import MACHINE, Nursery
 from tests.campaign.job_world import Person
+from tests.records import begin, put
 from tests.runs.trust_world import command
 
 CLOUDS = ("aws", "gce", "runpod")
+GONE = {"run": "mine", "provider": "local", "said_by": "test", "answer": "nothing", "time": 2.0, "billed_s": 1.0}
 today = pytest.mark.xfail(
     strict=True, raises=AssertionError, reason="Trust F3: names, tags and tokens follow from the run's id alone"
 )
@@ -88,10 +89,8 @@ def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
 def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
     """As long as their own deadline lies ahead, even where a run of that name is ended here."""
     before = two.machines()
-    (two.b.state / "runs" / "mine").mkdir(parents=True)
-    intent = {"run": "mine", "provider": "local", "wanted": "down", "created": 1.0, "deadline": 2.0, "attempt": 1}
-    (two.b.state / "runs" / "mine" / "intent.json").write_text(json.dumps(intent))
-    (two.b.state / "runs" / "mine" / "gone.json").write_text(json.dumps({"run": "mine", "time": 2.0}))
+    begin(LocalFolder(two.b.state), "mine", wanted="down", deadline=2.0)
+    put(LocalFolder(two.b.state), "runs/mine/gone.json", GONE)
     command(two.b, "sweep", "-y")
     assert two.machines() == before
 
