@@ -40,7 +40,7 @@ class Place(NamedTuple):
     def machine(self) -> tuple[Any, dict[str, Any]]:
         """The driver of machines and the inputs of one."""
         target = TARGETS[self.name]
-        plan = Plan("r", "i", target.provider, "f", dict(target.line), {}, "", "", NOW + 7200, "", (), 1.0)
+        plan = Plan("r", "i", target.provider, "f", target.line, {}, "", "", NOW + 7200, "", (), 1.0)
         resource = next(r for r in self.cloud.resources(plan, self.cloud.account()) if r.role == "machine")
         needs = {role: {"id": "sg-0123456789abcdef0"} for role in resource.after}
         return self.cloud.drivers[resource.kind], {**resource.inputs, "needs": needs}

@@ -1,0 +1,106 @@
+"""Two people with one account and the same spec: what one of them does never touches the other's machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudtrain.providers import Stack, StopOptions
+from cloudtrain.runs import launch
+from cloudtrain.runs.record import Run
+from cloudtrain.simulator.clock import Clock
+from cloudtrain.state.store import LocalFolder
+from tests.campaign.client import Client
+from tests.campaign.clouds import TARGETS
+from tests.campaign.fork_server import MACHINE, Nursery
+from tests.campaign.job_world import Person
+from tests.records import begin, put
+from tests.runs.trust_world import command
+
+CLOUDS = ("aws", "gce", "runpod")
+GONE = {"run": "mine", "provider": "local", "said_by": "test", "answer": "nothing", "time": 2.0, "billed_s": 1.0}
+today = pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="Trust F3: names, tags and tokens follow from the run's id alone"
+)
+
+
+class Two:
+    """One cloud, the people `a` and `b`, each with a state of their own; both call their run `mine`."""
+
+    def __init__(self, name: str, nursery: Nursery, folder: Path) -> None:
+        self.fake = TARGETS[name].fake(Clock())
+        self.up = ("up", *Client.up_words(), *TARGETS[name].words, "--name", "mine")
+        self.a, self.b = (self.person(folder / each, nursery) for each in ("a", "b"))
+
+    def person(self, folder: Path, nursery: Nursery) -> Person:
+        """Somebody with an empty home."""
+        made = Person.__new__(Person)
+        folder.mkdir()
+        own = {MACHINE: folder.name, "HOME": str(folder), "CLOUDTRAIN_CACHE": str(folder / "cache")}
+        Client.__init__(made, folder, self.fake, **own)
+        made.nursery, made.output = nursery, folder / "output.txt"
+        made.output.touch()
+        return made
+
+    def rent(self, person: Person) -> None:
+        """`up`, which is not what the test is about."""
+        code, said = command(person, *self.up)
+        if code:
+            raise RuntimeError(said)
+
+    def machines(self) -> set[str]:
+        """What costs money and is a machine."""
+        words = ("instance", "pod", "virtual machine", "node")
+        return {entry.id for entry in self.fake.ledger.running() if entry.what.startswith(words)}
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """Commands without Python's start, on the engine's stand-in."""
+    made = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=CLOUDS)
+def two(request: pytest.FixtureRequest, nursery: Nursery, tmp_path: Path) -> Iterator[Two]:
+    """`a` has rented a machine."""
+    made = Two(request.param, nursery, tmp_path)
+    made.rent(made.a)
+    if not made.machines():
+        raise RuntimeError(made.fake.leftovers())
+    yield made
+    made.fake.stop()
+
+
+@today
+def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
+    """And each ends its own: `b`'s certificate says nothing about `a`'s machine."""
+    before = two.machines()
+    two.rent(two.b)
+    assert len(two.machines() - before) == 1
+    assert command(two.b, "down", "mine")[0] == 0
+    assert two.machines() == before
+
+
+@today
+def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
+    """As long as their own deadline lies ahead, even where a run of that name is ended here."""
+    before = two.machines()
+    begin(LocalFolder(two.b.state), "mine", wanted="down", deadline=2.0)
+    put(LocalFolder(two.b.state), "runs/mine/gone.json", GONE)
+    command(two.b, "sweep", "-y")
+    assert two.machines() == before
+
+
+@today
+def test_down_in_one_state_leaves_the_local_run_of_another(
+    store: LocalFolder, local: Stack, plan: Callable[..., object], knobs: Callable[..., None], tmp_path: Path
+) -> None:
+    """The mark of its processes is not the run's name alone."""
+    knobs(steps=10_000)
+    run: Run = launch.start(store, plan())  # type: ignore[arg-type]
+    local.stop(run.id, LocalFolder(tmp_path / "other"), StopOptions(0.0))
+    assert Run(store, run.id).state == "running"

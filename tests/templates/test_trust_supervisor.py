@@ -1,0 +1,61 @@
+"""The supervisor tells the truth after any amount of log, and ends a job whose folder has gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+SUPERVISOR = Path(str(files("cloudtrain.templates"))) / "supervisor" / "supervisor.py"
+NOISY = """
+import json
+for step in range(1, 41):
+    print("noise " * 16384)
+    print(json.dumps({"event": "step", "step": step, "of": 40, "loss": 3.0 / step, "tokens": 100 * step}), flush=True)
+"""
+
+
+def job(folder: Path, program: str) -> None:
+    """What the supervisor is told."""
+    folder.mkdir()
+    told = {"run": folder.name, "argv": [sys.executable, "-c", program], "env": {}, "cwd": str(folder)}
+    limits = {"deadline": time.time() + 600, "grace_s": 1.0, "heartbeat_s": 30.0, "attempt": 1}
+    (folder / "supervise.json").write_text(json.dumps({**told, **limits}))
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="Trust F6: a mebibyte of log is read at the end, and no more"
+)
+def test_the_exit_record_is_complete_after_a_noisy_log(tmp_path: Path) -> None:
+    """Four megabytes between two heartbeats."""
+    folder = tmp_path / "noisy"
+    job(folder, NOISY)
+    subprocess.run([sys.executable, str(SUPERVISOR), str(folder)], check=True, timeout=120)
+    found = json.loads((folder / "exit.json").read_text())
+    if found["reason"] != "done":
+        raise RuntimeError(found)
+    assert (found.get("step"), found.get("tokens"), found.get("loss")) == (40, 4000, 0.075)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Trust F9: the supervisor goes on without its folder")
+def test_a_job_whose_folder_has_gone_is_ended(tmp_path: Path) -> None:
+    """Nobody can see it or stop it any more."""
+    folder = tmp_path / "gone"
+    job(folder, "")
+    supervisor = import_module("cloudtrain.templates.supervisor.supervisor").Supervisor(str(folder))
+    supervisor.heartbeat()
+    supervisor.watch()
+    if supervisor.stop_reason is not None:
+        raise RuntimeError(supervisor.stop_reason)
+    shutil.rmtree(folder)
+    supervisor.next_heartbeat = 0.0
+    supervisor.heartbeat()
+    supervisor.watch()
+    assert supervisor.stop_reason is not None
