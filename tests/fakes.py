@@ -1,4 +1,9 @@
-"""A trainer without a model: the same job file, events, checkpoints, signals and exit codes, at any speed."""
+"""A trainer without a model: the same job file, events, checkpoints, signals and exit codes, at any speed.
+
+FAKE_TRAINER in its environment is JSON: `steps`, `pause_s` between two, `every` so many steps a checkpoint, `fail` with
+a code, `deaf` to SIGTERM; `hold` at a step until it is told to stop or the file `release` is there; `until` a file is
+there, which makes the step its last one.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +37,21 @@ if knobs.get("fail"):
     sys.exit(knobs["fail"])
 first = int((folder / "LATEST").read_text()) if (folder / "LATEST").exists() else 0
 say("data", rows=3, tokens=3000, steps=steps, tokens_trained=900)
+held, released, until = knobs.get("hold"), knobs.get("release", ""), knobs.get("until", "")
 for step in range(first + 1, steps + 1):
     time.sleep(pause)
     say("step", step=step, of=steps, loss=3.0 / step, lr=1e-3, tokens=100 * step, tokens_per_second=5000.0, peak_bytes=10**8)
     if step % knobs.get("every", 5) == 0:
         save(step)
+    while step == held and not stop and not os.path.exists(released):
+        time.sleep(0.02)  # until the machine is taken away or the file is there, whenever that is
     if stop:
         save(step)
         say("stopped", reason="signal")
         sys.exit(75)
+    if os.path.exists(until):
+        steps = step
+        break
 output = Path(job["output"])
 output.mkdir(parents=True, exist_ok=True)
 (output / "adapter_config.json").write_text("{}")

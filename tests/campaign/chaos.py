@@ -58,7 +58,7 @@ def draw(random: Random, steps: int) -> list[Event]:
     return found
 
 
-class Mischief:
+class Chaos:
     """Does to machines and buckets what events say."""
 
     def __init__(self, world: JobWorld, random: Random) -> None:
@@ -156,7 +156,7 @@ def kill(box: Sandbox, program: str) -> int:
 
 
 def forget_disk(box: Sandbox) -> None:
-    """The machine's own files are gone; what its trainers wrote is kept aside for the judge."""
+    """The machine's own files are gone; what its trainers wrote is kept aside for the verifier."""
     source = box.folder / "cloudtrain"
     if source.exists():
         kept = box.folder / "lost"

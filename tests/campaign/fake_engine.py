@@ -1,8 +1,8 @@
-"""A stand-in for the Pulumi engine: its records, its lock and its own process, without its second of start-up.
+"""A fake of the Pulumi engine: its records, its lock and its own process, without its second of start-up.
 
 As the real one, it keeps a stack in the run's part of the state, goes on when its client dies, holds a lock there
-while it works, leaves a pending create when it is killed, and says of every failure only that it refused. It stands in
-for the engine and its plugin in one process (`stacks/README.md`: what was measured).
+while it works, leaves a pending create when it is killed, and says of every failure only that it refused. It plays the
+engine and its plugin in one process (`stacks/README.md`: what was measured).
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ door = ""  # where engine processes are asked for
 
 
 def take_place(address: str) -> None:
-    """From now on this process's stacks use the stand-in."""
+    """From now on this process's stacks use the fake engine."""
     global door  # noqa: PLW0603  # set once, before anything is forked
     door = address
-    import_module("cloudtrain.stacks._pulumi.launch").__dict__["Engine"] = StandIn
+    import_module("cloudtrain.stacks._pulumi.launch").__dict__["Engine"] = FakeEngine
     import_module("cloudtrain.stacks._pulumi.owners")
     import_module("cloudtrain.stacks._lifecycle.recover")
 
 
 def key(run: str) -> str:
     """The state key of the stack's record: {made: [[kind, inputs, id]], waiting: [[kind, inputs]]}."""
-    return f"runs/{run}/pulumi/stand-in.json"
+    return f"runs/{run}/pulumi/fake-engine.json"
 
 
-class StandIn:
+class FakeEngine:
     """What `stacks/_pulumi/engine.py` offers to who launches and who recovers."""
 
     def __init__(self, store: Store, run: str, say: Callable[[str], None] = lambda text: None) -> None:
@@ -98,7 +98,7 @@ class StandIn:
         while (said := process.say()) is not None:
             answer = said
         if "refused" in answer:
-            raise Unavailable(f"the engine's stand-in refused: {answer['refused']}", "repeat the command")
+            raise Unavailable(f"the fake engine refused: {answer['refused']}", "repeat the command")
         return answer["made"]
 
 

@@ -1,11 +1,11 @@
 """Commands of the product as processes that need not start Python: forked from one process that has imported all of it.
 
-    python -m tests.campaign.fork_server SOCKET pulumi-stand-in
+    python -m tests.campaign.fork_server SOCKET pulumi-fake-engine
 
 It listens on a Unix socket and ends when its standard input closes, with everything that it has forked. A request is
-one JSON line: `{words, folder, environment, output}` for a command, `{engine: {...}, environment}` for the engine's
-stand-in. Answers are JSON lines: `{pid}`, whatever a stand-in has to say, and `{exit}`. A process of a request can be
-killed like any other.
+one JSON line: `{words, folder, environment, output, errors}` for a command, `{engine: {...}, environment}` for an
+operation of the fake engine. Answers are JSON lines: `{pid}`, whatever an engine has to say, and `{exit}`. A process of
+a request can be killed like any other.
 """
 
 from __future__ import annotations
@@ -13,44 +13,36 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from cloudtrain.simulator.http_server import Fake
 from tests.campaign import fake_engine
+from tests.campaign.client import PATIENCE_S, Client, Ended
 
 ROOT = Path(__file__).parent.parent.parent
 # The last word makes a forked engine look like one, for who ends it: by number and by command line.
-NAME = "pulumi-stand-in"
+NAME = "pulumi-fake-engine"
 MACHINE = "CAMPAIGN_MACHINE"  # the variable that names the machine of a person
-WANTED = ("boto3", "botocore.session", "obstore", "obstore.store", "requests", "google.auth", "yaml", "tabulate")
-PARTS = ("attach", "down", "logs", "poll", "quote", "quote.document", "quote.table", "report", "sweep", "up", "wait")
-RUNS = (
-    "bundle",
-    "candidates",
-    "follow",
-    "launch",
-    "leftovers",
-    "measure",
-    "poll",
-    "prepare",
-    "presign",
-    "pull",
-    "rented",
-)
+SHORT_LEASE = "CAMPAIGN_SHORT_LEASE"  # the one that lets a lease on a run die soon after its holder
+LIBRARIES = ("boto3", "botocore.session", "obstore", "obstore.store", "requests", "google.auth", "yaml", "tabulate")
+# Fakes, what is loaded by the name of a provider, what is shipped to machines, and what runs at its import.
+LEFT_OUT = {f"cloudtrain.{name}" for name in ("simulator", "pricing", "stacks", "templates", "__main__")}
 
 
-class Nursery:
+class ForkServer:
     """The forking process, from outside."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = str(folder / "nursery.sock")
+        self.address = str(folder / "fork-server.sock")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaign.fork_server", self.address, NAME],
             stdin=subprocess.PIPE,
@@ -60,12 +52,14 @@ class Nursery:
         )
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
-            raise RuntimeError("the nursery did not start")
+            raise RuntimeError("the fork server did not start")
 
-    def start(self, words: tuple[str, ...], folder: Path, environment: Mapping[str, str], output: Path) -> Forked:
-        """Begin a command; what it prints is added to the file."""
-        asked = {"words": words, "folder": str(folder), "environment": dict(environment), "output": str(output)}
-        return Forked(self.address, asked)
+    def start(
+        self, words: tuple[str, ...], folder: Path, environment: Mapping[str, str], output: Path, errors: Path
+    ) -> Forked:
+        """Begin a command; what it prints is added to the files, which may be one."""
+        asked = {"words": words, "folder": str(folder), "environment": dict(environment)}
+        return Forked(self.address, {**asked, "output": str(output), "errors": str(errors)})
 
     def close(self) -> None:
         """End it, and everything that it has forked."""
@@ -75,7 +69,7 @@ class Nursery:
 
 
 class Forked:
-    """A process of the nursery: its number, what it says, its end."""
+    """A process of the fork server: its number, what it says, its end; else as a `subprocess.Popen`."""
 
     def __init__(self, address: str, asked: Mapping[str, Any]) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
@@ -96,9 +90,22 @@ class Forked:
         self.socket.close()
         return None
 
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, as far as it is known."""
+        return self.code
+
     def poll(self) -> int | None:
         """Its exit code once it has ended; negative for a signal."""
         while self.code is None and select.select([self.socket], [], [], 0)[0]:
+            self.say()
+        return self.code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, when it has ended. Raises TimeoutExpired when it does not end in so many seconds."""
+        while self.code is None:
+            if not select.select([self.socket], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(NAME, timeout or 0.0)
             self.say()
         return self.code
 
@@ -108,8 +115,54 @@ class Forked:
             kill(self.pid)
 
 
+class ForkedClient(Client):
+    """The product as a person uses it, its commands forked and its machines made by the fake engine."""
+
+    def __init__(self, server: ForkServer, folder: Path, fake: Fake, **more: str) -> None:
+        super().__init__(folder, fake, **{MACHINE: "here", **more})
+        self.server = server
+        self.begun: list[Forked] = []
+
+    def run(self, *words: str) -> Ended:
+        """One command, to its end; one that hangs is killed and counts as -9."""
+        output, errors = (self.folder / f"{len(self.begun)}-{name}.txt" for name in ("output", "errors"))
+        process = self.begin_in(output, errors, *words)
+        try:
+            code = process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        shown = [path.read_text() for path in (output, errors)]
+        for path in (output, errors):
+            path.unlink()
+        return Ended(code, *shown)
+
+    def begin(self, *words: str) -> Forked:
+        """A command whose end is not waited for; what it says goes into output.txt."""
+        output = self.folder / "output.txt"
+        return self.begin_in(output, output, *words)
+
+    def begin_in(self, output: Path, errors: Path, *words: str) -> Forked:
+        """A command that writes into these files."""
+        process = self.server.start(words, self.folder, self.environment, output, errors)
+        self.begun.append(process)
+        return process
+
+    def engines(self) -> list[int]:
+        """The engines that work for this client."""
+        cache = Path(self.environment["CLOUDTRAIN_CACHE"])
+        return [int(path.name) for path in (cache / "engine").glob("*/plugins/*")]
+
+    def kill_all(self) -> None:
+        """The machine loses its power: commands and engines at once."""
+        for process in self.begun:
+            process.kill()
+        for pid in self.engines():
+            kill(pid)
+
+
 def kill(pid: int) -> bool:
-    """SIGKILL to a process of a nursery; whether it was one: numbers are used again."""
+    """SIGKILL to a process of a fork server; whether it was one: numbers are used again."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -190,14 +243,15 @@ def become(asked: Mapping[str, Any], door: socket.socket) -> None:
         os.setsid()
         os.environ.clear()
         os.environ.update(asked["environment"])
-        move(asked["environment"][MACHINE])
+        move(asked["environment"][MACHINE], SHORT_LEASE in asked["environment"])
         if "engine" in asked:
             code = fake_engine.work(asked["engine"], lambda document: tell(door, document))
         else:
             os.chdir(asked["folder"])
             output = os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            errors = os.open(asked["errors"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             nothing = os.open(os.devnull, os.O_RDONLY)
-            for source, target in ((nothing, 0), (output, 1), (output, 2)):
+            for source, target in ((nothing, 0), (output, 1), (errors, 2)):
                 os.dup2(source, target)
             code = import_module("cloudtrain.cli").run(asked["words"])
     except SystemExit as ended:
@@ -213,24 +267,36 @@ def become(asked: Mapping[str, Any], door: socket.socket) -> None:
         os._exit(code)
 
 
-def move(machine: str) -> None:
+def move(machine: str, short_lease: bool) -> None:
     """Let this process be one of another machine: another name, and processes that the others cannot see."""
     from cloudtrain.state import lease
 
     socket.gethostname = lambda: machine
-    for name, value in {"this_machine": lambda: machine, "BEAT_S": 1.0, "LEASE_S": 4.0}.items():
+    values: dict[str, Any] = {
+        "this_machine": lambda: machine,
+        **({"BEAT_S": 1.0, "LEASE_S": 4.0} if short_lease else {}),
+    }
+    for name, value in values.items():
         setattr(lease, name, value)
 
 
+def modules_of(package: str) -> Iterator[str]:
+    """Every module of the product that a command may import, but for what is left out."""
+    own = import_module(package).__path__[:1]  # behind it, a checkout has all of its folders
+    for each in pkgutil.iter_modules(own, f"{package}."):
+        if each.name not in LEFT_OUT:
+            yield each.name
+            yield from modules_of(each.name) if each.ispkg else ()
+
+
 def warm(address: str) -> None:
-    """Import what commands use, put the stand-in in the engine's place, and let nothing be collected twice."""
+    """Import what commands use, put the fake engine in the place of the real one, and let nothing be collected twice."""
     import gc
 
     from cloudtrain.providers import PriceSource, Stack, load, names
 
-    for name in (*WANTED, *(f"cloudtrain.cli.{part}" for part in PARTS), *(f"cloudtrain.runs.{part}" for part in RUNS)):
-        with contextlib.suppress(ImportError):
-            import_module(name)
+    for name in (*LIBRARIES, *modules_of("cloudtrain")):
+        import_module(name)
     for name in names("stacks"):
         load("stacks", name, Stack)
     for name in names("pricing"):

@@ -26,7 +26,7 @@ NEEDS = {  # what must have happened before a command may end so, unless the clo
 PROPER = ("done", "cancelled", "preempted", "deadline", "failed", "bad_data", "killed")
 
 
-class Judge:
+class Verifier:
     """Collects leaks and lies of one trial."""
 
     def __init__(self, world: JobWorld, run: str, knobs: Mapping[str, Any], story: list[str]) -> None:
@@ -165,8 +165,8 @@ class Judge:
         self.story.append(f"state in the end: {state}")
         self.facts.append(state)
         if state != "finished":
-            self.facts.append(f"not finished because of {self.excuse()}")
-            if not self.excuse():
+            self.facts.append(f"not finished because of {self.allowance()}")
+            if not self.allowance():
                 self.lies.append(f"nothing kept it from its end, and it is {state}")
         objects = self.objects()
         if state == "finished" and objects.get("output/adapter_config.json", b"").decode() != result(
@@ -178,7 +178,7 @@ class Judge:
         if [name for name in objects if name.startswith("tickets/")]:
             self.lies.append("a ticket is left")
 
-    def excuse(self) -> str:
+    def allowance(self) -> str:
         """Why the run need not be finished; "" when it has to be."""
         if reasons := STOPS & set(self.happened):
             return f"`{min(reasons)}`"

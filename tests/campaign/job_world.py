@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
-from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, Forked, Nursery
+from tests.campaign.fork_server import MACHINE, SHORT_LEASE, Forked, ForkedClient, ForkServer
 from tests.campaign.job_trainer import install
 
 BUCKET = "bucket-state"
@@ -46,7 +45,7 @@ class Command:
         with open(person.output, "ab") as output:
             output.write(f"$ cloudtrain {' '.join(words)}\n".encode())
         self.begin_byte = person.output.stat().st_size
-        self.process: Forked = person.nursery.start(words, person.folder, person.environment, person.output)
+        self.process: Forked = person.begin(*words)
         self.began = time.monotonic()
         self.killed = False
         self.begun = False  # whether there was a record of the run before
@@ -61,25 +60,27 @@ class Command:
             return file.read().decode(errors="replace")
 
 
-class Person(Client):
+class Person(ForkedClient):
     """Somebody with a home of their own, who gives commands."""
 
     def __init__(self, folder: Path, world: JobWorld, machine: str) -> None:
         home = folder / "home"
         home.mkdir(parents=True)
-        own = {MACHINE: machine, "HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_DEBUG": "1"}
-        super().__init__(folder, world.both.fake, **world.both.environment(), **own, CLOUDTRAIN_STATE=STATE)
-        self.nursery = world.nursery
+        own = {
+            MACHINE: machine,
+            SHORT_LEASE: "1",
+            "HOME": str(home),
+            "CLOUDTRAIN_CACHE": str(home / "cache"),
+            "CLOUDTRAIN_DEBUG": "1",
+        }
+        both = world.both
+        super().__init__(world.fork_server, folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=STATE)
         self.output = folder / "output.txt"
         self.output.touch()
 
     def give(self, *words: str) -> Command:
         """Begin a command."""
         return Command(self, words)
-
-    def engines(self) -> list[int]:
-        """The engines that work for this person."""
-        return [int(path.name) for path in (self.folder / "home" / "cache" / "engine").glob("*/plugins/*")]
 
 
 class JobWorld:
@@ -93,7 +94,7 @@ class JobWorld:
         self.both = Together(made)
         self.fake = made
         self.people = 0
-        self.nursery = Nursery(self.folder)
+        self.fork_server = ForkServer(self.folder)
 
     def begin(self) -> None:
         """Everything empty."""
@@ -118,7 +119,7 @@ class JobWorld:
 
     def close(self) -> None:
         """Everything away."""
-        self.nursery.close()
+        self.fork_server.close()
         self.both.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -9,19 +9,20 @@ from random import Random
 from typing import Any
 
 from cloudtrain.providers import Stack, load
-from tests.campaign.chaos import Event, Mischief, draw
+from tests.campaign.chaos import Chaos, Event, draw
+from tests.campaign.client import PATIENCE_S
 from tests.campaign.clouds import TARGETS
 from tests.campaign.fork_server import kill
 from tests.campaign.in_process import HOUR, Outcome
-from tests.campaign.job_verifier import Judge
+from tests.campaign.job_verifier import Verifier
 from tests.campaign.job_world import Command, JobWorld
 
 TICK_S = 0.03
 HERE = "here"  # the machine of whoever began the run, and of half of the others
 SHORT = {"gce": 0.04, "runpod": 0.04}  # how many runs have no time to finish; a machine of EC2 counts in minutes
 SHORT_S = 40  # Google makes no machine for less than 30 s
-OVER_S = 60.0  # within which a run comes to its end, once nothing troubles it
-COMMAND_S = 150.0  # the longest that a command may take
+OVER_S = 600.0  # within which a run comes to its end, once nothing troubles it
+COMMAND_S = PATIENCE_S  # the longest that a command may take
 LATER = ("poll", "poll", "poll --finish", "up", "up", "attach", "down", "wait --timeout 3s")
 
 
@@ -44,11 +45,11 @@ class JobTrial:
         if self.random.random() < SHORT.get(world.name, 0.0):
             self.knobs |= {"short": True, "steps": 400}
         self.events = draw(self.random, self.steps)
-        self.mischief = Mischief(world, self.random)
+        self.chaos = Chaos(world, self.random)
         self.began = time.monotonic()
         self.machine_at: float | None = None
         self.alive: list[Command] = []
-        self.judge = Judge(world, self.run_name, self.knobs, self.story)
+        self.verifier = Verifier(world, self.run_name, self.knobs, self.story)
 
     def run(self) -> Outcome:
         """The whole trial."""
@@ -69,12 +70,12 @@ class JobTrial:
         self.pass_time(until_quiet=True)
         self.look_after()
         self.finish()
-        if self.judge.leaks or self.judge.lies:
-            self.story += self.judge.papers()
-        facts = (*self.judge.facts, *self.judge.happened, *(f"fault {kind}" for kind in self.judge.kinds()))
-        if self.judge.machines > 1:
+        if self.verifier.leaks or self.verifier.lies:
+            self.story += self.verifier.papers()
+        facts = (*self.verifier.facts, *self.verifier.happened, *(f"fault {kind}" for kind in self.verifier.kinds()))
+        if self.verifier.machines > 1:
             facts = (*facts, "several machines")
-        return Outcome(self.judge.leaks, self.judge.lies, self.story, facts)
+        return Outcome(self.verifier.leaks, self.verifier.lies, self.story, facts)
 
     def scatter(self) -> None:
         """Random faults of the cloud, within what the timing promises."""
@@ -88,7 +89,7 @@ class JobTrial:
 
     def give(self, person: Any, *words: str) -> Command:
         """Somebody begins a command."""
-        begun = self.judge.begun()
+        begun = self.verifier.begun()
         command: Command = person.give(*words)
         command.begun = begun
         command.troubles = self.world.happened()
@@ -107,24 +108,24 @@ class JobTrial:
         if until_quiet:
             for command in self.alive:
                 command.process.kill()
-                self.judge.lies.append(f"`{' '.join(command.words)}` hung: {command.said[-600:]}")
+                self.verifier.lies.append(f"`{' '.join(command.words)}` hung: {command.said[-600:]}")
             self.alive.clear()
 
     def look(self) -> None:
-        """Commands that ended are judged, events that are due happen."""
+        """Commands that ended are verified, events that are due happen."""
         now = time.monotonic() - self.began
-        self.mischief.lighten(now)
+        self.chaos.lighten(now)
         for command in [each for each in self.alive if each.process.poll() is not None]:
             self.alive.remove(command)
             self.tell(f"{command.process.pid} {command.words[0]} ended with {command.process.code}")
-            self.judge.command(command, bool(self.alive))
+            self.verifier.command(command, bool(self.alive))
         if self.machine_at is None and self.world.fake.room.running:
             self.machine_at = now
-        self.judge.machines = len({*self.world.fake.room.running, *self.world.fake.room.ended})
+        self.verifier.machines = len({*self.world.fake.room.running, *self.world.fake.room.ended})
         for event in [each for each in self.events if self.is_due(each, now)]:
             if (words := self.happen(event, now)) is not None:
                 self.events.remove(event)
-                self.judge.happened.append(event.what)
+                self.verifier.happened.append(event.what)
                 for each in self.alive:
                     each.alone = False
                 self.tell(words)
@@ -137,13 +138,13 @@ class JobTrial:
             return False
         if event.after == "machine":
             return now >= self.machine_at + event.number
-        return self.judge.step() >= event.number
+        return self.verifier.step() >= event.number
 
     def happen(self, event: Event, now: float) -> str | None:
         """Let it happen; None when it cannot happen yet."""
         what = event.what
         if what in ("blackout", "bucket fault"):
-            return self.mischief.to_bucket(what, now)
+            return self.chaos.to_bucket(what, now)
         if what in ("down", "poll", "up", "attach"):
             self.come(what)
             return f"somebody else: {what}"
@@ -151,7 +152,7 @@ class JobTrial:
             return self.request_kill()
         if what in ("kill client", "kill engine", "kill both"):
             return self.kill_client(what)
-        return self.mischief.to_machine(what)
+        return self.chaos.to_machine(what)
 
     def request_kill(self) -> str | None:
         """Somebody writes the request to stop into the bucket."""
@@ -168,7 +169,7 @@ class JobTrial:
     def kill_client(self, what: str) -> str | None:
         """SIGKILL to a client, to its engine, or to both."""
         if not self.alive:
-            return None if self.judge.begun() else "no client to kill"
+            return None if self.verifier.begun() else "no client to kill"
         command = self.random.choice(self.alive)
         killed = []
         if what != "kill engine":
@@ -188,7 +189,7 @@ class JobTrial:
         if words[0] == "up":
             self.give(person, *self.up_words)
         else:
-            self.judge.happened.append(words[0])
+            self.verifier.happened.append(words[0])
             self.give(person, words[0], self.run_name, *words[1:])
 
     def look_after(self) -> None:
@@ -202,31 +203,31 @@ class JobTrial:
     def finish(self) -> None:
         """No more trouble: `poll --finish` until it is over, `down`, then the deadline and a sweep."""
         self.events.clear()
-        self.mischief.lighten(float("inf"))
+        self.chaos.lighten(float("inf"))
         for each in self.world.faults():
             each.clear()
-        self.judge.calm = True
+        self.verifier.calm = True
         person = self.world.person(HERE if self.random.random() < 0.5 else "")
-        if self.judge.begun():
+        if self.verifier.begun():
             self.bring_home(person)
             self.end(person)
-            self.judge.machines = len(self.world.fake.room.ended)
-            self.judge.log(self.command(person, "logs", self.run_name))
-            self.judge.end(self.command(person, "ps", "-a", "-o", "json"))
-        elif not self.judge.excuse():
-            self.judge.lies.append("nothing kept it from its beginning, and there is no run")
+            self.verifier.machines = len(self.world.fake.room.ended)
+            self.verifier.log(self.command(person, "logs", self.run_name))
+            self.verifier.end(self.command(person, "ps", "-a", "-o", "json"))
+        elif not self.verifier.allowance():
+            self.verifier.lies.append("nothing kept it from its beginning, and there is no run")
         self.world.fake.clock.advance(2 * HOUR)
         person.environment["CLOUDTRAIN_NOW"] = str(self.world.fake.clock.now())
         self.command(person, "sweep", "--yes", "--provider", TARGETS[self.world.name].provider)
-        self.judge.check("swept")
-        self.judge.secrets()
+        self.verifier.check("swept")
+        self.verifier.secrets()
 
     def bring_home(self, person: Any) -> None:
-        """`poll --finish` until it says that the run is over; what it says in the end is judged like any other word."""
+        """`poll --finish` until it says that the run is over; what it says in the end is verified like any other word."""
         give_up = time.monotonic() + OVER_S
         while (code := self.command(person, "poll", self.run_name, "--finish").process.code) in (6, 101):
             if time.monotonic() > give_up:
-                self.judge.lies.append("the run did not come to an end")
+                self.verifier.lies.append("the run did not come to an end")
                 return
             if code == 6:
                 self.end(person)
@@ -252,6 +253,6 @@ def trial(world: JobWorld, seed: int) -> Outcome:
     try:
         return begun.run()
     except Exception:
-        return Outcome([], [f"the trial broke: {traceback.format_exc()}", *begun.judge.lies], begun.story)
+        return Outcome([], [f"the trial broke: {traceback.format_exc()}", *begun.verifier.lies], begun.story)
     finally:
         world.end()

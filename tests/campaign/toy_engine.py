@@ -1,4 +1,4 @@
-"""A stand-in for the engine inside one process: the same records in the same order, and deaths where they hurt most.
+"""A fake of the engine inside one process: the same records in the same order, and deaths where they hurt most.
 
 As in the real one, a create is pending before it is asked for and gets its id when it is done; an engine that is killed
 leaves the pending entry, one whose plugin died leaves nothing (measured on the real engine: `stacks/README.md`).

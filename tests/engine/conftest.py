@@ -1,7 +1,8 @@
-"""Whole commands on the real Pulumi engine against each fake cloud."""
+"""Whole commands against each fake cloud: on the real Pulumi engine, or forked on the fake one."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -12,15 +13,27 @@ from cloudtrain.errors import UsageError
 from cloudtrain.simulator.clock import Clock
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
+from tests.campaign.fork_server import ForkServer
 
 
 @pytest.fixture(autouse=True)
-def the_real_engine() -> None:
-    """Every test here needs the command line; `make test` provides it, and counts how many of these tests ran."""
+def the_real_engine(request: pytest.FixtureRequest) -> None:
+    """What is marked `engine` needs the command line; `make test` provides it, and counts how many of them ran."""
+    if request.node.get_closest_marker("engine") is None:
+        return
     try:
         import_module("cloudtrain.stacks._pulumi.command").find()
     except UsageError as error:
         pytest.skip(f"{error.message}: `make pulumi` provides it")
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """One for all tests of a worker: commands on the fake engine, forked."""
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-fork-server-") as folder:
+        made = ForkServer(Path(folder))
+        yield made
+        made.close()
 
 
 @pytest.fixture(params=sorted(TARGETS))

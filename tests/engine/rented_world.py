@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +14,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloudtrain.simulator.aws import s3
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
+from cloudtrain.simulator.gcp.storage import GcsCloud
 from cloudtrain.simulator.http_server import Fake
-from tests.campaign.client import Client, Ended
+from cloudtrain.simulator.sandbox import Sandbox
+from cloudtrain.trainer import environment
+from tests.campaign.client import PATIENCE_S, Client, Ended
 from tests.campaign.clouds import fake
+from tests.campaign.fork_server import ForkedClient, ForkServer
+from tests.fakes import TRAINER
 
-STATE = "s3://bucket-state/team?region=us-east-1"
-MINE = "team/runs/mine/"
+BUCKET, TEAM = "bucket-state", "team"
+MINE = f"{TEAM}/runs/mine/"
 UP = ("up", "-y", "--accept-stale", "--experimental", "--name", "mine")
-PATIENCE_S = 600.0  # of a machine that others use too, and that may compute slowly
 # RunPod publishes no price of its CPU pods; this is what the fake one asks for.
 POD = "runpod,cpu5c x4,cpu,,,,4,8,EU-RO-1,,0.14,,per second,cpu torch,yes,2026-11-01,the fake RunPod,,\n"
 
@@ -32,38 +37,49 @@ class Cloud(NamedTuple):
 
     make: Callable[[Clock], Fake]
     words: tuple[str, ...]
+    create: str  # the call that makes a machine
     accelerator: str = "cpu"
 
 
+AWS = Cloud(fake("aws", "AwsCloud"), ("--infra", "aws/us-east-1", "--hardware", "cpu-amx"), "RunInstances")
+GCP = Cloud(
+    fake("gcp.compute", "GceCloud"), ("--infra", "gcp/us-central1", "--hardware", "cpu-amx"), "instances.insert"
+)
+PODS = fake("runpod", "RunpodCloud")
 CLOUDS = {
-    "aws": Cloud(fake("aws", "AwsCloud"), ("--infra", "aws/us-east-1", "--hardware", "cpu-amx")),
-    "gcp": Cloud(fake("gcp.compute", "GceCloud"), ("--infra", "gcp/us-central1", "--hardware", "cpu-amx")),
-    "runpod": Cloud(fake("runpod", "RunpodCloud"), ("--infra", "runpod", "--hardware", "cpu", "--accept-risk")),
-    "mi300x": Cloud(
-        fake("runpod", "RunpodCloud"), ("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"), "rocm"
-    ),
+    "aws": AWS,
+    "gcp": GCP,
+    "runpod": Cloud(PODS, ("--infra", "runpod", "--hardware", "cpu", "--accept-risk"), "createPod"),
+    "mi300x": Cloud(PODS, ("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"), "createPod", "rocm"),
 }
 SPOT = {"aws": "--spot", "gcp": "--spot"}  # RunPod has no such market
 
 
-def client_of(folder: Path, both: Together, state: str, **more: str) -> Client:
-    """A client in `folder` with an empty home of its own there, on the cloud and its bucket."""
-    home = folder / "home"
-    home.mkdir(parents=True)
-    root = str(import_module("cloudtrain.stacks._pulumi.command").find())
-    own = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root, **more}
-    return Client(folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=state)
+def fake_trainer(cache: Path, flavour: str = "cpu") -> Path:
+    """A cache with a trainer's environment in which every program is the fake trainer."""
+    wanted = environment._folder(flavour).name
+    python = cache / "environments" / wanted / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (cache / "trainer.py").write_text(TRAINER)
+    python.write_text(f'#!/bin/sh\nfor last in "$@"; do :; done\nexec {sys.executable} -u {cache}/trainer.py "$last"\n')
+    python.chmod(0o755)
+    return cache
 
 
 class World:
-    """One of the clouds, its bucket, and as many homes as a test wants."""
+    """One of the clouds, its bucket, and as many homes as a test wants.
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder, self.cloud = name, folder, CLOUDS[name]
+    With a fork server, commands are forked and the fake engine makes the machines; without, both are the real ones.
+    """
+
+    def __init__(self, name: str, folder: Path, server: ForkServer | None = None, state: str = "s3") -> None:
+        self.name, self.folder, self.cloud, self.server = name, folder, CLOUDS[name], server
         made: Any = self.cloud.make(Clock())
-        self.fake, self.both = made, Together(made)
+        self.fake = made
+        self.both = Together(made, GcsCloud(made.clock) if state == "gs" else None)
         self.buckets: Any = self.both.buckets
-        self.both.bucket("bucket-state")
+        self.both.bucket(BUCKET)
+        self.state = f"{state}://{BUCKET}/{TEAM}" + ("?region=us-east-1" if state == "s3" else "")
         made.machines_run = True
         self.room = made.room
         self.room.environment.update(HF_HUB_OFFLINE="1")
@@ -72,11 +88,35 @@ class World:
         shown = (self.catalog / "runpod.csv").read_text().splitlines(keepends=True)
         rows = [row for row in shown if not row.startswith("runpod,cpu5c")]
         (self.catalog / "runpod.csv").write_text("".join([*rows, POD]))
+        self.clients: list[Client] = []
 
-    def client(self, home: str) -> Client:
+    @property
+    def up(self) -> tuple[str, ...]:
+        """What `up` is told to come to a machine of this cloud."""
+        return (*UP, "--max-hours", "1h", *self.cloud.words)
+
+    def client(self, name: str, **more: str) -> Client:
         """A client with an empty home of that name."""
-        more = {"CLOUDTRAIN_CATALOG": str(self.catalog), "HF_HUB_OFFLINE": "1"}
-        return client_of(self.folder / home, self.both, STATE, **more)
+        folder = self.folder / name
+        home = folder / "home"
+        home.mkdir(parents=True)
+        root = str(import_module("cloudtrain.stacks._pulumi.command").find()) if self.server is None else ""
+        more = {
+            **self.both.environment(),
+            "HOME": str(home),
+            "CLOUDTRAIN_CACHE": str(home / "cache"),
+            "CLOUDTRAIN_PULUMI_ROOT": root,
+            "CLOUDTRAIN_CATALOG": str(self.catalog),
+            "CLOUDTRAIN_STATE": self.state,
+            "HF_HUB_OFFLINE": "1",
+            **more,
+        }
+        if self.server is None:
+            made = Client(folder, self.fake, **more)
+        else:
+            made = ForkedClient(self.server, folder, self.fake, **more)
+        self.clients.append(made)
+        return made
 
     def newcomer(self, home: str) -> Client:
         """A client elsewhere, with nothing: neither spec nor data."""
@@ -84,6 +124,10 @@ class World:
         for name in ("cloudtrain.yaml", "data.jsonl"):
             (made.folder / name).unlink()
         return made
+
+    def use_fake_trainer(self) -> None:
+        """On every machine, whatever it is to have."""
+        self.use_cache(fake_trainer(self.folder / "image", self.cloud.accelerator))
 
     def use_cache(self, cache: Path) -> None:
         """The machines' cache, with the trainer's environment in it; a CPU plays the accelerator where one is asked."""
@@ -98,16 +142,32 @@ class World:
     def put(self, key: str, data: bytes) -> None:
         """An object that somebody has put into the state."""
         wire = import_module("cloudtrain.simulator.aws.wire")
-        wire.backend("s3", self.buckets.account, "aws").put_object("bucket-state", f"team/{key}", data)
+        wire.backend("s3", self.buckets.account, "aws").put_object(BUCKET, f"{TEAM}/{key}", data)
+
+    def lose_objects(self, part: str) -> None:
+        """Objects of whose names this is a part are gone from the bucket."""
+        wire = import_module("cloudtrain.simulator.aws.wire")
+        keys = wire.backend("s3", self.buckets.account, "aws").buckets[BUCKET].keys
+        for name in [name for name in self.both.objects(BUCKET) if part in name]:
+            keys.pop(name)
 
     def objects(self) -> dict[str, bytes]:
         """The run's documents in the bucket."""
-        found = s3.objects(self.buckets, "bucket-state", MINE)
-        return {name.removeprefix(MINE): data for name, data in found.items()}
+        found = self.both.objects(BUCKET)
+        return {name.removeprefix(MINE): data for name, data in found.items() if name.startswith(MINE)}
+
+    def checkpoint(self) -> int:
+        """The step of the newest checkpoint in the bucket, or 0."""
+        return int(self.objects().get("ckpt/LATEST", b"0"))
+
+    def objects_with_a_secret(self) -> list[str]:
+        """Objects that hold a planted secret or a signed address, wherever in the bucket."""
+        bad = [*(secret.encode() for secret in self.both.secrets()), b"X-Amz-Signature", b"X-Goog-Signature"]
+        return [name for name, data in self.both.objects(BUCKET).items() if any(each in data for each in bad)]
 
     def log(self) -> bytes:
         """The run's log in the bucket; its chunks have no gap and do not overlap."""
-        chunks = s3.objects(self.buckets, "bucket-state", MINE + "log/")
+        chunks = {name: data for name, data in self.objects().items() if name.startswith("log/")}
         found = {int(name.rpartition("/")[2]): data for name, data in chunks.items()}
         whole = b""
         for start in sorted(found):
@@ -115,18 +175,42 @@ class World:
             whole += found[start]
         return whole
 
+    def boxes(self) -> list[Sandbox]:
+        """The machines that have run and that run, in the order in which they were made."""
+        return [box for each in self.room.ended.values() for box in each] + list(self.room.running.values())
+
+    def the_machine(self) -> Sandbox:
+        """The only one that runs."""
+        (sandbox,) = self.room.running.values()
+        return sandbox
+
     def machine_logs(self) -> bytes:
         """What the trainers wrote on the machines, in the order in which these were made."""
-        boxes = [box for each in self.room.ended.values() for box in each] + list(self.room.running.values())
-        paths = [path for box in boxes for path in sorted(box.folder.glob("cloudtrain/*/run/log/*"))]
+        paths = [path for box in self.boxes() for path in sorted(box.folder.glob("cloudtrain/*/run/log/*"))]
         return b"".join(path.read_bytes() for path in paths)
 
     def told(self, ended: Ended) -> str:
         """What went wrong, for an assertion."""
         consoles = [self.room.console(name) for name in [*self.room.ended, *self.room.running]]
-        boxes = [box for each in self.room.ended.values() for box in each] + list(self.room.running.values())
-        boots = [path.read_text() for box in boxes for path in box.folder.glob("cloudtrain/boot.log")]
+        boots = [path.read_text() for box in self.boxes() for path in box.folder.glob("cloudtrain/boot.log")]
         return "\n".join([ended.out[-3000:], ended.err, *consoles, *boots])
+
+    @contextmanager
+    def held_creates(self) -> Iterator[None]:
+        """Inside the block, what asks for a machine is on its way and makes none; after it, it goes on."""
+        gate, perform = threading.Event(), self.fake._perform
+
+        def held(call: str, request: Any) -> Any:
+            if call == self.cloud.create:
+                gate.wait(PATIENCE_S)
+            return perform(call, request)
+
+        self.fake._perform = held
+        try:
+            yield
+        finally:
+            self.fake._perform = perform
+            gate.set()
 
     def take_back(self, machine: str, notice_s: float) -> None:
         """The provider takes a machine back and says so before."""
@@ -164,22 +248,31 @@ class World:
 
 
 @contextmanager
-def world(name: str, folder: Path) -> Iterator[World]:
-    """A cloud that is gone afterwards."""
-    made = World(name, folder)
+def world(name: str, folder: Path, server: ForkServer | None = None, state: str = "s3") -> Iterator[World]:
+    """A cloud that is gone afterwards, with the commands that a test has left behind."""
+    made = World(name, folder, server, state)
     try:
         yield made
     finally:
+        for client in made.clients:
+            if isinstance(client, ForkedClient):
+                client.kill_all()
         made.both.stop()
 
 
-def wait_for(happened: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """What `happened` returns once it is true."""
-    give_up = time.monotonic() + patience_s
+def wait_for(happened: Callable[[], Any], what: str, process: Any = None) -> Any:
+    """What `happened` returns once it is true; fails when it does not become so, or the process ends before."""
+    give_up = time.monotonic() + PATIENCE_S
     while not (found := happened()):
         assert time.monotonic() < give_up, f"waited in vain for {what}"
+        assert process is None or process.poll() is None, f"it ended with {process.returncode}, before {what}"
         time.sleep(0.05)
     return found
+
+
+def said(client: Client) -> str:
+    """What commands that were begun have said."""
+    return (client.folder / "output.txt").read_text()
 
 
 def events(log: bytes, kind: str) -> list[dict[str, Any]]:
@@ -201,17 +294,11 @@ def report(client: Client) -> dict[str, Any]:
     return found
 
 
-def to_the_end(client: Client, *words: str) -> Ended:
-    """A command that trains for real: it may take longer than the client's usual patience. Both outputs are one."""
-    code = client.start("-m", "cloudtrain", *words).wait(PATIENCE_S)
-    return Ended(code, (client.folder / "output.txt").read_text(), "")
-
-
 def until_not_held(client: Client, *words: str) -> Ended:
-    """A command, again while the lease of a killed client holds: it is seen that its process is dead."""
-    give_up = time.monotonic() + 60
+    """A command, again while the lease of a killed client holds: it is soon seen that its process is dead."""
+    give_up = time.monotonic() + PATIENCE_S
     while True:
         ended = client.run(*words)
-        if ended.code != 101 or time.monotonic() > give_up:
+        if "another client is on" not in ended.out + ended.err or time.monotonic() > give_up:
             return ended
         time.sleep(0.2)

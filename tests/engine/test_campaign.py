@@ -1,4 +1,4 @@
-"""Campaigns in small, with a fresh seed each time; `make campaign` runs them in any length with any seed."""
+"""Campaigns in small: fixed seeds in the gate, fresh ones and kills in the soak; `make campaign` runs them in any length."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tests.campaign import in_process, kills
 from tests.campaign.clouds import TARGETS, Target
 from tests.campaign.in_process import Outcome
 
-FAULT_TRIALS, KILL_TRIALS = 30, 2
+FIRST_SEED, FAULT_TRIALS = 1, 10
+FRESH_TRIALS, KILL_TRIALS = 30, 2
 
 
 @pytest.fixture
-def seed() -> int:
-    """A fresh one, or CLOUDTRAIN_FUZZ_SEED to see the same again."""
+def fresh_seed() -> int:
+    """One that nobody has chosen, or CLOUDTRAIN_FUZZ_SEED to see the same again."""
     return int(os.environ.get("CLOUDTRAIN_FUZZ_SEED") or SystemRandom().randrange(10**6))
 
 
@@ -34,17 +35,26 @@ def tell(record_property: Callable[[str, object], None], target: Target) -> Call
 
 
 @pytest.mark.campaign
-def test_random_faults_leave_nothing_behind(target: Target, seed: int, tell: Callable[..., None]) -> None:
+def test_faults_and_deaths_leave_nothing_behind(target: Target, tell: Callable[..., None]) -> None:
     """Faults at any call and deaths at any step: gone means gone, and after deadline and sweep the ledger is empty."""
-    outcomes = [in_process.trial(target, number) for number in range(seed, seed + FAULT_TRIALS)]
-    tell("fault schedules", seed, outcomes)
+    outcomes = [in_process.trial(target, seed) for seed in range(FIRST_SEED, FIRST_SEED + FAULT_TRIALS)]
+    tell("fault schedules", FIRST_SEED, outcomes)
 
 
+@pytest.mark.soak
+@pytest.mark.campaign
+def test_random_faults_leave_nothing_behind(target: Target, fresh_seed: int, tell: Callable[..., None]) -> None:
+    """The same with seeds that nobody has seen."""
+    outcomes = [in_process.trial(target, seed) for seed in range(fresh_seed, fresh_seed + FRESH_TRIALS)]
+    tell("fault schedules", fresh_seed, outcomes)
+
+
+@pytest.mark.soak
 @pytest.mark.engine
-def test_random_kills_leave_nothing_behind(target: Target, seed: int, tell: Callable[..., None]) -> None:
+def test_random_kills_leave_nothing_behind(target: Target, fresh_seed: int, tell: Callable[..., None]) -> None:
     """SIGKILL to client, engine, plugin or all at a random moment of a real `up`."""
-    outcomes = [kills.trial(target, number) for number in range(seed, seed + KILL_TRIALS)]
-    tell("kills on the real engine", seed, outcomes)
+    outcomes = [kills.trial(target, seed) for seed in range(fresh_seed, fresh_seed + KILL_TRIALS)]
+    tell("kills on the real engine", fresh_seed, outcomes)
 
 
 @pytest.mark.campaign

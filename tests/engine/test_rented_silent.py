@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.rented_world import UP, report, world
+from tests.campaign.fork_server import ForkServer
+from tests.engine.rented_world import report, world
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.campaign
 
 
-def test_a_pod_whose_image_never_comes_is_given_back_and_the_run_says_so(tmp_path: Path) -> None:
+def test_a_pod_whose_image_never_comes_is_given_back_and_the_run_says_so(
+    tmp_path: Path, fork_server: ForkServer
+) -> None:
     """The provider calls it running and bills it; no word of it ever comes: exit 101 with the reason, nothing left."""
-    with world("runpod", tmp_path) as made:
+    with world("runpod", tmp_path, fork_server) as made:
         made.fake.pods.powered_on = lambda pod: True
-        client = made.client("here")
-        ended = client.run(*UP, "--max-hours", "1h", "--max-restarts", "0", *made.cloud.words)
+        ended = made.client("here").run(*made.up, "--max-restarts", "0")
         assert ended.code == 101, made.told(ended)
         assert "said nothing for 60 s" in ended.err
         assert made.fake.calls.count("createPod") == 1
