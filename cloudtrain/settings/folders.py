@@ -50,7 +50,7 @@ def _place(kind: str, name: str = "") -> Path | None:
     """The path `name` in the folder of that kind ("config", "cache", "data"); None when the system has none for us."""
     home = _home()
     usual = home / _BELOW_HOME[kind] / "cloudtrain" / name if home else None
-    moved = os.environ.get(f"XDG_{kind.upper()}_HOME")
+    moved = os.path.isabs(os.environ.get(f"XDG_{kind.upper()}_HOME", ""))  # a relative one is to be ignored
     if sys.platform == "linux" and not moved:  # platformdirs says the same, and its import costs a tenth of a quote
         return usual
     if usual is None and not moved:

@@ -83,6 +83,18 @@ def test_a_folder_readme_names_files_that_exist(folder: str) -> None:
     assert {name for name in missing if not (ROOT / folder / name).exists()} == set()
 
 
+def test_the_maps_name_every_module_and_folder() -> None:
+    """What stands directly in `cloudtrain/` is in its map; what providers share in `stacks/` is in that guide."""
+    own = [path for path in (ROOT / "cloudtrain").iterdir() if not path.name.startswith(("_", "."))]
+    names = {f"{path.name}/" if path.is_dir() else path.name for path in own if path.is_dir() or path.suffix == ".py"}
+    assert {name for name in names if f"`{name}`" not in (ROOT / "cloudtrain" / "README.md").read_text()} == set()
+    shared = [path for path in (ROOT / "stacks").glob("_*/*.py") if not path.name.startswith("_")]
+    guide = (ROOT / "stacks" / "README.md").read_text()
+    assert {
+        f"{path.parent.name}/{path.name}" for path in shared if f"`{path.parent.name}/{path.name}`" not in guide
+    } == set()
+
+
 def test_the_guide_to_clouds_names_every_field() -> None:
     """Who adds a cloud finds each field of its record explained."""
     from cloudtrain.providers import Cloud
