@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import resource
@@ -10,15 +9,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from failures import NoAccelerator
 
-HERE = Path(__file__).resolve().parent
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 PRETEND = "CLOUDTRAIN_PRETEND_ACCELERATOR"  # set on the machines of a simulation alone
-DEVICES = {"cpu": "cpu", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}  # as PyTorch names them
 
 
 def played_by(accelerator: str) -> str:
@@ -26,15 +24,15 @@ def played_by(accelerator: str) -> str:
     return "cpu" if accelerator == os.environ.get(PRETEND) else accelerator
 
 
-def start_again_with_environment(accelerator: str) -> None:
-    """Replace this process by itself with the flavour's environment variables, when one of them is not set yet.
+def start_again_with_environment(accelerator: Mapping[str, Any]) -> None:
+    """Replace this process by itself with the accelerator's environment variables, when one of them is not set yet.
 
     glibc and OpenMP read their settings when a process starts, so setting them here would be too late. The allocation
     settings keep large blocks instead of returning them to the kernel after every use: 1.6 times the speed on a CPU
     (1.1 million page faults a step become 15 thousand), for 0.1 to 0.3 GB of memory. Waiting passively lets other
     work on the same cores run: 3 times the speed on 2 cores that are shared, no loss on cores that are not.
     """
-    wanted: dict[str, str] = json.loads((HERE / "environment.json").read_text())[accelerator]
+    wanted: Mapping[str, str] = accelerator.get("variables", {})
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     if missing:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **missing})  # noqa: S606
@@ -69,45 +67,11 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def look_for_accelerator(accelerator: str) -> None:
+def look_for_accelerator(accelerator: Mapping[str, Any]) -> None:
     """Raise NoAccelerator when its device file or platform is absent: known in a millisecond, before any import."""
-    absent = {
-        "rocm": not Path("/dev/kfd").exists() and "this machine has no AMD GPU driver (/dev/kfd is absent)",
-        "xpu": not Path("/dev/dri").exists() and "this machine has no Intel GPU driver (/dev/dri is absent)",
-        "mps": sys.platform != "darwin" and "this machine is not an Apple computer",
-    }.get(accelerator)
-    if absent:
-        raise NoAccelerator(absent)
-
-
-def try_accelerator(accelerator: str) -> None:
-    """Raise NoAccelerator when PyTorch cannot use it. Imports torch."""
-    import torch
-
-    if accelerator == "cpu":
-        return
-    if accelerator == "rocm":
-        usable = torch.cuda.is_available() and torch.version.hip is not None
-    else:
-        usable = getattr(torch, accelerator).is_available()
-    if not usable:
-        raise NoAccelerator(f"PyTorch {torch.__version__} sees no {accelerator} device on this machine")
-
-
-def computes_in_bf16(accelerator: str) -> bool:
-    """Whether bf16 is worth computing in there. Imports torch.
-
-    A processor without AVX-512 has no bf16 kernels in oneDNN. With PyTorch's own, products of a forward pass took 2 to
-    7 times as long as in float32, and a training step 8.5 times (135M QLoRA, 2 vCPU with AVX2, 2026-11-27).
-    """
-    import torch
-
-    if played_by(accelerator) != "cpu":
-        return True
-    try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    except (AttributeError, RuntimeError):  # a PyTorch without oneDNN
-        return False
+    device, platform = accelerator.get("device_file"), accelerator.get("platform")
+    if (device and not Path(device).exists()) or (platform and sys.platform != platform):
+        raise NoAccelerator(accelerator["absent"])
 
 
 def guard_deadline(deadline: float, grace_s: float, stop: Callable[[str], None]) -> None:

@@ -11,10 +11,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from failures import BadData, BadJob
+from failures import BadData, BadJob, one_line
+from job import Job
 from rows import Row
 
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
+
+
+def load_tokenizer(job: Job) -> Any:
+    """The model's own tokenizer. Raises BadJob when there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise BadJob(f"no tokenizer for {job.model}: {one_line(error)}") from None
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import limits
 from failures import BadJob
 
 
@@ -82,7 +84,7 @@ class Job:
     dtype: Literal["bf16", "amp"] = "bf16"
     eval: Evaluation = field(default_factory=Evaluation)
     report: Literal["none", "tensorboard"] = "none"
-    accelerator: Literal["cpu", "rocm", "xpu", "mps"] = "cpu"
+    accelerator: str = "cpu"  # one that the back end has
     deadline: float | None = None
     grace_s: float = at_least(0, 60.0)
 
@@ -105,8 +107,11 @@ class Job:
         return {key: value for key, value in asdict(self).items() if key not in place}
 
 
-def read(path: Path) -> Job:
-    """The job in the JSON file `path`. Raises BadJob with one sentence that names the key at fault."""
+def read(path: Path, backend: Mapping[str, Any] | None = None) -> Job:
+    """The job in the JSON file `path`. Raises BadJob with one sentence that names the key at fault.
+
+    `backend` is the description of who is to train it: its accelerators, and what it cannot do. Without one any goes.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -115,7 +120,23 @@ def read(path: Path) -> Job:
         raise BadJob(f"the job file {path} is not JSON: {error}") from None
     job: Job = _record(Job, document, "")
     _check_together(job)
+    if backend is not None:
+        _check_back_end(job, backend)
     return job
+
+
+def _check_back_end(job: Job, backend: Mapping[str, Any]) -> None:
+    known = backend["accelerators"]
+    if job.accelerator not in known:
+        raise BadJob(f"`accelerator` must be {_either(known)}, not {json.dumps(job.accelerator)}")
+    beyond = limits.refusal(backend["cannot"], asdict(job))
+    if beyond is not None:
+        given = json.dumps(beyond.value)
+        raise BadJob(f"`{beyond.field}` must be {_either(beyond.only)} here, not {given}: {beyond.why}")
+
+
+def _either(choices: Iterable[Any]) -> str:
+    return " or ".join(json.dumps(choice) for choice in choices)
 
 
 def _check_together(job: Job) -> None:
@@ -186,7 +207,7 @@ _NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true
 def _described(kind: Any) -> str:
     choices = get_args(kind)
     if get_origin(kind) is Literal:
-        return " or ".join(f'"{choice}"' for choice in choices)
+        return _either(choices)
     if get_origin(kind) is list:
         return "a list of strings"
     if choices or get_origin(kind) is Union:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,15 @@ import machine
 from failures import SaveFailed
 from job import Job
 
-# What a checkpoint holds only for resuming.
-_STATE = {
-    "optimizer.pt",
-    "scheduler.pt",
-    "scaler.pt",
-    "trainer_state.json",
-    "training_args.bin",
-    checkpoints.MANIFEST,
-    checkpoints.PROGRESS,
-}
+OURS = (checkpoints.MANIFEST, checkpoints.PROGRESS)
+Losses = list[list[float]]  # [step, loss]
 
 
-def write(job: Job, checkpoint: Path, metrics: dict[str, Any]) -> None:
-    """Fill `job.output` and rename it into place whole, replacing an earlier result. Raises SaveFailed."""
+def write(job: Job, checkpoint: Path, metrics: dict[str, Any], is_state: Callable[[str], bool]) -> None:
+    """Fill `job.output` and rename it into place whole, replacing an earlier result. Raises SaveFailed.
+
+    `is_state` says of a name whether the checkpoint holds it only for resuming.
+    """
     output = Path(job.output)
     partial, old = output.with_name(output.name + ".partial"), output.with_name(output.name + ".old")
     try:
@@ -34,7 +30,7 @@ def write(job: Job, checkpoint: Path, metrics: dict[str, Any]) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
         for path in sorted(checkpoint.iterdir()):
-            if path.name not in _STATE and not path.name.startswith("rng_state"):
+            if path.name not in OURS and not is_state(path.name):
                 _same(path, partial / path.name)
         if job.adapter:
             _name_base(partial / "adapter_config.json", job)
@@ -48,12 +44,9 @@ def write(job: Job, checkpoint: Path, metrics: dict[str, Any]) -> None:
         raise SaveFailed(f"the result could not be written to {output}: {error.strerror}") from error
 
 
-def metrics(job: Job, checkpoint: Path, seconds: float) -> dict[str, Any]:
+def metrics(job: Job, checkpoint: Path, seconds: float, losses: Losses, eval_losses: Losses) -> dict[str, Any]:
     """The figures of the whole run: its losses by step, tokens, and seconds inside steps over all resumes."""
     saved = checkpoints.progress(checkpoint)
-    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
-    losses = [[entry["step"], entry["loss"]] for entry in history if "loss" in entry]
-    eval_losses = [[entry["step"], entry["eval_loss"]] for entry in history if "eval_loss" in entry]
     return {
         "run": job.run,
         "model": job.model,

@@ -13,32 +13,38 @@ import signal
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-PROGRAMS = {
-    "train": "train.py",
-    "check_data": "check_data.py",
-    "ask": "ask.py",
-    "merge": "merge.py",
-    "supervise": "supervisor.py",
-}
 HANDED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+
+
+def read(*names):
+    """A JSON file below the root."""
+    with open(os.path.join(*names), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def backend_of(root):
+    """The folder of the image's back end, and its description."""
+    folder = os.path.join(root, "trainer", read(root, "image.json")["backend"])
+    return folder, read(folder, "backend.json")
 
 
 def command_of(words, root=ROOT):
     """The command line that `words` stand for: one of the trainer's programs, or themselves."""
-    if words and words[0] in PROGRAMS:
-        python = os.path.join(root, "environment", "bin", "python")
-        return [python, "-u", os.path.join(root, "trainer", PROGRAMS[words[0]]), *words[1:]]
+    folder, about = backend_of(root)
+    programs = {name: os.path.normpath(os.path.join(folder, program)) for name, program in about["programs"].items()}
+    programs["supervise"] = os.path.join(root, "trainer", "supervisor", "supervisor.py")
+    if words and words[0] in programs:
+        return [os.path.join(root, "environment", "bin", "python"), "-u", programs[words[0]], *words[1:]]
     return list(words)
 
 
 def variables_of(words, root=ROOT):
     """The environment variables that the trainer of this flavour is started with; others stay as they are."""
-    if not words or words[0] not in PROGRAMS or words[0] == "supervise":
+    about = backend_of(root)[1]
+    if not words or words[0] not in about["programs"]:
         return {}  # the supervisor's own document has them
-    with open(os.path.join(root, "image.json"), encoding="utf-8") as file:
-        accelerator = json.load(file)["accelerator"]
-    with open(os.path.join(root, "trainer", "environment.json"), encoding="utf-8") as file:
-        return {**json.load(file)[accelerator], **os.environ}
+    accelerator = read(root, "image.json")["accelerator"]
+    return {**about["accelerators"][accelerator].get("variables", {}), **os.environ}
 
 
 def start(command, variables):

@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import rows
+import reader
 from events import claim_stdout
 from failures import BadData, BadJob, Failure, as_failure
 from job import Job, read
 from packing import pack, total_steps
 from rows import Row
-from tokens import IGNORED, Document, Encoder, Prepared
-from train import split
+from tokens import IGNORED, Document, Encoder, Prepared, load_tokenizer
 
 SHOWN = 20  # problems printed; all are counted
 
@@ -46,12 +45,10 @@ def inspect(job: Job) -> dict[str, Any]:
     without_torch()
     if Path(job.model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from loading import load_tokenizer
-
     tokenizer = load_tokenizer(job)
     encoder = Encoder(tokenizer, job.train_on)
     good, problems = _sorted(Path(job.data.path), job.data.format)
-    train, held_out = split(good, job)
+    train, held_out = reader.split(good, job)
     if job.data.eval_path is not None:
         held_out, more = _sorted(Path(job.data.eval_path), job.data.format)
         problems += [BadData(f"evaluation data: {problem.problem}", problem.line) for problem in more]
@@ -90,7 +87,7 @@ def _sorted(path: Path, kind: str | None) -> tuple[list[Row], list[BadData]]:
     """Good rows and problems of a file."""
     good: list[Row] = []
     bad: list[BadData] = []
-    for found in rows.problems(path, kind):
+    for found in reader.problems(path, kind):
         if isinstance(found, BadData):
             bad.append(found)
         else:

@@ -83,3 +83,8 @@ def as_failure(error: BaseException) -> Failure:
 
 def _first_line(text: str) -> str:
     return text.strip().split("\n", 1)[0][:300]
+
+
+def one_line(error: BaseException) -> str:
+    """What a library said, as the end of a sentence of ours."""
+    return " ".join(str(error).split())[:300]

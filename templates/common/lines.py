@@ -1,4 +1,7 @@
-"""A data file as a stream of (line, row or sentence): bytes, UTF-8, then JSON lines or CSV, in constant memory."""
+"""A data file as a stream of (line, record or sentence): bytes, UTF-8, then JSON lines or CSV, in constant memory.
+
+Standard library only and no other module of ours: the client reads with this very file too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-
-from cloudtrain.errors import UsageError, visible
 
 LONGEST_LINE_BYTES = 2**24
 _MAGIC = {
@@ -28,11 +29,19 @@ _CONVERT = "convert it to JSON lines (one JSON object per line, UTF-8)"
 Item = tuple[int, dict[str, Any] | str]
 
 
+class Unreadable(Exception):
+    """A file that gives no lines at all: a sentence about it, the line where that showed (0: none), and a way out."""
+
+    def __init__(self, sentence: str, hint: str, line: int = 0) -> None:
+        super().__init__(sentence)
+        self.sentence, self.hint, self.line = sentence, hint, line
+
+
 class Lines:
     """The lines of an open file as text, numbered from 1, while the sha256 of every byte is taken.
 
     A line that is no text comes as None, after which `fault` says why; a line beyond 16 MiB ends the text. Raises
-    UsageError when the disk refuses to be read.
+    Unreadable when the disk refuses to be read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -60,8 +69,8 @@ class Lines:
         try:
             return self._file.readline(LONGEST_LINE_BYTES + 1)
         except OSError as refused:
-            place = f"{self._file.name}:{self.number + 1}"
-            raise UsageError(f"{place}: cannot be read ({refused.strerror})", "copy the file elsewhere") from None
+            sentence = f"cannot be read ({refused.strerror})"
+            raise Unreadable(sentence, "copy the file elsewhere", self.number + 1) from None
 
     def _text(self, content: bytes) -> str | None:
         try:
@@ -72,30 +81,36 @@ class Lines:
 
 
 def open_lines(path: Path) -> Lines:
-    """Open a data file for one pass. Raises UsageError when it is missing, no file, unreadable or of another kind."""
-    name = str(path)
+    """Open a data file for one pass. Raises Unreadable when it is missing, no file, or of another kind."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UsageError(f"{name}: is not a file", "name one file of JSON lines")
+            raise Unreadable("is not a file", "name one file of JSON lines")
         file = open(path, "rb")  # noqa: SIM115 - Lines closes it
     except FileNotFoundError:
-        remote = "://" in name or ":/" in name
+        remote = "://" in str(path) or ":/" in str(path)
         hint = "download it first and name the local file" if remote else "paths in a spec count from its own folder"
-        raise UsageError(f"{name}: does not exist", hint) from None
+        raise Unreadable("does not exist", hint) from None
     except (OSError, ValueError) as refused:
         reason = getattr(refused, "strerror", None) or refused
-        raise UsageError(f"{name}: cannot be read ({reason})", "check its name and its permissions") from None
+        raise Unreadable(f"cannot be read ({reason})", "check its name and its permissions") from None
     begin = file.read(8)
     file.seek(0)
     for magic, sentence in _MAGIC.items():
         if begin.startswith(magic):
             file.close()
-            raise UsageError(f"{name}: {sentence}", _CONVERT)
+            raise Unreadable(sentence, _CONVERT)
     return Lines(file)
 
 
-def json_rows(lines: Lines) -> Iterator[Item]:
-    """The objects of a JSON lines file; a sentence for a line that holds none. Blank lines are passed over."""
+def records(path: Path, lines: Lines) -> Iterator[Item]:
+    """Line number with the record that ends there, or with a sentence when there is none: CSV by its name, else JSON.
+
+    A CSV file has a header. Blank lines are passed over.
+    """
+    return _csv_records(lines) if path.suffix.lower() == ".csv" else _json_records(lines)
+
+
+def _json_records(lines: Lines) -> Iterator[Item]:
     for text in lines:
         if text is None:
             yield lines.number, lines.fault
@@ -117,7 +132,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _JsonError(f"holds the key `{visible(key, 40)}` twice")
+                raise _JsonError(f"holds the key `{ascii(key[:40])[1:-1]}` twice")
             seen.add(key)
     return found
 
@@ -149,8 +164,9 @@ def _layout_hint(text: str) -> str:
     return ""
 
 
-def csv_rows(lines: Lines) -> Iterator[Item]:
-    """The rows of a CSV file by the names in its header. A line without text ends the reading."""
+def _csv_records(lines: Lines) -> Iterator[Item]:
+    """By the names in the header. A line without text ends the reading."""
+    csv.field_size_limit(LONGEST_LINE_BYTES)
     reader = csv.reader(_texts(lines), strict=True)
     header: list[str] | None = None
     while True:
