@@ -8,6 +8,7 @@ that repeat. Token counts are an estimate; the real tokenizer lives in the train
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -140,11 +141,8 @@ def _read(path: Path, expected_format: str | None) -> _Found:
     found, shape = _Found(path), Shape(expected_format)
     try:
         source = data_lines.open_lines(path)
-        for line, record in data_lines.records(path, source):
-            if isinstance(record, str):
-                found.note(line, record, fatal=True)
-            else:
-                _take(found, shape, line, record)
+        for line, row in judged(path, source, shape):
+            _take(found, line, row)
     except data_lines.Unreadable as unreadable:
         raise UsageError(str(Problem(path, unreadable.line, unreadable.sentence, True)), unreadable.hint) from None
     found.sha256, found.format = source.sha256(), shape.kind
@@ -152,14 +150,24 @@ def _read(path: Path, expected_format: str | None) -> _Found:
     return found
 
 
-def _take(found: _Found, shape: Shape, line: int, record: dict[str, object]) -> None:
-    """Judge one row and add it to what was found."""
-    found.rows += 1
-    try:
-        row = shape.row(record, line)
-    except BadRow as bad:
-        found.note(line, str(bad), fatal=True)
+def judged(path: Path, source: data_lines.Lines, shape: Shape) -> Iterator[tuple[int, Row | str]]:
+    """Every row of a file with its line, or the sentence for which the trainer would refuse it."""
+    for line, record in data_lines.records(path, source):
+        if isinstance(record, str):
+            yield line, record
+            continue
+        try:
+            yield line, shape.row(record, line)
+        except BadRow as bad:
+            yield line, str(bad)
+
+
+def _take(found: _Found, line: int, row: Row | str) -> None:
+    """Add a row, or what is wrong with it, to what was found."""
+    if isinstance(row, str):
+        found.note(line, row, fatal=True)
         return
+    found.rows += 1
     for doubt in doubts(row):
         found.note(line, doubt)
     _count(found, line, row)
