@@ -80,7 +80,7 @@ def card(job: Job, metrics: dict[str, Any]) -> str:
         "learning rate": f"{job.learning_rate:g}, {job.schedule}, warm-up {job.warmup:g}",
         "optimizer": f"{job.optimizer}, weight decay {job.weight_decay:g}",
         "seed": job.seed,
-        "loss, first and last step": f"{losses[0]:.3f} → {losses[-1]:.3f}",
+        "loss, first and last step": f"{losses[0]:.3f} → {losses[-1]:.3f}" if losses else "not measured",
         "loss on held-out rows": "not measured" if metrics["eval_loss"] is None else f"{metrics['eval_loss']:.3f}",
     }
     if job.adapter:

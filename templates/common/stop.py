@@ -1,10 +1,13 @@
-"""Being asked to stop: a signal or the deadline, and what it does before, during and after the training."""
+"""The end of a trainer: a signal or the deadline, what it does before, in and after the training, the last event."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
 from typing import Any
+
+from events import Events
+from failures import Failure, Preempted
 
 
 class Interrupted(BaseException):
@@ -35,3 +38,12 @@ class Stop:
 
     def _interrupt(self) -> None:
         raise Interrupted
+
+
+def report(events: Events, failure: Failure) -> int:
+    """Say why the run ends; returns the exit code that says it too."""
+    if isinstance(failure, Preempted):
+        events.emit("stopped", reason=str(failure))
+    else:
+        events.emit("error", code=failure.code, message=str(failure))
+    return failure.exit_code

@@ -27,7 +27,7 @@ from job import Job, read
 from packing import total_steps
 from reader import read_rows
 from rows import Row
-from stop import Stop
+from stop import Stop, report
 from tokens import Encoder, Prepared, load_tokenizer
 
 # What a checkpoint of TRL's holds only for resuming, besides files that begin with rng_state.
@@ -43,28 +43,19 @@ def main(arguments: list[str]) -> int:
         job = read(Path(arguments[0]), BACK_END)
         machine.start_again_with_environment(ACCELERATORS[machine.played_by(job.accelerator)])
     except Failure as failure:
-        return _report(claim_stdout(), failure)
+        return report(claim_stdout(), failure)
     events = claim_stdout()
     stop = Stop()
     try:
         _fine_tune(job, events, stop, began)
     except BaseException as error:
         if stop.is_early:  # not Interrupted alone: lazy imports wrap it in errors of their own
-            return _report(events, Preempted(stop.reason))
+            return report(events, Preempted(stop.reason))
         why = as_failure(error)
         if type(why) is Failure:
             traceback.print_exc()
-        return _report(events, why)
+        return report(events, why)
     return 0
-
-
-def _report(events: Events, failure: Failure) -> int:
-    """Say why the run ends; returns the exit code that says it too."""
-    if isinstance(failure, Preempted):
-        events.emit("stopped", reason=str(failure))
-    else:
-        events.emit("error", code=failure.code, message=str(failure))
-    return failure.exit_code
 
 
 def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:

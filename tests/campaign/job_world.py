@@ -12,7 +12,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, Forked, Nursery
+from tests.campaign.fork_server import MACHINE, ROOT, Forked, Nursery
 from tests.campaign.job_trainer import install
 
 BUCKET = "bucket-state"
@@ -85,7 +85,7 @@ class Person(Client):
 class JobWorld:
     """One cloud, for many trials."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, product: str = str(ROOT)) -> None:
         self.name, self.rental = name, RENTALS[name]
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
@@ -93,7 +93,7 @@ class JobWorld:
         self.both = Together(made)
         self.fake = made
         self.people = 0
-        self.nursery = Nursery(self.folder)
+        self.nursery = Nursery(self.folder, product)
 
     def begin(self) -> None:
         """Everything empty."""
