@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
 from cloudtrain.providers import DeletionProof, Guard, OwnedResource, Stack, StopOptions
 
@@ -31,9 +32,7 @@ GUARDS = (
 
 def template(*parts: str) -> Path:
     """A file of `templates/`, in a checkout and in a wheel."""
-    from importlib.resources import files
-
-    return Path(str(files("cloudtrain.templates"))).joinpath(*parts)
+    return backends.templates().joinpath(*parts)
 
 
 def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
@@ -73,12 +72,12 @@ def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord
 
 
 def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]:
-    """What the supervisor is told. Threads and memory settings come from the back end's own data file."""
-    environments = json.loads(template("torch", "environment.json").read_text())
+    """What the supervisor is told. Threads and memory settings come from the back end's own description."""
+    backend = backends.of_flavour(plan.flavour)
     return {
         "run": plan.run,
-        "argv": [str(python), "-u", str(template("torch", "train.py")), str(folder / "job.json")],
-        "env": {**environments.get(plan.job.get("accelerator", "cpu"), {}), "PYTHONUNBUFFERED": "1"},
+        "argv": [str(python), "-u", str(template(backend.name, backend.programs["train"])), str(folder / "job.json")],
+        "env": {**backend.variables(plan.job.get("accelerator", "cpu")), "PYTHONUNBUFFERED": "1"},
         "cwd": str(folder),
         "deadline": plan.deadline,
         "grace_s": plan.grace_s,

@@ -38,7 +38,7 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--layers", type=Count(), help="Override the depth.")
 @click.option("--devices", type=Count(), default=1, show_default=True, help="What the framework sees.")
 @click.option("--sharding", type=click.Choice(["fsdp", "zero2", "tp", "ep", "pp"]), default="fsdp", show_default=True)
-@click.option("--backend", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
+@click.option("--backend", "estimator", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
 @click.option("--chip", help="A key of the accelerator table, for its runtime and usable memory.")
 @click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
 @click.option(

@@ -34,7 +34,7 @@ def recipe_options(function: F) -> F:
             help="PyTorch from its own index, PyPI's build (4 GB more, NVIDIA's libraries), or what --base has.",
         ),
         click.option("--base", default="", metavar="IMAGE", help="Base image with Python 3.11 or later."),
-        click.option("--flavour", default="cpu", show_default=True, help="cpu, cpu-longcat or rocm."),
+        click.option("--flavour", default="cpu", show_default=True, help="cpu, longcat or rocm."),
     ):
         function = option(function)
     return function

@@ -1,4 +1,4 @@
-"""What `doctor` finds out about this machine: the engine, the state, locks, disk space, the clock."""
+"""What `doctor` finds out about this machine: the engine, the state, locks, trainers, disk space, the clock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, UsageError
 from cloudtrain.providers import Finding
 from cloudtrain.provisioner import Provisioner, provisioner
 from cloudtrain.settings import cache_folder
+from cloudtrain.trainer import environment
 from cloudtrain.units import GB, rfc3339
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ def findings(store: Store | None, trouble: str, known: Records, rents: bool) -> 
     if store is not None:
         yield from locks(door, store, known)
         yield from disk("disk space for the state", Path(store.url)) if "://" not in store.url else ()
+    try:
+        yield from trainers()
+    except UsageError as error:
+        yield broken("trainers", error.message, error.hint)
     try:
         yield from disk("disk space for the cache", cache_folder())
     except UsageError as error:
@@ -134,6 +140,15 @@ def lock(run: str, words: str, owner: str) -> Finding:
         hint = f"`cloudtrain unlock --force {run}` when that machine is dead"
         return Finding(what, "unknown", f"held by {words}", hint)
     return Finding(what, "ok", f"held by {words}, at work")
+
+
+def trainers() -> Iterator[Finding]:
+    """Every trainer back end and its environments on this machine. Raises UsageError for a wrong description."""
+    for backend in backends.all_backends():
+        if backend.program("train") is not None:
+            made = [flavour for flavour in backend.flavours if environment.find(flavour)]
+            words = f"environments here: {', '.join(made)}" if made else "no environment here yet; `up` makes it"
+            yield Finding(f"trainer `{backend.name}`", "ok", words)
 
 
 def disk(what: str, folder: Path) -> Iterator[Finding]:

@@ -29,8 +29,8 @@ def sentences(spec: ModelSpec, options: Options) -> tuple[str, ...]:
     if spec.shape.experts:
         said.append(_experts(spec, options))
     if options.devices > 1:
-        said.append(_SHARDING["fsdp" if options.backend == "tpu" else options.sharding])
-    if spec.shape.traits.mla and options.backend == "torch":
+        said.append(_SHARDING["fsdp" if options.estimator == "tpu" else options.sharding])
+    if spec.shape.traits.mla and options.estimator == "torch":
         said.append("MLA values are padded to the width of the keys, so that a fused attention kernel takes them")
     if options.attention == "eager":
         said.append("eager attention: the scores of every head are held (sequence length squared)")
@@ -53,9 +53,9 @@ def _weights(spec: ModelSpec, options: Options) -> str:
     if options.method != "qlora":
         wide = options.dtype == "fp32" or (options.dtype == "amp" and not options.adapts)
         return f"weights in {'float32' if wide else 'bfloat16'}"
-    if options.backend == "tpu":
+    if options.estimator == "tpu":
         return "matrices in int4 with a scale per 64 weights, embeddings and head in bfloat16"
-    if options.backend == "mlx":
+    if options.estimator == "mlx":
         return "matrices, embeddings and head in 4 bit with a scale and a bias per 64 weights (mlx-lm's default)"
     tables = "; n-gram tables stay in bfloat16" if spec.shape.ngram_tables else ""
     upcast = ", upcast to float32" if options.embed_fp32 else ""
@@ -73,7 +73,7 @@ def _activations(options: Options) -> str:
 
 
 def _loss(options: Options) -> str:
-    if options.backend == "mlx":
+    if options.estimator == "mlx":
         return "logits stay in 16 bit (mlx-lm 0.32.2, tuner/trainer.py: only the summed loss is float32)"
     if options.loss == "chunked":
         return (

@@ -54,7 +54,7 @@ def margin(options: Options) -> Margin:
     """The margin of the chip in `options`, or of its back end when no chip is named (a GPU for torch)."""
     if options.chip:
         return MARGINS[hardware.find(options.chip).backend]
-    return MARGINS[{"torch": "rocm", "tpu": "tpu", "mlx": "mlx"}[options.backend]]
+    return MARGINS[{"torch": "rocm", "tpu": "tpu", "mlx": "mlx"}[options.estimator]]
 
 
 def required_bytes(live_bytes: int, options: Options) -> int:

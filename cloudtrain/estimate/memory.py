@@ -42,7 +42,7 @@ def estimate(spec: ModelSpec, options: Options) -> MemoryEstimate:
     """
     spec, options = checked(spec, options)
     held = states(spec, options)
-    if options.backend == "tpu":
+    if options.estimator == "tpu":
         phases = tpu.phase_parts(spec, options, held)
     else:
         placed = [phase_parts(spec, options, held, share) for share in shares(spec.shape, options, held)]

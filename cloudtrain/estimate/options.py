@@ -13,7 +13,7 @@ Method = Literal["full", "lora", "qlora", "dora", "freeze"]
 Dtype = Literal["bf16", "fp32", "amp"]
 Optimizer = Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
 Sharding = Literal["fsdp", "zero2", "tp", "ep", "pp"]
-Backend = Literal["torch", "tpu", "mlx"]
+Estimator = Literal["torch", "tpu", "mlx"]  # whose formulas
 
 ADAPTER_METHODS = ("lora", "qlora", "dora")
 
@@ -45,7 +45,7 @@ class Options:
     layers: int | None = None
     devices: int = 1
     sharding: Sharding = "fsdp"
-    backend: Backend = "torch"
+    estimator: Estimator = "torch"
     chip: str = ""
     adapter_dtype: Literal["fp32", "bf16"] = "fp32"
 
@@ -74,10 +74,10 @@ def checked(spec: ModelSpec, options: Options) -> tuple[ModelSpec, Options]:
     shape = spec.shape
     quantised_experts = options.experts_4bit
     if quantised_experts is None:  # MLX and Qwix quantise every matrix; bitsandbytes leaves stacked experts alone
-        quantised_experts = options.backend != "torch" or shape.family.startswith("longcat")
+        quantised_experts = options.estimator != "torch" or shape.family.startswith("longcat")
     return spec, replace(
         options,
         experts_4bit=bool(quantised_experts and shape.experts and options.method == "qlora"),
-        attention="eager" if shape.traits.eager_only and options.backend == "torch" else options.attention,
+        attention="eager" if shape.traits.eager_only and options.estimator == "torch" else options.attention,
         train_layers=min(options.train_layers, shape.layers),
     )

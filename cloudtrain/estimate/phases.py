@@ -52,7 +52,7 @@ def _logit_bytes(shape: Shape, options: Options) -> _LogitBytes:
     Gemma 2 caps its logits with a tanh, whose result is kept too.
     """
     capped = (4 if options.dtype == "fp32" else 2) if shape.family == "gemma2" else 0
-    if options.backend == "mlx":
+    if options.estimator == "mlx":
         return _LogitBytes(4 + capped, 6 + capped)
     return _LogitBytes((8 if options.dtype == "fp32" else 10) + capped, 12 + capped)
 
@@ -195,7 +195,7 @@ def _sizes(spec: ModelSpec, options: Options, held: States, share: Share) -> _Si
 
 def _adapter_casts(options: Options, held: States, share: Share) -> float:
     """bfloat16 copies of float32 adapters, those of experts apart (PEFT folds them in); MLX makes none."""
-    if options.dtype == "fp32" or options.adapter_dtype == "bf16" or options.backend == "mlx":
+    if options.dtype == "fp32" or options.adapter_dtype == "bf16" or options.estimator == "mlx":
         return 0.0
     return 2.0 * held.trainable.dense * share.weights.dense
 
@@ -221,7 +221,7 @@ def _materialised(shape: Shape, options: Options, held: States) -> tuple[int, in
     PEFT's wrapper of adapted experts builds weight + delta for a whole layer (3 bytes a weight on the peak); 4-bit
     experts are dequantised a layer or one expert at a time. gpt-oss experts are neither adapted nor quantised here.
     """
-    if options.backend == "mlx":  # its kernels multiply by the packed experts, and adapters stay factored
+    if options.estimator == "mlx":  # its kernels multiply by the packed experts, and adapters stay factored
         return 0, 0
     if held.expert_adapters:
         return 3, shape.experts

@@ -75,7 +75,7 @@ def _weight_bytes(options: Options) -> int:
 
 def adapts_each_expert(shape: Shape, options: Options) -> bool:
     """Whether every expert carries an adapter: where the targets reach them, and PEFT's 4-bit experts cannot."""
-    bare = bool(options.experts_4bit) and options.backend != "mlx"  # mlx-lm adapts 4-bit experts too
+    bare = bool(options.experts_4bit) and options.estimator != "mlx"  # mlx-lm adapts 4-bit experts too
     return options.adapts and adapts_experts(shape, options.targets) and not bare
 
 
@@ -85,7 +85,7 @@ def _stored(spec: ModelSpec, options: Options, weight_bytes: int) -> Kinds:
     rest = counts.total - counts.linear - counts.experts - tables
     if options.method != "qlora":
         stored = Kinds(weight_bytes * (counts.linear + rest), weight_bytes * counts.experts, weight_bytes * tables)
-    elif options.backend == "mlx":
+    elif options.estimator == "mlx":
         quantised = MLX_BYTES_PER_WEIGHT
         stored = Kinds(
             quantised * counts.linear + weight_bytes * rest,

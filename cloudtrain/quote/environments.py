@@ -1,4 +1,4 @@
-"""Whether an environment of the trainer works on a machine: the table `environments.csv`, first match wins.
+"""Whether an environment of a trainer works on a machine: the back ends' tables `environments.csv`, first match wins.
 
 `compatibility.csv` says which software trains an architecture on a back end; this says whether the packages that are
 really shipped there fit what the machine brings: its accelerator, how many of it, and the image that it starts from.
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-TABLE = Path(__file__).with_name("environments.csv")
+from cloudtrain import backends
 
 
 class Job(NamedTuple):
@@ -54,9 +54,14 @@ class _Entry(NamedTuple):
 
 @cache
 def entries() -> tuple[_Entry, ...]:
-    """The table in its order."""
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return tuple(
+    """All tables, each in its order; no two are about the same flavour."""
+    tables = (backend.table("environments.csv") for backend in backends.all_backends())
+    return tuple(entry for path in tables if path for entry in _read(path))
+
+
+def _read(path: Path) -> list[_Entry]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
             _Entry(
                 row["flavour"],
                 frozenset(row["hardware"].split("|")),
@@ -67,7 +72,7 @@ def entries() -> tuple[_Entry, ...]:
                 Verdict(row["verdict"], row["reason"], row["instead"]),
             )
             for row in csv.DictReader(file)
-        )
+        ]
 
 
 def verdict(job: Job, hardware: str, devices: int, image: str) -> Verdict:

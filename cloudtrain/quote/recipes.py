@@ -1,4 +1,6 @@
-"""The recipe our trainer really uses on each back end: the data file `recipes.json`, as estimator options.
+"""The recipe our trainer really uses on each back end: the data files `recipes.json`, as estimator options.
+
+Every trainer back end has one in its folder; the one here is for hardware that no trainer of ours drives.
 
 A quote is for this recipe and not for a textbook run: the loss that never holds all logits, adapters in bfloat16 under
 QLoRA, attention-only targets on mixtures of experts, experts in 4 bit only where our loader really does that.
@@ -11,16 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cloudtrain import backends
 from cloudtrain.estimate.options import Options
 from cloudtrain.offer import Range
+from cloudtrain.quote.compatibility import compatibility
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.memory import MemoryEstimate
-    from cloudtrain.estimate.options import Backend
     from cloudtrain.quote.request import Request
 
 TABLE = Path(__file__).with_name("recipes.json")
-ESTIMATORS: dict[str, Backend] = {"tpu": "tpu", "mlx": "mlx"}  # every other back end is estimated as torch
 LONGCAT = ("longcat_flash", "longcat_flash_ngram")
 
 
@@ -70,15 +72,32 @@ class Recipe(NamedTuple):
 
 
 @cache
-def table() -> dict[str, Any]:
-    """The data file."""
-    loaded: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+def table() -> dict[str, dict[str, dict[str, Any]]]:
+    """Back end of the accelerator table -> trainer ("": none of ours) -> its row, in the trainers' order there."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for backend in backends.all_backends():
+        if path := backend.table("recipes.json"):
+            for key, row in _read(path).items():
+                rows[key, backend.name] = {"estimator": backend.estimator, **row}
+    rows |= {(key, ""): row for key, row in _read(TABLE).items()}
+    keys = dict.fromkeys(key for key, _ in rows)
+    return {key: {name: rows[key, name] for name in backends.in_order(key) if (key, name) in rows} for key in keys}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    loaded: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
+
+
+def row_of(backend: str, family: str, method: str) -> dict[str, Any] | None:
+    """The row that a job goes by: of the trainer that has it, else of the first there; None where there is none."""
+    rows = table().get(backend, {})
+    return rows.get(compatibility(backend, family, method).trainer) or next(iter(rows.values()), None)
 
 
 def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | None:
     """Our recipe for the request on `devices` devices of a back end; None where we have none."""
-    row = table().get(backend)
+    row = row_of(backend, request.spec.family, request.method)
     if row is None:
         return None
     spec, method = request.spec, request.method
@@ -102,7 +121,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         expert_dequant="single",
         devices=devices,
         sharding=row.get(f"sharding_{method}", row["sharding"]),
-        backend=ESTIMATORS.get(backend, "torch"),
+        estimator=row["estimator"],
         chip=chip,
     )
     return Recipe(

@@ -1,10 +1,10 @@
 """The bundle: what a rented machine needs beside the weights, as one archive that is the same for the same input.
 
-    machine/...  supervisor/...  torch/...  data/...  job.json  bundle.json
+    machine/...  supervisor/...  common/...  BACKEND/...  data/...  job.json  bundle.json
 
-`bundle.json` is {"version", "flavour"}: which environment the trainer needs, made from the lock files in `torch/`. In
-`job.json` the data's paths are relative to that folder; run, deadline, grace time and the folders of checkpoints and
-output are the machine's to fill in.
+`bundle.json` is {"version", "backend", "flavour"}: the folder with the trainer and its description, and which of its
+environments is needed. In `job.json` the data's paths are relative to the archive's folder; run, deadline, grace time
+and the folders of checkpoints and output are the machine's to fill in.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from cloudtrain import backends
 from cloudtrain.errors import UsageError
 from cloudtrain.units import gib
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LARGEST_DATA_BYTES = 2 << 30
-TEMPLATES = ("machine", "supervisor", "torch")
-NOT_SHIPPED = ("Dockerfile", "entrypoint.py", "image_install.py", "lock.sh")
+EVERY_MACHINES = ("machine", "supervisor", "common")  # folders of `templates/` that are in every bundle
 MACHINES_OWN = ("run", "deadline", "grace_s", "output")  # keys of the job that the machine fills in
 
 
@@ -103,21 +102,22 @@ def members(plan: Plan) -> dict[str, bytes | Path]:
         raise UsageError(
             f"the data has {gib(total)}, and a bundle takes {gib(LARGEST_DATA_BYTES)}", "use fewer or shorter rows"
         )
-    own = {"bundle.json": {"version": VERSION, "flavour": plan.flavour}, "job.json": portable_job(plan.job, data)}
+    backend = backends.of_flavour(plan.flavour)
+    about = {"version": VERSION, "backend": backend.name, "flavour": plan.flavour}
+    own = {"bundle.json": about, "job.json": portable_job(plan.job, data)}
     return {
-        **dict(shipped()),
+        **dict(shipped(backend)),
         **data,
         **{name: json.dumps(content, indent=1, sort_keys=True).encode() for name, content in own.items()},
     }
 
 
-def shipped() -> Iterator[tuple[str, bytes]]:
-    """The files of `templates/` that a machine runs."""
-    root = Path(str(files("cloudtrain.templates")))
-    for folder in TEMPLATES:
-        for path in sorted((root / folder).iterdir()):
-            if path.is_file() and path.name not in NOT_SHIPPED:
-                yield f"{folder}/{path.name}", path.read_bytes()
+def shipped(backend: backends.BackEnd) -> Iterator[tuple[str, bytes]]:
+    """The files of `templates/` that a machine with this back end runs."""
+    templates = backends.templates()
+    for folder in (*(templates / name for name in EVERY_MACHINES), backend.folder):
+        for path in backends.shipped(folder):
+            yield path.relative_to(templates).as_posix(), path.read_bytes()
 
 
 def data_files(job: dict[str, Any]) -> dict[str, Path]:

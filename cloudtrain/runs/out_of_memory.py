@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudtrain import backends
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate import memory
 from cloudtrain.estimate.budget import FITS_UP_TO
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 REASON = "out_of_memory"
 SHORTEST_SEQUENCE = 256
-ON_THE_HOST = ("cpu", "longcat")  # flavours whose memory is the process's own
 
 
 class Shortage(NamedTuple):
@@ -79,7 +79,8 @@ def shortage(run: Run) -> Shortage | None:
 
 def measured_peak(run: Run) -> int:
     """The highest use that was seen, in bytes. On an accelerator the exit record is the host's and does not count."""
-    on_host = run.intent.flavour in ON_THE_HOST
+    backend = backends.flavours().get(run.intent.flavour)  # None: of a back end that is no longer here
+    on_host = backend is not None and backend.on_the_host(run.intent.flavour)
     found = [run.heartbeat, run.exit if on_host else None]
     return max(int(each.peak_bytes or 0) if each else 0 for each in found)
 

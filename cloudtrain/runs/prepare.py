@@ -52,7 +52,6 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     eval_path = None if spec.data.eval_path is None else Path(spec.data.eval_path)
     report = data.check(
         Path(spec.data.path),
-        train_on=spec.train_on,
         eval_path=eval_path,
         eval_fraction=spec.data.eval_fraction,
         expected_format=spec.data.format,
@@ -136,10 +135,18 @@ def chosen_line(quote: Quote) -> QuoteRow:
     )
 
 
-def token_check(prepared: Prepared, python: Path, folder: Path) -> dict[str, Any]:
-    """What the trainer's own tokenizer and chat template make of the data. Raises UsageError for data it cannot use."""
+def within_limits(prepared: Prepared, flavour: str) -> None:
+    """Raise UsageError, with the nearest that works, for what the flavour's back end cannot do of the spec."""
+    job.on(job.job_document(prepared.spec, prepared.model, "check", Path("/")), flavour)
+
+
+def token_check(prepared: Prepared, flavour: str, folder: Path) -> dict[str, Any] | None:
+    """What the trainer's own tokenizer and chat template make of the data; None where that cannot be asked here.
+
+    Raises UsageError for data that it cannot use.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    return tokens.counted(job.job_document(prepared.spec, prepared.model, "check", folder), python, folder)
+    return tokens.counted(job.job_document(prepared.spec, prepared.model, "check", folder), flavour, folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,12 +66,16 @@ def umask() -> int:
 
 def merge(run: Run, adapter: Path, target: Path) -> Path:
     """Write the base model with the adapter merged in to `target`, in the trainer's environment."""
+    from cloudtrain import backends
     from cloudtrain.trainer import environment
 
+    backend = backends.of_flavour(run.intent.flavour)
+    script = backend.program("merge")
+    if script is None:
+        raise UsageError(f"the `{backend.name}` trainer cannot merge its adapters", f"the adapter is in `{adapter}`")
     python = environment.find(run.intent.flavour)
     if python is None:
         raise UsageError("merging needs the trainer's environment, which is not there", "`cloudtrain up` makes it")
-    script = Path(str(files("cloudtrain.templates"))) / "torch" / "merge.py"
     done = subprocess.run(
         [str(python), str(script), str(adapter), str(target)], capture_output=True, text=True, check=False
     )

@@ -1,8 +1,8 @@
 """The check of the training data, before anything else is done and any money is spent.
 
-Every row is read once: what the trainer would accept in silence and train rubbish on is an error here, with its line.
-Memory stays the same for a file of any size, but for one number per row that finds the rows that repeat. Token counts
-are an estimate; the real tokenizer lives in the trainer's environment.
+Every row is read once, by the trainer's own reader (`templates/common`): what it refuses is an error here, with its
+line, and nothing else is. Memory stays the same for a file of any size, but for one number per row that finds the rows
+that repeat. Token counts are an estimate; the real tokenizer lives in the trainer's environment.
 """
 
 from __future__ import annotations
@@ -11,11 +11,17 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
-from cloudtrain.spec import lines as spec_lines
-from cloudtrain.spec import rows as spec_rows
+from cloudtrain.spec.rows import doubts
+
+if TYPE_CHECKING:  # the same files, where a type checker finds them
+    from templates.common import lines as data_lines
+    from templates.common.rows import BadRow, Row, Shape
+else:
+    from cloudtrain.templates.common import lines as data_lines
+    from cloudtrain.templates.common.rows import BadRow, Row, Shape
 
 CHARACTERS_PER_TOKEN = (
     4  # English text under the tokenizers in use; code and other scripts differ by up to a factor of 2
@@ -63,7 +69,6 @@ class _Found:
 
     path: Path
     format: str = ""
-    format_line: int = 0
     rows: int = 0
     characters: int = 0
     short_rows: int = 0
@@ -91,26 +96,27 @@ class _Found:
 def check(
     path: Path,
     *,
-    train_on: str = "assistant",
     eval_path: Path | None = None,
     eval_fraction: float = 0.0,
     expected_format: str | None = None,
 ) -> DataReport:
     """Read the training file, and the eval file when there is one, to their ends.
 
-    JSON lines, or CSV with a header when the name ends in `.csv`. With `train_on="assistant"` every conversation must
-    end with the assistant. `expected_format` is the spec's `data.format`: rows of another shape are faults then. Faults
-    that let a run go on (rows that repeat, rows in both files, odd turns) come back as `problems`. Raises UsageError
-    that lists the first fatal faults with their lines.
+    JSON lines, or CSV with a header when the name ends in `.csv`. Every conversation must end with the assistant.
+    `expected_format` is the spec's `data.format`: rows of another shape are faults then. Faults that let a run go on
+    (rows that repeat, rows in both files, odd turns) come back as `problems`. Raises UsageError that lists the first
+    fatal faults with their lines.
     """
-    trained = _read(path, train_on, expected_format)
+    trained = _read(path, expected_format)
     if eval_fraction and trained.rows * eval_fraction < 1 and not trained.fatal:
         sentence = f"{trained.rows} rows leave none for an evaluation on {eval_fraction:g} of them"
         trained.note(0, sentence, fatal=True)
-    evaluated = _read(eval_path, train_on, expected_format or trained.format or None) if eval_path else None
+    evaluated = _read(eval_path, expected_format) if eval_path else None
     _raise_fatal(trained, evaluated)
     overlap = 0
     if evaluated is not None:
+        if evaluated.format != trained.format:
+            evaluated.note(0, f"its rows are `{evaluated.format}`, those of {path.name} `{trained.format}`")
         overlap = len(evaluated.seen & trained.seen)
         if overlap:
             evaluated.note(0, f"{_rows(overlap)} of it {_is(overlap)} also in {path.name}: the loss will look too good")
@@ -131,56 +137,50 @@ def check(
     )
 
 
-def _read(path: Path, train_on: str, expected_format: str | None) -> _Found:
-    found = _Found(path, format=expected_format or "")
-    source = spec_lines.open_lines(path)
-    for line, item in _items(path, source):
-        if isinstance(item, str):
-            found.note(line, item, fatal=True)
-        else:
-            _take(found, line, item, train_on)
-    found.sha256 = source.sha256()
+def _read(path: Path, expected_format: str | None) -> _Found:
+    found, shape = _Found(path), Shape(expected_format)
+    try:
+        source = data_lines.open_lines(path)
+        for line, row in judged(path, source, shape):
+            _take(found, line, row)
+    except data_lines.Unreadable as unreadable:
+        raise UsageError(str(Problem(path, unreadable.line, unreadable.sentence, True)), unreadable.hint) from None
+    found.sha256, found.format = source.sha256(), shape.kind
     _conclude(found)
     return found
 
 
-def _items(path: Path, source: spec_lines.Lines) -> Iterator[tuple[int, dict[str, object] | str]]:
-    """Lines with their row, or with a sentence when there is none."""
-    if path.suffix.lower() == ".csv":
-        return spec_lines.csv_rows(source)
-    return spec_lines.json_rows(source)
+def judged(path: Path, source: data_lines.Lines, shape: Shape) -> Iterator[tuple[int, Row | str]]:
+    """Every row of a file with its line, or the sentence for which the trainer would refuse it."""
+    for line, record in data_lines.records(path, source):
+        if isinstance(record, str):
+            yield line, record
+            continue
+        try:
+            yield line, shape.row(record, line)
+        except BadRow as bad:
+            yield line, str(bad)
 
 
-def _take(found: _Found, line: int, item: dict[str, object], train_on: str) -> None:
-    """Judge one row and add it to what was found."""
+def _take(found: _Found, line: int, row: Row | str) -> None:
+    """Add a row, or what is wrong with it, to what was found."""
+    if isinstance(row, str):
+        found.note(line, row, fatal=True)
+        return
     found.rows += 1
-    kind = spec_rows.kind_of(item)
-    if not kind:
-        found.note(line, spec_rows.unknown_shape(item), fatal=True)
-        return
-    if not found.format:
-        found.format = kind
-    if kind != found.format:
-        where = f"line {found.format_line} has" if found.format_line else "expected are"
-        found.note(line, f"has the keys of `{kind}` rows, {where} those of `{found.format}`", fatal=True)
-        return
-    found.format_line = found.format_line or line
-    row = spec_rows.read_row(item, kind, train_on)
-    for fault in row.faults:
-        found.note(line, fault, fatal=True)
-    for doubt in row.doubts:
+    for doubt in doubts(row):
         found.note(line, doubt)
-    if not row.faults:
-        _count(found, line, row)
+    _count(found, line, row)
 
 
-def _count(found: _Found, line: int, row: spec_rows.Row) -> None:
-    size = sum(len(content) for _, content in row.turns)
+def _count(found: _Found, line: int, row: Row) -> None:
+    turns = row.turns
+    size = sum(len(content) for _, content in turns)
     found.characters += size
     if size < SHORT_ROW_CHARACTERS:
         found.short_rows += 1
         found.short_line = found.short_line or line
-    digest = _digest(row)
+    digest = _digest(turns)
     if digest in found.seen:
         found.repeats += 1
         if len(found.repeat_lines) < SHOWN_PROBLEMS:
@@ -188,9 +188,9 @@ def _count(found: _Found, line: int, row: spec_rows.Row) -> None:
     found.seen.add(digest)
 
 
-def _digest(row: spec_rows.Row) -> int:
+def _digest(turns: list[tuple[str, str]]) -> int:
     """64 bits over what the model would read: among ten million rows, a false repeat has odds of one in 400,000."""
-    content = "\x1e".join(f"{role}\x1f{content}" for role, content in row.turns)
+    content = "\x1e".join(f"{role}\x1f{content}" for role, content in turns)
     return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "little")
 
 

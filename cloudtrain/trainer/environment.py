@@ -8,55 +8,25 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cloudtrain.errors import CloudtrainError, Unavailable, UsageError, nearest
+from cloudtrain import backends
+from cloudtrain.errors import CloudtrainError, Unavailable, UsageError
 from cloudtrain.settings import cache_folder
 
+if TYPE_CHECKING:  # the same file, where a type checker finds it
+    from templates.machine import flavours
+else:
+    from cloudtrain.templates.machine import flavours
+
 Say = Callable[[str], None]
-INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every network reaches
-
-
-@dataclass(frozen=True, slots=True)
-class Flavour:
-    """A set of packages: its lock file, uv's name of the PyTorch build, and whether PyPI's own build does too.
-
-    The lock is a path from the trainer's folder. Without a PyTorch build (`torch_backend` "") it is all there is.
-    """
-
-    lock: str
-    torch_backend: str
-    any_build: bool
-
-    @property
-    def locks(self) -> tuple[str, ...]:
-        """Every lock file that decides what is installed."""
-        return (self.lock, "torch.lock") if self.torch_backend else (self.lock,)
-
-    @property
-    def disk(self) -> str:
-        """How large it gets, for a person."""
-        return "1.5 GB to 8 GB" if self.torch_backend else "1.2 GB"
-
-
-FLAVOURS = {
-    "cpu": Flavour("requirements.lock", "cpu", any_build=True),
-    "longcat": Flavour("requirements-longcat.lock", "cpu", any_build=True),
-    "rocm": Flavour("requirements.lock", "rocm7.2", any_build=False),
-    "xpu": Flavour("requirements.lock", "xpu", any_build=False),
-    "mps": Flavour("requirements.lock", "cpu", any_build=True),
-    "tpu-compiler": Flavour("../verify/tpu-compiler.lock", "", any_build=False),
-}
 
 
 def find(flavour: str = "cpu") -> Path | None:
@@ -78,7 +48,7 @@ def ensure(flavour: str = "cpu", say: Say = lambda sentence: None) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.with_suffix(".lock"), say):
             if not _python(folder).exists():
-                _build(folder, FLAVOURS[flavour], say)
+                _build(folder, flavour, say)
     except OSError as error:
         hint = "free some disk space, or set CLOUDTRAIN_CACHE to a folder with room for 8 GB"
         raise CloudtrainError(f"the environment could not be written: {error.strerror}", hint) from None
@@ -99,20 +69,9 @@ def uv_binary() -> str:
 
 
 def _folder(flavour: str) -> Path:
-    """Where the flavour's environment is or will be: named by the locks, the Python version and the platform."""
-    if flavour not in FLAVOURS:
-        close = nearest(flavour, list(FLAVOURS))
-        known = f"known: {', '.join(FLAVOURS)}"
-        raise UsageError(f"unknown trainer flavour `{flavour}`", f"did you mean `{close}`?" if close else known)
-    about = FLAVOURS[flavour]
-    key = hashlib.sha256(f"{about} {sys.version_info[:2]} {sys.platform} {platform.machine()}".encode())
-    for name in about.locks:
-        key.update(_template(name).read_bytes())
-    return cache_folder() / "environments" / f"{flavour}-{key.hexdigest()[:16]}"
-
-
-def _template(name: str) -> Path:
-    return Path(str(files("cloudtrain.templates"))) / "torch" / name
+    """Where the flavour's environment is or will be: named by its packages, the Python version and the platform."""
+    home = str(backends.of_flavour(flavour).folder)
+    return cache_folder() / "environments" / flavours.folder_name(home, flavour, sys.version_info[:2])
 
 
 def _python(folder: Path) -> Path:
@@ -133,47 +92,45 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _build(folder: Path, flavour: Flavour, say: Say) -> None:
+def _build(folder: Path, flavour: str, say: Say) -> None:
     """Make the environment aside and rename it into place. Only `python` is used of it: its path is not baked in."""
     building = folder.with_suffix(".building")
     shutil.rmtree(building, ignore_errors=True)  # of a builder that died; the lock is ours
-    whose = "trainer's" if flavour.torch_backend else "TPU compiler's"
-    say(f"making the {whose} environment (once; about {flavour.disk} on disk)")
+    backend = backends.of_flavour(flavour)
+    about = backend.flavours[flavour]
+    if older := [str(path) for path in _older(folder, flavour)]:
+        say(f"the {backend.title}'s packages have changed; this version does not use {', '.join(older)} any more")
+    say(f"making the {backend.title}'s environment (once; about {about.disk} on disk)")
     try:
         _uv(["venv", "--relocatable", "--python", sys.executable, str(building)])
-        if flavour.torch_backend:
-            _install_torch(building, flavour, say)
-        say(f"installing the {whose} packages")
-        _install(building, "--require-hashes", "--requirements", str(_template(flavour.lock)))
+        for step in flavours.steps(str(backend.folder), about.packages, backend.title):
+            _install(building, step, say)
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _install_torch(building: Path, flavour: Flavour, say: Say) -> None:
-    """PyTorch's build for the accelerator from PyTorch's index, else PyPI's build where that one does too.
+def _older(folder: Path, flavour: str) -> Iterator[Path]:
+    """Whole environments of the flavour under another key that this Python has made."""
+    wanted = f"version_info = {sys.version_info[0]}.{sys.version_info[1]}"
+    for other in sorted(folder.parent.glob(f"{flavour}-*/pyvenv.cfg")):
+        name, _, key = other.parent.name.rpartition("-")
+        if name == flavour and key.isalnum() and wanted in other.read_text(errors="replace"):
+            yield other.parent
 
-    The first is pinned by version alone: that index has other files than the ones whose hashes are in the lock.
-    """
-    wanted = next(
-        line.split()[0] for line in _template("torch.lock").read_text().splitlines() if line.startswith("torch==")
-    )
-    say(f"installing {wanted} for {flavour.torch_backend}")
-    patience = {"UV_HTTP_TIMEOUT": str(INDEX_PATIENCE_S), "UV_HTTP_RETRIES": "0"}
+
+def _install(building: Path, step: flavours.Step, say: Say) -> None:
+    """One step, or what does in its place where it fails."""
+    say(step.say)
     try:
-        _install(building, "--torch-backend", flavour.torch_backend, wanted, env=patience)
+        _uv(["pip", "install", "--python", str(_python(building)), "--no-deps", *step.arguments], step.variables)
     except CloudtrainError:
-        if not flavour.any_build:
+        if step.instead is None:
             raise
-        say(f"PyTorch's own index cannot be reached: installing the larger build of {wanted} (2.7 GB) from PyPI")
-        _install(building, "--require-hashes", "--requirements", str(_template("torch.lock")))
+        _install(building, step.instead, say)
 
 
-def _install(building: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-    _uv(["pip", "install", "--python", str(_python(building)), "--no-deps", *arguments], env)
-
-
-def _uv(arguments: list[str], env: dict[str, str] | None = None) -> None:
+def _uv(arguments: list[str], env: Mapping[str, str] | None = None) -> None:
     """Run uv. Raises Unavailable or CloudtrainError with the last of what it said."""
     command = [uv_binary(), "--no-progress", "--color", "never", *arguments]
     inherited = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}

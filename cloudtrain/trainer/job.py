@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain import backends
+from cloudtrain.errors import UsageError
 from cloudtrain.plan import GRACE_S
-
-ACCELERATORS = {"longcat": "cpu"}  # by flavour of the environment; the other flavours are called like theirs
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
     from cloudtrain.spec.schema import Spec
+    from templates.common import limits  # the same file, where a type checker finds it
+else:
+    from cloudtrain.templates.common import limits
 
 
 def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline: float | None = None) -> dict[str, Any]:
@@ -62,8 +66,20 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
 
 
 def on(job: dict[str, Any], flavour: str) -> dict[str, Any]:
-    """The job for the accelerator of a flavour."""
-    return {**job, "accelerator": ACCELERATORS.get(flavour, flavour)}
+    """The job for the accelerator of a flavour. Raises UsageError for what the flavour's back end cannot do."""
+    backend = backends.of_flavour(flavour)
+    beyond = limits.refusal(backend.cannot, job)
+    if beyond is not None:
+        raise UsageError(
+            f"the `{backend.name}` trainer does not do `{beyond.field}: {shown(beyond.value)}`: {beyond.why}",
+            f"it takes {' or '.join(shown(value) for value in beyond.only)}",
+        )
+    return {**job, "accelerator": backend.flavours[flavour].accelerator}
+
+
+def shown(value: object) -> str:
+    """A value as it is written in a spec."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def targets(found: str | tuple[str, ...]) -> str | list[str]:

@@ -1,4 +1,4 @@
-"""Counting tokens with the model's own tokenizer and chat template, in the trainer's environment."""
+"""Counting tokens with the model's own tokenizer and chat template, by the back end's own program."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, UsageError
 
 if TYPE_CHECKING:
@@ -17,16 +18,30 @@ if TYPE_CHECKING:
 PATIENCE_S = 600
 
 
-def counted(job: dict[str, Any], python: Path, folder: Path) -> dict[str, Any]:
-    """The document of `check_data.py` for a job: rows, tokens, shares truncated and dropped, steps, problems.
+def python_for(flavour: str) -> Path | None:
+    """The Python in which the flavour's back end can count here: of its own environment, else of a sister's.
 
-    Raises UsageError, with file and line, for data that the trainer cannot use.
+    None where the back end cannot count, or no environment of it is here.
     """
-    from importlib.resources import files
+    from cloudtrain.trainer import environment
 
+    backend = backends.of_flavour(flavour)
+    if backend.program("check_data") is None:
+        return None
+    found = (environment.find(name) for name in (flavour, *backend.flavours))
+    return next((python for python in found if python is not None), None)
+
+
+def counted(job: dict[str, Any], flavour: str, folder: Path) -> dict[str, Any] | None:
+    """What the back end's `check_data` makes of a job: rows, tokens, shares truncated and dropped, steps, problems.
+
+    None where it cannot be asked here. Raises UsageError, with file and line, for data that the trainer cannot use.
+    """
+    python, script = python_for(flavour), backends.of_flavour(flavour).program("check_data")
+    if python is None or script is None:
+        return None
     path = folder / "check.json"
     path.write_text(json.dumps(job))
-    script = Path(str(files("cloudtrain.templates"))) / "torch" / "check_data.py"
     try:
         done = subprocess.run(
             [str(python), str(script), str(path)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
@@ -56,12 +71,10 @@ def answer(stdout: str, stderr: str, data: str) -> dict[str, Any]:
 
 def at_hand(model: ModelSpec, data: Path, sequence_length: int, epochs: float) -> int | None:
     """Positions in so many epochs of the data, when model folder and environment are there already; else None."""
-    from cloudtrain.trainer import environment
-
-    python = None
+    flavour = None
     with contextlib.suppress(UsageError):  # no home folder: then there is no environment either
-        python = environment.find("cpu")
-    if python is None or not (Path(model.path or ".") / "tokenizer_config.json").is_file():
+        flavour = next((name for name in backends.flavours() if python_for(name)), None)
+    if flavour is None or not (Path(model.path or ".") / "tokenizer_config.json").is_file():
         return None
     with tempfile.TemporaryDirectory(prefix="cloudtrain-count-") as name:
         job = {
@@ -72,4 +85,5 @@ def at_hand(model: ModelSpec, data: Path, sequence_length: int, epochs: float) -
             "checkpoint": {"folder": f"{name}/ckpt"},
             "output": f"{name}/output",
         }
-        return int(counted(job, python, Path(name))["tokens_processed"])
+        found = counted(job, flavour, Path(name))
+        return None if found is None else int(found["tokens_processed"])

@@ -80,14 +80,14 @@ def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Ver
     environment's packages cannot be fetched, CloudtrainError when the environment or the proof fails otherwise.
     """
     spec, options = checked(spec, options)
-    if options.backend == "torch":
+    if options.estimator == "torch":
         document, script, flavour = torch_document(spec, options), "torch_step.py", "cpu"
-    elif options.backend == "tpu":
+    elif options.estimator == "tpu":
         document, script, flavour = tpu_document(spec, options), "tpu_step.py", "tpu-compiler"
         _platform_has_libtpu()
     else:
         raise UsageError(
-            f"nothing proves a step of back end `{options.backend}`: its memory is only estimated",
+            f"nothing proves a step of back end `{options.estimator}`: its memory is only estimated",
             "leave --verify out, or take --backend torch or tpu",
         )
     python = environment.ensure(flavour, say)
@@ -201,7 +201,7 @@ def read(answer: dict[str, Any], options: Options, seconds: float) -> Verified:
     if "unsupported" in answer:
         raise UsageError(f"the step cannot be proven: {answer['unsupported']}", "the estimate without --verify holds")
     versions = answer["versions"]
-    if options.backend == "torch":
+    if options.estimator == "torch":
         how = f"FakeTensorMode, torch {versions['torch']}"
     else:
         how = f"compiled for {options.chip}, libtpu {versions['libtpu']}"

@@ -202,9 +202,8 @@ class Agent:
         try:
             self.enter("environment")
             job = read_json(os.path.join(self.bundle, "job.json")) or {}
-            flavour = (read_json(os.path.join(self.bundle, "bundle.json")) or {}).get("flavour")
-            flavour = flavour or job.get("accelerator", "cpu")
-            python = trainer.Maker(flavour, self.bundle, os.path.dirname(self.place), self.check, self.say).python()
+            backend = trainer.BackEnd(self.bundle)
+            python = trainer.Maker(backend, os.path.dirname(self.place), self.check, self.say).python()
             self.enter("weights")
             model = self.ticket.get("model")
             if model:
@@ -218,7 +217,7 @@ class Agent:
                 self.notes.note(checkpoint=resume["step"])
             job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
             told = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
-            trainer.write_documents(job, told, python, self.bundle, self.folder)
+            trainer.write_documents(job, told, python, backend, self.folder)
         except trainer.WrongAccelerator as error:
             raise Ended("wrong_accelerator", str(error), 70) from None
         except trainer.NoEnvironment as error:

@@ -6,25 +6,18 @@ Standard library only, Python 3.9 to 3.14.
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import threading
 import time
 
+import flavours
 from shipping import read_json, write_json
 
-INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every network reaches
 PYTHONS = ((3, 13), (3, 12), (3, 11), (3, 14))  # in this order where the machine has several
 MANAGED = (3, 12)  # what uv fetches where the machine has none
-LOCKS = {"cpu": "requirements.lock", "longcat": "requirements-longcat.lock", "rocm": "requirements.lock",
-         "xpu": "requirements.lock", "mps": "requirements.lock"}  # fmt: skip
-BUILDS = {"cpu": "cpu", "longcat": "cpu", "rocm": "rocm7.2", "xpu": "xpu", "mps": "cpu"}
-DEVICE_FILES = {"rocm": "/dev/kfd", "xpu": "/dev/dri"}  # of a flavour's driver: without it the rest is in vain
-ANY_BUILD = ("cpu", "longcat", "mps")  # PyPI's build of PyTorch does too
 
 
 class NoEnvironment(Exception):
@@ -35,35 +28,63 @@ class WrongAccelerator(Exception):
     """The machine has not what it was rented for, and how that shows."""
 
 
-class Maker:
-    """Finds or makes the environment of a flavour."""
+class BackEnd:
+    """What the bundle's trainer says of itself, and which of its flavours is wanted. Raises NoEnvironment."""
 
-    def __init__(self, flavour, bundle, home, check, say):
-        if flavour not in LOCKS:
-            raise NoEnvironment(f"this bundle's trainer has no flavour `{flavour}`")
+    def __init__(self, bundle):
+        told = read_json(os.path.join(bundle, "bundle.json")) or {}
+        self.folder = os.path.join(bundle, told.get("backend", ""))
+        try:
+            self.about = flavours.read(self.folder)
+        except (OSError, ValueError):
+            raise NoEnvironment(f"the bundle has no description of its trainer `{told.get('backend')}`") from None
+        self.flavour = told.get("flavour")
+        if self.flavour not in self.about["flavours"]:
+            raise NoEnvironment(f"this bundle's trainer has no flavour `{self.flavour}`")
         # A simulation's machine has no accelerator: the CPU plays it, and the trainer says so.
-        self.flavour = "cpu" if flavour == os.environ.get("CLOUDTRAIN_PRETEND_ACCELERATOR") else flavour
-        self.torch = os.path.join(bundle, "torch")
+        if self.accelerator == os.environ.get("CLOUDTRAIN_PRETEND_ACCELERATOR"):
+            self.flavour = flavours.flavour_on(self.about["flavours"], "cpu") or self.flavour
+
+    @property
+    def packages(self):
+        """What the environment holds."""
+        return self.about["flavours"][self.flavour]["packages"]
+
+    @property
+    def accelerator(self):
+        """What the flavour computes on."""
+        return self.about["flavours"][self.flavour]["accelerator"]
+
+    def variables(self, accelerator):
+        """The environment variables that a trainer on that accelerator is started with."""
+        return self.about["accelerators"].get(accelerator, {}).get("variables", {})
+
+    def program(self, name):
+        """The path of one of its programs. Raises KeyError."""
+        return os.path.normpath(os.path.join(self.folder, self.about["programs"][name]))
+
+    def look_for_driver(self):
+        """Raise WrongAccelerator when the driver's device file is absent: known before gigabytes are fetched for it."""
+        about = self.about["accelerators"].get(self.accelerator, {})
+        path = about.get("device_file")
+        if path and not os.path.exists(path):
+            raise WrongAccelerator(about["absent"])
+
+
+class Maker:
+    """Finds or makes the environment of a back end's flavour."""
+
+    def __init__(self, backend, home, check, say):
+        self.backend = backend
         self.tools = os.path.join(home, "tools")
         self.cache = os.environ.get("CLOUDTRAIN_CACHE") or os.path.join(home, "cache")
         self.check = check  # raises when it is time to stop
         self.say = say
 
-    def key(self, version):
-        """The key of runs/environment.py, for a version of Python like (3, 12)."""
-        about = (
-            f"Flavour(lock={LOCKS[self.flavour]!r}, torch_backend={BUILDS[self.flavour]!r}, "
-            f"any_build={self.flavour in ANY_BUILD})"
-        )
-        key = hashlib.sha256(f"{about} {tuple(version)} {sys.platform} {platform.machine()}".encode())
-        for name in (LOCKS[self.flavour], "torch.lock"):
-            with open(os.path.join(self.torch, name), "rb") as file:
-                key.update(file.read())
-        return key.hexdigest()[:16]
-
     def folder(self, version):
         """Where the environment of that version is or will be."""
-        return os.path.join(self.cache, "environments", f"{self.flavour}-{self.key(version)}")
+        name = flavours.folder_name(self.backend.folder, self.backend.flavour, version)
+        return os.path.join(self.cache, "environments", name)
 
     def python(self):
         """The Python of the environment. Raises NoEnvironment, WrongAccelerator, and what `check` raises."""
@@ -71,7 +92,7 @@ class Maker:
             for version in (sys.version_info[:2], *PYTHONS):
                 if os.path.exists(python_of(self.folder(version))):
                     return python_of(self.folder(version))
-            look_for_driver(self.flavour)
+            self.backend.look_for_driver()
             version, interpreter = chosen()
             folder = self.folder(version)
             os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -97,31 +118,25 @@ class Maker:
         building = folder + ".building"
         shutil.rmtree(building, ignore_errors=True)
         uv = self.uv()
+        title = self.backend.about["title"]
         try:
-            self.say("making the trainer's environment")
+            self.say(f"making the {title}'s environment")
             self.call([uv, "venv", "--relocatable", "--python", interpreter, building])
-            install = [uv, "pip", "install", "--python", python_of(building), "--no-deps"]
-            self.install_torch(install)
-            self.say("installing the trainer's packages")
-            self.call([*install, "--require-hashes", "--requirements", os.path.join(self.torch, LOCKS[self.flavour])])
+            for step in flavours.steps(self.backend.folder, self.backend.packages, title):
+                self.install([uv, "pip", "install", "--python", python_of(building), "--no-deps"], step)
             os.rename(building, folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
-    def install_torch(self, install):
-        """PyTorch's own build for the accelerator, else PyPI's where that one does too."""
-        lock = os.path.join(self.torch, "torch.lock")
-        with open(lock, encoding="utf-8") as file:
-            wanted = next(line.split()[0] for line in file if line.startswith("torch=="))
-        self.say(f"installing {wanted} for {BUILDS[self.flavour]}")
-        patience = {"UV_HTTP_TIMEOUT": str(INDEX_PATIENCE_S), "UV_HTTP_RETRIES": "0"}
+    def install(self, uv, step):
+        """One step, or what does in its place where it fails."""
+        self.say(step.say)
         try:
-            self.call([*install, "--torch-backend", BUILDS[self.flavour], wanted], **patience)
+            self.call([*uv, *step.arguments], **step.variables)
         except NoEnvironment:
-            if self.flavour not in ANY_BUILD:
+            if step.instead is None:
                 raise
-            self.say(f"PyTorch's own index cannot be reached: installing PyPI's larger build of {wanted}")
-            self.call([*install, "--require-hashes", "--requirements", lock])
+            self.install(uv, step.instead)
 
     def uv(self):
         """The uv program: on PATH, else installed aside with pip, which the system's packages may have to bring."""
@@ -130,7 +145,7 @@ class Maker:
         if found:
             return found
         self.say("installing uv")
-        locked = os.path.join(self.torch, "image-tools.lock")
+        locked = os.path.join(os.path.dirname(os.path.abspath(__file__)), "uv.lock")
         what = ["--require-hashes", "-r", locked] if os.path.exists(locked) else ["uv"]
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", self.tools]
         try:
@@ -172,28 +187,21 @@ class Maker:
             raise NoEnvironment(f"{os.path.basename(command[0])} failed: {said}")
 
 
-def write_documents(job, told, python, bundle, folder):
+def write_documents(job, told, python, backend, folder):
     """The bundle's job with this machine's paths, and what the supervisor is told beside `told`. Raises KeyError."""
+    bundle = os.path.dirname(backend.folder)
     for key in ("path", "eval_path"):
         if job["data"].get(key):
             job["data"][key] = os.path.join(bundle, job["data"][key])
     job["checkpoint"] = dict(job.get("checkpoint") or {}, folder=os.path.join(folder, "ckpt"))
     job["output"] = os.path.join(folder, "output")
-    environments = read_json(os.path.join(bundle, "torch", "environment.json")) or {}
     variables = {"PYTHONUNBUFFERED": "1", "HF_HOME": os.path.join(folder, "hub")}
     path = os.path.join(folder, "job.json")
     write_json(path, job)
     told = dict(told, run=job["run"], deadline=job["deadline"], grace_s=job["grace_s"], cwd=folder)
-    told["argv"] = [python, "-u", os.path.join(bundle, "torch", "train.py"), path]
-    told["env"] = {**environments.get(job.get("accelerator", "cpu"), {}), **variables}
+    told["argv"] = [python, "-u", backend.program("train"), path]
+    told["env"] = {**backend.variables(job.get("accelerator", "cpu")), **variables}
     write_json(os.path.join(folder, "supervise.json"), told)
-
-
-def look_for_driver(flavour):
-    """Raise WrongAccelerator when the driver's device file is absent: known before gigabytes are fetched for it."""
-    path = DEVICE_FILES.get(flavour)
-    if path and not os.path.exists(path):
-        raise WrongAccelerator(f"this machine has no {flavour} driver ({path} is absent)")
 
 
 def supervise(program, folder, log, run, lock):

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # what all trainers share
+
 import machine
+from devices import ACCELERATORS, computes_in_bf16
 from events import claim_stdout
 
 
@@ -25,7 +29,7 @@ def main() -> None:
     parser.add_argument("--questions", required=True, type=Path, help="one question a line")
     parser.add_argument("--max-tokens", type=int, default=48, help="longest answer")
     options = parser.parse_args()
-    machine.start_again_with_environment("cpu")
+    machine.start_again_with_environment(ACCELERATORS["cpu"])
     machine.set_threads()
     out = claim_stdout()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -49,7 +53,7 @@ def load(model: str, adapter: str | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    dtype = torch.bfloat16 if machine.computes_in_bf16("cpu") else torch.float32
+    dtype = torch.bfloat16 if computes_in_bf16("cpu") else torch.float32
     loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     if adapter is not None:
         from peft import PeftModel

@@ -1,12 +1,12 @@
-"""Tokenizer and model: in bf16 (float32 where that is faster) or NF4, with the layers chosen that are to learn."""
+"""The model: in bf16 (float32 where that is faster) or NF4, with the layers chosen that are to learn."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from failures import BadJob
+from devices import DEVICES, computes_in_bf16
+from failures import BadJob, one_line
 from job import Job
-from machine import DEVICES, computes_in_bf16
 
 # Projections of queries and values, separate, fused with the keys, and in multi-head latent attention (MLA).
 QUERY_AND_VALUE = {
@@ -17,16 +17,6 @@ QUERY_AND_VALUE = {
 # Routers choose experts with the bare weight, past any adapter: one there would never get a gradient. (LongCat calls
 # its router's layer `classifier`.)
 ROUTERS = {"router", "gate", "classifier", "shared_expert_gate"}
-
-
-def load_tokenizer(job: Job) -> Any:
-    """The model's own tokenizer. Raises BadJob when there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise BadJob(f"no tokenizer for {job.model}: {_sentence(error)}") from None
 
 
 def load_model(job: Job) -> Any:
@@ -46,7 +36,7 @@ def load_model(job: Job) -> Any:
             options["device_map"] = {"": DEVICES[job.accelerator]}
         model = AutoModelForCausalLM.from_pretrained(job.model, **options)
     except (OSError, ValueError, KeyError) as error:
-        raise BadJob(f"cannot load {job.model}: {_sentence(error)}") from None
+        raise BadJob(f"cannot load {job.model}: {one_line(error)}") from None
     if job.method == "qlora":
         keep_training_kernels(model)
     if job.method == "freeze":
@@ -180,7 +170,3 @@ def _check_length(config: Any, job: Job) -> None:
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions and job.sequence_length > positions:
         raise BadJob(f"`sequence_length` is {job.sequence_length}, but the model has {positions} positions")
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

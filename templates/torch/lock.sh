@@ -14,5 +14,4 @@ for set in requirements requirements-longcat; do
   # shellcheck disable=SC2086
   compile "$set.in" --output-file "$set.lock" $gpu
 done
-compile image-tools.in --output-file image-tools.lock
 rm torch.all

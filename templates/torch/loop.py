@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints
+from devices import computes_in_bf16
 from events import Events
 from failures import Diverged, SaveFailed
 from job import Job
-from machine import computes_in_bf16, peak_bytes
+from machine import peak_bytes
 from packing import pack
 from tokens import Document
 from transformers import TrainerCallback, set_seed

@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # what all trainers share
+
 from failures import BadJob, Failure, as_failure
 
 

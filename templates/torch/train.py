@@ -6,57 +6,32 @@ Progress is JSON lines on the standard output. Exit codes: 0 done, 64 bad job, 6
 
 from __future__ import annotations
 
+import json
 import os
-import random
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # what all trainers share
+
 import checkpoints
 import machine
 import output
-import rows
+from devices import ACCELERATORS, BACK_END, try_accelerator
 from events import Events, claim_stdout
 from failures import BadJob, Failure, Preempted, as_failure
 from job import Job, read
 from packing import total_steps
+from reader import read_rows
 from rows import Row
-from tokens import Encoder, Prepared
+from stop import Stop, report
+from tokens import Encoder, Prepared, load_tokenizer
 
-
-class Interrupted(BaseException):
-    """A stop was asked for before there was anything to save."""
-
-
-class Stop:
-    """What a stop request does: before training it ends the run, during it the next step does, later nothing."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self.act: Callable[[], None] = self._interrupt
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def because(self, reason: str) -> None:
-        """Remember the first reason."""
-        self.reason = self.reason or reason
-
-    @property
-    def is_early(self) -> bool:
-        """Whether it was asked for before training: what fails after that fails by it, whatever it is called then."""
-        return bool(self.reason) and self.act == self._interrupt
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self.because(signal.Signals(number).name)
-        self.act()
-
-    def _interrupt(self) -> None:
-        raise Interrupted
+# What a checkpoint of TRL's holds only for resuming, besides files that begin with rng_state.
+STATE = {"optimizer.pt", "scheduler.pt", "scaler.pt", "trainer_state.json", "training_args.bin"}
 
 
 def main(arguments: list[str]) -> int:
@@ -65,37 +40,28 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) != 1:
             raise BadJob("usage: python train.py job.json")
-        job = read(Path(arguments[0]))
-        machine.start_again_with_environment(machine.played_by(job.accelerator))
+        job = read(Path(arguments[0]), BACK_END)
+        machine.start_again_with_environment(ACCELERATORS[machine.played_by(job.accelerator)])
     except Failure as failure:
-        return _report(claim_stdout(), failure)
+        return report(claim_stdout(), failure)
     events = claim_stdout()
     stop = Stop()
     try:
         _fine_tune(job, events, stop, began)
     except BaseException as error:
         if stop.is_early:  # not Interrupted alone: lazy imports wrap it in errors of their own
-            return _report(events, Preempted(stop.reason))
+            return report(events, Preempted(stop.reason))
         why = as_failure(error)
         if type(why) is Failure:
             traceback.print_exc()
-        return _report(events, why)
+        return report(events, why)
     return 0
-
-
-def _report(events: Events, failure: Failure) -> int:
-    """Say why the run ends; returns the exit code that says it too."""
-    if isinstance(failure, Preempted):
-        events.emit("stopped", reason=str(failure))
-    else:
-        events.emit("error", code=failure.code, message=str(failure))
-    return failure.exit_code
 
 
 def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
     threads = machine.set_threads()
     played_by = machine.played_by(job.accelerator)
-    machine.look_for_accelerator(played_by)
+    machine.look_for_accelerator(ACCELERATORS[played_by])
     store = checkpoints.Store(Path(job.checkpoint.folder), job.checkpoint.keep)
     resume = store.newest()
     if resume is not None and checkpoints.progress(resume)["recipe"] != job.recipe:
@@ -121,10 +87,17 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
     else:
         final = _steps(job, events, stop, store, resume)
     stop.act = lambda: None  # from here to the end it is quicker to finish
-    metrics = output.metrics(job, final, time.monotonic() - began)
-    output.write(job, final, metrics)
+    metrics = output.metrics(job, final, time.monotonic() - began, *_losses(final))
+    output.write(job, final, metrics, lambda name: name in STATE or name.startswith("rng_state"))
     told = ("steps", "tokens", "seconds", "train_seconds", "tokens_per_second", "peak_bytes", "final_loss", "eval_loss")
     events.emit("done", **{key: metrics[key] for key in told})
+
+
+def _losses(checkpoint: Path) -> tuple[output.Losses, output.Losses]:
+    """Losses of training and evaluation by step, as TRL has noted them."""
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    losses = [[entry["step"], entry["loss"]] for entry in history if "loss" in entry]
+    return losses, [[entry["step"], entry["eval_loss"]] for entry in history if "eval_loss" in entry]
 
 
 def _pretence(accelerator: str, played_by: str) -> dict[str, str]:
@@ -138,11 +111,10 @@ def _pretence(accelerator: str, played_by: str) -> dict[str, str]:
 def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resume: Path | None) -> Path:
     """Make the optimizer steps that are left. Returns the final checkpoint; raises Preempted when stopped before it."""
     found = read_rows(job)  # before the slow imports: bad data is told at once
-    machine.try_accelerator(job.accelerator)
-    import loading
+    try_accelerator(job.accelerator)
     import loop
 
-    tokenizer = loading.load_tokenizer(job)
+    tokenizer = load_tokenizer(job)
     train, evaluation = _documents(job, tokenizer, *found)
     data = loop.dataset(train.documents, job), loop.dataset(evaluation.documents, job) if evaluation else None
     steps = total_steps(len(data[0]), job.micro_batch, job.grad_accum, job.epochs, job.max_steps)
@@ -186,30 +158,10 @@ def _load(job: Job, events: Events, tokenizer: Any, data: tuple[Any, Any], watch
     return trainer
 
 
-def read_rows(job: Job) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows to evaluate on. Raises BadData, with the line, for the first bad one."""
-    train, held_out = split(list(rows.read(Path(job.data.path), job.data.format)), job)
-    if job.data.eval_path is not None:
-        held_out = list(rows.read(Path(job.data.eval_path), job.data.format))
-    return train, held_out
-
-
 def _documents(job: Job, tokenizer: Any, train: list[Row], held_out: list[Row]) -> tuple[Prepared, Prepared | None]:
     encoder = Encoder(tokenizer, job.train_on)
     prepared = encoder.prepare(train, job.sequence_length)
     return prepared, encoder.prepare(held_out, job.sequence_length) if held_out else None
-
-
-def split(found: list[Row], job: Job) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows held back by `eval_fraction`, the same ones in every process of a run.
-
-    At least one of each when the fraction is above 0 and there are two.
-    """
-    count = 0
-    if job.data.eval_path is None and job.data.eval_fraction > 0 and len(found) > 1:
-        count = min(max(1, round(len(found) * job.data.eval_fraction)), len(found) - 1)
-    held = set(random.Random(job.seed).sample(range(len(found)), count))  # noqa: S311
-    return [row for at, row in enumerate(found) if at not in held], [found[at] for at in sorted(held)]
 
 
 def _quiet(job: Job) -> None:

@@ -104,6 +104,7 @@ def plain(python: Path, model: Path, data: Path, folder: Path, env: dict[str, st
 
 def main() -> None:
     """Run the pairs and print the ratio."""
+    from cloudtrain import backends
     from cloudtrain.trainer import environment
 
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
@@ -111,7 +112,7 @@ def main() -> None:
     command = [str(python), str(ROOT / "templates" / "demo" / "prepare_model.py"), "--uv", environment.uv_binary()]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     model = Path(made.stdout.strip().splitlines()[-1])
-    env = {**os.environ, **json.loads((TORCH / "environment.json").read_text())["cpu"], "HF_HUB_OFFLINE": "1"}
+    env = {**os.environ, **backends.of_flavour("cpu").variables("cpu"), "HF_HUB_OFFLINE": "1"}
     ratios = []
     for number in range(pairs):
         with tempfile.TemporaryDirectory() as name:

@@ -41,13 +41,14 @@ LEFT_OUT = {f"cloudtrain.{name}" for name in ("simulator", "pricing", "stacks", 
 class ForkServer:
     """The forking process, from outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, product: str = str(ROOT)) -> None:
+        """`product` is where Python finds the package."""
         self.address = str(folder / "fork-server.sock")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaign.fork_server", self.address, NAME],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": product},
             cwd=folder,
         )
         assert self.process.stdout is not None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, SHORT_LEASE, Forked, ForkedClient, ForkServer
+from tests.campaign.fork_server import MACHINE, ROOT, SHORT_LEASE, Forked, ForkedClient, ForkServer
 from tests.campaign.job_trainer import install
 
 BUCKET = "bucket-state"
@@ -86,7 +86,7 @@ class Person(ForkedClient):
 class JobWorld:
     """One cloud, for many trials."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, product: str = str(ROOT)) -> None:
         self.name, self.rental = name, RENTALS[name]
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
@@ -94,7 +94,7 @@ class JobWorld:
         self.both = Together(made)
         self.fake = made
         self.people = 0
-        self.fork_server = ForkServer(self.folder)
+        self.fork_server = ForkServer(self.folder, product)
 
     def begin(self) -> None:
         """Everything empty."""

@@ -95,7 +95,7 @@ def compiled_options(row: dict[str, str]) -> Options:
         loss="chunked" if row["vocab_tiling"] not in ("", "0") else "hf",
         attention="sdpa" if row["attn"] == "flash" else "eager",
         devices=int(row["devices"]),
-        backend="tpu",
+        estimator="tpu",
         chip=TPU_CHIPS[row["tpu"]],
     )
 
@@ -166,10 +166,10 @@ def options(draw: st.DrawFn, **fixed: Any) -> Options:
         "train_layers": st.integers(1, 4),
         "devices": st.integers(1, 16),
         "sharding": st.sampled_from(["fsdp", "zero2", "tp", "ep", "pp"]),
-        "backend": st.sampled_from(["torch", "tpu", "mlx"]),
+        "estimator": st.sampled_from(["torch", "tpu", "mlx"]),
         "adapter_dtype": st.sampled_from(["fp32", "bf16"]),
     }
     chips = {"torch": ["", "cpu-zen", "mi300x"], "tpu": ["", "tpu-v5e", "tpu7x"], "mlx": ["", "apple-m3-ultra"]}
     drawn = {name: draw(choice) for name, choice in choices.items() if name not in fixed}
     merged = drawn | fixed
-    return Options(**({"chip": draw(st.sampled_from(chips[merged["backend"]]))} | merged))
+    return Options(**({"chip": draw(st.sampled_from(chips[merged["estimator"]]))} | merged))

@@ -15,10 +15,10 @@ from cloudtrain.units import GIB
         (Options(), 10 * 1.06 + 1.4),
         (Options(devices=8), 10 * 1.06 + 1.4 + 1.5),
         (Options(chip="cpu-zen"), 10 * 1.06 + 0.7),
-        (Options(backend="tpu", chip="tpu-v6e"), 10),
-        (Options(backend="tpu"), 10),
+        (Options(estimator="tpu", chip="tpu-v6e"), 10),
+        (Options(estimator="tpu"), 10),
         (Options(chip="gaudi2"), 10 * 1.4 + 1.4),
-        (Options(backend="mlx"), 10 * 1.06 + 0.5),
+        (Options(estimator="mlx"), 10 * 1.06 + 0.5),
     ],
 )
 def test_required_adds_the_margin_of_the_back_end(options: Options, gib: float) -> None:

@@ -83,7 +83,7 @@ def test_experts_stay_in_16_bit_elsewhere_unless_asked() -> None:
 def test_mlx_quantises_embeddings_and_holds_no_float32_logits() -> None:
     """On Apple the same fine-tune needs less, by the embeddings and by half of the logits."""
     spec = registry.find("llama-3.1-8b")
-    torch, mlx = estimate(spec, Options()), estimate(spec, Options(backend="mlx"))
+    torch, mlx = estimate(spec, Options()), estimate(spec, Options(estimator="mlx"))
     assert mlx.parts.weights < torch.parts.weights
     assert mlx.phases["loss"] < torch.phases["loss"]
     assert "mlx-lm" in " ".join(mlx.assumptions)

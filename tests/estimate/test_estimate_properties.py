@@ -45,7 +45,7 @@ def test_more_devices_never_need_more_each(spec: ModelSpec, chosen: Options, mor
 
 
 @many
-@given(specs(), options(checkpointing=True, backend="torch", devices=1, rank=4, embed_fp32=False))
+@given(specs(), options(checkpointing=True, estimator="torch", devices=1, rank=4, embed_fp32=False))
 def test_qlora_needs_at_most_lora_and_lora_at_most_full(spec: ModelSpec, chosen: Options) -> None:
     """qlora <= lora <= full, other options equal.
 
@@ -63,7 +63,7 @@ def test_qlora_needs_at_most_lora_and_lora_at_most_full(spec: ModelSpec, chosen:
 
 
 @many
-@given(specs(), options(backend="torch", expert_dequant="single"))
+@given(specs(), options(estimator="torch", expert_dequant="single"))
 def test_qlora_needs_at_most_lora_everywhere(spec: ModelSpec, chosen: Options) -> None:
     """4-bit weights never cost more than 16-bit ones, with or without checkpointing, on any number of devices.
 

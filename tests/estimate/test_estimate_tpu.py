@@ -43,5 +43,5 @@ def test_the_formula_is_within_its_error() -> None:
 def test_a_tpu_quantises_experts_with_everything_else() -> None:
     """Qwix quantises every matrix, so a mixture of experts under qlora is small there."""
     spec = registry.find("qwen3-30b-a3b")
-    options = Options(backend="tpu", chip="tpu-v6e")
+    options = Options(estimator="tpu", chip="tpu-v6e")
     assert estimate(spec, options).peak_bytes < 0.5 * estimate(spec, Options()).peak_bytes

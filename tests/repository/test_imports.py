@@ -17,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("cloudtrain", "pricing", "stacks")
+# What client and machine share (templates/README.md): these import nothing of ours, so that no contract has to see them.
+SHARED = {f"common.{name}" for name in ("lines", "rows", "limits")} | {"machine.flavours"}
 
 # A line at the end of a file, and the contract that it breaks. The files only have to exist.
 BREACHES = {
@@ -78,8 +80,22 @@ def test_provider_folders_are_imported_relatively_or_by_name() -> None:
         for node in ast.walk(tree)
         for name in absolute(node)
         if f"{name}.".startswith(("cloudtrain.pricing.", "cloudtrain.stacks.", "cloudtrain.templates."))
+        and not is_shared(name.removeprefix("cloudtrain.templates."))
     ]
     assert hidden == []
+
+
+def is_shared(name: str) -> bool:
+    """Whether a name below `templates` is a shared module, something in one, or the folder of one."""
+    return any(f"{name}.".startswith(f"{each}.") or each.startswith(f"{name}.") for each in SHARED)
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_a_module_that_client_and_machine_share_stands_alone(name: str) -> None:
+    """It is `rows` on a machine and `cloudtrain.templates.common.rows` here: it could import no other module in both."""
+    tree = ast.parse((ROOT / "templates" / f"{name.replace('.', '/')}.py").read_text())
+    imported = {each.partition(".")[0] for node in ast.walk(tree) for each in absolute(node)}
+    assert imported <= sys.stdlib_module_names
 
 
 def lint(folder: Path) -> str:

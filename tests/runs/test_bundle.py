@@ -68,13 +68,23 @@ def test_it_is_another_one_for_another_row(tmp_path: Path) -> None:
 def test_it_holds_what_the_machine_needs(tmp_path: Path) -> None:
     """Agent, supervisor, trainer with its locks, data, job with paths inside, flavour."""
     found = content(packed(plan(tmp_path / "a")))
-    for name in ("machine/agent.py", "supervisor/supervisor.py", "torch/train.py", "torch/requirements.lock"):
+    for name in (
+        "machine/agent.py",
+        "supervisor/supervisor.py",
+        "torch/train.py",
+        "torch/requirements.lock",
+        "torch/backend.json",
+        "common/rows.py",
+    ):
         assert name in found
     assert found["data/train.jsonl"] == b'{"text": "a"}\n'
     job = json.loads(found["job.json"])
     assert job["data"]["path"] == "data/train.jsonl"
     assert not {"run", "deadline", "output"} & set(job)
-    assert json.loads(found["bundle.json"]) == {"version": 1, "flavour": "cpu"}
+    assert json.loads(found["bundle.json"]) == {"version": 1, "backend": "torch", "flavour": "cpu"}
+    assert not [
+        name for name in found if name.startswith(("torch/quote/", "verify/", "image/")) or name.endswith(".in")
+    ]
 
 
 def test_it_is_uploaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,8 +60,9 @@ def doubts(report: DataReport) -> list[str]:
         ("sharegpt", share("system: abcd", "human: b", "gpt: c", "human: d", "gpt: e"), 8),
         ("prompt", {"prompt": "abcd", "completion": "efgh"}, 8),
         ("prompt", {"prompt": chat("user: abcd")["messages"], "completion": chat("assistant: efgh")["messages"]}, 8),
-        ("alpaca", {"instruction": "abcd", "input": "ef", "output": "gh"}, 8),
+        ("alpaca", {"instruction": "ab", "input": "ef", "output": "gh"}, 8),  # with the blank line between
         ("alpaca", {"instruction": "abcdef", "input": "", "output": "gh"}, 8),
+        ("alpaca", {"instruction": "abcdef", "input": None, "output": "gh"}, 8),
         ("alpaca", {"instruction": "abcdef", "output": "gh"}, 8),
         ("text", {"text": "abcdé gh"}, 8),
     ],
@@ -125,18 +126,25 @@ FAULTS: list[tuple[Any, str]] = [
     ({"messages": []}, "`messages` is empty"),
     ({"messages": None}, "`messages` is not a list of messages"),
     (chat("user: a", "assistant:  \t"), "the content of message 2 is empty"),
-    (chat("user: a"), "the last turn is from user, not from assistant (`train_on: all` would allow it)"),
+    (chat("user: a"), "the last turn is from user, not from assistant: there is no answer to learn"),
     (share("human: a"), "the last turn is from user, not from assistant"),
     (share("humn: a", "gpt: b"), "turn 1 is from `humn`; did you mean `human`?"),
+    (share("human: a", "function_call: b"), "turn 2 is from `function_call`; did you mean `function_response`?"),
     ({"conversations": [{"from": None, "value": "a"}]}, "turn 1 is from null"),
     ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 has no `from` and `value`"),
     ({"conversations": []}, "`conversations` is not a list of turns"),
     ({"prompt": "", "completion": "b"}, "`prompt` is empty"),
     ({"prompt": "a", "completion": None}, "`completion` is null"),
     ({"prompt": "a", "completion": []}, "one of `prompt` and `completion` is a list"),
-    ({"prompt": chat("user: a")["messages"], "completion": chat("user: b")["messages"]}, "is not the assistant's"),
+    (
+        {"prompt": chat("user: a")["messages"], "completion": chat("user: b")["messages"]},
+        "the last turn is from user, not from assistant",
+    ),
+    ({"completion": "a", "text": "b"}, "has `completion` and no `prompt`"),
+    ({"instruction": "a", "text": "b"}, "has `instruction` and no `output`"),
+    (chat("user: a", "assistant: b", tools="{"), "`tools` is a string that is not JSON"),
     ({"instruction": "", "output": "b"}, "`instruction` is empty"),
-    ({"instruction": "a", "input": None, "output": "b"}, "`input` is null"),
+    ({"instruction": "a", "input": 7, "output": "b"}, "`input` is a number"),
     ({"instruction": "a", "output": {}}, "`output` is an object"),
     ({"text": " "}, "`text` is empty"),
     ({"text": 1.5}, "`text` is a number"),
@@ -151,11 +159,6 @@ def test_a_bad_row_is_named_with_its_line(path: Path, row: Any, says: str) -> No
     assert message.startswith(f"{path}:2: ")
     assert says in message
     assert "\n" not in message
-
-
-def test_training_on_all_turns_needs_no_last_answer(path: Path) -> None:
-    """With `train_on: all` a conversation may end with the user."""
-    assert check(written(path, chat("user: Hello there.")), train_on="all").rows == 1
 
 
 @pytest.mark.parametrize(
@@ -218,9 +221,9 @@ def test_rows_in_both_files_are_counted(path: Path) -> None:
     assert (report.overlap, report.eval_rows) == (1, 2)
     assert report.eval_sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
     assert "1 row of it is also in rows.jsonl: the loss will look too good" in doubts(report)
-    assert refused(path, eval_path=written(other, {"text": "abc"})).startswith(
-        f"{other}:1: has the keys of `text` rows"
-    )
+    found = check(path, eval_path=written(other, {"text": "abcdefgh"}))
+    assert "its rows are `text`, those of rows.jsonl `messages`" in doubts(found)
+    assert refused(path, eval_path=written(other, {"text": ""})).startswith(f"{other}:1: `text` is empty")
 
 
 def test_an_eval_share_needs_a_row(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import UsageError
-from cloudtrain.spec import lines
+from cloudtrain.spec import dataset
 from cloudtrain.spec.dataset import check
 
 GOOD = {"text": "a row that is long enough"}
@@ -72,7 +72,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(path: Path) -> None:
 
 def test_a_line_without_end_is_not_read_into_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line beyond the bound ends the check with its number."""
-    monkeypatch.setattr(lines, "LONGEST_LINE_BYTES", 100)
+    monkeypatch.setattr(dataset.data_lines, "LONGEST_LINE_BYTES", 100)
     path.write_text("".join(json.dumps({"text": "a" * length}) + "\n" for length in (20, 200)))
     message = refused(path)
     assert message == f"{path}:2: is longer than 16 MiB; JSON lines hold one JSON object per line"
@@ -101,7 +101,7 @@ def test_csv_with_a_header_is_data(tmp_path: Path) -> None:
     path = tmp_path / "rows.CSV"
     path.write_bytes(b'\xef\xbb\xbfinstruction, input ,output\r\n"a, ""b""\nc",,defgh\r\n\r\nx,y,zzzzzzzz\r\n')
     report = check(path)
-    assert (report.format, report.rows, report.characters) == ("alpaca", 2, 13 + 10)
+    assert (report.format, report.rows, report.characters) == ("alpaca", 2, 13 + 12)
     path.write_bytes(b"text\nabcdefgh\n\xff\n")
     assert re.search(r"CSV:3: is not UTF-8", refused(path))
     path.write_bytes(b"")

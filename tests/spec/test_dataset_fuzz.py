@@ -113,18 +113,18 @@ def test_random_bytes_never_end_in_a_traceback(folder: Path, content: bytes, nam
 
 
 @fuzz
-@given(mutated(), st.sampled_from(["assistant", "all"]))
-def test_mutated_rows_never_end_in_a_traceback(folder: Path, content: bytes, train_on: str) -> None:
+@given(mutated())
+def test_mutated_rows_never_end_in_a_traceback(folder: Path, content: bytes) -> None:
     """Valid rows with random damage give a report or a usage error, also as the evaluation file of themselves."""
-    answers(folder / "rows.jsonl", content, train_on=train_on, eval_path=folder / "rows.jsonl")
+    answers(folder / "rows.jsonl", content, eval_path=folder / "rows.jsonl")
 
 
 @fuzz
-@given(st.lists(ROWS, max_size=4), st.sampled_from(["assistant", "all"]), st.sampled_from([0.0, 0.5]))
-def test_random_values_never_end_in_a_traceback(folder: Path, rows: list[Any], train_on: str, share: float) -> None:
+@given(st.lists(ROWS, max_size=4), st.sampled_from([0.0, 0.5]))
+def test_random_values_never_end_in_a_traceback(folder: Path, rows: list[Any], share: float) -> None:
     """Any JSON value on any line gives a report or a usage error."""
     content = "\n".join(json.dumps(row) for row in rows).encode()
-    answers(folder / "rows.jsonl", content, train_on=train_on, eval_fraction=share)
+    answers(folder / "rows.jsonl", content, eval_fraction=share)
 
 
 CELLS = st.sampled_from(

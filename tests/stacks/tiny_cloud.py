@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Front, Reply, Request
+from tests.product_copy import copy_of_the_product
 
 
 class TinyCloud(Front):
@@ -62,19 +62,7 @@ class TinyCloud(Front):
 
 def copy_with_tiny(folder: Path) -> Path:
     """A copy of the installed product with the two files of the tiny cloud in it; goes first on PYTHONPATH."""
-    import cloudtrain.pricing
-    import cloudtrain.stacks
-    import cloudtrain.templates
-
-    import cloudtrain
-
-    here = Path(__file__).parent / "tiny"
-    ignore = shutil.ignore_patterns("__pycache__")
-    package = folder / "cloudtrain"
-    shutil.copytree(Path(cloudtrain.__file__).parent, package, ignore=ignore)
-    for name in ("pricing", "stacks", "templates"):
-        part = sys.modules[f"cloudtrain.{name}"]
-        shutil.copytree(Path(next(iter(part.__path__))), package / name, ignore=ignore, dirs_exist_ok=True)
+    here, package = Path(__file__).parent / "tiny", copy_of_the_product(folder)
     shutil.copy(here / "stacks_tiny.py", package / "stacks" / "tiny.py")
     shutil.copy(here / "pricing_tiny.py", package / "pricing" / "tiny.py")
     return folder

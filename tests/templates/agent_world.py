@@ -128,12 +128,12 @@ def bundle(trainer: str = TRAINER, **job: Any) -> bytes:
     held = {
         f"machine/{f.name}": f.read_bytes() for f in templates.joinpath("machine").iterdir() if f.name[-3:] == ".py"
     }
-    for name in ("torch/requirements.lock", "torch/torch.lock", "torch/environment.json", "supervisor/supervisor.py"):
+    for name in ("torch/requirements.lock", "torch/torch.lock", "torch/backend.json", "supervisor/supervisor.py"):
         held[name] = templates.joinpath(*name.split("/")).read_bytes()
     document = {"model": "hub/model", "data": {"path": "data/d.jsonl"}, "accelerator": "cpu", **job}
     document["checkpoint"] = {"every_s": 300, "keep": 2}
     held |= {"torch/train.py": trainer.encode(), "job.json": json.dumps(document).encode(), "data/d.jsonl": b"{}\n"}
-    held["bundle.json"] = b'{"flavour": "cpu"}'
+    held["bundle.json"] = b'{"backend": "torch", "flavour": "cpu"}'
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:
         for name, data in held.items():

@@ -15,16 +15,17 @@ from typing import Any
 
 import pytest
 
+from cloudtrain import backends
 from tests.trainer_fixtures import TEMPLATES, demo_model, longcat_python, trainer_python
 
 __all__ = ["demo_model", "longcat_python", "trainer_python"]
-TORCH = TEMPLATES / "torch"
-sys.path.insert(0, str(TORCH))  # the trainer's modules import each other by plain names
+TORCH, COMMON = TEMPLATES / "torch", TEMPLATES / "common"
+sys.path[:0] = [str(TORCH), str(COMMON)]  # the trainer's modules import each other by plain names
 
 PLACES = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo", "Peru": "Lima", "Kenya": "Nairobi"}
 # As the launcher starts the trainer, but with one thread: a two-layer model does not repay a second one.
-ONE_THREAD = {**os.environ, **json.loads((TORCH / "environment.json").read_text())["cpu"], "OMP_NUM_THREADS": "1"}
-WITH_ITS_MODULES = {**ONE_THREAD, "PYTHONPATH": str(TORCH)}  # for programs of the tests' own
+ONE_THREAD = {**os.environ, **backends.of_flavour("cpu").variables("cpu"), "OMP_NUM_THREADS": "1"}
+WITH_ITS_MODULES = {**ONE_THREAD, "PYTHONPATH": f"{TORCH}:{COMMON}"}  # for programs of the tests' own
 
 
 def conversation(question: str, answer: str) -> dict[str, Any]:

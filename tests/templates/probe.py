@@ -1,6 +1,6 @@
 """Run in a trainer's environment: what only PyTorch can tell, as one JSON document.
 
-PYTHONPATH=templates/torch python probe.py MODEL MODEL_FOR_4_BIT DATA FOLDER NAME...
+PYTHONPATH=templates/torch:templates/common python probe.py MODEL MODEL_FOR_4_BIT DATA FOLDER NAME...
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 import loading
 import loop
+import reader
 import rows
 import torch
 import transformers
 from checkpoints import Store
 from events import Events
 from job import Checkpoint, Data, Job
-from tokens import IGNORED, Encoder
+from tokens import IGNORED, Encoder, load_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 transformers.logging.set_verbosity_error()
@@ -87,7 +88,7 @@ def masks() -> dict[str, Any]:
 def tiny_documents(count: int) -> list[Any]:
     """The first documents of the data."""
     encoder = Encoder(AutoTokenizer.from_pretrained(MODEL), "assistant")
-    return encoder.prepare(list(rows.read(Path(DATA), None))[:count], 128).documents
+    return encoder.prepare(list(reader.read(Path(DATA), None))[:count], 128).documents
 
 
 def trainer(described: Job, documents: list[Any]) -> Any:
@@ -97,7 +98,7 @@ def trainer(described: Job, documents: list[Any]) -> Any:
     model = loading.load_model(described)
     peft = loading.adapter_config(described, model) if described.adapter else None
     data = loop.dataset(documents, described)
-    return loop.build(described, model, peft, loading.load_tokenizer(described), (data, data), watcher)
+    return loop.build(described, model, peft, load_tokenizer(described), (data, data), watcher)
 
 
 def isolation() -> dict[str, Any]:

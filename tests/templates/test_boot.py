@@ -98,7 +98,9 @@ def test_the_ticket_can_be_read_by_nobody_else(machine: Machine, box: Mailbox) -
     assert (machine.place() / "ticket.json").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("name", ["boot", "agent", "bucket", "shipping", "trainer", "notice", "runpod_timer"])
+@pytest.mark.parametrize(
+    "name", ["boot", "agent", "bucket", "shipping", "trainer", "flavours", "notice", "runpod_timer"]
+)
 def test_what_a_machine_runs_is_old_python_and_the_standard_library(name: str) -> None:
     folder = files("cloudtrain.templates").joinpath("machine")
     tree = ast.parse(folder.joinpath(f"{name}.py").read_text(), feature_version=(3, 9))
@@ -110,17 +112,31 @@ def test_what_a_machine_runs_is_old_python_and_the_standard_library(name: str) -
 
 
 def test_the_environments_key_is_the_one_of_the_clients_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every flavour: what an image or an earlier job has made is found, and a changed description is another one."""
+    import shutil
+
+    from cloudtrain import backends
     from cloudtrain.trainer import environment
 
     monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path))
-    templates = str(files("cloudtrain.templates"))
+    torch = backends.of_flavour("cpu")
+    shutil.copytree(torch.folder, tmp_path / "torch")
     code = (
-        f"import sys; sys.path.insert(0, {templates + '/machine'!r}); import trainer\n"
-        f"for f in trainer.LOCKS: print(trainer.Maker(f, {templates!r}, '/home', None, None).folder(sys.version_info[:2]))"
+        f"import sys; sys.path.insert(0, {str(backends.templates() / 'machine')!r}); import trainer\n"
+        f"print(trainer.Maker(trainer.BackEnd({str(tmp_path)!r}), '/home', None, None).folder(sys.version_info[:2]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    expected = [str(environment._folder(name)) for name in environment.FLAVOURS if name != "tpu-compiler"]
-    assert sorted(done.stdout.split()) == sorted(expected)
+
+    def on_the_machine(flavour: str) -> str:
+        (tmp_path / "bundle.json").write_text(json.dumps({"backend": "torch", "flavour": flavour}))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    for flavour in torch.flavours:
+        assert on_the_machine(flavour) == str(environment._folder(flavour))
+    described = (tmp_path / "torch" / "backend.json").read_text()
+    (tmp_path / "torch" / "backend.json").write_text(described.replace('"build": "rocm7.2"', '"build": "rocm7.3"'))
+    assert on_the_machine("rocm") != str(environment._folder("rocm"))
+    assert on_the_machine("cpu") == str(environment._folder("cpu"))
 
 
 def script(kind: str, machine: Machine) -> str:

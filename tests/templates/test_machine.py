@@ -14,7 +14,7 @@ import failures
 import machine
 import pytest
 
-from tests.templates.conftest import TORCH
+from tests.templates.conftest import COMMON, TORCH
 
 STUBBORN = """
 import signal, sys, time
@@ -31,7 +31,7 @@ def test_the_guard_asks_at_the_deadline_and_ends_the_process_after_the_grace() -
     """A process that ignores SIGTERM and never sleeps still ends, with the code of a resumable stop."""
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", STUBBORN, TORCH], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", STUBBORN, COMMON], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 75
     assert done.stdout.split() == ["deadline", "asked"]
@@ -116,21 +116,21 @@ print("went on", file=sys.stderr)
 
 def test_a_trainer_goes_on_when_nobody_reads_its_events() -> None:
     """A dead supervisor's closed pipe does not end the work."""
-    done = subprocess.run([sys.executable, "-c", UNHEARD, TORCH], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", UNHEARD, COMMON], capture_output=True, text=True, check=False)
     assert done.stderr == "went on\n"
 
 
 def test_events_are_json_and_prints_of_libraries_are_kept_out() -> None:
     """A loss that is no number is null; what anybody prints goes to the standard error."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); from events import claim_stdout; e = claim_stdout(); print('noise', flush=True); e.write({'loss': float('nan'), 'step': 1})"
-    done = subprocess.run([sys.executable, "-c", code, TORCH], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, COMMON], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ('{"loss": null, "step": 1}\n', "noise\n")
 
 
 WRAPPED = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import machine, train
+import train, machine
 machine.start_again_with_environment = lambda accelerator: None
 def work(job, events, stop, began):
     try:

@@ -17,6 +17,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import checkpoints, job, loading, loop
+from tokens import load_tokenizer
 from datasets import Dataset
 loading.computes_in_bf16 = loop.computes_in_bf16 = lambda accelerator: sys.argv[3] == "bf16"
 path = Path(sys.argv[2])
@@ -25,7 +26,7 @@ model = loading.load_model(described)
 data = Dataset.from_dict({"input_ids": [[1, 2]], "labels": [[1, 2]], "seq_lengths": [[2]]})
 watcher = loop.Watcher(described, checkpoints.Store(path.parent / "ckpt", 1), loop.Progress(1), None)
 adapter = loading.adapter_config(described, model)
-trainer = loop.build(described, model, adapter, loading.load_tokenizer(described), (data, None), watcher)
+trainer = loop.build(described, model, adapter, load_tokenizer(described), (data, None), watcher)
 found = {name: parameter for name, parameter in trainer.model.named_parameters()}
 print(json.dumps({
     "embedding": str(next(p.dtype for n, p in found.items() if "embed" in n)),

@@ -1,4 +1,4 @@
-"""Rows: five formats into one shape, and bad rows named by line."""
+"""Rows: five formats into one shape, and bad rows named by line, as the trainer reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reader
 import rows
 from failures import BadData
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ ANSWERED = ({"role": "user", "content": "Why?"}, {"role": "assistant", "content"
 def read(folder: Path, *records: Any, name: str = "data.jsonl") -> list[rows.Row]:
     path = folder / name
     path.write_text("".join(f"{record if isinstance(record, str) else json.dumps(record)}\n" for record in records))
-    return list(rows.read(path, None))
+    return list(reader.read(path, None))
 
 
 @pytest.mark.parametrize(
@@ -66,15 +67,18 @@ def test_csv_with_a_header_is_read(tmp_path: Path) -> None:
     [
         ("{", "line 2: is not JSON"),
         ("[1]", "line 2: is not a JSON object"),
-        ({"messages": []}, "line 2: `messages` must be a list of one or more turns"),
+        ({"messages": []}, "line 2: `messages` is empty"),
         (
             {"messages": [{"role": "usr", "content": "x"}]},
-            'line 2: turn 1 has the unknown role "usr"; known: system, user',
+            "line 2: message 1 of `messages` has the role `usr`; did you mean `user`?",
         ),
-        ({"messages": [ANSWERED[0], {"role": "assistant", "content": None}]}, "line 2: turn 2 (assistant) has no text"),
-        ({"messages": [*ANSWERED, ANSWERED[0]]}, "line 2: the last turn is user, not assistant"),
+        (
+            {"messages": [ANSWERED[0], {"role": "assistant", "content": None}]},
+            "line 2: the content of message 2 is null",
+        ),
+        ({"messages": [*ANSWERED, ANSWERED[0]]}, "line 2: the last turn is from user, not from assistant"),
         ({"messages": list(ANSWERED), "tools": "{"}, "line 2: `tools` is a string that is not JSON"),
-        ({"text": "row of another format"}, "line 2: `messages` must be a list"),
+        ({"text": "row of another format"}, "line 2: has the keys of `text` rows, line 1 has those of `messages`"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, record: Any, sentence: str) -> None:
@@ -90,16 +94,16 @@ def test_a_bad_row_is_named_by_its_line(tmp_path: Path, record: Any, sentence: s
         (b"", "data.jsonl has no rows"),
         (b"\n \n", "data.jsonl has no rows"),
         (b'{"text": "\xff"}\n', "line 1: is not UTF-8"),
-        (b'{"x": 1}\n', "line 1: no known format: expected messages, prompt and completion, or text; the row has x"),
+        (b'{"x": 1}\n', "line 1: has `x`, which is none of messages, conversations, prompt + completion"),
         (b'{"text": " "}\n', "line 1: `text` is empty"),
-        (b'{"prompt": "p"}\n', "line 1: no known format"),
+        (b'{"prompt": "p"}\n', "line 1: has `prompt`, which is none of"),
     ],
 )
 def test_a_bad_file_gets_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
     """Empty files, other encodings and unknown formats are told apart."""
     (tmp_path / "data.jsonl").write_bytes(content)
     with pytest.raises(BadData) as refused:
-        list(rows.read(tmp_path / "data.jsonl", None))
+        list(reader.read(tmp_path / "data.jsonl", None))
     assert str(refused.value).startswith(sentence)
 
 
@@ -107,7 +111,7 @@ def test_all_problems_are_found_when_asked_for(tmp_path: Path) -> None:
     """`problems` goes on after a bad row."""
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "good"}\n{\n{"text": ""}\n{"text": "good"}\n')
-    assert [found.line for found in rows.problems(path, None) if isinstance(found, BadData)] == [2, 3]
+    assert [found.line for found in reader.problems(path, None) if isinstance(found, BadData)] == [2, 3]
 
 
 @given(
@@ -121,4 +125,4 @@ def test_any_bytes_are_rows_or_a_sentence(tmp_path_factory: pytest.TempPathFacto
         path = tmp_path_factory.getbasetemp() / name
         path.write_bytes(content)
         with suppress(BadData):
-            list(rows.read(path, None))
+            list(reader.read(path, None))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from pathlib import Path
 
-import machine
+import devices
 import pytest
 
-from tests.templates.conftest import TORCH
+from cloudtrain import backends
+from tests.templates.conftest import COMMON, TORCH
 from tests.trainer_fixtures import TEMPLATES
 
-SHIPPED = sorted([*TORCH.glob("*.py"), TEMPLATES / "demo" / "prepare_model.py"])
+SHIPPED = sorted([*TORCH.glob("*.py"), *COMMON.glob("*.py"), TEMPLATES / "demo" / "prepare_model.py"])
 LOCKS = sorted(TEMPLATES.glob("*/*.lock"))
 
 
@@ -52,7 +52,8 @@ def test_the_locks_share_no_package_and_name_what_was_asked_for() -> None:
 
 def test_every_accelerator_has_a_device_and_an_environment() -> None:
     """The launcher finds the variables of each flavour, as strings; on a CPU memory is kept, not returned."""
-    document = json.loads((TORCH / "environment.json").read_text())
-    assert document.keys() == machine.DEVICES.keys()
-    assert all(isinstance(value, str) for variables in document.values() for value in variables.values())
-    assert "MALLOC_MMAP_THRESHOLD_" in document["cpu"]
+    torch = backends.of_flavour("cpu")
+    assert torch.accelerators.keys() == devices.DEVICES.keys()
+    found = {name: torch.variables(name) for name in torch.accelerators}
+    assert all(isinstance(value, str) for variables in found.values() for value in variables.values())
+    assert "MALLOC_MMAP_THRESHOLD_" in found["cpu"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.conftest import ONE_THREAD, TORCH, Bench, Ended, conversation, write_rows
+from tests.templates.conftest import COMMON, ONE_THREAD, TORCH, Bench, Ended, conversation, write_rows
 
 pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("training")]  # they share what was trained once
 METHODS = ("full", "lora", "qlora", "dora", "freeze")
@@ -229,7 +229,7 @@ def test_a_missing_accelerator_ends_with_70(bench: Bench, tmp_path: Path) -> Non
 
 def test_the_data_check_counts_as_the_trainer_does(runs: dict[str, Ended], bench: Bench, tmp_path: Path) -> None:
     """Rows, tokens and steps of check_data.py equal the trainer's own; problems carry their lines."""
-    command = [str(bench.python), str(TORCH / "check_data.py"), str(runs["full"].folder / "job.json")]
+    command = [str(bench.python), str(COMMON / "check_data.py"), str(runs["full"].folder / "job.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     assert done.returncode == 0, done.stderr
     found, told = json.loads(done.stdout), runs["full"].one("data")

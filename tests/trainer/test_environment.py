@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, Unavailable, UsageError
 from cloudtrain.trainer import environment
 from tests.trainer_fixtures import trainer_python
@@ -147,11 +149,29 @@ def test_another_lock_file_is_another_environment(uv: Path, monkeypatch: pytest.
     """A changed lock is not served by the old environment; each flavour has its own."""
     before = environment.ensure("cpu")
     assert environment.find("longcat") is None
-    for name in ("requirements.lock", "torch.lock"):
-        (tmp_path / name).write_text("torch==9.9.9 \\\n")
-    monkeypatch.setattr(environment, "_template", lambda name: tmp_path / name)
+    torch = backends.of_flavour("cpu")
+    shutil.copytree(torch.folder, tmp_path / "torch")
+    (tmp_path / "torch" / "requirements.lock").write_text("trl==9.9.9 \\\n")
+    monkeypatch.setattr(backends, "of_flavour", lambda flavour: torch._replace(folder=tmp_path / "torch"))
     assert environment.find("cpu") is None
-    assert environment.ensure("cpu") != before
+    said: list[str] = []
+    assert environment.ensure("cpu", said.append) != before
+    assert said[0].startswith("making the trainer's environment"), "what the fake uv makes says nothing of its Python"
+
+
+def test_an_environment_of_an_older_description_is_named_once(uv: Path) -> None:
+    """When the key of a flavour has changed, the folder that is not used any more is said; one of another Python is not."""
+    older, other = (environment._folder("cpu").parent / f"cpu-{letter * 16}" for letter in "ab")
+    for folder, version in ((older, ".".join(map(str, sys.version_info[:3]))), (other, "3.2.1")):
+        folder.mkdir(parents=True)
+        (folder / "pyvenv.cfg").write_text(f"home = /\nversion_info = {version}\n")
+    said: list[str] = []
+    environment.ensure("cpu", said.append)
+    assert said[0] == f"the trainer's packages have changed; this version does not use {older} any more"
+    assert str(other) not in " ".join(said)
+    said.clear()
+    environment.ensure("cpu", said.append)
+    assert said == []
 
 
 def test_an_unknown_flavour_gets_the_nearest_one() -> None:

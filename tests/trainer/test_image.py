@@ -15,11 +15,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, Unavailable, UsageError
 from cloudtrain.trainer import container_engine, environment, image
 from tests.conftest import Result
 
-TORCH = Path(str(files("cloudtrain.templates"))) / "torch"
+IMAGE = Path(str(files("cloudtrain.templates"))) / "image"
 
 # Stands in for podman or docker: notes its arguments, keeps its images in a file, says and fails what it is told to.
 FAKE = """#!{python}
@@ -42,7 +43,7 @@ if verb == "build":
     args = dict(w.split("=", 1) for b, w in zip(words, words[1:]) if b == "--build-arg")
     labels = {{"cloudtrain.flavour": args["FLAVOUR"], "cloudtrain.lock": args["LOCK_HASH"],
               "cloudtrain.entry": args["ENTRY_HASH"], "cloudtrain.torch": args["TORCH"],
-              "cloudtrain.base": args.get("BASE") or os.environ["FAKE_BASE"]}}
+              "cloudtrain.base": args["BASE"]}}
     name = words[words.index("-t") + 1]
     images[name] = {{"Id": str(len(images)), "RepoTags": [name], "Created": "2026-11-24T12:00:00Z", "Size": 1520000000,
                     "Config": {{"Labels": labels}}}}
@@ -95,12 +96,18 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fake]
             path.chmod(path.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
         monkeypatch.setenv("FAKE_ENGINE", str(tmp_path))
-        monkeypatch.setenv("FAKE_BASE", image.pinned_base())
         return Fake(tmp_path)
 
     for name in image.CERTIFICATES:
         monkeypatch.delenv(name, raising=False)
     return engines
+
+
+def read_anew(monkeypatch: pytest.MonkeyPatch, templates: Path) -> None:
+    """Let the back ends be those of another folder."""
+    found = [backends.read(path) for path in sorted(templates.glob("*/backend.json"))]
+    monkeypatch.setattr(backends, "templates", lambda: templates)
+    monkeypatch.setattr(backends, "flavours", lambda: {name: each for each in found for name in each.flavours})
 
 
 def quiet(line: str) -> None:
@@ -127,15 +134,17 @@ def test_the_context_is_all_that_the_dockerfile_copies_and_nothing_else(make: Ca
     fake = make("podman")
     image.build(container_engine.find(), image.Recipe(), None, None, quiet)
     context = set(json.loads((fake.folder / "context").read_text()))
-    copied = re.findall(r"(?:torch|supervisor)/[\w.-]+\.(?:py|lock|json)", (TORCH / "Dockerfile").read_text())
-    assert set(copied) <= context
-    assert {f"torch/{name}" for name in ("train.py", "job.py", "loop.py", "ask.py", "entrypoint.py")} <= context
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (IMAGE / "Dockerfile").read_text(), re.MULTILINE)
+    for source in " ".join(copied).replace("${BACKEND}", "torch").split():
+        assert [name for name in context if Path(name).match(source) or name.startswith(source)], source
+    assert {f"torch/{name}" for name in ("train.py", "loop.py", "ask.py", "backend.json", "torch.lock")} <= context
+    assert {"common/job.py", "image/entrypoint.py", "supervisor/supervisor.py"} <= context
     assert not [name for name in context if not name.endswith((".py", ".lock", ".json", "Dockerfile"))]
 
 
 def test_names_change_with_what_is_in_the_image_and_only_then() -> None:
     """Flavour, base and the other PyTorch each give another name; the same recipe always gives the same one."""
-    recipes = [image.Recipe(flavour) for flavour in image.FLAVOURS]
+    recipes = [image.Recipe(flavour) for flavour in image.image_flavours()]
     recipes += [
         image.Recipe("cpu", base="debian"),
         image.Recipe("cpu", torch="pypi"),
@@ -154,8 +163,8 @@ def test_an_entry_point_that_changes_leaves_the_packages_hash_alone(
 
     before = image.Recipe()
     locks, entry = before.lock_hash, before.entry_hash
-    shutil.copytree(TORCH.parent, tmp_path / "templates")
-    monkeypatch.setattr(image, "files", lambda package: tmp_path / "templates")
+    shutil.copytree(IMAGE.parent, tmp_path / "templates")
+    read_anew(monkeypatch, tmp_path / "templates")
     assert (before.lock_hash, before.entry_hash) == (locks, entry)
     with (tmp_path / "templates" / "torch" / "train.py").open("a") as file:
         file.write("# changed\n")
@@ -164,7 +173,7 @@ def test_an_entry_point_that_changes_leaves_the_packages_hash_alone(
     with (tmp_path / "templates" / "torch" / "requirements.lock").open("a") as file:
         file.write("# changed\n")
     assert before.lock_hash != locks
-    assert image.Recipe("cpu-longcat").lock_hash != image.Recipe("cpu").lock_hash
+    assert image.Recipe("longcat").lock_hash != image.Recipe("cpu").lock_hash
 
 
 @pytest.mark.parametrize(("program", "digest"), [("podman", "a" * 64), ("docker", "b" * 64)])
@@ -272,7 +281,7 @@ def test_certificates_and_wheels_are_lent_to_the_build(
 
 def test_unknown_flavours_and_helpless_flags_are_refused(cloudtrain: Any) -> None:
     """Before any engine is asked."""
-    assert "did you mean `cpu-longcat`?" in cloudtrain("image", "build", "--flavour", "cpu-longcats").err
+    assert "did you mean `longcat`?" in cloudtrain("image", "build", "--flavour", "cpu-longcat").err
     refused = cloudtrain("image", "build", "--flavour", "rocm", "--torch", "pypi")
     assert refused.code == 2
     assert "--wheels" in refused.err
@@ -282,23 +291,35 @@ def test_unknown_flavours_and_helpless_flags_are_refused(cloudtrain: Any) -> Non
 @pytest.fixture
 def installer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The program that runs inside the build."""
-    monkeypatch.syspath_prepend(str(TORCH))
-    return import_module("image_install")
+    monkeypatch.syspath_prepend(str(IMAGE))
+    return import_module("install")
 
 
-def test_the_image_has_the_environment_under_the_key_of_the_clients_cache(installer: Any) -> None:
+def test_the_image_has_the_environment_under_the_key_of_the_clients_cache(
+    installer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A machine's agent in the image looks where it looks everywhere, so the folder must have the very same name."""
-    assert set(installer.FLAVOURS) == set(image.FLAVOURS)
-    for name, flavour in installer.FLAVOURS.items():
-        about = environment.FLAVOURS[flavour.environment]
-        found = f"{flavour.environment}-{installer.key(flavour, TORCH)}"
-        assert environment._folder(flavour.environment).name == found
-        assert (flavour.lock, flavour.torch_backend, flavour.any_build) == (
-            about.lock,
-            about.torch_backend,
-            about.any_build,
-        )
-        assert image.LOCKS[name] == flavour.lock
+    made: list[str] = []
+    monkeypatch.setattr(installer, "ROOT", tmp_path)
+    monkeypatch.setattr(installer, "tools", lambda locks: "uv")
+    monkeypatch.setattr(installer, "install", lambda *arguments: None)
+    monkeypatch.setattr(installer, "run", lambda command: made.append(command[-1]))
+    monkeypatch.setattr(installer, "torch_version", lambda folder: "2.13.0")
+    monkeypatch.setattr(installer, "nvidia_libraries", lambda folder: [])
+    for flavour in image.image_flavours():
+        folder = backends.of_flavour(flavour).folder
+        assert installer.main([str(folder), flavour, "index"]) == 0
+        assert Path(made[-2]).name == environment._folder(flavour).name
+        assert "import bitsandbytes\n" in made[-1]
+        about = json.loads((tmp_path / "image.json").read_text())
+        assert (about["backend"], about["flavour"], about["environment"]) == ("torch", flavour, Path(made[-2]).name)
+        (tmp_path / "environment").unlink()
+    assert installer.main([str(folder), "xpu", "index"]) == 1
+
+
+def kept(flavour: str) -> Any:
+    """What the description says stays of a flavour's libraries."""
+    return image.Recipe(flavour).about.image["keep"]  # type: ignore[index]
 
 
 def test_libraries_of_nvidia_are_known_by_their_names_and_others_left(installer: Any, tmp_path: Path) -> None:
@@ -318,17 +339,17 @@ def test_libraries_of_nvidia_are_known_by_their_names_and_others_left(installer:
     for name in [*theirs, *ours, "libbitsandbytes_cpu.so", "libbitsandbytes_cuda130.so", "libbitsandbytes_rocm72.so"]:
         (libraries / name).touch()
     assert installer.nvidia_libraries(tmp_path) == sorted([*theirs, "libbitsandbytes_cuda130.so"])
-    installer.prune(tmp_path, installer.FLAVOURS["rocm"])
+    installer.prune(tmp_path, kept("rocm"))
     assert installer.nvidia_libraries(tmp_path) == sorted(theirs)
     assert (libraries / "libbitsandbytes_rocm72.so").exists()
     assert not (libraries / "__pycache__").exists()
-    installer.prune(tmp_path, installer.FLAVOURS["cpu"])
+    installer.prune(tmp_path, kept("cpu"))
     assert sorted(path.name for path in libraries.glob("libbits*")) == ["libbitsandbytes_cpu.so"]
 
 
 def test_the_base_is_pinned_by_digest_and_the_user_is_not_root() -> None:
     """A moved tag cannot change an image; the container's process owns nothing but its working folders."""
-    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", image.pinned_base())
-    text = (TORCH / "Dockerfile").read_text()
+    assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", image.pinned_base(image.Recipe()))
+    text = (IMAGE / "Dockerfile").read_text()
     assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["1000:1000"]
-    assert text.index("COPY --from=packages") < text.index("COPY torch/*.py")
+    assert text.index("COPY --from=packages") < text.index("COPY ${BACKEND}/ ")

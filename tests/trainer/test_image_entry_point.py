@@ -19,14 +19,15 @@ TEMPLATES = Path(str(files("cloudtrain.templates")))
 @pytest.fixture
 def entry(tmp_path: Path) -> list[str]:
     """The command line of the entry point in a folder laid out as in an image; its trainer shows what it was given."""
-    (tmp_path / "trainer").mkdir()
+    for name in ("torch", "supervisor"):
+        (tmp_path / "trainer" / name).mkdir(parents=True)
     (tmp_path / "environment" / "bin").mkdir(parents=True)
     (tmp_path / "environment" / "bin" / "python").symlink_to(sys.executable)
-    (tmp_path / "image.json").write_text(json.dumps({"accelerator": "cpu"}))
-    shutil.copy(TEMPLATES / "torch" / "environment.json", tmp_path / "trainer")
-    shutil.copy(TEMPLATES / "torch" / "entrypoint.py", tmp_path)
+    (tmp_path / "image.json").write_text(json.dumps({"backend": "torch", "accelerator": "cpu"}))
+    shutil.copy(TEMPLATES / "torch" / "backend.json", tmp_path / "trainer" / "torch")
+    shutil.copy(TEMPLATES / "image" / "entrypoint.py", tmp_path)
     show = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)])); sys.exit(65)"
-    for name in ("train", "supervisor"):
+    for name in ("torch/train", "supervisor/supervisor"):
         (tmp_path / "trainer" / f"{name}.py").write_text(show)
     return [sys.executable, str(tmp_path / "entrypoint.py")]
 

@@ -34,7 +34,7 @@ OVERFLOW = {
     "versions": {"jax": "0.10.2", "jaxlib": "0.10.2", "libtpu": "0.0.42.1"},
 }
 MODELS = [spec for spec in registry.all_models() if spec.family != "longcat_flash_ngram"]
-TPU = Options(backend="tpu", chip="tpu-v5e")
+TPU = Options(estimator="tpu", chip="tpu-v5e")
 
 
 def torch_document(model: str, **options: Any) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def test_a_tpu_step_has_the_models_sizes_and_the_chips_generation() -> None:
         ("smollm2-135m", Options(devices=8), "only the step of one device can be proven"),
         ("longcat-flash-lite", Options(), "family `longcat_flash_ngram` cannot be proven with PyTorch"),
         ("gpt-oss-20b", Options(experts_4bit=True), "family `gpt_oss` cannot be proven one at a time"),
-        ("smollm2-135m", Options(backend="mlx"), "nothing proves a step of back end `mlx`"),
-        ("smollm2-135m", Options(backend="tpu"), "compiled for one kind of chip"),
+        ("smollm2-135m", Options(estimator="mlx"), "nothing proves a step of back end `mlx`"),
+        ("smollm2-135m", Options(estimator="tpu"), "compiled for one kind of chip"),
         ("smollm2-135m", replace(TPU, chip="mi300x"), "no step can be compiled for `mi300x`"),
         ("smollm2-135m", replace(TPU, chip="tpu-v2"), "no step can be compiled for `tpu-v2`"),
         ("longcat-flash", TPU, "family `longcat_flash` cannot be compiled for a TPU"),
@@ -246,7 +246,7 @@ def test_a_proof_takes_the_margins_that_we_measured(
     load("pricing", "local", PriceSource)
     monkeypatch.setattr(sys.modules["cloudtrain.pricing.local"], "accelerators", lambda system: {})
     shown = cloudtrain("quote", "smollm2-135m", "--infra", "local", "--why", "0", "--verify")
-    margins = recipes.table()["torch-cpu"]["memory"]
+    margins = recipes.table()["torch-cpu"]["torch"]["memory"]
     needed = 3 * GIB + (margins["working_factor"] - 1) * GIB + margins["runtime_bytes"]
     assert f"{gib(needed)} needed of" in shown.out.split("proven")[-1]
 

@@ -92,6 +92,7 @@ def go(words: tuple[str, ...], given: dict[str, Any]) -> None:
         return renting.rent(store, prepared, quote, settings, found.run, given)
     rough = quote_once(prepared, prepare.estimated_tokens(prepared), settings, given)
     first = prepare.chosen_line(rough)
+    prepare.within_limits(prepared, flavour_of(first))
     if not load("stacks", first.offer.provider, Stack).direct:
         remote.reachable(store.url)
         quote = better_quote(prepared, rough, settings, given)
@@ -127,11 +128,12 @@ def quote_for(prepared: Prepared, rough: QuoteRow, settings: Settings, given: di
     from cloudtrain.settings import cache_folder
     from cloudtrain.trainer import environment
 
-    flavour = rough.assessment.recipe.flavour if rough.assessment.recipe else "cpu"
-    python = environment.ensure(flavour, say)
+    flavour = flavour_of(rough)
+    environment.ensure(flavour, say)
     say("counting tokens with the model's tokenizer")
-    counted = prepare.token_check(prepared, python, cache_folder() / "checks" / prepared.identity[:16])
-    planning.show_data(prepared, counted)
+    counted = prepare.token_check(prepared, flavour, cache_folder() / "checks" / prepared.identity[:16])
+    if counted is not None:
+        planning.show_data(prepared, counted)
     quote = quote_once(prepared, prepare.estimated_tokens(prepared, counted), settings, given)
     return quote, prepare.chosen_line(quote)
 
@@ -144,15 +146,21 @@ def better_quote(prepared: Prepared, rough: Quote, settings: Settings, given: di
     from cloudtrain.cli.up import planning
     from cloudtrain.runs import prepare
     from cloudtrain.settings import cache_folder
-    from cloudtrain.trainer import environment
 
-    python = environment.find("cpu")
-    if python is None or not (Path(prepared.model.path or ".") / "tokenizer_config.json").is_file():
+    counted = None
+    if (Path(prepared.model.path or ".") / "tokenizer_config.json").is_file():
+        folder = cache_folder() / "checks" / prepared.identity[:16]
+        counted = prepare.token_check(prepared, flavour_of(prepare.chosen_line(rough)), folder)
+    if counted is None:
         say(f"tokens: {rough.request.tokens:,}, estimated ({rough.request.tokens_basis})")
         return rough
-    counted = prepare.token_check(prepared, python, cache_folder() / "checks" / prepared.identity[:16])
     planning.show_data(prepared, counted)
     return quote_once(prepared, prepare.estimated_tokens(prepared, counted), settings, given)
+
+
+def flavour_of(line: QuoteRow) -> str:
+    """The environment that a row's recipe needs."""
+    return line.assessment.recipe.flavour if line.assessment.recipe else "cpu"
 
 
 def quote_once(prepared: Prepared, tokens: tuple[int, str], settings: Settings, given: dict[str, Any]) -> Quote:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain import backends
 from cloudtrain.cli.output import say
 from cloudtrain.cli.up.watching import Interrupted
 from cloudtrain.errors import CloudtrainError, JobFailed, TeardownIncomplete, Unavailable, UsageError
@@ -116,7 +117,9 @@ class Part:
         accelerator = str(plan.job["accelerator"])
         if accelerator != "cpu":
             self.world.both.fake.room.environment["CLOUDTRAIN_PRETEND_ACCELERATOR"] = accelerator
-        return replace(plan, job=small(plan.job), flavour="cpu" if accelerator == "cpu" else plan.flavour)
+        return replace(
+            plan, job=small(plan.job), flavour=backends.of_flavour(plan.flavour).flavour_on(accelerator) or plan.flavour
+        )
 
     @property
     def run(self) -> Run:
