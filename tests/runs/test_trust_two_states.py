@@ -14,8 +14,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.state.store import LocalFolder
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, Nursery
-from tests.campaign.job_world import Person
+from tests.campaign.fork_server import MACHINE, ForkedClient, ForkServer
 from tests.records import begin, put
 from tests.runs.trust_world import command
 
@@ -29,22 +28,18 @@ today = pytest.mark.xfail(
 class Two:
     """One cloud, the people `a` and `b`, each with a state of their own; both call their run `mine`."""
 
-    def __init__(self, name: str, nursery: Nursery, folder: Path) -> None:
+    def __init__(self, name: str, server: ForkServer, folder: Path) -> None:
         self.fake = TARGETS[name].fake(Clock())
         self.up = ("up", *Client.up_words(), *TARGETS[name].words, "--name", "mine")
-        self.a, self.b = (self.person(folder / each, nursery) for each in ("a", "b"))
+        self.a, self.b = (self.person(folder / each, server) for each in ("a", "b"))
 
-    def person(self, folder: Path, nursery: Nursery) -> Person:
+    def person(self, folder: Path, server: ForkServer) -> ForkedClient:
         """Somebody with an empty home."""
-        made = Person.__new__(Person)
         folder.mkdir()
         own = {MACHINE: folder.name, "HOME": str(folder), "CLOUDTRAIN_CACHE": str(folder / "cache")}
-        Client.__init__(made, folder, self.fake, **own)
-        made.nursery, made.output = nursery, folder / "output.txt"
-        made.output.touch()
-        return made
+        return ForkedClient(server, folder, self.fake, **own)
 
-    def rent(self, person: Person) -> None:
+    def rent(self, person: ForkedClient) -> None:
         """`up`, which is not what the test is about."""
         code, said = command(person, *self.up)
         if code:
@@ -57,17 +52,17 @@ class Two:
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    """Commands without Python's start, on the engine's stand-in."""
-    made = Nursery(tmp_path_factory.mktemp("nursery"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Commands without Python's start, on the fake engine."""
+    made = ForkServer(tmp_path_factory.mktemp("fork-server"))
     yield made
     made.close()
 
 
 @pytest.fixture(params=CLOUDS)
-def two(request: pytest.FixtureRequest, nursery: Nursery, tmp_path: Path) -> Iterator[Two]:
+def two(request: pytest.FixtureRequest, server: ForkServer, tmp_path: Path) -> Iterator[Two]:
     """`a` has rented a machine."""
-    made = Two(request.param, nursery, tmp_path)
+    made = Two(request.param, server, tmp_path)
     made.rent(made.a)
     if not made.machines():
         raise RuntimeError(made.fake.leftovers())

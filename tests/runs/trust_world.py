@@ -13,21 +13,17 @@ import urllib.request
 import uuid
 from typing import Any
 
+from tests.campaign.fork_server import ForkedClient
 from tests.campaign.job_world import JobWorld, Person
 
 RUN = "runs/mine/"
 PATIENCE_S = 120.0
 
 
-def command(person: Person, *words: str) -> tuple[int, str]:
+def command(person: ForkedClient, *words: str) -> tuple[int, str]:
     """One command to its end: exit code and what was printed."""
-    given = person.give(*words)
-    give_up = time.monotonic() + PATIENCE_S
-    while (code := given.process.poll()) is None:
-        if time.monotonic() > give_up:
-            raise TimeoutError(given.said)
-        time.sleep(0.02)
-    return code, given.said
+    ended = person.run(*words)
+    return ended.code, ended.out + ended.err
 
 
 def rent(world: JobWorld, person: Person, *more: str) -> None:
