@@ -66,8 +66,13 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
 
 
 def on(job: dict[str, Any], flavour: str) -> dict[str, Any]:
-    """The job for the accelerator of a flavour. Raises UsageError for what the flavour's back end cannot do."""
-    backend = backends.of_flavour(flavour)
+    """The job for the accelerator of a flavour. Raises UsageError for what the flavour's back end cannot do.
+
+    A row may be computed for software of others; a machine of it can be rented idle, and nothing of the job runs there.
+    """
+    backend = backends.flavours().get(flavour)
+    if backend is None:
+        return job
     beyond = limits.refusal(backend.cannot, job)
     if beyond is not None:
         raise UsageError(
