@@ -30,19 +30,33 @@ ROOT = Path(__file__).parent.parent.parent
 NAME = "pulumi-stand-in"
 MACHINE = "CAMPAIGN_MACHINE"  # the variable that names the machine of a person
 WANTED = ("boto3", "botocore.session", "obstore", "obstore.store", "requests", "google.auth", "yaml", "tabulate")
-PARTS = ("attach", "down", "logs", "poll", "quote", "quote.document", "quote.table", "report", "sweep", "up", "wait")
+PARTS = (
+    "attach",
+    "down",
+    "logs",
+    "poll",
+    "quote",
+    "quote.document",
+    "quote.table",
+    "report",
+    "sweep",
+    "up",
+    "up.screen",
+    "wait",
+)
 RUNS = (
     "bundle",
     "candidates",
+    "client.session",
     "follow",
     "launch",
-    "leftovers",
-    "measure",
+    "measurements",
     "poll",
     "prepare",
-    "presign",
     "pull",
-    "rented",
+    "reconcile",
+    "remote",
+    "sweep",
 )
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.cli.up import planning
 from cloudtrain.errors import UsageError
-from cloudtrain.state.store import LocalFolder
-from tests.records import begin
+from cloudtrain.runs.client import planning
+from cloudtrain.state.store import LocalFolder, write_json
 
 PREPARED: Any = SimpleNamespace(identity="this")
 
@@ -20,8 +19,8 @@ PREPARED: Any = SimpleNamespace(identity="this")
 def store(tmp_path: Path) -> LocalFolder:
     """A state with a run `mine` of this spec and one `other` of another."""
     made = LocalFolder(tmp_path)
-    begin(made, "mine", identity="this")
-    begin(made, "other", identity="that")
+    write_json(made, "runs/mine/intent.json", {"identity": "this"})
+    write_json(made, "runs/other/intent.json", {"identity": "that"})
     return made
 
 
