@@ -48,7 +48,7 @@ def standing(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """The fake of a campaign's target, at the tests' instant, with the environment that leads to it."""
     monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
     monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "2,0.2,0.05,0.01")
-    fake = TARGETS[name].fake(Clock(now(dict(os.environ))))
+    fake = TARGETS[name].fake(Clock(now()))
     monkeypatch.setattr("cloudtrain.runs.sweep.time", SimpleNamespace(sleep=lambda s: fake.clock.sleep(s * SPEED)))
     for variable, value in fake.environment().items():
         monkeypatch.setenv(variable, value)
@@ -62,7 +62,7 @@ def forget_machine(fake: Fake, target: Target, run: str = "lost", hours: float =
     """Make all that a plan needs at the fake, as a client does that dies before it writes anything down."""
     cloud = load("stacks", target.provider, Stack).cloud
     assert cloud is not None
-    whole = {**target.line, **line}
+    whole = target.line.replace(**line)
     deadline = fake.clock.now() + hours * HOUR
     plan = Plan(run, "i", target.provider, "f", whole, {}, "", "", deadline, "", (), 1.0)
     made: dict[str, Any] = {}

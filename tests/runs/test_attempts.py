@@ -11,13 +11,15 @@ import pytest
 from cloudtrain.errors import Cancelled, CloudtrainError, Interrupted, NoCapacity, OverBudget, TeardownIncomplete
 from cloudtrain.offer import OfferKey
 from cloudtrain.plan import Plan
+from cloudtrain.records import AttemptRecord, GoneRecord
 from cloudtrain.runs import attempts, candidates, launch
 from cloudtrain.runs.events import Event, PlaceFull
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin, machine, row
 
 PLAN = Plan(
-    run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line={}, job={}, spec_yaml="", data_sha256="",
+    run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line=row(), job={}, spec_yaml="", data_sha256="",
     deadline=9e9, deadline_basis="a test", guards=(), flops_per_token=1.0,
 )  # fmt: skip
 PLACES = [SimpleNamespace(key=OfferKey("runpod", "a machine", "here", zone, "cpu", 1, "spot")) for zone in ("a", "b")]
@@ -27,7 +29,7 @@ PLACES = [SimpleNamespace(key=OfferKey("runpod", "a machine", "here", zone, "cpu
 def run(tmp_path: Path) -> Run:
     """A run that is begun."""
     begun = Run(LocalFolder(tmp_path), "mine")
-    begun.write("intent.json", {"run": "mine", "provider": "runpod", "wanted": "up"})
+    begin(begun.store, "mine", provider="runpod")
     return begun
 
 
@@ -55,7 +57,7 @@ def test_an_interrupt_after_which_the_absence_is_certified_says_that_nothing_is_
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """130."""
-    run.write("gone.json", {"run": "mine"})
+    run.write("gone.json", GoneRecord(time=1.0))
     error = end_of(run, monkeypatch, interrupt)
     assert (type(error), error.exit_code) == (Interrupted, 130)
 
@@ -80,7 +82,7 @@ def test_a_run_that_is_ended_between_two_places_is_not_begun_again(run: Run, mon
 
     def full(*given: Any) -> Any:
         starts.append(1)
-        run.write("intent.json", {"run": "mine", "provider": "runpod", "wanted": "down"})
+        begin(run.store, "mine", provider="runpod", wanted="down")
         raise NoCapacity("full")
 
     assert type(end_of(run, monkeypatch, full)) is Cancelled
@@ -120,7 +122,7 @@ def test_a_place_that_is_too_expensive_is_passed_over_if_so_wanted(run: Run, mon
 
 def test_after_an_interrupt_a_run_that_has_had_a_machine_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint says whether there is a checkpoint to continue from."""
-    run.write("gone.json", {"run": "mine"})
+    run.write("gone.json", GoneRecord(time=1.0))
     assert end_of(run, monkeypatch, interrupt).hint == "`cloudtrain up` begins again"
-    run.write("attempts/001.json", {"machine": {"id": "i-1"}})
+    run.write("attempts/001.json", AttemptRecord(machine=machine()))
     assert end_of(Run(run.store, "mine"), monkeypatch, interrupt).hint == "`cloudtrain up` goes on with it"

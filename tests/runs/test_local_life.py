@@ -20,6 +20,7 @@ from cloudtrain.runs import follow, launch, teardown
 from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import AlreadyThere
 from cloudtrain.state.store import LocalFolder
+from tests.records import raw
 from tests.runs.conftest import wait_for
 
 Make = Callable[..., Plan]
@@ -34,7 +35,7 @@ def whole_log(run: Run) -> bytes:
 
 def pids(run: Run) -> dict[str, Any]:
     """Supervisor, trainer and guard of the living attempt."""
-    found: dict[str, Any] = run.document("processes.json")
+    found: dict[str, Any] = raw(run.store, run.key("processes.json"))
     return found
 
 
@@ -42,11 +43,11 @@ def test_a_run_ends_by_itself_and_leaves_every_document(store: LocalFolder, loca
     """A finished run has its record, its exit, its heartbeat and its result, and nothing of it runs."""
     run = wait_for(launch.start(store, plan()), "finished")
     assert run.exit is not None
-    assert (run.exit["reason"], run.exit["step"], run.exit["tokens"]) == ("done", 20, 2000)
-    assert run.exit["peak_bytes"] > 0
+    assert (run.exit.reason, run.exit.step, run.exit.tokens) == ("done", 20, 2000)
+    assert run.exit.peak_bytes > 0
     gone = teardown.certify(run).gone
     assert gone is not None
-    assert gone["said_by"] == "the operating system"
+    assert gone.said_by == "the operating system"
     assert [owned for owned in local.list_owned() if owned.run == run.id] == []
     names = set(store.children(f"runs/{run.id}"))
     assert {"spec.yaml", "quote.json", "intent.json", "journal.jsonl", "machine.json", "hb.json", "log", "ckpt",
@@ -76,7 +77,7 @@ def test_down_ends_a_living_run_with_a_checkpoint(store: LocalFolder, local: Sta
     after = teardown.down(Run(store, run.id))
     assert after.state == "cancelled"
     assert after.gone is not None
-    assert "no process carries" in after.gone["answer"]
+    assert "no process carries" in after.gone.answer
     assert int((store.folder(run.key("ckpt")) / "LATEST").read_text()) > 0
 
 
@@ -111,7 +112,7 @@ def test_a_deaf_trainer_is_killed_after_its_grace(store: LocalFolder, local: Sta
     run = launch.start(store, plan(deadline=time.time() + 0.5, grace_s=0.5))
     ended = wait_for(run, "stopped")
     assert ended.exit is not None
-    assert ended.exit["reason"] == "deadline"
+    assert ended.exit.reason == "deadline"
 
 
 def test_the_guard_ends_a_trainer_whose_supervisor_was_killed(
@@ -123,7 +124,7 @@ def test_the_guard_ends_a_trainer_whose_supervisor_was_killed(
     os.kill(pids(run)["supervisor"], signal.SIGKILL)
     ended = wait_for(run, "stopped")
     assert ended.exit is not None
-    assert ended.exit["reason"] == "deadline"
+    assert ended.exit.reason == "deadline"
     assert [owned for owned in local.list_owned() if owned.run == run.id and "--guard" not in owned.what] == []
 
 
@@ -142,7 +143,7 @@ def test_killing_any_process_and_going_on_ends_with_the_same_steps(
     wait_for(run, "died", "failed")
     again = wait_for(launch.start(store, plan()), "finished")
     assert again.exit is not None
-    assert again.exit["step"] == 30
+    assert again.exit.step == 30
     steps = [
         e["step"] for line in whole_log(again).splitlines() if (e := follow.parse_event(line)) and e["event"] == "step"
     ]
@@ -195,7 +196,7 @@ def test_a_log_read_through_random_cuts_is_the_log(store: LocalFolder, local: St
     for piece in follow.stream(run, offset):
         read += piece
     assert hashlib.sha256(read).hexdigest() == hashlib.sha256(whole_log(run)).hexdigest()
-    assert run.exit is None or Run(store, run.id).exit["log_bytes"] == len(read)  # type: ignore[index]
+    assert run.exit is None or Run(store, run.id).exit.log_bytes == len(read)  # type: ignore[union-attr]
 
 
 def test_the_log_goes_on_over_attempts(store: LocalFolder, local: Stack, plan: Make, knobs: Knobs) -> None:
@@ -217,7 +218,7 @@ def test_a_failed_trainer_is_told_by_its_reason(store: LocalFolder, local: Stack
     knobs(fail=65)
     failed = wait_for(launch.start(store, plan()), "failed")
     assert failed.exit is not None
-    assert (failed.exit["reason"], failed.exit["message"]) == ("bad_data", "the fake was told to fail")
+    assert (failed.exit.reason, failed.exit.message) == ("bad_data", "the fake was told to fail")
 
 
 def test_a_start_that_is_given_up_leaves_nothing(

@@ -11,17 +11,27 @@ import pytest
 
 from cloudtrain.errors import NoCapacity, OverBudget
 from cloudtrain.plan import Plan
+from cloudtrain.records import AttemptRecord, BundleRecord, ExitRecord, GoneRecord, QuoteRecord, RowRecord
 from cloudtrain.runs import launch, live_price, reconcile
 from cloudtrain.runs.events import ignore
-from cloudtrain.runs.record import Run, machine_of
+from cloudtrain.runs.metering import machine_of
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.remote import Pace
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin, machine, row
 
 
-def line(offer: str, zone: str = "a", price: str = "1.00") -> dict[str, Any]:
-    """The part of a quote line's document that places and prices are known by."""
-    return {"provider": "aws", "offer": offer, "region": "r", "zone": zone, "market": "spot", "price_usd_per_hour": price,
-            "beside_usd_per_hour": "0.10", "price": {"as_of": ""}}  # fmt: skip
+def line(offer: str, zone: str = "a", price: str = "1.00") -> RowRecord:
+    """A place: machine, zone, price per hour."""
+    return row(
+        provider="aws",
+        offer=offer,
+        region="r",
+        zone=zone,
+        market="spot",
+        price_usd_per_hour=Decimal(price),
+        beside_usd_per_hour=Decimal("0.10"),
+    )
 
 
 @pytest.fixture
@@ -29,36 +39,27 @@ def run(tmp_path: Path) -> Run:
     """A run whose first machine was preempted after an hour and is proven gone."""
     made = Run(LocalFolder(tmp_path), "mine")
     now = time.time()
-    made.write(
-        "intent.json",
-        {
-            **{"run": "mine", "identity": "i", "provider": "aws", "flavour": "cpu", "wanted": "up", "attempt": 1},
-            **{
-                "deadline": now + 7200,
-                "deadline_basis": "test",
-                "guards": [],
-                "data_sha256": "0",
-                "max_cost_usd": None,
-            },
-            **{
-                "bundle": {"key": "b", "sha256": "0", "bytes": 1},
-                "model": "m",
-                "max_restarts": 1,
-                "agreed_usd": "4.00",
-            },
-        },
-    )
-    made.write("quote.json", {"line": line("first"), "flops_per_token": 1.0})
-    made.write("machine.json", {"id": "i-1", "place": "r", "created": now - 3600})
-    made.write("exit.json", {"reason": "preempted", "ended_at": now - 10})
-    made.write("gone.json", {"time": now})
+    rented = {"model": "m", "max_restarts": 1, "agreed_usd": Decimal("4.00"), "max_cost_usd": None}
+    bundle = BundleRecord(key="b", sha256="0", bytes=1)
+    begin(made.store, "mine", provider="aws", attempt=1, deadline=now + 7200, bundle=bundle, **rented)
+    made.write("quote.json", QuoteRecord(line=line("first"), flops_per_token=1.0))
+    made.write("machine.json", machine(id="i-1", place="r", created=now - 3600))
+    made.write("exit.json", ExitRecord(reason="preempted", ended_at=now - 10))
+    made.write("gone.json", GoneRecord(time=now))
     made.store.write("runs/mine/spec.yaml", b"model: m\n")
     return Run(made.store, "mine")
 
 
-def changed(run: Run, name: str, **more: Any) -> Run:
-    """The run with one of its documents changed."""
-    run.write(name, {**run.document(name), **more})
+def changed(run: Run, **more: Any) -> Run:
+    """The run with something else wanted of it."""
+    run.write("intent.json", Run(run.store, run.id).intent.replace(**more))
+    return Run(run.store, run.id)
+
+
+def ended(run: Run, reason: str) -> Run:
+    """The run with another end of its machine."""
+    assert run.exit is not None
+    run.write("exit.json", run.exit.replace(reason=reason))
     return Run(run.store, run.id)
 
 
@@ -72,12 +73,12 @@ def test_a_preempted_run_wants_another_machine(run: Run) -> None:
 def test_nobody_else_gets_another_machine(run: Run) -> None:
     """Done, failed, ended on request, out of restarts, out of time, not proven gone: none of these."""
     for reason in ("done", "bad_data", "deadline", "cancelled", "no_weights"):
-        assert not reconcile.wants_another(changed(run, "exit.json", reason=reason))
-    run = changed(run, "exit.json", reason="preempted")
+        assert not reconcile.wants_another(ended(run, reason))
+    run = ended(run, "preempted")
     for field, value in (("wanted", "down"), ("max_restarts", 0), ("deadline", time.time() + 30), ("idle", True)):
-        was = run.intent.get(field)
-        assert not reconcile.wants_another(changed(run, "intent.json", **{field: value}))
-        run = changed(run, "intent.json", **{field: was})
+        was = getattr(run.intent, field)
+        assert not reconcile.wants_another(changed(run, **{field: value}))
+        run = changed(run, **{field: was})
     run.store.delete("runs/mine/gone.json")
     assert not reconcile.wants_another(Run(run.store, "mine"))
 
@@ -88,7 +89,7 @@ def test_the_same_offer_elsewhere_comes_before_another_offer(run: Run, monkeypat
     asked = []
 
     def refuse(store: object, plan: Plan, say: object) -> Run:
-        asked.append((plan.line["offer"], plan.line["zone"]))
+        asked.append((plan.line.offer, plan.line.zone))
         raise NoCapacity("full")
 
     monkeypatch.setattr(launch, "start", refuse)
@@ -102,7 +103,7 @@ def test_a_dearer_machine_than_was_agreed_to_is_not_rented(run: Run, monkeypatch
     """An hour at $1 is spent and two are left: $1.40 an hour fits into $4, $1.60 does not."""
     monkeypatch.setattr(live_price, "ask", lambda line: (None, "not asked"))
     plan = reconcile.plan_again(run)
-    assert reconcile.agreed_plan(run, plan, line("x", price="1.30")).line["price_usd_per_hour"] == "1.30"
+    assert reconcile.agreed_plan(run, plan, line("x", price="1.30")).line.price_usd_per_hour == Decimal("1.30")
     with pytest.raises(OverBudget):
         reconcile.agreed_plan(run, plan, line("x", price="1.50"))
 
@@ -110,7 +111,7 @@ def test_a_dearer_machine_than_was_agreed_to_is_not_rented(run: Run, monkeypatch
 def test_a_money_cap_brings_the_deadline_forward(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the first machine cost is gone for the second."""
     monkeypatch.setattr(live_price, "ask", lambda line: (None, "not asked"))
-    plan = reconcile.plan_again(changed(run, "intent.json", max_cost_usd="2.10"))
+    plan = reconcile.plan_again(changed(run, max_cost_usd=Decimal("2.10")))
     assert reconcile.agreed_plan(run, plan, line("x")).deadline == pytest.approx(time.time() + 3600, abs=5)
 
 
@@ -127,16 +128,16 @@ def test_a_rented_machine_is_billed_until_its_end(
     ended_at: float | None, gone_at: float, deadline: float, seconds: float
 ) -> None:
     """Seconds from its creation at 1000."""
-    attempt = {
-        "machine": {"id": "i", "created": 1000.0},
-        "exit": None if ended_at is None else {"reason": "done", "ended_at": 1000 + ended_at},
-        "gone": {"time": 1000 + gone_at},
-        "deadline": 1000 + deadline,
-        "line": line("x"),
-    }
-    machine = machine_of(attempt, direct=False)
-    assert machine.seconds == pytest.approx(seconds)
-    assert machine.usd_per_hour == Decimal("1.00")
+    attempt = AttemptRecord(
+        machine=machine(created=1000.0),
+        exit=None if ended_at is None else ExitRecord(reason="done", ended_at=1000 + ended_at),
+        gone=GoneRecord(time=1000 + gone_at),
+        deadline=1000 + deadline,
+    )
+    found = machine_of(attempt, line("x"), direct=False)
+    assert found is not None
+    assert found.seconds == pytest.approx(seconds)
+    assert found.usd_per_hour == Decimal("1.00")
 
 
 def test_a_day_of_requests_costs_less_than_ten_cents() -> None:

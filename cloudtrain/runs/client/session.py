@@ -149,7 +149,9 @@ class Session:
                 agreed = worst
             plan = self.machinery.stage(plan)
             if not plan.idle:
-                reconcile.keep_candidates(places.store, plan.run, [candidate(each) for each in places.rows[: reconcile.MOST_PLACES]])
+                reconcile.keep_candidates(
+                    places.store, plan.run, [candidate(each) for each in places.rows[: reconcile.MOST_PLACES]]
+                )
             return replace(plan, agreed_usd=agreed if agreed.is_finite() else None)
 
         run, answer = attempts.start_somewhere(places.store, places.rows, plan_at, self.emit)

@@ -10,7 +10,8 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client import planning
-from cloudtrain.state.store import LocalFolder, write_json
+from cloudtrain.state.store import LocalFolder
+from tests.records import begin
 
 PREPARED: Any = SimpleNamespace(identity="this")
 
@@ -19,8 +20,8 @@ PREPARED: Any = SimpleNamespace(identity="this")
 def store(tmp_path: Path) -> LocalFolder:
     """A state with a run `mine` of this spec and one `other` of another."""
     made = LocalFolder(tmp_path)
-    write_json(made, "runs/mine/intent.json", {"identity": "this"})
-    write_json(made, "runs/other/intent.json", {"identity": "that"})
+    begin(made, "mine", identity="this")
+    begin(made, "other", identity="that")
     return made
 
 

@@ -25,10 +25,12 @@ from cloudtrain.runs.client.session import Session
 from cloudtrain.runs.events import Event, MachineCreated, PlaceFull, PlanReady, Question
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin, raw
+from tests.records import row as record
 
 HOUR = 3600.0
 PLAN = Plan(
-    run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line={}, job={}, spec_yaml="", data_sha256="",
+    run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line=record(), job={}, spec_yaml="", data_sha256="",
     deadline=0.0, deadline_basis="a test", guards=(), flops_per_token=1.0,
 )  # fmt: skip
 Desk = Callable[..., "Recorder"]
@@ -73,11 +75,10 @@ class Recorder:
         """What would rent a machine."""
         self.did.append("start")
         self.started.append(plan)
-        if str(plan.line["offer"]) in self.full:
+        if plan.line.offer in self.full:
             raise NoCapacity("full")
-        run = Run(store, "mine")
-        run.write("intent.json", {"provider": "runpod", "wanted": "up"})
-        return run
+        begin(store, "mine", provider="runpod")
+        return Run(store, "mine")
 
     def places(self, *rows: QuoteRow) -> Places:
         """Where it may be started."""
@@ -95,12 +96,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
         monkeypatch.setattr(module, "load", lambda *_: stack)
 
     def plan_for(store: Any, prepared: Any, quote: Any, row: QuoteRow, run: str) -> Plan:
-        return replace(PLAN, run=run, line={"offer": row.offer.name, "usd": row.offer.usd_per_hour})
+        return replace(PLAN, run=run, line=record(offer=row.offer.name, price_usd_per_hour=row.offer.usd_per_hour))
 
     monkeypatch.setattr(planning, "plan", plan_for)
     monkeypatch.setattr(planning, "reachable_to_its_end", lambda store, plan, row, emit: plan)
-    monkeypatch.setattr(session, "candidate", lambda row: {"offer": row.offer.name})
-    monkeypatch.setattr(live_price, "check", lambda line, now, stale: live_price.Checked(line["usd"], ""))
+    monkeypatch.setattr(session, "candidate", lambda row: record(offer=row.offer.name))
+    monkeypatch.setattr(live_price, "check", lambda line, now, stale: live_price.Checked(line.price_usd_per_hour, ""))
 
     def make(answer: bool = True, **options: Any) -> Recorder:
         made = Recorder(LocalFolder(tmp_path), UpOptions(detach=True, **options), answer)
@@ -132,7 +133,7 @@ def test_a_no_leaves_nothing(desk: Desk) -> None:
     with pytest.raises(Cancelled):
         made.session.start(made.places(row("a", "1.5")))
     assert made.did == ["plan a, at most $2.00", "question"]
-    assert not Run(made.store, "mine").intent
+    assert Run(made.store, "mine").begun is None
 
 
 @pytest.mark.parametrize(("second", "asked"), [("1.5", 1), ("0.5", 1), ("2.5", 2)])
@@ -159,13 +160,13 @@ def test_every_place_has_the_run_and_the_deadline_of_the_first(desk: Desk) -> No
         ("mine", places.first.deadline, 7)
     }
     assert made.did.count("question") == 0
-    assert [kept["offer"] for kept in Run(made.store, "mine").document("candidates.json")] == ["a", "b"]
+    assert [kept["offer"] for kept in raw(made.store, "runs/mine/candidates.json")["places"]] == ["a", "b"]
 
 
 def test_a_money_cap_ends_the_run_before_it_costs_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """At $2 an hour a cap of $1 is half an hour."""
     monkeypatch.setattr(attempts, "now", lambda: 1000.0)
-    plan = replace(PLAN, deadline=1000.0 + HOUR, max_cost=Decimal(1), line={"usd": Decimal("1.5")})
+    plan = replace(PLAN, deadline=1000.0 + HOUR, max_cost=Decimal(1), line=record(price_usd_per_hour=Decimal("1.5")))
     found = attempts.priced(plan, Decimal("0.5"), Decimal(0), accept_stale=False)
     assert found.plan.deadline == 1000.0 + HOUR / 2
     assert attempts.priced(plan, Decimal("0.5"), Decimal(2), accept_stale=False).plan.deadline == 1000.0

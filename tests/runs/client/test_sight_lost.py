@@ -11,6 +11,7 @@ import pytest
 from cloudtrain.errors import NotFinished, Rejected, TeardownIncomplete
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, load
+from cloudtrain.records import ExitRecord, GoneRecord
 from cloudtrain.runs import launch, outcome, remote
 from cloudtrain.runs.client.attached import Attachment
 from cloudtrain.runs.client.machinery import RealClouds
@@ -19,6 +20,7 @@ from cloudtrain.runs.events import ignore, refuse
 from cloudtrain.runs.record import Run, readable_runs
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder
+from tests.records import begin, machine, row
 
 QUICK = remote.Pace(0.01, 0.01, 0.01, 0.01, 60.0)
 
@@ -44,8 +46,7 @@ def client() -> Attachment:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ill:
     """The state of a rented run with two pieces of log; its provider has nothing to say."""
     made = Ill(tmp_path)
-    run = Run(made, "mine")
-    run.write("intent.json", {"provider": "aws", "wanted": "up", "attempt": 1, "deadline": time.time() + 3600})
+    begin(made, "mine", provider="aws", deadline=time.time() + 3600)
     made.write("runs/mine/log/0000000000000000", b"first\n")
     made.write("runs/mine/log/0000000000000006", b"second\n")
     monkeypatch.setattr(remote, "pace", lambda provider: QUICK)
@@ -62,7 +63,7 @@ def test_the_log_goes_on_where_the_bucket_was_lost(store: Ill) -> None:
     while b"".join(read) != b"first\nsecond\n":
         read.append(next(reading))
     store.failing = 3
-    run.write("exit.json", {"reason": "done", "attempt": 1})
+    run.write("exit.json", ExitRecord(reason="done", attempt=1))
     assert b"".join(reading) == b""
     assert store.failing == 0
 
@@ -70,7 +71,9 @@ def test_the_log_goes_on_where_the_bucket_was_lost(store: Ill) -> None:
 def test_a_bucket_that_is_lost_for_longer_than_the_run_is_told(store: Ill) -> None:
     """Past the deadline there is nothing to wait for."""
     run = Run(store, "mine")
-    run.intent["deadline"] = time.time() - 3600
+    run.write("intent.json", run.intent.replace(deadline=time.time() - 3600))
+    run = Run(store, "mine")
+    assert run.intent
     store.failing = 10**6
     with pytest.raises(BucketUnreachable):
         list(remote.stream(run, 0))
@@ -95,8 +98,8 @@ def test_a_bucket_that_is_lost_while_attaching_does_not_hide_the_machine(store: 
 def test_a_bucket_that_is_lost_after_the_proof_costs_only_time(store: Ill) -> None:
     """The machine is gone, the result is not here yet: exit 101, and what brings it."""
     run = Run(store, "mine")
-    run.write("exit.json", {"code": 0, "reason": "done", "attempt": 1, "ended_at": 1.0})
-    run.write("gone.json", {"answer": "nothing of it", "time": 2.0})
+    run.write("exit.json", ExitRecord(code=0, reason="done", attempt=1, ended_at=1.0))
+    run.write("gone.json", GoneRecord(answer="nothing of it", time=2.0))
     run = Run(store, "mine")
     assert run.gone
     store.failing = 99
@@ -109,7 +112,7 @@ def test_a_machine_that_never_was_leaves_no_ticket(store: Ill, monkeypatch: pyte
     """A ticket holds signed addresses: it goes with the attempt."""
     store.write("runs/mine/tickets/1.json", b"{}")
     plan = Plan(
-        run="mine", identity="i", provider="aws", flavour="cpu", line={"offer": "x"}, job={}, spec_yaml="",
+        run="mine", identity="i", provider="aws", flavour="cpu", line=row(offer="x"), job={}, spec_yaml="",
         data_sha256="", deadline=0.0, deadline_basis="", guards=(), flops_per_token=1.0,
     )  # fmt: skip
     launch.mark_failed_launch(Run(store, "mine"), plan, Rejected("no"))
@@ -133,7 +136,7 @@ def test_attaching_to_a_run_whose_end_was_asked_for_and_not_seen_is_exit_6(
     """Its client died while it made the machine, and `down` was refused: nothing is proven."""
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(store.root))
     run = Run(store, "mine")
-    run.write("intent.json", {**run.intent, "wanted": "down"})
+    run.write("intent.json", run.intent.replace(wanted="down"))
     result = cloudtrain("attach", "mine")
     assert result.code == 6
     assert "cloudtrain down mine" in result.err
@@ -148,7 +151,7 @@ def test_attaching_to_a_machine_that_is_gone_has_the_rest_ended(
     monkeypatch.setattr(Attachment, "attach", lambda self, run: followed.append(run.state))
     cloud = load("stacks", "aws", Stack)
     assert cloud.cloud is not None
-    Run(store, "mine").write("machine.json", {"id": "i-1", "kind": "instance", "inputs": {}, "created": 1.0})
+    Run(store, "mine").write("machine.json", machine(id="i-1", kind="instance"))
     monkeypatch.setattr(Run, "alive", False)
     assert cloudtrain("attach", "mine").code == 0
     assert followed == ["died"]
