@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.request import DEFAULT_TOKENS, Request, markets, parse_hardware, parse_place
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from cloudtrain.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteOptions:
+class QuoteOptions(NamedTuple):
     """The options of `cloudtrain quote`.
 
     `model` is a registry name, a Hugging Face id or a folder. The work is `tokens` positions processed, or `epochs`
