@@ -22,7 +22,6 @@ EXIT_CODES = {
     103: ("cancelled", "the run was stopped on request"),
     130: ("Ctrl-C", "what still runs, and how to end it, is printed"),
 }
-NOTHING_LEFT = "nothing of it is left"  # note on what `start` of a stack raises, once that is proven
 
 
 class CloudtrainError(Exception):
@@ -96,6 +95,12 @@ class Cancelled(CloudtrainError):
     exit_code = 103
 
 
+class Interrupted(CloudtrainError):
+    """Ctrl-C; the message says what still runs, the hint how to end it or to continue."""
+
+    exit_code = 130
+
+
 class ProviderError(CloudtrainError):
     """What a provider answered, in a closed set. Each provider file maps its own codes to the subclasses."""
 
@@ -152,6 +157,16 @@ class Unknown(ProviderError):
     """Sent, and no answer came: look before repeating. Money may be running until it is proven gone."""
 
     exit_code = 6
+
+
+def mark_nothing_left(error: BaseException) -> None:
+    """Mark what `start` of a stack raises, Ctrl-C too: it is proven that nothing of the attempt is left."""
+    error.nothing_left = True  # type: ignore[attr-defined]  # on any exception, not only on ours
+
+
+def is_nothing_left(error: BaseException) -> bool:
+    """Whether the error carries that proof; without it, something may be left."""
+    return getattr(error, "nothing_left", False) is True
 
 
 def nearest(word: str, choices: list[str]) -> str:

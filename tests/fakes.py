@@ -7,6 +7,10 @@ there, which makes the step its last one.
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 TRAINER = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -58,3 +62,33 @@ output.mkdir(parents=True, exist_ok=True)
 (output / "metrics.json").write_text(json.dumps({"steps": steps}))
 say("done", steps=steps, tokens=100 * steps, seconds=1.0, train_seconds=1.0, peak_bytes=10**8, loss=0.1)
 """
+
+COUNTED = {
+    "rows": 4, "tokens": 400, "tokens_p50": 100, "tokens_max": 100, "steps": 20, "truncated_percent": 0.0,
+    "tokens_processed": 400,
+}  # fmt: skip
+# A trainer's environment in which the trainer and the token counter are fakes and the supervisor is the real one.
+PYTHON = f"""#!/bin/sh
+case "$*" in
+  */torch/check_data.py*) echo '{json.dumps(COUNTED)}' ;;
+  */torch/train.py*) for last in "$@"; do :; done; exec {sys.executable} -u "$CLOUDTRAIN_CACHE/trainer.py" "$last" ;;
+  *) exec {sys.executable} "$@" ;;
+esac
+"""
+SPEC = "model: smollm2-135m\nmethod: lora\ndata: data.jsonl\nmax_steps: 20\nsequence_length: 128\n"
+ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+
+
+def desk_with_fake_trainer(folder: Path) -> Path:
+    """A folder with a spec and data, and `folder/cache`, in which CLOUDTRAIN_CACHE (set to it) has a fake trainer."""
+    from cloudtrain.trainer import environment
+
+    python = environment._folder("cpu") / "bin" / "python"
+    assert folder in python.parents, "CLOUDTRAIN_CACHE is not this folder's"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    (folder / "cache" / "trainer.py").write_text(TRAINER)
+    (folder / "cloudtrain.yaml").write_text(SPEC)
+    (folder / "data.jsonl").write_text((json.dumps(ROW) + "\n") * 4)
+    return folder

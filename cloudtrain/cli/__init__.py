@@ -17,7 +17,7 @@ import click
 from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
-PLUMBING = {"options", "output", "live", "first_words"}  # modules of this folder that are not commands
+PLUMBING = {"options", "output", "live", "first_minutes"}  # modules of this folder that are not commands
 
 
 class Commands(click.Group):

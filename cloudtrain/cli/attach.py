@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from cloudtrain.cli.output import say
-
 
 @click.command("attach", short_help="Follow RUN to its end and bring its result home.")
 @click.argument("run_name", metavar="[RUN]", required=False)
@@ -18,25 +16,13 @@ def command(run_name: str | None, home: Path | None, yes: bool) -> None:
 
     It works from any machine that can read the state. Ctrl-C leaves the run or stops it, as you say.
     """
-    from cloudtrain import settings
-    from cloudtrain.cli.up import watching
-    from cloudtrain.errors import NotFinished, TeardownIncomplete
+    from cloudtrain import settings as settings_module
+    from cloudtrain.cli.up.screen import Screen
+    from cloudtrain.runs.client.options import UpOptions
+    from cloudtrain.runs.client.session import Session
     from cloudtrain.runs.record import find
     from cloudtrain.state.store import open_store
 
-    run = find(open_store(settings.load().state), run_name)
-    given = {"home": home, "yes": yes, "detach": False}
-    unproven = not run.stack.direct and run.gone is None
-    if run.state in ("running", "unknown") or (unproven and run.machine is not None):
-        return watching.follow(run, given)
-    if run.state == "starting":
-        raise NotFinished(
-            f"run `{run.id}` is starting: no machine of it is known yet",
-            f"the same again in a moment; `cloudtrain poll {run.id}` when whoever began it is gone",
-        )
-    if unproven:
-        raise TeardownIncomplete(
-            f"somebody asked for the end of run `{run.id}`, and it is not proven yet", f"cloudtrain down {run.id}"
-        )
-    say(f"run `{run.id}` is {run.state}")
-    return watching.conclude(run, given)
+    settings, screen = settings_module.load(), Screen()
+    run = find(open_store(settings.state), run_name)
+    Session(UpOptions(home=home, yes=yes), settings, screen, screen.answer).attach(run)

@@ -45,7 +45,7 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
     "--verify", is_flag=True, help="Prove the peak too: run the step on fake tensors, or compile it for --chip."
 )
 @output_option()
-def command(model: str, explain: bool, verify: bool, output: str, chip: str | None, **given: Any) -> None:
+def command(model: str, explain: bool, verify: bool, output: str, chip: str | None, **job: Any) -> None:
     """Peak memory of fine-tuning MODEL, per device, for exactly these options."""
     from cloudtrain.estimate import hardware, memory
     from cloudtrain.estimate.options import Options
@@ -53,7 +53,7 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
 
     spec = registry.find(model)
     key = hardware.find(chip).key if chip else ""
-    options = Options(chip=key, **given)
+    options = Options(chip=key, **job)
     estimated = memory.estimate(spec, options)
     proven = None
     if verify:

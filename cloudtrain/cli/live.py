@@ -1,4 +1,4 @@
-"""Watching a run: one line that changes on a terminal, plain lines elsewhere; Ctrl-C asks, a second one stops."""
+"""A run as it is followed: one line that changes on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,38 +8,46 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.cli.first_words import FirstWords
+from cloudtrain.cli.first_minutes import FirstMinutes
 from cloudtrain.cli.output import say
-from cloudtrain.runs.follow import Progress, stream
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.events import FollowingEnded, LogBytes, MachinePhase
+from cloudtrain.runs.follow import Progress
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.remote import Watch
+    from cloudtrain.runs.record import Run
 
 PLAIN_EVERY_S = 5.0
 REDRAW_S = 0.3
 
 
 class View:
-    """What the person sees of a run that is going on. Written to stderr: stdout is for results."""
+    """What a person sees of a run while it is followed. Written to stderr: stdout is for results."""
 
-    def __init__(self, run: Run, watcher: Watch | None = None) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
-        self.first_words = FirstWords(watcher) if watcher is not None else None
+        self.first_minutes = None if run.stack.direct else FirstMinutes(run)
         self.terminal = sys.stderr.isatty()
         self.progress = Progress()
         self.began = time.monotonic()
         self.printed = 0.0
         self.width = 0
 
+    def show_event(self, event: MachinePhase | LogBytes | FollowingEnded) -> None:
+        """Show what the log says, and on a rented machine what it says of itself before."""
+        if isinstance(event, LogBytes):
+            self.feed(event.data)
+        elif isinstance(event, FollowingEnded):
+            self.clear()
+        elif self.first_minutes:
+            for text in self.first_minutes.of_phase(event):
+                self.tell(text)
+
     def feed(self, data: bytes) -> None:
-        """Show what the bytes of log say, and on a rented machine what it says of itself before."""
-        for text in self.first_words.new() if self.first_words else ():
-            self.tell(text)
+        """The bytes of the log, as events of the trainer."""
         for event in self.progress.feed(data):
-            if self.first_words and (text := self.first_words.hear(event)):
+            if self.first_minutes and (text := self.first_minutes.of_event(event)):
                 self.tell(text)
             self.show(event)
         if self.terminal and not data:
@@ -133,14 +141,3 @@ def words(event: dict[str, Any]) -> str:
     if kind == "error":
         return f"trainer: {event.get('message')}"
     return ""
-
-
-def watch(run: Run, offset: int = 0, watcher: Watch | None = None) -> Run:
-    """Follow the run to its end, on a rented machine with `watcher`. KeyboardInterrupt stops nothing."""
-    view = View(run, watcher)
-    try:
-        for data in stream(run, offset, watcher=watcher):
-            view.feed(data)
-    finally:
-        view.clear()
-    return Run(run.store, run.id)

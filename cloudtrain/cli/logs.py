@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,6 +18,14 @@ from cloudtrain.runs.record import find
 Filter = Callable[[bytes], bool]
 
 
+class Which(NamedTuple):
+    """Which lines are wanted: the last so many, those of the last `since` seconds, those with a pattern."""
+
+    tail: int | None
+    since: float | None
+    grep: str | None
+
+
 @click.command("logs")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run has ended.")
@@ -26,18 +34,19 @@ Filter = Callable[[bytes], bool]
 @click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")
 @click.option("--offset", type=click.IntRange(0), help="From this byte on.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: the trainer's events.")
-def command(run_name: str | None, output: str, **given: Any) -> None:
+def command(run_name: str | None, following: bool, offset: int | None, output: str, **which: Any) -> None:
     """Print the log of RUN, or of the newest run. A reader that was cut off goes on with --offset."""
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 
-    offset, tail, since = given["offset"], given["tail"], given["since"]
+    lines_wanted = Which(**which)
+    tail, since = lines_wanted.tail, lines_wanted.since
     if offset is not None and tail is not None:
         raise UsageError("--offset and --tail both say where to begin", "give one of them")
     run = find(open_store(settings.load().state), run_name)
     start = offset if offset is not None else follow.tail_offset(run, tail) if tail is not None else 0
-    blocks = follow.stream(run, start) if given["following"] else follow.blocks(run, start)
-    wanted = line_filter(given["grep"], None if since is None else settings.now() - since)
+    blocks = follow.stream(run, start) if following else follow.blocks(run, start)
+    wanted = line_filter(lines_wanted.grep, None if since is None else settings.now() - since)
     if output == "json":
         print_json([event for line in lines(blocks) if wanted(line) and (event := follow.parse_event(line))])
     elif wanted is everything:

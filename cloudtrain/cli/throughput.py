@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cloudtrain.cli.options import METHODS, Count, output_option
 from cloudtrain.cli.output import print_json, print_rows
 from cloudtrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from cloudtrain.estimate.efficiency import Precision, Tier
+    from cloudtrain.estimate.options import Method
+
+
+class Asked(NamedTuple):
+    """The job whose speed is asked for, beside its model and machine."""
+
+    method: Method
+    sequence_length: int
+    precision: Precision
+    tier: Tier | None
 
 
 @click.command("throughput")
@@ -25,7 +38,7 @@ from cloudtrain.errors import UsageError
 @click.option("--moe", is_flag=True, help="With --gflop-per-token: a mixture of experts.")
 @output_option("table", "json")
 def command(
-    model: str | None, hardware: str, gflop_per_token: float | None, moe: bool, output: str, **given: Any
+    model: str | None, hardware: str, count: int, gflop_per_token: float | None, moe: bool, output: str, **job: Any
 ) -> None:
     """Tokens per second per chip for fine-tuning MODEL, low to high."""
     from cloudtrain.estimate import hardware as table
@@ -36,14 +49,14 @@ def command(
 
     if (model is None) == (gflop_per_token is None):
         raise UsageError("give either MODEL or --gflop-per-token", "`cloudtrain throughput qwen3-8b --hardware mi300x`")
-    chip, method = table.find(hardware), given["method"]
+    chip, asked = table.find(hardware), Asked(**job)
     flops = gflop_per_token * 1e9 if gflop_per_token is not None else 0.0
     if model is not None:
         spec = registry.find(model)
-        flops = flops_per_token(spec, Options(method=method, sequence_length=given["sequence_length"])).convention
+        flops = flops_per_token(spec, Options(method=asked.method, sequence_length=asked.sequence_length)).convention
         moe = spec.params_experts > 0
-    work = throughput.Work(flops, method, moe, given["precision"], given["tier"])
-    found = throughput.tokens_per_second(chip, given["count"], work, units=table.units_per_count(hardware))
+    work = throughput.Work(flops, asked.method, moe, asked.precision, asked.tier)
+    found = throughput.tokens_per_second(chip, count, work, units=table.units_per_count(hardware))
     three = None if found.range is None else {k: float(f"{v:.5g}") for k, v in found.range._asdict().items()}
     if output == "json":
         print_json({"tokens_per_second_per_chip": three, "basis": found.basis})

@@ -7,7 +7,7 @@ import time
 import click
 
 from cloudtrain.cli.options import Duration
-from cloudtrain.errors import Cancelled, NotFinished
+from cloudtrain.errors import NotFinished
 from cloudtrain.runs.record import Run, find
 
 QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a rented one
@@ -22,17 +22,18 @@ def command(run_name: str | None, timeout: float | None) -> None:
     Nothing is brought home and nothing is ended by it: `cloudtrain poll --finish` does that.
     """
     from cloudtrain import settings
+    from cloudtrain.runs import outcome, reconcile
     from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)
     give_up = None if timeout is None else time.monotonic() + timeout
-    while goes_on(run):
+    while reconcile.may_continue(run):
         if give_up is not None and time.monotonic() >= give_up:
             raise NotFinished(f"run `{run.id}` is still {run.state}", f"`cloudtrain wait {run.id}` waits on")
         time.sleep(QUICK_S if run.stack.direct else pause_s(run))
         run = Run(run.store, run.id)
     click.echo(f"{run.id}: {run.state}")
-    verdict(run)
+    outcome.check_finished(run)
 
 
 def pause_s(run: Run) -> float:
@@ -40,23 +41,3 @@ def pause_s(run: Run) -> float:
     from cloudtrain.runs import remote
 
     return min(SLOW_S, remote.pace(run.intent.provider).exit_s)
-
-
-def goes_on(run: Run) -> bool:
-    """Whether the run may still come to another end by itself, or by whoever looks after it."""
-    from cloudtrain.runs import reconcile
-
-    return run.state in ("running", "starting", "unknown") or (not run.stack.direct and reconcile.wants_another(run))
-
-
-def verdict(run: Run) -> None:
-    """Raises by how the run ended."""
-    if run.state == "finished":
-        return
-    if run.state == "cancelled":
-        raise Cancelled(f"run `{run.id}` was stopped on request", "`cloudtrain up` goes on from the last checkpoint")
-    if run.state == "failed":
-        from cloudtrain.cli.up.watching import failure
-
-        raise failure(run)
-    raise NotFinished(f"run `{run.id}` is {run.state}", "`cloudtrain up` goes on from the last checkpoint")

@@ -17,9 +17,18 @@ from cloudtrain.quote.row import Assessment, Quote, QuoteRow
 
 if TYPE_CHECKING:
     from cloudtrain.quote.request import Request
+    from cloudtrain.settings import Settings
 
 INFINITE = float("inf")
 TIGHT_PREMIUM = 1.25  # a tight row is not chosen while one that fits costs less than a quarter more
+
+
+def quote_here(request: Request, settings: Settings) -> Quote:
+    """A quote with the shipped or replaced catalogue and what the state of the settings has measured."""
+    from cloudtrain.quote.catalog import context
+    from cloudtrain.quote.measured import Measurements
+
+    return quote(request, context(settings), Measurements.of_state(settings.state))
 
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:

@@ -101,3 +101,20 @@ def parse_place(text: str) -> Place:
             f"no provider `{provider}`", f"did you mean `{close}`?" if close else f"known: {', '.join(known)}"
         )
     return Place(provider, region, zone)
+
+
+def parse_hardware(text: str) -> tuple[str, int | None]:
+    """`KEY` or `KEY:COUNT` as (key of the accelerator table, count or None). Raises UsageError."""
+    from cloudtrain.estimate import hardware
+
+    name, _, count = text.partition(":")
+    if count and not count.isdigit():
+        raise UsageError(f"`{text}` is not KEY:COUNT", "write for example mi300x:2")
+    return hardware.find(name).key, int(count) if count else None
+
+
+def markets(spot: bool | None) -> frozenset[str]:
+    """`--spot` takes on-demand offers away, `--on-demand` those on spot."""
+    if spot is None:
+        return MARKETS
+    return MARKETS - {"on_demand" if spot else "spot"}

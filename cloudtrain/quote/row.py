@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from cloudtrain.offer import Offer, Range
+from cloudtrain.offer import Offer, OfferKey, Range
 from cloudtrain.quote.recipes import Recipe
 from cloudtrain.units import money_text
 
@@ -114,6 +114,11 @@ class QuoteRow:
 
     def __init__(self, offer: Offer, assessment: Assessment, rank: float, viable: bool) -> None:
         self.offer, self.assessment, self.rank, self.viable = offer, assessment, rank, viable
+
+    @property
+    def key(self) -> OfferKey:
+        """Which machine, where, under which market."""
+        return self.offer.key
 
     @property
     def usd(self) -> Dollars | None:

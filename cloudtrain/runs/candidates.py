@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cloudtrain.providers import Stack, load, names
 from cloudtrain.quote.row import QuoteRow
@@ -15,6 +14,16 @@ if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
     from cloudtrain.quote.row import Quote
 
+
+class HasKey(Protocol):
+    """A row of a quote, or one that is kept in the state."""
+
+    @property
+    def key(self) -> OfferKey:
+        """Which machine, where, under which market."""
+
+
+Keyed = TypeVar("Keyed", bound=HasKey)
 FULL_FOR_S = 600.0  # a place without capacity is asked last for so long
 KEY = "places.json"
 
@@ -29,7 +38,7 @@ def rentable(quote: Quote, experimental: bool) -> list[QuoteRow]:
         wanted = (
             line.viable and (experimental or line.assessment.loads == "yes") and (cap is None or line.usd_likely <= cap)
         )
-        if wanted and cloud is not None and cloud.serves(line.offer.key):
+        if wanted and cloud is not None and cloud.serves(line.key):
             found += by_zone(line)
     return found
 
@@ -51,20 +60,21 @@ def by_zone(line: QuoteRow) -> list[QuoteRow]:
     return [QuoteRow(line.offer._replace(zone=zone), line.assessment, line.rank, line.viable) for zone in zones]
 
 
-def in_order(lines: Iterable[QuoteRow], full: Mapping[str, float], now: float) -> list[QuoteRow]:
+def in_order(rows: Iterable[QuoteRow], full: Mapping[str, float], now: float) -> list[QuoteRow]:
     """The cheapest first; then its other zones, its provider's other machines, other providers; full places last."""
-    by_cost = sorted(lines, key=lambda line: line.usd_likely)
-    if not by_cost:
-        return []
-    fresh = [line for line in by_cost if full.get(line.offer.key.place, 0.0) <= now] or by_cost
-    first = fresh[0].offer
+    by_cost = sorted(rows, key=lambda row: row.usd_likely)
+    fresh = [row for row in by_cost if full.get(row.key.place, 0.0) <= now] or by_cost
+    return near(by_cost, fresh[0].key, full, now) if fresh else []
 
-    def rank(line: QuoteRow) -> tuple[bool, bool, bool, Decimal]:
-        offer = line.offer
-        is_full = full.get(line.offer.key.place, 0.0) > now
-        return is_full, offer.provider != first.provider, offer.name != first.name, line.usd_likely
 
-    return sorted(by_cost, key=rank)
+def near(rows: Iterable[Keyed], first: OfferKey, full: Mapping[str, float], now: float) -> list[Keyed]:
+    """The rows of this machine first, then those of its provider; full places last; else in the order given."""
+
+    def rank(row: Keyed) -> tuple[bool, bool, bool]:
+        key = row.key
+        return full.get(key.place, 0.0) > now, key.provider != first.provider, key.offer != first.offer
+
+    return sorted(rows, key=rank)
 
 
 def full_places(store: Store) -> Mapping[str, float]:
@@ -76,8 +86,13 @@ def full_places(store: Store) -> Mapping[str, float]:
 
 
 def remember_full(store: Store, key: OfferKey, now: float) -> None:
-    """This place had none just now, or took one away."""
+    """The place had none just now, or took one away."""
     from cloudtrain.records import FullPlacesRecord
 
     places = {place: until for place, until in full_places(store).items() if until > now}
     write_record(store, KEY, FullPlacesRecord(until={**places, key.place: now + FULL_FOR_S}))
+
+
+def region_and_zone(key: OfferKey) -> str:
+    """Where it is, for a person."""
+    return "/".join(part for part in (key.region, key.zone) if part) or "anywhere"

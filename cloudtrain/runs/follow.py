@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.runs.record import Run, log_size
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.remote import Watch
+    from cloudtrain.runs.remote import Monitor
 
 BLOCK_BYTES = 1 << 20
 
@@ -89,12 +89,12 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
-def stream(run: Run, offset: int, poll_s: float = 0.2, watcher: Watch | None = None) -> Iterator[bytes]:
+def stream(run: Run, offset: int, poll_s: float = 0.2, monitor: Monitor | None = None) -> Iterator[bytes]:
     """The log from `offset` until the run has ended and all of it was read. An empty block means: nothing new."""
     if not run.stack.direct:
         from cloudtrain.runs import remote
 
-        yield from remote.stream(run, offset, watcher)
+        yield from remote.stream(run, offset, monitor)
         return
     while True:
         ended = has_ended(run)  # asked before the read, so that the last bytes are not missed

@@ -1,4 +1,4 @@
-"""Plan -> running machine: find what the same spec began before, write the record first, start, resume."""
+"""Plan -> running machine: find what the same spec started before, write the record first, start or resume."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from cloudtrain.errors import NOTHING_LEFT, NotFinished, TeardownIncomplete, UsageError
+from cloudtrain.errors import NotFinished, TeardownIncomplete, UsageError, is_nothing_left
 from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.record import RESUMABLE, Run, all_runs
@@ -53,7 +53,7 @@ def new_id(store: Store, stem: str, identity: str) -> str:
 
 
 def silent(text: str) -> None:
-    """Tell nobody."""
+    """Progress that nobody wants to hear of."""
 
 
 def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
@@ -126,8 +126,8 @@ def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
     except BaseException as error:
         with contextlib.suppress(UsageError):  # what cannot be written must not hide what went wrong
             run.journal("failed", "start", error=type(error).__name__)
-            if not stack.direct and NOTHING_LEFT in getattr(error, "__notes__", ()):  # proven; silence is no proof
-                came_to_nothing(run, plan, error)
+            if not stack.direct and is_nothing_left(error):  # proven; silence is no proof
+                mark_failed_launch(run, plan, error)
         raise
     try:
         run.journal("done", "start", id=machine.id)
@@ -143,7 +143,7 @@ def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
     return Run(run.store, run.id)
 
 
-def came_to_nothing(run: Run, plan: Plan, error: BaseException) -> None:
+def mark_failed_launch(run: Run, plan: Plan, error: BaseException) -> None:
     """Certify an attempt whose machine never was, or was removed again: the stack proved it before it raised."""
     from cloudtrain.records import GoneRecord
 

@@ -1,4 +1,4 @@
-"""One look at a rented run from anywhere: what is over is ended with proof, what was taken away is begun again.
+"""A rented run looked at from anywhere: what is over is ended with proof, a reclaimed machine is followed by another.
 
 Nothing here needs the client that began the run: plan, bundle and the places to try are read from the state.
 """
@@ -6,29 +6,29 @@ Nothing here needs the client that began the run: plan, bundle and the places to
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from cloudtrain.errors import CloudtrainError, NoCapacity, OverBudget, ProviderError, UsageError
+from cloudtrain.errors import NoCapacity, OverBudget, UsageError
 from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import StopOptions
-from cloudtrain.runs import candidates, launch, live_price, remote, teardown
+from cloudtrain.runs import attempts, candidates, remote, teardown
+from cloudtrain.runs.events import Emit, Message, progress
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.remote import News
+from cloudtrain.runs.remote import MachineEvent
+from cloudtrain.settings import now
 from cloudtrain.signing import expiry
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import write_record
-from cloudtrain.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from cloudtrain.records import RowRecord
 
-LEAST_LEFT_S = 120.0  # with less time than this no further machine is begun
+LEAST_LEFT_S = 120.0  # with less time than this no further machine is started
 MOST_PLACES = 40
 AGREED_TOLERANCE = Decimal("1.02")
-Say = Callable[[str], None]
 
 
 def keep_candidates(store: Store, run: str, lines: Sequence[RowRecord]) -> None:
@@ -38,15 +38,15 @@ def keep_candidates(store: Store, run: str, lines: Sequence[RowRecord]) -> None:
     write_record(store, f"runs/{run}/candidates.json", CandidatesRecord(places=tuple(lines[:MOST_PLACES])))
 
 
-def news(run: Run) -> News:
-    """One look, with as few questions as it takes; see `rented.Watch.news`."""
+def look(run: Run) -> MachineEvent:
+    """One look, with as few questions as it takes; see `remote.Monitor.poll`."""
     if run.exit is not None:
         return "ended"
-    watch = remote.Watch(run)
-    if not watch.stands():
-        return "ended" if watch.has_ended() else "vanished"
+    monitor = remote.Monitor(run)
+    if not monitor.may_exist():
+        return "ended" if monitor.has_ended() else "vanished"
     age_s = time.time() - run.machine.created if run.machine else 0.0
-    return "silent" if not run.heartbeat and age_s > watch.pace.first_s else ""
+    return "silent" if not run.heartbeat and age_s > monitor.pace.first_s else ""
 
 
 def is_over(run: Run) -> bool:
@@ -54,24 +54,29 @@ def is_over(run: Run) -> bool:
     return run.gone is not None and not wants_another(run)
 
 
-def settle(run: Run, heard: News, say: Say) -> Run:
-    """After news: end the machine with proof; begin again what was taken away. Raises TeardownIncomplete, NoCapacity.
+def may_continue(run: Run) -> bool:
+    """Whether the run may still come to another end by itself, or by whoever looks after it."""
+    return run.state in ("running", "starting", "unknown") or (not run.stack.direct and wants_another(run))
 
-    Returns the run, which goes on if it has a machine that is not gone.
+
+def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
+    """After an event: end the machine with proof; start another when it was reclaimed.
+
+    Returns the run, which continues if it has a machine that is not gone. Raises TeardownIncomplete, NoCapacity.
     """
-    if heard == "silent":
+    if event == "silent":
         waited = f"{remote.pace(run.intent.provider).first_s:.0f} s"
         run.event("machine silent", attempt=run.intent.attempt, waited=waited)
-        say(f"the machine said nothing for {waited}: its image or its start has failed; it is ended")
-    if heard and run.gone is None:
-        run = teardown.down(run, StopOptions(GRACE_S, say=say), wanted=False)
+        emit(Message(f"the machine said nothing for {waited}: its image or its start has failed; it is ended", True))
+    if event and run.gone is None:
+        run = teardown.down(run, StopOptions(GRACE_S, say=progress(emit)), wanted=False)
     if not wants_another(run):
         return run
     why = "was preempted" if run.exit else "is gone without a last word"
-    say(f"the machine of attempt {run.intent.attempt} {why}; looking for another")
+    emit(Message(f"the machine of attempt {run.intent.attempt} {why}; looking for another", True))
     if run.line is not None:
-        candidates.remember_full(run.store, run.line.key, time.time())
-    return restart(run, say)
+        candidates.remember_full(run.store, run.line.key, now())
+    return restart(run, emit)
 
 
 def wants_another(run: Run) -> bool:
@@ -85,28 +90,19 @@ def wants_another(run: Run) -> bool:
     return begun < run.intent.max_restarts and left_s > LEAST_LEFT_S
 
 
-def restart(run: Run, say: Say) -> Run:
+def restart(run: Run, emit: Emit) -> Run:
     """The next machine of a run whose last one is proven gone. Raises NoCapacity when no place has one."""
     plan = plan_again(run)
-    last = plan.line
-    full = candidates.full_places(run.store)
-    now = time.time()
-
-    def rank(line: RowRecord) -> tuple[bool, bool, bool]:
-        is_full = full.get(line.key.place, 0.0) > now
-        return is_full, line.provider != last.provider, line.offer != last.offer
-
-    answer = "none is affordable"
-    for line in sorted(run.places or [last], key=rank):
-        try:
-            return launch.start(run.store, priced(run, plan, line), say)
-        except NoCapacity as error:
-            answer = error.message
-            candidates.remember_full(run.store, line.key, time.time())
-            say(f"no capacity for {line.offer} in {line.region} {line.zone}: {error.message}")
-        except OverBudget as error:
-            answer = error.message
-    raise NoCapacity(f"no place had a machine to go on with: {answer}", f"`cloudtrain poll {run.id}` tries again")
+    places = candidates.near(run.places or [plan.line], plan.line.key, candidates.full_places(run.store), now())
+    started, answer = attempts.start_somewhere(
+        run.store, places, lambda row: agreed_plan(run, plan, row), emit, passed_over=(OverBudget,)
+    )
+    if started is None:
+        raise NoCapacity(
+            f"no place had a machine to go on with: {answer or 'none is affordable'}",
+            f"`cloudtrain poll {run.id}` tries again",
+        )
+    return started
 
 
 def plan_again(run: Run) -> Plan:
@@ -134,25 +130,21 @@ def plan_again(run: Run) -> Plan:
     )
 
 
-def priced(run: Run, plan: Plan, line: RowRecord) -> Plan:
-    """The plan on another line, at its price of now. Raises OverBudget when that is more than was agreed to."""
-    price = live_price.check(line, time.time(), accept_stale=True).usd_per_hour
-    extras = line.beside_usd_per_hour or Decimal(0)
-    hourly, spent = None if price is None else price + extras, run.spent_usd() or Decimal(0)
-    left = Decimal(max(0.0, plan.deadline - time.time())) / SECONDS_PER_HOUR
-    deadline = plan.deadline
-    if hourly and plan.max_cost is not None:
-        rest = max(Decimal(0), plan.max_cost - spent) / hourly
-        left, deadline = min(left, rest), min(deadline, time.time() + float(rest) * SECONDS_PER_HOUR)
-    deadline = min(deadline, expiry.within(run.store.url, deadline, None, time.time())[0])
+def agreed_plan(run: Run, plan: Plan, row: RowRecord) -> Plan:
+    """The plan on another row, at its price of now. Raises OverBudget when that is more than was agreed to."""
+    spent = run.spent_usd() or Decimal(0)
+    there = replace(plan, provider=row.provider, line=row)
+    found = attempts.priced(there, row.beside_usd_per_hour or Decimal(0), spent, accept_stale=True)
+    hourly, left = found.hourly_usd, found.hours_left()
+    deadline = expiry.within(run.store.url, found.plan.deadline, None, now())[0]
     if plan.agreed_usd is not None and (
         hourly is None or spent + hourly * left > plan.agreed_usd * AGREED_TOLERANCE or left * 3600 < LEAST_LEFT_S
     ):
-        raise OverBudget(f"{line.offer} would make the whole run dearer than was agreed to")
-    return replace(plan, provider=line.provider, line=line.at_price(price), deadline=deadline)
+        raise OverBudget(f"{row.offer} would make the whole run dearer than was agreed to")
+    return replace(found.plan, deadline=deadline)
 
 
-def adopted(run: Run) -> Run:
+def adopt_orphan(run: Run) -> Run:
     """The run with the machine that its client asked for and did not live to write down, if there is or was one.
 
     Without it a look from elsewhere would take a job that trains for one that never began. Raises ProviderError.
@@ -167,12 +159,3 @@ def adopted(run: Run) -> Run:
     run.write("machine.json", machine.replace(usd_per_hour=run.usd_per_hour))
     run.event("machine adopted", id=machine.id, attempt=run.intent.attempt)
     return Run(run.store, run.id)
-
-
-def outcome(run: Run, say: Say) -> tuple[Run, CloudtrainError | None]:
-    """`news` and `settle` in one, with what kept it from going on."""
-    try:
-        run = adopted(run)
-        return settle(run, news(run), say), None
-    except ProviderError as error:
-        return Run(run.store, run.id), error

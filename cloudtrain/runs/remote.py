@@ -1,4 +1,4 @@
-"""A job on a rented machine, as the client sees it: outfitted before the launch, watched through the bucket, ended.
+"""A job on a rented machine, as the client sees it: staged before the launch, watched through the bucket, ended.
 
 The machine writes into the bucket and ends itself; whoever can read the state can do the rest, from anywhere.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cloudtrain.records import Heartbeat
     from cloudtrain.runs.bundle import Bundle
 
-News = Literal["", "ended", "vanished", "silent"]
+MachineEvent = Literal["", "ended", "vanished", "silent"]
 READERS, AHEAD = 8, 32  # chunks of at most 64 KiB
 CHUNK_BYTES = 65536  # of the machine's: what is full comes at once
 STALE_BEATS = 3  # heartbeats that may be missing before the provider is asked
@@ -78,17 +78,17 @@ def stage_job(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     return replace(plan, boot=boot), {"bundle": BundleRecord(**bundle._asdict()), "model": plan.job["model"]}
 
 
-class Watch:
+class Monitor:
     """What there is to know of a rented run while it is followed, asked for no more often than its pace allows."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.pace = pace(run.intent.provider)
-        self.heard: News = ""
+        self.last_event: MachineEvent = ""
         self.due: dict[str, float] = {}
-        self.beat: Heartbeat | None = None
+        self.heartbeat: Heartbeat | None = None
         self.waited_s = 0.0  # for the first heartbeat
-        self.beaten = time.monotonic()  # when the heartbeat changed last, by our clock: the machine's may be wrong
+        self.heard_at = time.monotonic()  # when the heartbeat changed last, by our clock: the machine's may be wrong
 
     def is_due(self, what: str, every_s: float) -> bool:
         """Whether it is time to ask again; it is meant to be asked then."""
@@ -98,21 +98,21 @@ class Watch:
         self.due[what] = now + every_s
         return True
 
-    def news(self) -> News:
-        """`ended`: the exit record is there. `vanished`: the machine is gone without one. `silent`: it never spoke."""
-        self.heard = self.heard or self.listened()
-        return self.heard
+    def poll(self) -> MachineEvent:
+        """`ended`: the exit record is there. `vanished`: the machine is gone without it. `silent`: no heartbeat yet."""
+        self.last_event = self.last_event or self.look()
+        return self.last_event
 
-    def listened(self) -> News:
+    def look(self) -> MachineEvent:
         """What is new, if it is time to ask."""
-        self.listen()
+        self.read_heartbeat()
         if self.is_due("exit", self.pace.exit_s) and self.has_ended():
             return "ended"
-        quiet_s = time.monotonic() - self.beaten
-        if self.beat is None and quiet_s > self.pace.first_s:
+        quiet_s = time.monotonic() - self.heard_at
+        if self.heartbeat is None and quiet_s > self.pace.first_s:
             return "silent"
-        patience_s = STALE_BEATS * self.pace.heartbeat_s if self.beat is not None else 0.0
-        if quiet_s >= patience_s and self.is_due("provider", self.pace.provider_s) and not self.stands():
+        patience_s = STALE_BEATS * self.pace.heartbeat_s if self.heartbeat is not None else 0.0
+        if quiet_s >= patience_s and self.is_due("provider", self.pace.provider_s) and not self.may_exist():
             return "ended" if self.has_ended() else "vanished"
         return ""
 
@@ -120,16 +120,17 @@ class Watch:
         """Whether this attempt's exit record is there."""
         return Run(self.run.store, self.run.id).exit is not None
 
-    def listen(self) -> None:
+    def read_heartbeat(self) -> None:
         """Take in the heartbeat."""
-        every_s = self.pace.heartbeat_s if self.beat and self.beat.phase == "training" else self.pace.log_s
+        is_training = self.heartbeat is not None and self.heartbeat.phase == "training"
+        every_s = self.pace.heartbeat_s if is_training else self.pace.log_s
         if self.is_due("heartbeat", every_s):
-            beat = Run(self.run.store, self.run.id).heartbeat
-            if beat is not None and beat != self.beat:
-                self.waited_s = self.waited_s or time.monotonic() - self.beaten
-                self.beat, self.beaten = beat, time.monotonic()
+            heartbeat = Run(self.run.store, self.run.id).heartbeat
+            if heartbeat is not None and heartbeat != self.heartbeat:
+                self.waited_s = self.waited_s or time.monotonic() - self.heard_at
+                self.heartbeat, self.heard_at = heartbeat, time.monotonic()
 
-    def stands(self) -> bool:
+    def may_exist(self) -> bool:
         """Whether the machine may still be there; a provider that cannot be asked proves nothing."""
         now = Run(self.run.store, self.run.id)
         try:
@@ -137,27 +138,23 @@ class Watch:
         except ProviderError:
             return True
 
-    def bear(self, trouble: BucketUnreachable) -> None:
-        """The state cannot be reached: wait a moment. Raises `trouble` when the run's own time is over as well."""
+    def tolerate(self, error: BucketUnreachable) -> None:
+        """The state cannot be reached: wait a moment. Raises `error` when the run's own time is over as well."""
         if time.time() > self.run.intent.deadline + SELF_END_S:
-            raise trouble
+            raise error
         time.sleep(self.pace.exit_s)
 
-    def words(self) -> str:
-        """What the machine is doing, for a person."""
-        return (self.beat.phase if self.beat else None) or "waiting for the machine's first word"
 
-
-def stream(run: Run, offset: int, watch: Watch | None = None) -> Iterator[bytes]:
+def stream(run: Run, offset: int, monitor: Monitor | None = None) -> Iterator[bytes]:
     """The log from byte `offset` on, until the run has news and all of it was read. Empty: nothing new.
 
     What is there is listed once; then the next chunk's name is known, and nothing is listed any more.
     """
-    watch = watch or Watch(run)
+    monitor = monitor or Monitor(run)
     caught_up, missed, again = False, False, 0.0
     while True:
         try:
-            over = watch.news()  # asked before the read, so that the last bytes are not missed
+            over = monitor.poll()  # asked before the read, so that the last bytes are not missed
             found = False
             for data in () if caught_up else blocks(run, offset, None):
                 found = True
@@ -166,21 +163,21 @@ def stream(run: Run, offset: int, watch: Watch | None = None) -> Iterator[bytes]
             caught_up = True
             while over or time.monotonic() >= again:
                 data = chunk(run, offset)
-                missed, hushed = not data, missed and 0 < len(data) < CHUNK_BYTES
+                missed, is_idle = not data, missed and 0 < len(data) < CHUNK_BYTES
                 if not data:
                     break
                 found = True
                 offset += len(data)
-                again = time.monotonic() + watch.pace.idle_s * hushed
+                again = time.monotonic() + monitor.pace.idle_s * is_idle
                 yield data
-        except BucketUnreachable as trouble:  # the machine goes on meanwhile, and so does its log
-            watch.bear(trouble)
+        except BucketUnreachable as error:  # the machine continues meanwhile, and so does its log
+            monitor.tolerate(error)
             yield b""
             continue
         if over:
             return
         if not found:
-            time.sleep(watch.pace.log_s)
+            time.sleep(monitor.pace.log_s)
             yield b""
 
 

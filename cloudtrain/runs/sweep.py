@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from cloudtrain.errors import CloudtrainError, MissingCredentials, NotFound, Permission, ProviderError
+from cloudtrain import settings
+from cloudtrain.errors import (
+    Cancelled,
+    CloudtrainError,
+    MissingCredentials,
+    NotFound,
+    Permission,
+    ProviderError,
+    TeardownIncomplete,
+)
 from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names, run_key
 from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import Store
@@ -45,6 +55,98 @@ class Records(NamedTuple):
     unread: list[str]  # a sentence for everything that cannot be read
 
 
+class SweepOptions(NamedTuple):
+    """`providers`: only there, and an error where one cannot be asked. `everything`: what is not past its deadline too.
+
+    `fail_if_found`: what was left over is a failure, even when it is gone now.
+    """
+
+    providers: tuple[str, ...] = ()
+    everything: bool = False
+    fail_if_found: bool = False
+
+
+class Listed(NamedTuple):
+    """What every provider answered, before anything is deleted."""
+
+    answers: list[Looked]
+    unread: list[str]  # a sentence for every record that could not be read
+    no_cloud: list[str]  # named providers with nothing to sweep
+
+    @property
+    def due(self) -> list[Leftover]:
+        """What should be gone."""
+        return [thing for answer in self.answers for thing in answer.things if thing.why]
+
+
+class Removed(NamedTuple):
+    """How many of the things due at a provider are gone."""
+
+    provider: str
+    gone: int
+    of: int
+
+
+class FoundLeftovers(CloudtrainError):
+    """Something was left over, and is gone now; a failure because it was asked for."""
+
+    exit_code = 1
+
+
+def sweep(
+    options: SweepOptions,
+    delete: bool | Callable[[int], bool],
+    emit: Callable[[Listed | Removed], None] = lambda event: None,
+) -> Listed:
+    """Ask every provider for what is ours, and delete what should be gone: if `delete`, or once it says yes to so many.
+
+    Without it nothing is deleted; that is an error only when it was asked and said no. Raises TeardownIncomplete with
+    what is left and with who could not be asked, Cancelled after a no, the error of a named provider that cannot be
+    asked for want of credentials, FoundLeftovers.
+    """
+    wanted = clouds(options.providers)
+    store, problem = state()
+    known = records(store)
+    now = settings.now()
+    answers = [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
+    unread = [message for message in (problem, *known.unread) if message]
+    listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)))
+    emit(listed)
+    left: list[tuple[Leftover, str]] = []
+    if listed.due and delete:
+        if callable(delete) and not delete(len(listed.due)):
+            raise Cancelled("nothing was deleted; it goes on costing money")
+        for name, cloud in wanted.items():
+            here = [thing for thing in listed.due if thing.provider == name]
+            if here:
+                remaining = remove(cloud, here, time.sleep)
+                emit(Removed(name, len(here) - len(remaining), len(here)))
+                left += remaining
+    raise_for_rest(options, listed, left)
+    return listed
+
+
+def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Leftover, str]]) -> None:
+    """Raises for what is left, and for what could not be asked."""
+    unnamed = [each for each in unasked(listed.answers) if not (options.providers and lacks_credentials(each))]
+    rows = [f"{t.provider} {t.owned.what} {t.owned.id} ({words}) {t.owned.console_url}".strip() for t, words in left]
+    rows += [f"{answer.provider} could not be asked: {answer.error and answer.error.message}" for answer in unnamed]
+    if rows:
+        raise TeardownIncomplete("; ".join(rows), "cloudtrain sweep --yes")
+    for answer in listed.answers:
+        if options.providers and lacks_credentials(answer) and answer.error is not None:
+            raise answer.error  # it was named: not a note, an error
+    if listed.due and options.fail_if_found:
+        raise FoundLeftovers(
+            f"{len(listed.due)} left over; all gone now", "`cloudtrain events` of their runs may say why"
+        )
+
+
+def lacks_credentials(answer: Looked) -> bool:
+    """Whether nothing could be asked for want of credentials."""
+    return isinstance(answer.error, MissingCredentials) and not answer.things
+
+
 def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
     """Providers with something to provision: those named, else all. Raises UsageError for an unknown name."""
     chosen = list(wanted) or names("stacks")
@@ -53,9 +155,7 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
 
 
 def state() -> tuple[Store | None, str]:
-    """The state by the settings, or None and a sentence why it cannot be opened. A sweep goes on without."""
-    from cloudtrain import settings
-
+    """The state by the settings, or None and a sentence why it cannot be opened. A sweep does without."""
     try:
         return open_store(settings.load().state), ""
     except CloudtrainError as error:

@@ -1,15 +1,17 @@
-"""Ending a run: stop it, have its absence proven, write the death certificate. Outputs are never deleted."""
+"""Ending runs: stop them, have it proven that they are gone, write the proof down. Outputs are never deleted."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.errors import TeardownIncomplete, UsageError
+from cloudtrain.errors import CloudtrainError, TeardownIncomplete, UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import DeletionProof, StopOptions
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.record import Run, find, readable_runs
+from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:
     from cloudtrain.records import GoneRecord
@@ -17,12 +19,46 @@ if TYPE_CHECKING:
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 
 
+class Ended(NamedTuple):
+    """A run that is gone, the state in which it was found, and the proof as it is written down."""
+
+    run: Run
+    was: str
+    proof: GoneRecord | None
+
+
+def end_runs(store: Store, name: str | None, ending: StopOptions, report: Callable[[Ended], None]) -> int:
+    """End the run of that name, or without one every run that is not gone, and report each that is proven gone.
+
+    One failure does not keep the others alive. Returns how many runs there were to end. Raises TeardownIncomplete when
+    one could not be proven gone, UsageError when a record cannot be read or written.
+    """
+    found, damaged = readable_runs(store) if name is None else ([find(store, name)], [])
+    runs = [run for run in found if run.gone is None or name is not None]
+    sweep = "`cloudtrain sweep` finds what such a run may have rented"
+    failures: list[CloudtrainError] = [UsageError(message, sweep) for message in damaged]
+    for run in runs:
+        was = "unknown"
+        with contextlib.suppress(UsageError):  # what cannot be read does not keep the run alive
+            was = run.state
+        try:
+            after = down(run, ending)
+            report(Ended(after, was, after.gone))
+        except CloudtrainError as error:
+            failures.append(error)
+    if failures:
+        message, hint = "; ".join(e.message for e in failures), "\n".join(dict.fromkeys(e.hint for e in failures))
+        only_records = all(isinstance(error, UsageError) for error in failures)  # gone, all of them, but not written
+        raise UsageError(message, hint) if only_records else TeardownIncomplete(message, hint)
+    return len(runs)
+
+
 def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = True) -> Run:  # noqa: B008  # it cannot be changed
     """End whatever is left of the run and write gone.json. A run that is already gone is looked at again.
 
     `wanted`: somebody asked for it, so that it is called cancelled. Otherwise only what is over is cleared away.
     A state that cannot be written does not keep the run alive: it is ended first, and told afterwards. Raises
-    TeardownIncomplete (6) when something could not be proven gone, UsageError when only the certificate is missing.
+    TeardownIncomplete (6) when something could not be proven gone, UsageError when only the written proof is missing.
     """
     provider = run.intent.provider
     with contextlib.suppress(UsageError):
@@ -33,7 +69,7 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
                 await_checkpoint(run, ending)
         run.journal("intent", "stop")
     try:
-        absence = run.stack.stop(run.id, run.store, ending)
+        proof = run.stack.stop(run.id, run.store, ending)
     except TeardownIncomplete:
         with contextlib.suppress(UsageError):
             run.journal("failed", "stop")
@@ -46,13 +82,13 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
         ) from error
     after = Run(run.store, run.id)
     try:
-        after.journal("done", "stop", answer=absence.answer)
+        after.journal("done", "stop", answer=proof.answer)
         after.store.delete(after.key("tickets"))  # nobody may use them any more
         if after.gone is None:
-            after.write("gone.json", certificate(after, provider, absence))
-            after.event("gone", answer=absence.answer)
+            after.write("gone.json", deletion_record(after, provider, proof))
+            after.event("gone", answer=proof.answer)
     except UsageError as error:
-        raise UsageError(f"run `{run.id}` is gone ({absence.answer}), but {error.message}", error.hint) from error
+        raise UsageError(f"run `{run.id}` is gone ({proof.answer}), but {error.message}", error.hint) from error
     return Run(run.store, run.id)
 
 
@@ -62,29 +98,29 @@ def await_checkpoint(run: Run, ending: StopOptions) -> None:
         return
     from cloudtrain.runs import remote
 
-    watch = remote.Watch(run)
-    give_up = time.monotonic() + ending.grace_s + 2 * watch.pace.heartbeat_s
+    monitor = remote.Monitor(run)
+    give_up = time.monotonic() + ending.grace_s + 2 * monitor.pace.heartbeat_s
     ending.say("waiting for its last checkpoint")
-    while time.monotonic() < give_up and not watch.news():
-        time.sleep(watch.pace.log_s)
+    while time.monotonic() < give_up and not monitor.poll():
+        time.sleep(monitor.pace.log_s)
 
 
-def certificate(run: Run, provider: str, absence: DeletionProof) -> GoneRecord:
-    """The death certificate: whose word, in which words, when, and what was billed."""
+def deletion_record(run: Run, provider: str, proof: DeletionProof) -> GoneRecord:
+    """What is written down of the proof: whose word, in which words, when, and what was billed."""
     from cloudtrain.records import GoneRecord
 
     return GoneRecord(
         run=run.id,
         provider=provider,
-        said_by=absence.said_by,
-        answer=absence.answer,
-        time=absence.time,
+        said_by=proof.said_by,
+        answer=proof.answer,
+        time=proof.time,
         billed_s=run.metered_s(),
     )
 
 
-def settle(run: Run, patience_s: float = 10.0) -> Run:
-    """Wait until a run that has left its exit record is really gone, then certify it."""
+def certify(run: Run, patience_s: float = 10.0) -> Run:
+    """Wait until a run that has left its exit record is really gone, then have it proven and written down."""
     give_up = time.monotonic() + patience_s
     while run.alive and time.monotonic() < give_up:
         time.sleep(0.1)

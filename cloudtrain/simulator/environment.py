@@ -98,6 +98,15 @@ class World:
             name = f"{key}/{path.relative_to(source).as_posix()}"
             backend("s3", self.both.buckets.account, "aws").put_object(BUCKET, name, path.read_bytes())
 
+    def pretend(self, accelerator: str) -> None:
+        """Let the processor play this accelerator on every machine."""
+        self.both.fake.room.environment["CLOUDTRAIN_PRETEND_ACCELERATOR"] = accelerator
+
+    def leftovers(self) -> list[str]:
+        """What still exists at the fake cloud."""
+        found: list[str] = self.both.leftovers()
+        return found
+
     def machine_log(self) -> bytes:
         """What the trainers have written on the machines, in the order in which these were made."""
         room = self.both.fake.room

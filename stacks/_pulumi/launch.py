@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain import errors
 from cloudtrain.errors import (
-    NOTHING_LEFT,
     Cancelled,
     CloudtrainError,
     NoCapacity,
@@ -17,6 +16,7 @@ from cloudtrain.errors import (
     TeardownIncomplete,
     Unavailable,
     UsageError,
+    mark_nothing_left,
 )
 from cloudtrain.providers import Cloud, DeletionProof, Resource, StopOptions
 
@@ -68,7 +68,7 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
     """Make the plan's machine and what belongs to it.
 
     On any failure, Ctrl-C included, what was made is removed first; raises what went wrong, in the provider's closed
-    set and with the note NOTHING_LEFT, or TeardownIncomplete when something may be left.
+    set and marked by `errors.mark_nothing_left`, or TeardownIncomplete when something may be left.
     """
     try:
         resources = cloud.resources(plan, cloud.account())
@@ -76,7 +76,7 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
         if why := cloud.unavailable_reason(plan.line.key):
             raise NoCapacity(why, "another place is tried")
     except CloudtrainError as error:
-        error.add_note(NOTHING_LEFT)
+        mark_nothing_left(error)
         raise
     engine = Engine(store, plan.run, say)
     journal = Journal(store, plan.run)
@@ -91,7 +91,7 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
             outcome = reason(journal, plan.attempt, error)
             if was_ended and isinstance(error, Unavailable):
                 outcome = Cancelled(f"run `{plan.run}` was ended by `cloudtrain down` while its machine was being made")
-            outcome.add_note(NOTHING_LEFT)
+            mark_nothing_left(outcome)
             raise outcome from error
 
 

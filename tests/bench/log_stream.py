@@ -28,13 +28,13 @@ ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 39\r\n\r\n<Error><Code>NoSu
 READ = """
 import os, resource, time
 from types import SimpleNamespace
-from cloudtrain.runs import rented
+from cloudtrain.runs import remote
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import open_store
 run = Run(open_store(os.environ["CLOUDTRAIN_STATE"]), "one")
 size, began = 0, time.monotonic()
-over = SimpleNamespace(news=lambda: "ended", pace=rented.Pace())
-for data in rented.stream(run, 0, over):
+over = SimpleNamespace(poll=lambda: "ended", pace=remote.Pace())
+for data in remote.stream(run, 0, over):
     size += len(data)
 seconds = time.monotonic() - began
 print(size, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

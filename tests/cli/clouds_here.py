@@ -49,7 +49,7 @@ def standing(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
     monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "2,0.2,0.05,0.01")
     fake = TARGETS[name].fake(Clock(now()))
-    monkeypatch.setattr("cloudtrain.cli.sweep.time", SimpleNamespace(sleep=lambda s: fake.clock.sleep(s * SPEED)))
+    monkeypatch.setattr("cloudtrain.runs.sweep.time", SimpleNamespace(sleep=lambda s: fake.clock.sleep(s * SPEED)))
     for variable, value in fake.environment().items():
         monkeypatch.setenv(variable, value)
     try:

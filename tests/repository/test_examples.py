@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cloudtrain import settings
-from cloudtrain.cli.quote import make_quote
+from cloudtrain.quote.engine import quote_here
 from cloudtrain.quote.request import parse_place
 from cloudtrain.runs import prepare
 from cloudtrain.spec import json_schema
@@ -47,13 +47,13 @@ def test_a_rented_one_is_planned_within_its_budget(
     budget = prepared.spec.budget
     places = (parse_place(infra),)
     request = prepare.request_for(prepared, prepare.estimated_tokens(prepared), places, 168.0, budget.max_cost)
-    row = prepare.chosen_line(make_quote(request, settings.load()))
+    row = prepare.chosen_line(quote_here(request, settings.load()))
     assert row.offer.name == chosen
     assert row.assessment.hours is not None
     assert row.assessment.hours.likely < (budget.max_hours or 0)
     nothing = replace(request, max_cost=row.usd_likely / 2)
     with pytest.raises(prepare.OverBudget):
-        prepare.chosen_line(make_quote(nothing, settings.load()))
+        prepare.chosen_line(quote_here(nothing, settings.load()))
 
 
 def test_the_local_one_is_small() -> None:

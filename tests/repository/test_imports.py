@@ -36,6 +36,7 @@ BREACHES = {
     "price sources do not know each other": ("pricing/runpod.py", "from . import kaggle"),
     "price sources do not know each other, by way of what they share": ("pricing/_snapshot.py", "from . import kaggle"),
     "stacks do not know each other": ("stacks/runpod/owned.py", "from ..aws import links"),
+    "`up` asks and prints": ("cloudtrain/cli/up/screen.py", "def f():\n    from cloudtrain.runs import teardown"),
     "fake clouds": ("cloudtrain/runs/launch.py", "def f():\n    from cloudtrain.simulator import clock"),
     "fake clouds, in a stack": ("stacks/aws/machine.py", "from cloudtrain.simulator.clock import Clock"),
 }

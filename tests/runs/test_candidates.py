@@ -36,17 +36,17 @@ A_BIG, B = line("a", "big", "z1", "4"), line("b", "other", "z1", "2")
 
 
 def order(*lines: QuoteRow, full: dict[str, float] | None = None) -> list[str]:
-    return [found.offer.key.place for found in candidates.in_order(lines, full or {}, 100.0)]
+    return [found.key.place for found in candidates.in_order(lines, full or {}, 100.0)]
 
 
 def test_the_cheapest_comes_first_then_its_zones_then_its_provider_then_others() -> None:
     """A dearer zone of the same machine is tried before a cheaper provider: data and credentials are there already."""
-    assert order(B, A_BIG, A2, A1) == [found.offer.key.place for found in (A1, A2, A_BIG, B)]
+    assert order(B, A_BIG, A2, A1) == [found.key.place for found in (A1, A2, A_BIG, B)]
 
 
 def test_a_full_place_comes_last_for_a_while() -> None:
     """It is not given up: when everything is full it is still tried."""
-    key = A1.offer.key.place
+    key = A1.key.place
     assert order(A1, A2, B, full={key: 200.0})[-1] == key
     assert order(A1, A2, B, full={key: 50.0})[0] == key
     assert order(A1, full={key: 200.0}) == [key]
@@ -66,6 +66,6 @@ def test_a_line_with_several_zones_is_tried_in_each() -> None:
 
 def test_full_places_are_kept_in_the_state_and_forgotten(store: LocalFolder) -> None:
     """What was full ten minutes ago is not written on."""
-    candidates.remember_full(store, A1.offer.key, 1000.0)
-    candidates.remember_full(store, B.offer.key, 1000.0 + candidates.FULL_FOR_S + 1)
-    assert set(candidates.full_places(store)) == {B.offer.key.place}
+    candidates.remember_full(store, A1.key, 1000.0)
+    candidates.remember_full(store, B.key, 1000.0 + candidates.FULL_FOR_S + 1)
+    assert set(candidates.full_places(store)) == {B.key.place}

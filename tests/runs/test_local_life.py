@@ -45,7 +45,7 @@ def test_a_run_ends_by_itself_and_leaves_every_document(store: LocalFolder, loca
     assert run.exit is not None
     assert (run.exit.reason, run.exit.step, run.exit.tokens) == ("done", 20, 2000)
     assert run.exit.peak_bytes > 0
-    gone = teardown.settle(run).gone
+    gone = teardown.certify(run).gone
     assert gone is not None
     assert gone.said_by == "the operating system"
     assert [owned for owned in local.list_owned() if owned.run == run.id] == []

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.cli.up.watching import failure
 from cloudtrain.offer import Offer, Price
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.quote.assess import assess
@@ -19,6 +18,7 @@ from cloudtrain.quote.chips import chips
 from cloudtrain.quote.measured import Measurements, kept_here
 from cloudtrain.records import ExitRecord, GoneRecord, QuoteRecord, RecipeRecord, UsdBounds
 from cloudtrain.runs import measurements, out_of_memory, reconcile
+from cloudtrain.runs.outcome import failure
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from cloudtrain.units import GIB

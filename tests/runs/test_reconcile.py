@@ -13,6 +13,7 @@ from cloudtrain.errors import NoCapacity, OverBudget
 from cloudtrain.plan import Plan
 from cloudtrain.records import AttemptRecord, BundleRecord, ExitRecord, GoneRecord, QuoteRecord, RowRecord
 from cloudtrain.runs import launch, live_price, reconcile
+from cloudtrain.runs.events import ignore
 from cloudtrain.runs.metering import machine_of
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.remote import Pace
@@ -94,7 +95,7 @@ def test_the_same_offer_elsewhere_comes_before_another_offer(run: Run, monkeypat
     monkeypatch.setattr(launch, "start", refuse)
     monkeypatch.setattr(live_price, "ask", lambda line: (None, "not asked"))
     with pytest.raises(NoCapacity):
-        reconcile.settle(run, "", lambda text: None)
+        reconcile.reconcile(run, "", ignore)
     assert asked == [("first", "b"), ("other", "a"), ("other", "b"), ("first", "a")]
 
 
@@ -102,16 +103,16 @@ def test_a_dearer_machine_than_was_agreed_to_is_not_rented(run: Run, monkeypatch
     """An hour at $1 is spent and two are left: $1.40 an hour fits into $4, $1.60 does not."""
     monkeypatch.setattr(live_price, "ask", lambda line: (None, "not asked"))
     plan = reconcile.plan_again(run)
-    assert reconcile.priced(run, plan, line("x", price="1.30")).line.price_usd_per_hour == Decimal("1.30")
+    assert reconcile.agreed_plan(run, plan, line("x", price="1.30")).line.price_usd_per_hour == Decimal("1.30")
     with pytest.raises(OverBudget):
-        reconcile.priced(run, plan, line("x", price="1.50"))
+        reconcile.agreed_plan(run, plan, line("x", price="1.50"))
 
 
 def test_a_money_cap_brings_the_deadline_forward(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the first machine cost is gone for the second."""
     monkeypatch.setattr(live_price, "ask", lambda line: (None, "not asked"))
     plan = reconcile.plan_again(changed(run, max_cost_usd=Decimal("2.10")))
-    assert reconcile.priced(run, plan, line("x")).deadline == pytest.approx(time.time() + 3600, abs=5)
+    assert reconcile.agreed_plan(run, plan, line("x")).deadline == pytest.approx(time.time() + 3600, abs=5)
 
 
 @pytest.mark.parametrize(

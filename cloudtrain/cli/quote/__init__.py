@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
 from cloudtrain.cli.output import bold, dim, print_json, print_rows, say, terminal_width
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
-from cloudtrain.quote.request import DEFAULT_TOKENS, MARKETS, Place, Request, parse_place
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
-    from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.row import Quote
-    from cloudtrain.settings import Settings
 
 STALE_DAYS = 30
 
@@ -43,17 +40,20 @@ STALE_DAYS = 30
 @click.option("--verify", is_flag=True, help="Explain and prove the fit of --why's row, or of the first viable one.")
 @click.option("--all", "unfold", is_flag=True, help="Every row by itself.")
 @output_option()
-def command(**given: Any) -> None:
+def command(
+    max_hours: float | None, output: str, why: str | None, compare: str | None, verify: bool, unfold: bool, **job: Any
+) -> None:
     """What it costs to finish fine-tuning MODEL, on this machine and everywhere else that is not an NVIDIA GPU.
 
     MODEL is a name of the registry (`cloudtrain models`), a Hugging Face id, or a folder with a config.json. Works
     offline, without any account.
     """
-    from cloudtrain import settings as settings_module
+    from cloudtrain import settings
+    from cloudtrain.runs.quoting import QuoteOptions, quote
 
-    settings = settings_module.load()
-    quoted = make_quote(build_request(given, settings), settings)
-    show(quoted, given, settings_module.now())
+    options = QuoteOptions(max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None, **job)
+    quoted = quote(options, settings.load())
+    show(quoted, Shown(output, why, compare, verify, unfold), settings.now())
     if not any(line.viable for line in quoted.lines):
         raise NothingViable(
             f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
@@ -65,94 +65,27 @@ def command(**given: Any) -> None:
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
 
 
-def build_request(given: dict[str, Any], settings: Settings) -> Request:
-    """The options as a Request. Raises UsageError."""
-    from cloudtrain.models import registry
+class Shown(NamedTuple):
+    """What of a quote is to be shown, and how."""
 
-    spec = registry.find(given["model"])
-    tokens, basis = count_tokens(given, spec)
-    ceiling = given["max_hours"] / SECONDS_PER_HOUR if given["max_hours"] else float(settings.max_hours)
-    return Request(
-        spec=spec,
-        method=given["method"],
-        sequence_length=given["sequence_length"],
-        batch=given["batch"],
-        rank=given["rank"],
-        targets=given["targets"],
-        tokens=tokens,
-        tokens_basis=basis,
-        max_hours=ceiling,
-        max_cost=given["max_cost"],
-        places=places(given["infra"] or settings.infra),
-        hardware=tuple(parse_hardware(text) for text in given["hardware"]),
-        markets=markets(given["spot"]),
-        include_nvidia=given["include_nvidia"],
-        experimental=given["experimental"],
-    )
+    output: str
+    why: str | None
+    compare: str | None
+    verify: bool
+    unfold: bool
 
 
-def markets(spot: bool | None) -> frozenset[str]:
-    """`--spot` takes on-demand offers away, `--on-demand` those on spot."""
-    if spot is None:
-        return MARKETS
-    return MARKETS - {"on_demand" if spot else "spot"}
-
-
-def places(texts: tuple[str, ...]) -> tuple[Place, ...]:
-    """`--infra` texts as places."""
-    return tuple(parse_place(text) for text in texts)
-
-
-def parse_hardware(text: str) -> tuple[str, int | None]:
-    """`KEY` or `KEY:COUNT` as (key of the accelerator table, count or None)."""
-    from cloudtrain.estimate import hardware
-
-    name, _, count = text.partition(":")
-    if count and not count.isdigit():
-        raise UsageError(f"`{text}` is not KEY:COUNT", "write for example mi300x:2")
-    return hardware.find(name).key, int(count) if count else None
-
-
-def count_tokens(given: dict[str, Any], spec: ModelSpec) -> tuple[int, str]:
-    """How many tokens, and how that is known."""
-    if given["tokens"] and given["data"]:
-        raise UsageError("--tokens and --data both say how many tokens", "give one of them")
-    if given["tokens"]:
-        return given["tokens"], "--tokens"
-    if not given["data"]:
-        return DEFAULT_TOKENS, "default"
-    from cloudtrain.spec import dataset
-    from cloudtrain.trainer import tokens as counting
-
-    report = dataset.check(given["data"])
-    exact = counting.at_hand(spec, given["data"], given["sequence_length"], given["epochs"])
-    if exact is not None:
-        return max(1, exact), f"{report.rows:,} rows x {given['epochs']:g} epochs, counted with the model's tokenizer"
-    counted = max(1, round(report.estimated_tokens * given["epochs"]))
-    return counted, f"{report.rows:,} rows x {given['epochs']:g} epochs at 4 characters a token"
-
-
-def make_quote(request: Request, settings: Settings) -> Quote:
-    """Quote with the shipped or replaced catalogue and what this state has measured."""
-    from cloudtrain.quote import engine
-    from cloudtrain.quote.catalog import context
-    from cloudtrain.quote.measured import Measurements
-
-    measured = Measurements.of_state(settings.state)
-    return engine.quote(request, context(settings), measured)
-
-
-def show(quoted: Quote, given: dict[str, Any], now: float) -> None:
+def show(quoted: Quote, shown: Shown, now: float) -> None:
     """Print the quote as asked."""
     from cloudtrain.cli.quote import table, why
     from cloudtrain.cli.quote.document import quote_document
     from cloudtrain.quote.remedies import advisor
 
     remedy = advisor(quoted)
-    output = given["output"]
-    if names := to_explain(quoted, given):
+    output = shown.output
+    if names := to_explain(quoted, shown):
         lines = [why.find_line(quoted, name) for name in names]
-        proofs = [why.prove(quoted, line, say) if given["verify"] else None for _, line in lines]
+        proofs = [why.prove(quoted, line, say) if shown.verify else None for _, line in lines]
         pairs = zip(lines, proofs, strict=True)
         found = [why.explain(quoted, index, line, remedy, proof) for (index, line), proof in pairs]
         rows = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
@@ -166,20 +99,20 @@ def show(quoted: Quote, given: dict[str, Any], now: float) -> None:
         rows = table.viable_rows(table.viable_groups(quoted, True), quoted.chosen)
         print_rows("csv", [name or "note" for name in table.VIABLE_HEADERS], rows)
     else:
-        show_tables(quoted, output, given["unfold"], remedy)
+        show_tables(quoted, output, shown.unfold, remedy)
         show_foot(quoted, now)
 
 
-def to_explain(quoted: Quote, given: dict[str, Any]) -> list[str]:
+def to_explain(quoted: Quote, shown: Shown) -> list[str]:
     """The one or two rows that --why, --compare or --verify asks about; none for the whole table. Raises UsageError."""
-    if given["why"]:
-        return [given["why"]]
-    if given["compare"]:
-        names: list[str] = given["compare"].split(",")
+    if shown.why:
+        return [shown.why]
+    if shown.compare:
+        names = shown.compare.split(",")
         if len(names) != 2:
             raise UsageError("--compare takes two offers", "write --compare A,B")
         return names
-    if not given["verify"]:
+    if not shown.verify:
         return []
     first = next((index for index, line in enumerate(quoted.lines) if line.viable), None)
     if first is None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cloudtrain import errors
-from cloudtrain.errors import NOTHING_LEFT, TeardownIncomplete
+from cloudtrain.errors import TeardownIncomplete, is_nothing_left
 from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.state.store import LocalFolder
 from tests.records import intent, row
@@ -44,11 +44,6 @@ def start(cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up: Any, 
     return told.value
 
 
-def proven(error: BaseException) -> bool:
-    """Whether it says that nothing is left."""
-    return NOTHING_LEFT in getattr(error, "__notes__", ())
-
-
 GONE = DeletionProof("scripted", "nothing", 1.0)
 
 
@@ -59,7 +54,7 @@ def test_a_failure_after_which_all_was_removed_says_so(
     """With the error itself."""
     raised = start(cloud, tmp_path, monkeypatch, failure, GONE)
     assert type(raised) is type(failure)
-    assert proven(raised)
+    assert is_nothing_left(raised)
 
 
 @pytest.mark.parametrize("trouble", [TeardownIncomplete("left"), KeyboardInterrupt(), OSError("disk")])
@@ -68,7 +63,7 @@ def test_a_removal_that_was_not_finished_is_never_called_a_proof(
 ) -> None:
     """Interrupted, failed or broken."""
     raised = start(cloud, tmp_path, monkeypatch, errors.Quota("no"), trouble)
-    assert not proven(raised)
+    assert not is_nothing_left(raised)
     assert isinstance(raised, TeardownIncomplete | OSError)
 
 
@@ -79,7 +74,7 @@ def test_without_credentials_nothing_was_begun(cloud: Any, tmp_path: Path, monke
         raise errors.MissingCredentials("no key")
 
     object.__setattr__(cloud, "resources", refuse)
-    assert proven(start(cloud, tmp_path, monkeypatch, None, GONE))
+    assert is_nothing_left(start(cloud, tmp_path, monkeypatch, None, GONE))
 
 
 def stop(cloud: Any, folder: Path) -> Any:
@@ -128,7 +123,7 @@ def test_a_machine_that_somebody_ended_while_it_was_made_is_cancelled_and_not_un
     LocalFolder(tmp_path).write("runs/r/tombstone", b"1")
     raised = start(cloud, tmp_path, monkeypatch, refusal, GONE)
     assert type(raised) is errors.Cancelled
-    assert proven(raised)
+    assert is_nothing_left(raised)
 
 
 def test_a_place_that_is_closed_to_the_account_is_left_before_anything_is_asked_for_there(
@@ -140,4 +135,4 @@ def test_a_place_that_is_closed_to_the_account_is_left_before_anything_is_asked_
     raised = start(cloud, tmp_path, monkeypatch, AssertionError("the engine is not needed"), AssertionError("nor this"))
     assert isinstance(raised, errors.NoCapacity)
     assert "far-1" in str(raised)
-    assert proven(raised)
+    assert is_nothing_left(raised)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.units import gib, hours
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.remote import Watch
+    from cloudtrain.runs.events import MachinePhase
+    from cloudtrain.runs.record import Run
 
-NEW_S = 120.0  # of an older machine it is not told when it spoke first: somebody else has seen that
+NEW_S = 120.0  # of an older machine it is not told when its first heartbeat came: somebody else has seen that
 PHASES = {
     "environment": "preparing the trainer's environment",
     "weights": "fetching the model",
@@ -18,34 +19,30 @@ PHASES = {
 }
 
 
-class FirstWords:
+class FirstMinutes:
     """What a machine says of itself until its trainer speaks; each thing is told once."""
 
-    def __init__(self, watcher: Watch) -> None:
-        self.watcher = watcher
-        machine = watcher.run.machine
-        self.is_new = machine is not None and time.time() - machine.created < NEW_S
+    def __init__(self, run: Run) -> None:
+        self.is_new = run.machine is not None and time.time() - run.machine.created < NEW_S
         self.phase = ""
         self.trains = False
         self.accelerator = "processor"
         self.played_by: Any = None
 
-    def new(self) -> list[str]:
-        """Sentences that were not told yet."""
-        beat = self.watcher.beat
-        if beat is None or self.trains:
+    def of_phase(self, event: MachinePhase) -> list[str]:
+        """Sentences about another phase."""
+        if self.trains:
             return []
         told = []
         if not self.phase and self.is_new:
-            told.append(f"the machine speaks: first heartbeat after {hours(self.watcher.waited_s)}")
-        phase = beat.phase or "boot"
-        if phase != self.phase and phase in PHASES:
-            size = f", {gib(beat.fetch_bytes)}" if phase == "weights" and beat.fetch_bytes else ""
-            told.append(f"{PHASES[phase]}{size}")
-        self.phase = phase
+            told.append(f"the machine speaks: first heartbeat after {hours(event.waited_s)}")
+        if event.phase in PHASES:
+            size = f", {gib(event.fetch_bytes)}" if event.phase == "weights" and event.fetch_bytes else ""
+            told.append(f"{PHASES[event.phase]}{size}")
+        self.phase = event.phase
         return told
 
-    def hear(self, event: dict[str, Any]) -> str:
+    def of_event(self, event: dict[str, Any]) -> str:
         """What a trainer's event says of the machine, "" for most. `data` comes after the accelerator was tried."""
         if event["event"] == "start":
             self.accelerator = str(event.get("accelerator") or "processor")

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.cli.up import staying, watching
 from cloudtrain.errors import NotFinished, Rejected, TeardownIncomplete
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, load
 from cloudtrain.records import ExitRecord, GoneRecord
-from cloudtrain.runs import launch, remote
+from cloudtrain.runs import launch, outcome, remote
+from cloudtrain.runs.client.attached import Attachment
+from cloudtrain.runs.client.machinery import RealClouds
+from cloudtrain.runs.client.options import UpOptions
+from cloudtrain.runs.events import ignore, refuse
 from cloudtrain.runs.record import Run, readable_runs
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder
@@ -34,6 +37,11 @@ class Ill(LocalFolder):
         return super().read(key)
 
 
+def client() -> Attachment:
+    """A client that asks nothing."""
+    return Attachment(UpOptions(yes=True), RealClouds(), ignore, refuse)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ill:
     """The state of a rented run with two pieces of log; its provider has nothing to say."""
@@ -42,7 +50,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ill:
     made.write("runs/mine/log/0000000000000000", b"first\n")
     made.write("runs/mine/log/0000000000000006", b"second\n")
     monkeypatch.setattr(remote, "pace", lambda provider: QUICK)
-    monkeypatch.setattr(remote.Watch, "stands", lambda self: True)
+    monkeypatch.setattr(remote.Monitor, "may_exist", lambda self: True)
     return made
 
 
@@ -73,7 +81,7 @@ def test_a_bucket_that_is_lost_for_longer_than_the_run_is_told(store: Ill) -> No
 
 def test_a_client_in_charge_says_that_something_may_be_left() -> None:
     """Losing sight of the state is exit 6, with the command that looks again."""
-    with pytest.raises(TeardownIncomplete, match="may be going on") as raised, staying.teardown_guard("mine"):
+    with pytest.raises(TeardownIncomplete, match="may be going on") as raised, outcome.teardown_guard("mine"):
         raise BucketUnreachable("the state cannot be reached", "")
     assert "cloudtrain poll mine" in raised.value.hint
 
@@ -84,7 +92,7 @@ def test_a_bucket_that_is_lost_while_attaching_does_not_hide_the_machine(store: 
     assert run.intent
     store.failing = 99
     with pytest.raises(TeardownIncomplete, match="may be going on"):
-        watching.follow(run, {"detach": False, "yes": True})
+        client().attach(run)
 
 
 def test_a_bucket_that_is_lost_after_the_proof_costs_only_time(store: Ill) -> None:
@@ -96,7 +104,7 @@ def test_a_bucket_that_is_lost_after_the_proof_costs_only_time(store: Ill) -> No
     assert run.gone
     store.failing = 99
     with pytest.raises(NotFinished, match="its machine is gone, but") as raised:
-        staying.bring_home(run, {"home": None})
+        client().download_result(run)
     assert "cloudtrain attach mine" in raised.value.hint
 
 
@@ -107,7 +115,7 @@ def test_a_machine_that_never_was_leaves_no_ticket(store: Ill, monkeypatch: pyte
         run="mine", identity="i", provider="aws", flavour="cpu", line=row(offer="x"), job={}, spec_yaml="",
         data_sha256="", deadline=0.0, deadline_basis="", guards=(), flops_per_token=1.0,
     )  # fmt: skip
-    launch.came_to_nothing(Run(store, "mine"), plan, Rejected("no"))
+    launch.mark_failed_launch(Run(store, "mine"), plan, Rejected("no"))
     assert store.children("runs/mine/tickets") == []
     assert Run(store, "mine").gone is not None
 
@@ -140,7 +148,7 @@ def test_attaching_to_a_machine_that_is_gone_has_the_rest_ended(
     """A vanished machine may leave a disk that costs money: its end is proven before anybody says how it ended."""
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(store.root))
     followed: list[str] = []
-    monkeypatch.setattr("cloudtrain.cli.up.watching.follow", lambda run, given: followed.append(run.state))
+    monkeypatch.setattr(Attachment, "attach", lambda self, run: followed.append(run.state))
     cloud = load("stacks", "aws", Stack)
     assert cloud.cloud is not None
     Run(store, "mine").write("machine.json", machine(id="i-1", kind="instance"))

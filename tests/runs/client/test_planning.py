@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.cli.up import planning
 from cloudtrain.errors import UsageError
+from cloudtrain.runs.client import planning
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin
 

@@ -1,0 +1,199 @@
+"""What a person sees and is asked while a run is started and followed: the events of a session in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cloudtrain.cli.live import View
+from cloudtrain.cli.output import ask, bold, say
+from cloudtrain.errors import UsageError
+from cloudtrain.runs import events
+from cloudtrain.units import gib, hours, money, rfc3339
+
+
+class Screen:
+    """Shows events on stderr, results on stdout; asks on the terminal. `simulated`: nothing outlives the command."""
+
+    def __init__(self, simulated: bool = False) -> None:
+        self.simulated = simulated
+        self.view: View | None = None
+        self.shown: dict[type, Callable[[Any], None]] = {
+            events.Message: lambda event: say(f"  {event.text}" if event.detail else event.text),
+            events.RunFound: run_found,
+            events.TokensEstimated: lambda event: say(f"tokens: {event.tokens:,}, estimated ({event.basis})"),
+            events.DataCounted: data_counted,
+            events.PlanReady: self.plan_ready,
+            events.PlaceFull: lambda event: say(f"no capacity for {event.offer} in {event.place}: {event.answer}"),
+            events.Started: lambda event: say(f"started `{event.run.id}`"),
+            events.MachineCreated: machine_created,
+            events.Detached: detached,
+            events.Stopping: lambda event: say(f"stopping `{event.run.id}`: it writes a checkpoint first"),
+            events.Finished: self.finished,
+        }
+
+    def __call__(self, event: events.Event) -> None:
+        """Show an event."""
+        if isinstance(event, events.Following):
+            self.view = View(event.run)
+        elif isinstance(event, events.MachinePhase | events.LogBytes | events.FollowingEnded) and self.view:
+            self.view.show_event(event)
+        elif shown := self.shown.get(type(event)):
+            shown(event)
+
+    def answer(self, question: events.Question) -> bool:
+        """Ask at the terminal. Without one nothing may be started, and nothing is stopped."""
+        if isinstance(question, events.StartQuestion):
+            if not sys.stdin.isatty():
+                raise UsageError("nobody is there to be asked", "-y starts it without asking")
+            return ask("start it?", question.default)
+        if not sys.stdin.isatty():
+            return False
+        try:
+            return ask(f"\nstop `{question.run.id}`? (no: it goes on without you)", default=False)
+        except KeyboardInterrupt:
+            say()
+            return True
+
+    def plan_ready(self, event: events.PlanReady) -> None:
+        """What is about to happen, what it costs, what ends it, what stays."""
+        if event.price is not None:
+            return show_plan(f"plan: {event.plan.run}", [*rented_rows(event), *self.job_rows(event)])
+        if event.row.assessment.hours is None or event.row.usd is None:
+            return None
+        show_plan(f"{'resume' if event.resumes else 'plan'}: {event.plan.run}", local_rows(event))
+        if event.likely_unfinished:
+            say("warning: it will probably reach that end unfinished; it writes a checkpoint then, and `up` resumes")
+        return None
+
+    def job_rows(self, event: events.PlanReady) -> list[tuple[str, str]]:
+        """What a job adds to the plan of a rented machine."""
+        if event.plan.idle:
+            return []
+        restarts = f"at most {event.plan.max_restarts}, from the last checkpoint, when the machine is taken away"
+        leaving = "Ctrl-C or a closed lid stops nothing; `cloudtrain poll` looks after it from anywhere"
+        if self.simulated:
+            leaving = "Ctrl-C ends a simulation with all that belongs to it; a real run goes on without its client"
+        return [
+            ("result", f"{event.home}, when it is finished; checkpoints and log stay in the state"),
+            ("restarts", restarts),
+            ("leaving", leaving),
+        ]
+
+    def finished(self, event: events.Finished) -> None:
+        """The account of a finished run, on stdout."""
+        from cloudtrain.report.cost_report import report
+
+        account = report(event.run)
+        loss = "" if account.loss is None else f", final loss {account.loss:.3f}"
+        click.echo(f"finished `{event.run.id}`: {account.steps or 0:,} steps, {account.tokens or 0:,} tokens{loss}")
+        click.echo(f"result: {event.home}")
+        more = "" if self.simulated else f"; `cloudtrain report {event.run.id}` has it all"
+        click.echo(f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}{more}")
+
+
+def show_plan(title: str, rows: list[tuple[str, str]]) -> None:
+    """The rows of a plan."""
+    say(bold(title))
+    for name, text in rows:
+        say(f"  {name:8} {text}")
+
+
+def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
+    """The plan of a run on this machine."""
+    from cloudtrain.cli.quote.table import machine
+
+    plan, row, case, usd = event.plan, event.row, event.row.assessment, event.row.usd
+    assert case.hours is not None
+    assert usd is not None
+    unpaid = f" ({row.offer.price.source})" if row.offer.usd_per_hour == 0 else ""
+    low, likely, high = (hours(each * 3600) for each in (case.hours.low, case.hours.likely, case.hours.high))
+    return [
+        ("what", f"{plan.job['method']} of {event.model}, {case.stack}"),
+        ("where", f"{row.offer.name} ({row.offer.provider}), {machine(row)}, {row.offer.market}"),
+        ("memory", f"{gib(case.required_bytes)} of {gib(case.memory_bytes)}: {case.fits}"),
+        ("time", f"{likely} ({low} .. {high})"),
+        ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
+        ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
+        ("guards", ", ".join(plan.guards)),
+        ("kept", f"checkpoints, log and result below {Path(plan.job['output']).parent}"),
+        ("result", f"{event.home} as well, when it is finished"),
+    ]
+
+
+def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
+    """The plan of a rented machine."""
+    from cloudtrain.cli.quote.table import machine
+    from cloudtrain.runs.candidates import region_and_zone
+    from cloudtrain.settings import now
+
+    plan, row, case, usd = event.plan, event.row, event.row.assessment, event.row.usd
+    what = f"{plan.job['method']} of {plan.job['model']}, {case.stack}"
+    finish = "unknown" if usd is None else f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)})"
+    cost = f"{finish}; at the most {money(event.worst_usd)}, all machines together"
+    if plan.idle:
+        what = "a machine only: no job runs on it, and it idles until it is ended"
+        cost = f"{money(event.worst_usd)} if nobody ends it before; the job itself would cost {finish}"
+    place = region_and_zone(row.key)
+    left = hours(plan.deadline - now())
+    return [
+        ("what", what),
+        ("where", f"{row.offer.name} ({plan.provider}), {machine(row)}, {row.offer.market}, {place}"),
+        ("memory", f"{gib(case.required_bytes)} of {gib(case.memory_bytes)}: {case.fits}"),
+        ("makes", "; ".join(event.makes)),
+        ("price", event.price.words if event.price else "unknown"),
+        ("cost", cost),
+        ("ends at", f"{rfc3339(plan.deadline)} (in {left}) at the latest: {plan.deadline_basis}"),
+        ("guards", ", ".join(plan.guards)),
+        ("kept", "; ".join(event.kept) or "nothing at the provider"),
+    ]
+
+
+def run_found(event: events.RunFound) -> None:
+    """There is a run of the spec."""
+    if event.action == "attach":
+        return say(f"run `{event.run.id}` of this spec is running: attached")
+    return say(f"run `{event.run.id}` of this spec is finished; `--new` starts another")
+
+
+def data_counted(event: events.DataCounted) -> None:
+    """What the checks found, before any plan."""
+    counted = event.counted
+    say(
+        f"data: {counted['rows']:,} rows, {counted['tokens']:,} tokens "
+        f"(median {counted['tokens_p50']:,}, longest {counted['tokens_max']:,}), "
+        f"{counted['steps']:,} steps; {counted['truncated_percent']:.1f} % cut at {event.sequence_length}"
+    )
+    for problem in event.problems:
+        say(f"warning: {problem}")
+
+
+def machine_created(event: events.MachineCreated) -> None:
+    """What exists now; and of a machine without a job, how to end it."""
+    run = event.run
+    if run.machine is None:
+        return None
+    created = f"machine created: {run.machine.id} ({run.intent.provider}, {run.machine.place})"
+    if event.restart:
+        return say(created)
+    click.echo(created)
+    if run.intent.idle:
+        until = rfc3339(run.intent.deadline)
+        click.echo(f"run `{run.id}` idles until {until} at the latest; `cloudtrain down {run.id}` ends it")
+    return None
+
+
+def detached(event: events.Detached) -> None:
+    """How a run is followed and ended by who does not stay with it."""
+    run = event.run.id
+    if event.why == "idle":
+        return say(f"it idles until its deadline; `cloudtrain down {run}` ends it")
+    if event.why == "attached":
+        return say(f"`cloudtrain logs -f {run}` follows it")
+    if event.run.stack.direct:
+        return say(f"it goes on without you; `cloudtrain logs -f {run}` follows, `cloudtrain down {run}` ends it")
+    return say(f"it goes on without you; `cloudtrain attach {run}` follows, `cloudtrain poll {run}` brings it home")

@@ -1,0 +1,86 @@
+"""A machine for a run: one place after the other, for the first time and after a machine was reclaimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from decimal import Decimal
+from typing import NamedTuple
+
+from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity
+from cloudtrain.plan import Plan
+from cloudtrain.runs import candidates, launch, live_price, outcome
+from cloudtrain.runs.candidates import Keyed
+from cloudtrain.runs.events import Emit, PlaceFull, progress
+from cloudtrain.runs.live_price import Checked
+from cloudtrain.runs.record import Run
+from cloudtrain.settings import now
+from cloudtrain.state.protocol import Store
+from cloudtrain.units import SECONDS_PER_HOUR
+
+
+class Priced(NamedTuple):
+    """A plan at the price of now. `hourly_usd` counts disk and address too; None when the price is unknown."""
+
+    plan: Plan
+    price: Checked
+    hourly_usd: Decimal | None
+
+    def worst_usd(self) -> Decimal:
+        """What the machine costs, disk and address included, if it lives until its deadline; Infinity when unknown."""
+        if self.hourly_usd is None:
+            return Decimal("Infinity")
+        return self.hourly_usd * max(0, int(self.plan.deadline - now())) / SECONDS_PER_HOUR
+
+    def hours_left(self) -> Decimal:
+        """Until the plan's deadline."""
+        return Decimal(max(0.0, self.plan.deadline - now())) / SECONDS_PER_HOUR
+
+
+def priced(plan: Plan, extras_usd: Decimal, spent_usd: Decimal, accept_stale: bool) -> Priced:
+    """The plan at the price of now, its deadline brought forward where its money cap asks for it.
+
+    `extras_usd` is what disk and address cost an hour, `spent_usd` what the run has cost. Raises what
+    `live_price.check` does.
+    """
+    price = live_price.check(plan.line, now(), accept_stale)
+    hourly = None if price.usd_per_hour is None else price.usd_per_hour + extras_usd
+    deadline = plan.deadline
+    if plan.max_cost is not None and hourly:
+        affordable = max(Decimal(0), plan.max_cost - spent_usd) / hourly
+        deadline = min(deadline, now() + float(affordable) * SECONDS_PER_HOUR)
+    return Priced(replace(plan, line=plan.line.at_price(price.usd_per_hour), deadline=deadline), price, hourly)
+
+
+def start_somewhere(
+    store: Store,
+    places: Iterable[Keyed],
+    plan_at: Callable[[Keyed], Plan],
+    emit: Emit,
+    passed_over: tuple[type[CloudtrainError], ...] = (),
+) -> tuple[Run | None, str]:
+    """Start the run in the first of the places that has a machine.
+
+    `plan_at` is the run's plan in a place, priced and agreed to; an error of a kind in `passed_over` rules out that
+    place alone. Returns the run, or None and the last answer when no place has a machine. Raises Cancelled when
+    somebody has ended the run meanwhile, Interrupted or TeardownIncomplete after Ctrl-C, and what `plan_at` and the
+    stack raise.
+    """
+    answer = ""
+    for place in places:
+        try:
+            plan = plan_at(place)
+        except passed_over as error:
+            answer = error.message
+            continue
+        try:
+            return launch.start(store, plan, progress(emit)), ""
+        except NoCapacity as error:
+            answer = error.message
+            candidates.remember_full(store, place.key, now())
+            emit(PlaceFull(place.key.offer, candidates.region_and_zone(place.key), error.message))
+            if Run(store, plan.run).wanted == "down":
+                raise Cancelled(f"run `{plan.run}` was ended by `cloudtrain down`") from None
+        except KeyboardInterrupt:
+            raise outcome.interrupted_launch(Run(store, plan.run)) from None
+    return None, answer

@@ -1,0 +1,46 @@
+"""UpOptions: what `up` is told beside the spec. One frozen record, from the command line or from a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+SPEC_FILE = "cloudtrain.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What is to be run, where it may run, what it may cost, and how the client behaves meanwhile.
+
+    `infra` is `provider[/region[/zone]]`, `hardware` `KEY[:COUNT]`, `overrides` are `key=value` fields of the spec.
+    """
+
+    spec: Path = Path(SPEC_FILE)
+    overrides: tuple[str, ...] = ()
+    infra: tuple[str, ...] = ()  # empty: what the settings say
+    hardware: tuple[str, ...] = ()
+    spot: bool | None = None  # True: no on-demand offers; False: none on spot
+    max_hours: float | None = None  # the run is ended after so many hours
+    max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more
+    max_restarts: int = 3  # rented machines that may follow one that was reclaimed
+    experimental: bool = False  # an experimental row may be chosen
+    accept_risk: bool = False  # start where fewer than two guards work without this client
+    accept_stale: bool = False  # start at a price older than 90 days that cannot be checked
+    machine_only: bool = False  # rent the machine, and run no job on it
+    new: bool = False  # another run of the same spec, whatever there is of it
+    name: str | None = None  # of a new run
+    home: Path | None = None  # where the result is brought; None: a folder here, called like the run
+    yes: bool = False  # ask nothing: start it, and leave it running after Ctrl-C
+    dry_run: bool = False  # show the plan; start nothing
+    detach: bool = False  # return once it is started
+
+    def spec_overrides(self) -> list[str]:
+        """All `key=value` overrides of the spec, the two limits included."""
+        hours = [] if self.max_hours is None else [f"budget.max_hours={self.max_hours!r}"]
+        cost = [] if self.max_cost is None else [f"budget.max_cost={self.max_cost}"]
+        return [*self.overrides, *hours, *cost]
+
+    def destination(self, run: str) -> Path:
+        """Where the result of the run is brought."""
+        return self.home or Path(run)

@@ -1,0 +1,217 @@
+"""From a spec to the places where it may run and the plan there; and what has to be agreed to. Makes no machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudtrain.errors import Cancelled, NothingViable, UsageError
+from cloudtrain.providers import Stack, load
+from cloudtrain.quote.document import frozen
+from cloudtrain.quote.engine import quote_here
+from cloudtrain.quote.request import markets, parse_hardware, parse_place
+from cloudtrain.runs import candidates, launch, prepare, runnable
+from cloudtrain.runs.events import Ask, DataCounted, Emit, Message, StartQuestion, TokensEstimated
+from cloudtrain.runs.record import Run
+from cloudtrain.settings import cache_folder, now
+from cloudtrain.signing import expiry
+from cloudtrain.units import SECONDS_PER_HOUR
+
+if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
+    from cloudtrain.quote.row import Quote, QuoteRow
+    from cloudtrain.runs.client.options import UpOptions
+    from cloudtrain.runs.prepare import Prepared
+    from cloudtrain.settings import Settings
+    from cloudtrain.state.protocol import Store
+
+LEAST_GUARDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run may be started. The first plan's run and deadline are those of the run, whichever place it gets."""
+
+    store: Store
+    prepared: Prepared
+    quote: Quote
+    rows: tuple[QuoteRow, ...]  # in the order in which they are tried
+    first: Plan
+    earlier: Run | None  # the ended run that is resumed
+
+    @property
+    def direct(self) -> bool:
+        """Whether it is a place with nothing to provision, such as this machine."""
+        return load("stacks", self.first.provider, Stack).direct
+
+
+class Planner:
+    """What is asked before anything is made, for one `up`."""
+
+    def __init__(self, options: UpOptions, settings: Settings, emit: Emit) -> None:
+        self.options, self.settings, self.emit = options, settings, emit
+
+    def places(self, store: Store, prepared: Prepared, earlier: Run | None) -> Places:
+        """The places for the spec. Raises NothingViable, OverBudget, and UsageError for what no machine could use."""
+        from cloudtrain.runs import remote
+
+        rough = self.quote(prepared, prepare.estimated_tokens(prepared))
+        if self.options.machine_only:
+            return self.rented(store, prepared, rough, earlier)
+        chosen = prepare.chosen_line(rough)
+        prepare.within_limits(prepared, flavour_of(chosen))
+        if not load("stacks", chosen.offer.provider, Stack).direct:
+            remote.reachable(store.url)
+            return self.rented(store, prepared, self.better_quote(prepared, rough), earlier)
+        store.folder("runs")  # a bucket cannot hold a run on this machine: refused before anything is made for one
+        quote, row = self.counted_quote(prepared, chosen)
+        first = plan(store, prepared, quote, row, self.run_name(store, prepared, earlier))
+        return Places(store, prepared, quote, (row,), first, earlier)
+
+    def rented(self, store: Store, prepared: Prepared, quote: Quote, earlier: Run | None) -> Places:
+        """The rented ones, the cheapest first. Raises NothingViable."""
+        experimental = self.options.experimental
+        rows = candidates.rentable(quote, experimental)
+        if not self.options.machine_only:
+            rows = candidates.for_job(runnable.that_work(rows, quote.request, experimental))
+        if not rows:
+            raise NothingViable(
+                "no machine that can be rented here would finish this run",
+                f"`cloudtrain quote {quote.request.spec.name} --method {quote.request.method}` shows why",
+            )
+        ordered = candidates.in_order(rows, candidates.full_places(store), now())
+        first = plan(store, prepared, quote, ordered[0], self.run_name(store, prepared, earlier))
+        return Places(store, prepared, quote, tuple(ordered), first, earlier)
+
+    def run_name(self, store: Store, prepared: Prepared, earlier: Run | None) -> str:
+        """What the run is called: as the one that is resumed, as asked for, else after its spec."""
+        if earlier:
+            return earlier.id
+        asked = new_name(store, prepared, self.options.name, self.options.new)
+        return asked or launch.new_id(store, prepared.stem, prepared.identity)
+
+    def counted_quote(self, prepared: Prepared, rough: QuoteRow) -> tuple[Quote, QuoteRow]:
+        """The quote for the spec with tokens counted by its own tokenizer, and the chosen row.
+
+        `rough`, chosen with estimated tokens, has decided that the environment is worth making.
+        """
+        from cloudtrain.trainer import environment
+
+        flavour = flavour_of(rough)
+        environment.ensure(flavour, lambda text: self.emit(Message(text)))
+        self.emit(Message("counting tokens with the model's tokenizer"))
+        quote = self.quote(prepared, prepare.estimated_tokens(prepared, self.count(prepared, flavour)))
+        return quote, prepare.chosen_line(quote)
+
+    def better_quote(self, prepared: Prepared, rough: Quote) -> Quote:
+        """A quote with counted tokens where the tokenizer and its environment are at hand; else the rough one.
+
+        For a rented machine nothing is made or fetched here: it has an environment of its own.
+        """
+        counted = None
+        if (Path(prepared.model.path or ".") / "tokenizer_config.json").is_file():
+            counted = self.count(prepared, flavour_of(prepare.chosen_line(rough)))
+        if counted is None:
+            self.emit(TokensEstimated(rough.request.tokens, rough.request.tokens_basis))
+            return rough
+        return self.quote(prepared, prepare.estimated_tokens(prepared, counted))
+
+    def count(self, prepared: Prepared, flavour: str) -> dict[str, Any] | None:
+        """What the trainer's own tokenizer makes of the data; None where that cannot be asked here."""
+        counted = prepare.token_check(prepared, flavour, cache_folder() / "checks" / prepared.identity[:16])
+        if counted is not None:
+            problems = tuple(str(problem) for problem in prepared.data.problems)
+            self.emit(DataCounted(counted, prepared.spec.sequence_length, problems))
+        return counted
+
+    def quote(self, prepared: Prepared, tokens: tuple[int, str]) -> Quote:
+        """One quote for the spec."""
+        options, budget = self.options, prepared.spec.budget
+        request = prepare.request_for(
+            prepared,
+            tokens,
+            tuple(parse_place(text) for text in options.infra or self.settings.infra),
+            float(self.settings.max_hours),
+            budget.max_cost,
+            options.experimental,
+        )
+        hardware = tuple(parse_hardware(text) for text in options.hardware)
+        return quote_here(replace(request, hardware=hardware, markets=markets(options.spot)), self.settings)
+
+    def agree(self, plan: Plan, row: QuoteRow, worst_usd: Decimal, ask: Ask) -> None:
+        """Have the start agreed to. Above the limit of the settings, or with too little time, the default is no.
+
+        `worst_usd` is what it may cost. Raises UsageError when too few guards work alone, Cancelled after a no.
+        """
+        guards = load("stacks", plan.provider, Stack).guards(row.offer.name, row.offer.market)
+        alone = [guard for guard in guards if guard.alone]
+        if len(alone) < LEAST_GUARDS and not self.options.accept_risk:
+            raise UsageError(
+                f"only {len(alone)} guard would end this run without this client",
+                "--accept-risk starts it all the same",
+            )
+        if self.options.yes:
+            return
+        default = worst_usd <= self.settings.ask_above_usd and not is_too_short(plan, row)
+        if not ask(StartQuestion(plan, default)):
+            raise Cancelled("nothing was started")
+
+
+def plan(store: Store, prepared: Prepared, quote: Quote, row: QuoteRow, run: str) -> Plan:
+    """The plan of a run on a row of the quote."""
+    chosen = prepare.Chosen(quote, row, frozen(row))
+    return prepare.make_plan(prepared, chosen, run, job_folder(store, row.offer.provider, run), now())
+
+
+def job_folder(store: Store, provider: str, run: str) -> Path:
+    """Where the job's files are: in the state for a run on this machine; a rented machine has a disk of its own.
+
+    Raises UsageError for a run on this machine whose state is in a bucket.
+    """
+    key = f"runs/{run}"
+    return store.folder(key) if load("stacks", provider, Stack).direct else Path(key)
+
+
+def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) -> str | None:
+    """The name asked for, checked. Raises UsageError when it is taken or not a plain word.
+
+    A run of the same spec that another client has begun just now is the one that is meant, unless `another` is asked
+    for: its lease tells.
+    """
+    if name is None:
+        return None
+    if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
+        raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
+    there = Run(store, name).begun
+    if there is not None and (another or there.identity != prepared.identity):
+        whose = "" if another else " of another spec or data"
+        raise UsageError(f"a run `{name}`{whose} is there already", "choose another name")
+    return name
+
+
+def is_too_short(plan: Plan, row: QuoteRow) -> bool:
+    """Whether the likely time is longer than the plan lets the machine live."""
+    return row.assessment.hours is not None and now() + row.assessment.hours.likely * SECONDS_PER_HOUR > plan.deadline
+
+
+def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit) -> Plan:
+    """The plan with a deadline by which the machine's addresses are still valid; reported when that is earlier.
+
+    Raises UsageError when the run would likely not be finished by then.
+    """
+    explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for
+    likely = None if row.assessment.hours is None or explicit else row.assessment.hours.likely * SECONDS_PER_HOUR
+    deadline, why = expiry.within(store.url, plan.deadline, likely, now())
+    if warning := expiry.limit(store.url, now()).warning:
+        emit(Message(f"warning: {warning}"))
+    if not why:
+        return plan
+    emit(Message(f"the deadline is brought forward: {why}"))
+    return replace(plan, deadline=deadline, deadline_basis=why)
+
+
+def flavour_of(row: QuoteRow) -> str:
+    """The environment that a row's recipe needs."""
+    return row.assessment.recipe.flavour if row.assessment.recipe else "cpu"

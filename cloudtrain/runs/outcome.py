@@ -1,0 +1,96 @@
+"""What a run came to, in a sentence and an exit code: ended, failed, left running, stopped, or possibly left over."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from cloudtrain.errors import Cancelled, CloudtrainError, Interrupted, JobFailed, NotFinished, TeardownIncomplete
+from cloudtrain.runs.record import Run
+
+RESUME = "`cloudtrain up` goes on from the last checkpoint"
+EARLY = {"deadline": "reached its deadline", "preempted": "was interrupted"}
+
+
+def unfinished(run: Run) -> CloudtrainError:
+    """How a run ended that did not finish, for who has followed it."""
+    if run.state == "cancelled":
+        return Cancelled(f"run `{run.id}` was stopped on request", RESUME)
+    if run.state == "stopped":
+        reason = run.exit.reason if run.exit else run.state
+        return NotFinished(
+            f"run `{run.id}` {EARLY.get(reason, reason)} before it was finished",
+            f"{RESUME}; --max-hours gives it more time",
+        )
+    if run.state == "died":
+        lost = "the supervisor of" if run.stack.direct else "the machine of"
+        what = "was killed" if run.stack.direct else "is gone without a last word"
+        return NotFinished(f"{lost} run `{run.id}` {what}", RESUME)
+    return failure(run)
+
+
+def check_finished(run: Run) -> None:
+    """Raises by how a run ended that nobody has followed."""
+    if run.state == "finished":
+        return
+    if run.state in ("cancelled", "failed"):
+        raise unfinished(run)
+    raise NotFinished(f"run `{run.id}` is {run.state}", RESUME)
+
+
+def failure(run: Run) -> JobFailed:
+    """How a run failed, with what to do about it. None of these is tried again by itself."""
+    from cloudtrain.runs import out_of_memory
+
+    reason, message = (run.exit.reason, run.exit.message or "") if run.exit else (run.state, "")
+    said = f": {message}" if message else ""
+    look = f"`cloudtrain logs --tail 50 {run.id}` shows why"
+    if reason == "wrong_accelerator":
+        return JobFailed(
+            f"run `{run.id}` failed: the accelerator it was to use is not there{said}",
+            f"{look}; no other machine was tried, because the next one may be the same",
+        )
+    if reason == out_of_memory.REASON and (short := out_of_memory.shortage(run)) is not None:
+        advice = out_of_memory.advice(run, short)
+        return JobFailed(
+            f"run `{run.id}` ran out of memory: {short.sentence()}", f"{advice}; {look}" if advice else look
+        )
+    return JobFailed(f"run `{run.id}` failed ({reason.replace('_', ' ')}){said}", f"{look}; {RESUME}")
+
+
+def interrupted_launch(run: Run) -> CloudtrainError:
+    """Ctrl-C while a machine of the run was being made: it was removed again with proof, or something may be left."""
+    if run.gone is not None or run.begun is None:
+        had_machine = any(attempt.machine for attempt in run.attempts)
+        again = "goes on with it" if had_machine else "begins again"
+        return Interrupted(f"stopped `{run.id}`; nothing of it is left", f"`cloudtrain up` {again}")
+    return TeardownIncomplete(f"stopped `{run.id}`; something of it may be left", f"cloudtrain down {run.id}")
+
+
+def left_running(run: Run) -> Interrupted:
+    """Ctrl-C while the run was followed, and it was not to be stopped."""
+    follows = "`cloudtrain up` attaches again" if run.stack.direct else f"`cloudtrain attach {run.id}` follows it"
+    return Interrupted(f"left `{run.id}` running", f"{follows}, `cloudtrain down {run.id}` ends it")
+
+
+def stopped(run: Run) -> Interrupted:
+    """Ctrl-C while the run was followed, and it was ended with proof."""
+    if run.stack.direct:
+        return Interrupted(
+            f"stopped `{run.id}`, nothing of it runs", "`cloudtrain up` resumes it from its last checkpoint"
+        )
+    return Interrupted(f"stopped `{run.id}`, nothing of it is left", "`cloudtrain up` resumes it from its checkpoint")
+
+
+@contextlib.contextmanager
+def teardown_guard(run: str) -> Iterator[None]:
+    """While a machine of the run may exist: losing sight of the state means that it may go on costing money."""
+    from cloudtrain.state.errors import BucketUnreachable
+
+    try:
+        yield
+    except BucketUnreachable as error:
+        raise TeardownIncomplete(
+            f"run `{run}` may be going on, and {error.message}",
+            f"cloudtrain poll {run} (it ends itself at its deadline)",
+        ) from error

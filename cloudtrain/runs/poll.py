@@ -1,0 +1,109 @@
+"""One look at each rented run and what is due: end it, start its next machine, bring its result home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from cloudtrain.errors import Cancelled, CloudtrainError, NotFinished, ProviderError, TeardownIncomplete, UsageError
+from cloudtrain.runs import measurements, outcome, pull, reconcile
+from cloudtrain.runs.events import Emit
+from cloudtrain.runs.record import Run, find, readable_runs, refuse_damaged
+from cloudtrain.state.protocol import AlreadyThere, Store
+
+
+class PollOptions(NamedTuple):
+    """`finish`: bring the results of finished runs home as well, to `home`, else to a folder called like the run."""
+
+    finish: bool = False
+    home: Path | None = None
+
+
+class Polled(NamedTuple):
+    """What one look came to. `over`: nothing is left to be done for the run; `done` says in words what was done."""
+
+    run: Run
+    over: bool
+    done: str
+    home: Path | None
+    error: CloudtrainError | None
+
+
+class PollReport(NamedTuple):
+    """What was done about each run, and a sentence for every one that cannot be read."""
+
+    polled: list[Polled]
+    damaged: list[str]
+
+    def raise_for_rest(self) -> None:
+        """Raises by what is left to be done: UsageError, TeardownIncomplete, NotFinished."""
+        refuse_damaged(self.damaged)
+        for each in self.polled:
+            if isinstance(each.error, TeardownIncomplete):
+                raise each.error
+        left = [each.run.id for each in self.polled if not each.over]
+        if left:
+            raise NotFinished(
+                f"not over: {', '.join(left)}", "`cloudtrain poll` again later, or `cloudtrain attach` to stay with it"
+            )
+
+
+def poll(store: Store, name: str | None, everything: bool, options: PollOptions, emit: Emit) -> PollReport:
+    """Look at the run of that name (None: the newest), or at every rented run that is not over.
+
+    Raises UsageError for a named run that has no job on a rented machine, RunNotFound.
+    """
+    found, damaged = readable_runs(store) if everything else ([find(store, name)], [])
+    return PollReport([look(run, options, emit) for run in found if is_due(run, everything)], damaged)
+
+
+def is_due(run: Run, everything: bool) -> bool:
+    """Whether there is something to look after: all runs include those that are over, or idle, or here."""
+    if run.stack.direct or run.intent.idle:
+        if not everything:
+            raise UsageError(f"run `{run.id}` has no job on a rented machine", "`cloudtrain ps` shows its state")
+        return False
+    return not everything or not reconcile.is_over(run)
+
+
+def look(run: Run, options: PollOptions, emit: Emit) -> Polled:
+    """One run, under its lease: another client that is on it is left alone."""
+    try:
+        with run.store.hold(run.key("client.lock")):
+            return look_alone(Run(run.store, run.id), options, emit)
+    except AlreadyThere as held:
+        return Polled(run, False, f"another client is on it: {held.message}", None, None)
+
+
+def look_alone(run: Run, options: PollOptions, emit: Emit) -> Polled:
+    """What is done about one run by who holds its lease."""
+    before, attempt = run.gone, run.intent.attempt
+    run, error = act(run, emit)
+    over = error is None and reconcile.is_over(run)
+    home = None
+    if over and run.state in ("finished", "failed"):
+        measurements.learn(run)
+    if over and run.state == "finished" and options.finish:
+        home = pull.pull(run, options.home or Path(run.id))
+    if error is not None:
+        done = error.message
+    elif run.intent.attempt != attempt:
+        done = f"goes on on another machine, {run.machine.id if run.machine else None}"
+    elif over:
+        done = "its machine is gone" if before is None else "nothing was left to do"
+        done += f"; result in {home}" if home else ""
+        done += f"; {outcome.failure(run).message}" if run.state == "failed" else ""
+    else:
+        done = "goes on"
+    return Polled(run, over, done, home, error)
+
+
+def act(run: Run, emit: Emit) -> tuple[Run, CloudtrainError | None]:
+    """Look, and do what is due; with what kept it from going on."""
+    try:
+        run = reconcile.adopt_orphan(run)
+        return reconcile.reconcile(run, reconcile.look(run), emit), None
+    except ProviderError as error:
+        return Run(run.store, run.id), error
+    except Cancelled:  # by `down`, while its next machine was looked for
+        return Run(run.store, run.id), None

@@ -1,0 +1,93 @@
+"""What a person asks of a quote, and the quote: the job, what may be spent, where is looked."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudtrain.errors import UsageError
+from cloudtrain.quote.request import DEFAULT_TOKENS, Request, markets, parse_hardware, parse_place
+
+if TYPE_CHECKING:
+    from cloudtrain.estimate.options import Method
+    from cloudtrain.models.adapters import Targets
+    from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.quote.row import Quote
+    from cloudtrain.settings import Settings
+
+
+class QuoteOptions(NamedTuple):
+    """The options of `cloudtrain quote`.
+
+    `model` is a registry name, a Hugging Face id or a folder. The work is `tokens` positions processed, or `epochs`
+    passes over the file `data`; neither: a million. `infra` is `provider[/region[/zone]]`, `hardware` `KEY[:COUNT]`.
+    """
+
+    model: str
+    method: Method = "qlora"
+    sequence_length: int = 2048
+    batch: int = 1
+    rank: int = 16
+    targets: Targets | None = None
+    tokens: int | None = None
+    data: Path | None = None
+    epochs: float = 1.0
+    max_hours: float | None = None  # None: what the settings say
+    max_cost: Decimal | None = None  # US dollars
+    infra: tuple[str, ...] = ()
+    hardware: tuple[str, ...] = ()
+    spot: bool | None = None  # True: no on-demand offers; False: none on spot
+    include_nvidia: bool = False
+    experimental: bool = False
+
+
+def quote(options: QuoteOptions, settings: Settings) -> Quote:
+    """The quote for these options. Raises UsageError for what is wrong with them."""
+    from cloudtrain.quote.engine import quote_here
+
+    return quote_here(request_of(options, settings), settings)
+
+
+def request_of(options: QuoteOptions, settings: Settings) -> Request:
+    """The options as a Request. Raises UsageError."""
+    from cloudtrain.models import registry
+
+    spec = registry.find(options.model)
+    tokens, basis = count_tokens(options, spec)
+    return Request(
+        spec=spec,
+        method=options.method,
+        sequence_length=options.sequence_length,
+        batch=options.batch,
+        rank=options.rank,
+        targets=options.targets,
+        tokens=tokens,
+        tokens_basis=basis,
+        max_hours=options.max_hours or float(settings.max_hours),
+        max_cost=options.max_cost,
+        places=tuple(parse_place(text) for text in options.infra or settings.infra),
+        hardware=tuple(parse_hardware(text) for text in options.hardware),
+        markets=markets(options.spot),
+        include_nvidia=options.include_nvidia,
+        experimental=options.experimental,
+    )
+
+
+def count_tokens(options: QuoteOptions, spec: ModelSpec) -> tuple[int, str]:
+    """How many tokens, and how that is known."""
+    if options.tokens and options.data:
+        raise UsageError("--tokens and --data both say how many tokens", "give one of them")
+    if options.tokens:
+        return options.tokens, "--tokens"
+    if not options.data:
+        return DEFAULT_TOKENS, "default"
+    from cloudtrain.spec import dataset
+    from cloudtrain.trainer import tokens as counting
+
+    report = dataset.check(options.data)
+    rows = f"{report.rows:,} rows x {options.epochs:g} epochs"
+    exact = counting.at_hand(spec, options.data, options.sequence_length, options.epochs)
+    if exact is not None:
+        return max(1, exact), f"{rows}, counted with the model's tokenizer"
+    return max(1, round(report.estimated_tokens * options.epochs)), f"{rows} at 4 characters a token"
