@@ -70,8 +70,8 @@ COUNTED = {
 # A trainer's environment in which the trainer and the token counter are fakes and the supervisor is the real one.
 PYTHON = f"""#!/bin/sh
 case "$*" in
-  */torch/check_data.py*) echo '{json.dumps(COUNTED)}' ;;
-  */torch/train.py*) for last in "$@"; do :; done; exec {sys.executable} -u "$CLOUDTRAIN_CACHE/trainer.py" "$last" ;;
+  */check_data.py*) echo '{json.dumps(COUNTED)}' ;;
+  */train.py*) for last in "$@"; do :; done; exec {sys.executable} -u "$CLOUDTRAIN_CACHE/trainer.py" "$last" ;;
   *) exec {sys.executable} "$@" ;;
 esac
 """
