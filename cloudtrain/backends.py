@@ -24,8 +24,8 @@ NOT_SHIPPED_FOLDERS = {"quote", "__pycache__"}
 class Flavour(NamedTuple):
     """One environment of a back end: the packages in it, and what it computes on ("" when it trains nothing).
 
-    `packages` is {"locks": [files], "pytorch": {"lock", "build", "or_pypi"}?}; `image` is None where no image is made
-    of it, else {"base", "imports", "keep": {pattern below site-packages: [names of files that stay]}}.
+    `packages` is {"locks": [files], "pytorch": {"lock", "build", "or_pypi"}?, "pythons": [versions]?}; `image` is None
+    where no image is made of it, else {"base", "imports", "keep": {pattern below site-packages: [names that stay]}}.
     """
 
     name: str

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, Unavailable, UsageError
@@ -70,8 +70,15 @@ def uv_binary() -> str:
 
 def _folder(flavour: str) -> Path:
     """Where the flavour's environment is or will be: named by its packages, the Python version and the platform."""
-    home = str(backends.of_flavour(flavour).folder)
-    return cache_folder() / "environments" / flavours.folder_name(home, flavour, sys.version_info[:2])
+    backend = backends.of_flavour(flavour)
+    version = _version(backend.flavours[flavour].packages)
+    return cache_folder() / "environments" / flavours.folder_name(str(backend.folder), flavour, version)
+
+
+def _version(packages: Mapping[str, Any]) -> tuple[int, ...]:
+    """The Python of an environment: this one, unless the packages name others."""
+    own = sys.version_info[:2]
+    return own if "pythons" not in packages or own in flavours.pythons(packages) else flavours.pythons(packages)[0]
 
 
 def _python(folder: Path) -> Path:
@@ -98,11 +105,13 @@ def _build(folder: Path, flavour: str, say: Say) -> None:
     shutil.rmtree(building, ignore_errors=True)  # of a builder that died; the lock is ours
     backend = backends.of_flavour(flavour)
     about = backend.flavours[flavour]
-    if older := [str(path) for path in _older(folder, flavour)]:
+    version = _version(about.packages)
+    interpreter = sys.executable if version == sys.version_info[:2] else ".".join(map(str, version))  # uv finds it
+    if older := [str(path) for path in _older(folder, flavour, version)]:
         say(f"the {backend.title}'s packages have changed; this version does not use {', '.join(older)} any more")
     say(f"making the {backend.title}'s environment (once; about {about.disk} on disk)")
     try:
-        _uv(["venv", "--relocatable", "--python", sys.executable, str(building)])
+        _uv(["venv", "--relocatable", "--python", interpreter, str(building)])
         for step in flavours.steps(str(backend.folder), about.packages, backend.title):
             _install(building, step, say)
         building.rename(folder)
@@ -110,9 +119,9 @@ def _build(folder: Path, flavour: str, say: Say) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _older(folder: Path, flavour: str) -> Iterator[Path]:
-    """Whole environments of the flavour under another key that this Python has made."""
-    wanted = f"version_info = {sys.version_info[0]}.{sys.version_info[1]}"
+def _older(folder: Path, flavour: str, version: tuple[int, ...]) -> Iterator[Path]:
+    """Whole environments of the flavour under another key, with the same Python."""
+    wanted = f"version_info = {'.'.join(map(str, version))}."
     for other in sorted(folder.parent.glob(f"{flavour}-*/pyvenv.cfg")):
         name, _, key = other.parent.name.rpartition("-")
         if name == flavour and key.isalnum() and wanted in other.read_text(errors="replace"):

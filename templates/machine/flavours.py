@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 INDEX_PATIENCE_S = 10  # for PyTorch's own package index, which not every network reaches
+PYTHONS = ((3, 13), (3, 12), (3, 11), (3, 14))  # for packages that name none, in this order where a machine has several
 
 
 class Step(NamedTuple):
@@ -37,6 +38,12 @@ def locks(packages: Mapping[str, Any]) -> list[str]:
     """The lock files that a flavour's `packages` name."""
     pytorch = packages.get("pytorch")
     return [*packages["locks"], *([pytorch["lock"]] if pytorch else [])]
+
+
+def pythons(packages: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """The versions of Python that the packages run on, the preferred one first."""
+    named = [tuple(int(part) for part in version.split(".")) for version in packages.get("pythons", ())]
+    return named or list(PYTHONS)
 
 
 def decisive_bytes(folder: str, packages: Mapping[str, Any]) -> bytes:

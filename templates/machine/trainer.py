@@ -16,8 +16,7 @@ import time
 import flavours
 from shipping import read_json, write_json
 
-PYTHONS = ((3, 13), (3, 12), (3, 11), (3, 14))  # in this order where the machine has several
-MANAGED = (3, 12)  # what uv fetches where the machine has none
+MANAGED = (3, 12)  # what uv fetches where the machine has none, unless the packages want another
 
 
 class NoEnvironment(Exception):
@@ -89,11 +88,12 @@ class Maker:
     def python(self):
         """The Python of the environment. Raises NoEnvironment, WrongAccelerator, and what `check` raises."""
         try:
-            for version in (sys.version_info[:2], *PYTHONS):
+            versions = flavours.pythons(self.backend.packages)
+            for version in (sys.version_info[:2], *versions):
                 if os.path.exists(python_of(self.folder(version))):
                     return python_of(self.folder(version))
             self.backend.look_for_driver()
-            version, interpreter = chosen()
+            version, interpreter = chosen(versions)
             folder = self.folder(version)
             os.makedirs(os.path.dirname(folder), exist_ok=True)
             with open(folder + ".lock", "w", encoding="ascii") as lock:
@@ -231,13 +231,14 @@ def python_of(folder):
     return os.path.join(folder, "bin", "python")
 
 
-def chosen():
-    """(version, interpreter) to make an environment with."""
+def chosen(versions):
+    """(version, interpreter) of one of the versions to make an environment with."""
     own = sys.version_info[:2]
-    if own in PYTHONS:
+    if own in versions:
         return own, sys.executable
-    for version in PYTHONS:
+    for version in versions:
         found = shutil.which("python{}.{}".format(*version))
         if found:
             return version, found
-    return MANAGED, "{}.{}".format(*MANAGED)
+    fetched = MANAGED if MANAGED in versions else versions[0]
+    return fetched, "{}.{}".format(*fetched)

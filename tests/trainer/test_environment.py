@@ -159,6 +159,23 @@ def test_another_lock_file_is_another_environment(uv: Path, monkeypatch: pytest.
     assert said[0].startswith("making the trainer's environment"), "what the fake uv makes says nothing of its Python"
 
 
+OWN = ".".join(map(str, sys.version_info[:2]))
+
+
+@pytest.mark.parametrize(("pythons", "asked"), [(["3.1", "3.2"], "3.1"), (["3.1", OWN], sys.executable)])
+def test_packages_that_want_another_python_get_it(
+    uv: Path, monkeypatch: pytest.MonkeyPatch, pythons: list[str], asked: str
+) -> None:
+    """uv is asked for the first version that the flavour names where this Python is none of them; else it is this one."""
+    torch = backends.of_flavour("cpu")
+    about = torch.flavours["cpu"]
+    wanting = torch._replace(flavours={"cpu": about._replace(packages={**about.packages, "pythons": pythons})})
+    monkeypatch.setattr(backends, "of_flavour", lambda flavour: wanting)
+    assert environment.ensure("cpu") == environment.find("cpu")
+    (made,) = [line for line in uv.read_text().splitlines() if " venv " in line]
+    assert f"--python {asked} " in made
+
+
 def test_an_environment_of_an_older_description_is_named_once(uv: Path) -> None:
     """When the key of a flavour has changed, the folder that is not used any more is said; one of another Python is not."""
     older, other = (environment._folder("cpu").parent / f"cpu-{letter * 16}" for letter in "ab")
