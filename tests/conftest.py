@@ -60,7 +60,7 @@ class EngineTests:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
             self.campaigns += [value for name, value in report.user_properties if name == "campaign"]
-        self.ran += report.when == "call" and report.passed and "engine" in report.keywords
+        self.ran += report.when == "call" and report.passed and ("engine", "real") in report.user_properties
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self.ran and os.environ.get("CLOUDTRAIN_ENGINE_TESTS") == "required" and session.testscollected:

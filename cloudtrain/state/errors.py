@@ -19,6 +19,7 @@ UNSIGNED = ("InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch
 NOBODY = ("169.254", "metadata", "CredentialsError", "credential", "service account file")
 ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "301 Moved")
 UNCONDITIONAL = ("NotImplemented", "501 ")
+OURS = re.compile(r"https?://(?!169\.254|metadata)\S+")  # what was asked for: a key can hold any word and number
 
 
 class BucketDenied(UsageError):
@@ -35,7 +36,7 @@ class BucketUnreachable(UsageError):
 
 def sentence(address: Address, error: Exception) -> UsageError:
     """The error of the bucket as one of ours. Nothing of a request but its verdict is repeated: it may be signed."""
-    text, kind, where = str(error), type(error).__name__, f"state `{address.base}`"
+    text, kind, where = OURS.sub("", str(error)), type(error).__name__, f"state `{address.base}`"
     credentials = CREDENTIALS[address.scheme]
     if is_no_bucket(error):
         return UsageError(

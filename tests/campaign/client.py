@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from cloudtrain.simulator.http_server import Fake
 SPEC = "model: smollm2-135m\ndata: {path: data.jsonl}\n"
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 900.0  # of a machine that others use too: only what hangs takes so long
+PATIENCE_S = 1800.0  # of a machine that others use too: only what hangs takes so long
 
 
 def timing(slow_s: float = 0.0) -> str:
@@ -24,6 +25,15 @@ def timing(slow_s: float = 0.0) -> str:
     once. The horizon is waited for whenever an answer is missing, so it is short.
     """
     return f"{30 + slow_s},{3 + 2 * slow_s},0.3,0.05"
+
+
+def installed_engine(cache: Path) -> str:
+    """The engine of these tests as `doctor --install-pulumi` would leave it in a new cache; its folder."""
+    command = import_module("cloudtrain.stacks._pulumi.command")
+    root = cache / "pulumi" / f"v{command.VERSION}"
+    root.parent.mkdir(parents=True)
+    root.symlink_to(command.find())
+    return str(root)
 
 
 class Ended(NamedTuple):

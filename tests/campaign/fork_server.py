@@ -141,6 +141,7 @@ class ForkedClient(Client):
     def begin(self, *words: str) -> Forked:
         """A command whose end is not waited for; what it says goes into output.txt."""
         output = self.folder / "output.txt"
+        output.touch()
         return self.begin_in(output, output, *words)
 
     def begin_in(self, output: Path, errors: Path, *words: str) -> Forked:

@@ -16,9 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.campaign.client import Client
-
-PATIENCE_S = 40.0
+from tests.campaign.client import PATIENCE_S, Client
 
 
 def move_clock(journal: Path, seconds: float) -> None:

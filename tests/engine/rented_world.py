@@ -20,7 +20,7 @@ from cloudtrain.simulator.gcp.storage import GcsCloud
 from cloudtrain.simulator.http_server import Fake
 from cloudtrain.simulator.sandbox import Sandbox
 from cloudtrain.trainer import environment
-from tests.campaign.client import PATIENCE_S, Client, Ended
+from tests.campaign.client import PATIENCE_S, Client, Ended, installed_engine
 from tests.campaign.clouds import fake
 from tests.campaign.fork_server import ForkedClient, ForkServer
 from tests.fakes import TRAINER
@@ -100,7 +100,7 @@ class World:
         folder = self.folder / name
         home = folder / "home"
         home.mkdir(parents=True)
-        root = str(import_module("cloudtrain.stacks._pulumi.command").find()) if self.server is None else ""
+        root = installed_engine(home / "cache") if self.server is None else ""
         more = {
             **self.both.environment(),
             "HOME": str(home),
@@ -126,8 +126,8 @@ class World:
         return made
 
     def use_fake_trainer(self) -> None:
-        """On every machine, whatever it is to have."""
-        self.use_cache(fake_trainer(self.folder / "image", self.cloud.accelerator))
+        """On every machine, in the environment that its accelerator wants."""
+        self.room.environment.update(CLOUDTRAIN_CACHE=str(fake_trainer(self.folder / "image", self.cloud.accelerator)))
 
     def use_cache(self, cache: Path) -> None:
         """The machines' cache, with the trainer's environment in it; a CPU plays the accelerator where one is asked."""

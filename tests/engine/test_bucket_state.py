@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,9 @@ from cloudtrain.simulator.aws import AwsCloud, s3
 from cloudtrain.simulator.runpod import RunpodCloud
 from cloudtrain.state import lease
 from cloudtrain.state.bucket import ObjectFolder
-from tests.campaign.client import Client
+from tests.campaign.client import PATIENCE_S, Client, installed_engine, timing
 from tests.campaign.clouds import TARGETS
+from tests.engine.hostile_world import wait_for
 
 pytestmark = pytest.mark.engine
 STATE = "s3://bucket-state/team/a?region=us-east-1"
@@ -59,7 +59,7 @@ def newcomer(folder: Path, runpod: RunpodCloud, amazon: AwsCloud) -> Client:
     """A client with a home of its own, in which there is nothing."""
     home = folder / "home"
     home.mkdir(parents=True)
-    root = str(import_module("cloudtrain.stacks._pulumi.command").find())
+    root = installed_engine(home / "cache")
     world = {"HOME": str(home), "CLOUDTRAIN_CACHE": str(home / "cache"), "CLOUDTRAIN_PULUMI_ROOT": root}
     return Client(folder, runpod, **amazon.environment(), **world, CLOUDTRAIN_STATE=STATE)
 
@@ -109,11 +109,9 @@ def test_a_client_killed_in_the_middle_is_cleaned_up_after_from_elsewhere(
     """kill -9 while the create is on its way: the journal in the bucket suffices for another home."""
     runpod.slow_s = 1.0
     for one in (client, elsewhere):
-        one.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = "3,5,0.3,0.05"
+        one.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = timing(runpod.slow_s)
     process = client.start("-m", "cloudtrain", "up", *client.up_words(), *RENT)
-    give_up = time.monotonic() + 60
-    while not has_create_intent() and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_for(has_create_intent, process)
     process.kill()
     process.wait()
     down = elsewhere.run("down", "mine")
@@ -184,11 +182,9 @@ def test_an_interrupted_up_leaves_neither_machine_nor_lease(client: Client, runp
     """Ctrl-C while the machine is being made: it is removed, and the next client is not kept waiting."""
     runpod.faults.add("createPod", "slow", seconds=3600)
     process = client.start("-m", "cloudtrain", "up", *client.up_words(), *RENT)
-    give_up = time.monotonic() + 60
-    while not runpod.ledger.running() and process.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_for(runpod.ledger.running, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(PATIENCE_S) == 130
     assert runpod.leftovers() == []
     assert ObjectFolder(STATE).holder("runs/mine/client.lock") is None
 

@@ -14,12 +14,13 @@ from tests.campaign.in_process import Outcome
 
 FIRST_SEED, FAULT_TRIALS = 1, 10
 FRESH_TRIALS, KILL_TRIALS = 30, 2
+CHOSEN = os.environ.get("CLOUDTRAIN_SEED")
 
 
 @pytest.fixture
 def fresh_seed() -> int:
-    """One that nobody has chosen, or CLOUDTRAIN_FUZZ_SEED to see the same again."""
-    return int(os.environ.get("CLOUDTRAIN_FUZZ_SEED") or SystemRandom().randrange(10**6))
+    """One that nobody has chosen, or CLOUDTRAIN_SEED to see the same again."""
+    return int(CHOSEN or SystemRandom().randrange(10**6))
 
 
 @pytest.fixture

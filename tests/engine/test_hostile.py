@@ -234,7 +234,7 @@ def test_an_interrupt_during_a_create_leaves_nothing(user: Client, fake: RunpodC
     assert fake.calls.count("createPod") == 1
     assert fake.leftovers() == []
     assert json.loads(user.run("ps", "-a", "-o", "json").out)[0]["state"] in ("failed", "cancelled")
-    assert [command for _, command in processes_of(user)] == []
+    wait_for(lambda: not list(processes_of(user)))
 
 
 def test_an_interrupt_of_the_removal_says_that_something_may_be_left(user: Client, fake: RunpodCloud) -> None:
@@ -260,7 +260,7 @@ def test_an_interrupt_of_the_removal_says_that_something_may_be_left(user: Clien
 def test_a_slow_call_that_outlives_its_client_leaks_nothing(user: Client, fake: RunpodCloud) -> None:
     """Ten seconds from asked to there; client, engine and plugin die meanwhile, and down comes at once."""
     fake.slow_s = 10.0
-    user.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = "12,13,0.3,0.05"
+    user.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = "60,13,0.3,0.05"
     first = begin(user, WORDS)
     wait_for(lambda: "createPod" in fake.calls, first)
     kill_all(user)

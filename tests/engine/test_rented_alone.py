@@ -1,4 +1,7 @@
-"""Jobs on every cloud with a fake trainer: taken away in the middle, left alone by their client, on a wrong machine."""
+"""Jobs on every cloud with a fake trainer: taken away in the middle, left alone by their client, on a wrong machine.
+
+Pairs of a behaviour and a cloud that are left out of the gate carry `pytest.mark.soak`.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,19 @@ import pytest
 
 from tests.campaign.client import PATIENCE_S, Client
 from tests.campaign.fork_server import ForkedClient, ForkServer
+from tests.engine.pairs import gate
 from tests.engine.rented_world import SPOT, World, report, said, steps, until_not_held, wait_for, world
 
 pytestmark = pytest.mark.campaign
 HOUR = 3600.0
 EVERY = 5  # steps between two checkpoints
+JOBS = ("aws", "gcp", "runpod")
 AT = 13  # the step at which something happens: neither the first nor one with a checkpoint
 
 
-@pytest.fixture(params=["aws", "gcp", "runpod"])
+@pytest.fixture(params=JOBS)
 def each(request: pytest.FixtureRequest, tmp_path: Path, fork_server: ForkServer) -> Iterator[World]:
     """Each cloud in turn, its machines with the fake trainer."""
-    with world(request.param, tmp_path, fork_server) as made:
-        made.use_fake_trainer()
-        yield made
-
-
-@pytest.fixture(params=["gcp", "runpod"])
-def other(request: pytest.FixtureRequest, tmp_path: Path, fork_server: ForkServer) -> Iterator[World]:
-    """The clouds for which test_rented_jobs.py has no lost machines."""
     with world(request.param, tmp_path, fork_server) as made:
         made.use_fake_trainer()
         yield made
@@ -54,39 +51,41 @@ def begun_and_killed(each: World, *words: str) -> None:
     wait_for(lambda: each.room.running, "the machine")
 
 
-def test_a_preempted_machine_is_followed_by_another(other: World) -> None:
+@gate("gcp", "runpod", of=JOBS, fixture="each")
+def test_a_preempted_machine_is_followed_by_another(each: World) -> None:
     """With the provider's notice: nothing is lost, the last step is the last, the report has both machines."""
-    other.knobs(steps=40, hold=AT, every=1000)
-    client = other.client("here")
-    market = (SPOT[other.name],) if other.name in SPOT else ()
-    process = client.begin(*other.up, *market)
-    other.wait_for_step(AT)
-    other.knobs(steps=40, every=1000)
-    (first,) = other.room.running
-    other.take_back(first, 60.0)
+    each.knobs(steps=40, hold=AT, every=1000)
+    client = each.client("here")
+    market = (SPOT[each.name],) if each.name in SPOT else ()
+    process = client.begin(*each.up, *market)
+    each.wait_for_step(AT)
+    each.knobs(steps=40, every=1000)
+    (first,) = each.room.running
+    each.take_back(first, 60.0)
     assert process.wait(PATIENCE_S) == 0, said(client)
-    assert other.both.leftovers() == []
-    assert steps(other.log()) == list(range(1, 41))
-    assert other.log() == other.machine_logs()
+    assert each.both.leftovers() == []
+    assert steps(each.log()) == list(range(1, 41))
+    assert each.log() == each.machine_logs()
     account = report(client)
     assert [machine["reason"] for machine in account["machines"]] == ["preempted", "done"]
     assert len({machine["id"] for machine in account["machines"]}) == 2
     assert account["steps"] == 40
 
 
-def test_a_lost_machine_costs_at_most_one_checkpoint_interval(other: World) -> None:
+@gate("gcp", "runpod", of=JOBS, fixture="each")
+def test_a_lost_machine_costs_at_most_one_checkpoint_interval(each: World) -> None:
     """Without a word: the next one goes on from what was shipped, and the report has both machines."""
-    other.knobs(steps=40, hold=AT, every=EVERY)
-    client = other.client("here")
-    process = client.begin(*other.up)
-    other.wait_for_step(AT)
-    wait_for(lambda: other.checkpoint() == 10, "the checkpoint", process)
-    other.knobs(steps=40, every=EVERY)
-    (first,) = other.room.running
-    other.lose(first)
+    each.knobs(steps=40, hold=AT, every=EVERY)
+    client = each.client("here")
+    process = client.begin(*each.up)
+    each.wait_for_step(AT)
+    wait_for(lambda: each.checkpoint() == 10, "the checkpoint", process)
+    each.knobs(steps=40, every=EVERY)
+    (first,) = each.room.running
+    each.lose(first)
     assert process.wait(PATIENCE_S) == 0, said(client)
-    assert other.both.leftovers() == []
-    assert steps(other.log()) == [*range(1, AT + 1), *range(11, 41)]
+    assert each.both.leftovers() == []
+    assert steps(each.log()) == [*range(1, AT + 1), *range(11, 41)]
     account = report(client)
     assert [machine["reason"] for machine in account["machines"]] == ["gone", "done"]
     assert account["steps"] == 40

@@ -11,7 +11,7 @@ import pytest
 
 from tests.campaign.client import PATIENCE_S, Client
 from tests.campaign.fork_server import ForkServer
-from tests.engine.rented_world import SPOT, World, report, said, steps, until_not_held, wait_for, world
+from tests.engine.rented_world import World, report, said, steps, until_not_held, world
 
 pytestmark = pytest.mark.campaign
 AT = 13  # the step at which something happens
@@ -71,39 +71,6 @@ def test_no_secret_lies_in_the_bucket_and_no_address_in_the_journal(client: Clie
     assert ended.code == 0, amazon.told(ended)
     assert amazon.both.secrets()
     assert amazon.objects_with_a_secret() == []
-
-
-def test_a_preempted_machine_is_followed_by_another(client: Client, amazon: World) -> None:
-    """In the middle: checkpoint on notice, a second machine goes on from it; both are in the report."""
-    amazon.knobs(steps=40, hold=AT, every=10)
-    process = client.begin(*amazon.up, SPOT["aws"])
-    amazon.wait_for_step(AT)
-    amazon.knobs(steps=40, every=10)
-    (first,) = amazon.room.running
-    amazon.take_back(first, 60.0)
-    assert process.wait(PATIENCE_S) == 0, said(client)
-    assert amazon.both.leftovers() == []
-    assert steps(amazon.log()) == list(range(1, 41))
-    assert amazon.log() == amazon.machine_logs()
-    account = report(client)
-    assert [machine["reason"] for machine in account["machines"]] == ["preempted", "done"]
-    assert account["machines"][0]["id"] == first
-    assert account["steps"] == 40
-
-
-def test_a_lost_machine_is_followed_by_another(client: Client, amazon: World) -> None:
-    """Ended behind everybody's back, without a last word: the run goes on from the checkpoint that was shipped."""
-    amazon.knobs(steps=40, hold=AT, every=5)
-    process = client.begin(*amazon.up)
-    amazon.wait_for_step(AT)
-    wait_for(lambda: amazon.checkpoint() == 10, "the checkpoint", process)
-    amazon.knobs(steps=40, every=5)
-    (first,) = amazon.room.running
-    amazon.lose(first)
-    assert process.wait(PATIENCE_S) == 0, said(client)
-    assert amazon.both.leftovers() == []
-    assert steps(amazon.log()) == [*range(1, AT + 1), *range(11, 41)]
-    assert [machine["reason"] for machine in report(client)["machines"]] == ["gone", "done"]
 
 
 def test_without_restarts_it_is_said_that_the_machine_is_gone(client: Client, amazon: World) -> None:

@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.settings import cache_folder
-from tests.campaign.client import ROOT, ROW, Ended
-from tests.engine.test_rented_jobs import fake_trainer
+from tests.campaign.client import PATIENCE_S, ROOT, ROW, Ended
+from tests.engine.rented_world import fake_trainer
 from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python
 
 __all__ = ["demo_model", "trainer_python"]
 
 pytestmark = pytest.mark.engine
 NIGHTLY = "model: qwen3-8b\nmethod: lora\nlora: {targets: [q_proj, o_proj]}\ndata: {path: data.jsonl}\nmicro_batch: 4\n"
+SHOWN = Path(__file__).parent / "simulation.txt"  # in docs/simulation.md
+OF_A_REAL_MODEL = ("fetching the model, ", "accelerator check: `rocm` is played", "loaded in ")
 MARK = b"CLOUDTRAIN_SIMULATOR"
 
 
@@ -69,7 +71,7 @@ class Newcomer:
     def up(self, *words: str) -> Ended:
         """The command to its end."""
         process = self.begin(*words)
-        out, err = process.communicate(timeout=400)
+        out, err = process.communicate(timeout=PATIENCE_S)
         return Ended(process.returncode, out, err)
 
     def litter(self) -> list[str]:
@@ -113,6 +115,7 @@ def unprinted(shown: str, ended: Ended) -> list[str]:
     ]
 
 
+@pytest.mark.soak
 @pytest.mark.trainer
 def test_the_model_that_comes_home_has_learned(tmp_path: Path, trainer_python: Path, demo_model: Path) -> None:
     """With the real trainer: an MI300X played by this processor, and an answer in the form that the demo teaches."""
@@ -120,7 +123,7 @@ def test_the_model_that_comes_home_has_learned(tmp_path: Path, trainer_python: P
     ended = newcomer.up("--simulate", "runpod", "-y", "--name", "mine")
     assert ended.code == 0, ended.err
     assert "plays the rocm accelerator" in ended.err
-    assert unprinted((Path(__file__).parent / "simulation.txt").read_text(), ended) == []  # docs/simulation.md shows it
+    assert unprinted(SHOWN.read_text(), ended) == []
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question": "What is the capital of Portugal?"}) + "\n")
     argv = [trainer_python, TEMPLATES / "torch" / "ask.py", "--model", demo_model, "--questions", questions]
@@ -142,6 +145,8 @@ def test_a_newcomer_sees_the_whole_life(newcomer: Newcomer, provider: str) -> No
     assert "the same on the machine and in the bucket" in ended.err
     assert "ledger is empty" in ended.err
     assert ("--accept-risk" in ended.err) == (provider == "runpod")
+    if provider == "runpod":
+        assert [line for line in unprinted(SHOWN.read_text(), ended) if not line.startswith(OF_A_REAL_MODEL)] == []
     assert [path.name for path in newcomer.folder.iterdir()] == ["mine"]
     assert (newcomer.folder / "mine" / "adapter_config.json").exists()
     assert newcomer.litter() == []
@@ -167,7 +172,7 @@ def test_ctrl_c_ends_everything(newcomer: Newcomer) -> None:
     assert process.stderr is not None
     until_said(process, "step ")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "nothing real was running" in err
     assert newcomer.litter() == []
@@ -180,7 +185,7 @@ def test_an_early_end_leaves_nothing_either(newcomer: Newcomer, number: signal.S
     process = newcomer.begin("--simulate", "aws", "-y")
     until_said(process, "asking aws for")
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     assert newcomer.litter() == []
 
@@ -188,7 +193,7 @@ def test_an_early_end_leaves_nothing_either(newcomer: Newcomer, number: signal.S
 def until_said(process: subprocess.Popen[str], words: str) -> None:
     """Read what it says until it has said that."""
     assert process.stderr is not None
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + PATIENCE_S
     while words not in process.stderr.readline():
         assert time.monotonic() < give_up
         assert process.poll() is None

@@ -152,6 +152,15 @@ def test_a_bucket_that_does_not_answer_is_said_to_be_unreachable(bucket: AwsClou
         assert error.exit_code == 1
 
 
+@pytest.mark.parametrize("key", ["log/0000000000002501", "InvalidToken", "a-metadata", "PermanentRedirect"])
+def test_the_name_of_what_was_asked_for_is_not_taken_for_the_answer(bucket: AwsCloud, key: str) -> None:
+    """An outage is one, also at a piece of log that begins at byte 2501."""
+    bucket.faults.add("S3.*", "unavailable", times=100)
+    with pytest.raises(UsageError, match="cannot be reached: 503") as told:
+        ObjectFolder("s3://errors/a").read(key)
+    assert told.value.exit_code == 1
+
+
 @pytest.mark.parametrize("fault", ["lost_reply", "dropped", "unavailable"])
 def test_one_lost_answer_changes_nothing(bucket: AwsCloud, fault: Any) -> None:
     """Each verb is repeated; a create knows its own object again, and is still refused for somebody else's."""
