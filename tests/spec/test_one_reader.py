@@ -15,7 +15,7 @@ from cloudtrain.errors import UsageError
 from cloudtrain.spec import dataset, schema
 
 TEMPLATES = Path(str(files("cloudtrain.templates")))
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parent.parent / "cases" / "data"
 # As on a machine: nothing but the folder that all trainers share. One document for each file: its rows, or a sentence.
 TRAINER = """
 import json, sys
