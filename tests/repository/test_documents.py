@@ -25,8 +25,19 @@ def test_no_file_names_a_private_path_or_a_registry_host(word: str) -> None:
     assert [str(path) for path in tracked() if word in path.read_text(encoding="utf-8", errors="replace")] == []
 
 
+def test_no_file_installs_what_is_not_published() -> None:
+    """As long as no project is registered, nobody is told to install it by name."""
+    said = re.compile(r"pip install (?:-\S+ )*['\"]?cloudtrain(?!-\d)")
+    assert [str(path) for path in tracked() if said.search(path.read_text(errors="replace"))] == []
+
+
 DOCUMENTS = sorted(path for path in tracked() if path.suffix == ".md")
-GUIDES = ("CONTRIBUTING.md", "SECURITY.md", "README.md", "docs/trainer.md", "docs/machine.md")
+GUIDES = (
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "README.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

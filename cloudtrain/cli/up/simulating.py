@@ -75,7 +75,7 @@ def fake_world(provider: str, engine: dict[str, str]) -> World:
     if absent:
         raise UsageError(
             f"a simulation needs the fake clouds, and their package `{absent}` is not installed",
-            "pip install 'cloudtrain[simulate]'",
+            "install this program with its extra `simulate`; in a checkout: pip install '.[simulate]'",
         )
     from cloudtrain.simulator.environment import World
 
