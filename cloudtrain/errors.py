@@ -6,6 +6,8 @@ them. Anything else that escapes is a defect (exit 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # Code -> in two words, and in full. Everything that a command can end with.
 EXIT_CODES = {
     0: ("done", "nothing is left running that was not asked for"),
@@ -169,7 +171,7 @@ def is_nothing_left(error: BaseException) -> bool:
     return getattr(error, "nothing_left", False) is True
 
 
-def nearest(word: str, choices: list[str]) -> str:
+def nearest(word: str, choices: Sequence[str]) -> str:
     """The closest of `choices` to `word`, or "" when none is close."""
     from difflib import get_close_matches
 

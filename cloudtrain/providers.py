@@ -11,6 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -223,10 +224,12 @@ class Stack:
     find: Callable[[str, Store, bool], MachineRecord | None] | None = None
 
 
-def names(package: str) -> list[str]:
-    """Provider keys that have a file in `pricing` or `stacks`, without importing one."""
+@cache
+def names(package: str) -> tuple[str, ...]:
+    """Provider keys that have a file in `pricing` or `stacks`, sorted, without importing one; looked for once."""
     parent = import_module(f"cloudtrain.{package}")
-    return sorted(module.name for module in pkgutil.iter_modules(parent.__path__) if not module.name.startswith("_"))
+    found = (module.name for module in pkgutil.iter_modules(parent.__path__) if not module.name.startswith("_"))
+    return tuple(sorted(found))
 
 
 def load(package: str, name: str, kind: type[T]) -> T:

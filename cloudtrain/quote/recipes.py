@@ -95,6 +95,7 @@ def row_of(backend: str, family: str, method: str) -> dict[str, Any] | None:
     return rows.get(compatibility(backend, family, method).trainer) or next(iter(rows.values()), None)
 
 
+@cache
 def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | None:
     """Our recipe for the request on `devices` devices of a back end; None where we have none."""
     row = row_of(backend, request.spec.family, request.method)

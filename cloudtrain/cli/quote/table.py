@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudtrain.cli.output import HEADING_MARGIN
 from cloudtrain.quote.chips import chips
 from cloudtrain.units import billions, gib, money
 
@@ -18,7 +19,6 @@ VIABLE_RIGHT = "r------rrrrrr-"
 DROPPABLE = (8, 13, 10, 2, 6)  # columns that a narrow terminal goes without, the first first
 OTHER_HEADERS = ("offer", "market", "fits", "loads", "allowed", "priced", "in time", "why not -> what would work")
 NARROWEST_REASON = 36
-HEADING_MARGIN = 2  # what tabulate gives every column beside its heading
 
 
 class Group(NamedTuple):
