@@ -33,6 +33,7 @@ def main(descriptor, address, modules):
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    bind_submodules()
     gc.enable()
     gc.collect()
     gc.freeze()
@@ -43,6 +44,15 @@ def main(descriptor, address, modules):
         Server(socket.socket(fileno=descriptor)).serve()
     finally:
         shutil.rmtree(os.path.dirname(address), ignore_errors=True)
+
+
+def bind_submodules():
+    """Let packages have their imported modules as attributes again: transformers replaces its own while it is imported."""
+    for name, module in list(sys.modules.items()):
+        package, _, child = name.rpartition(".")
+        with contextlib.suppress(Exception):
+            if package in sys.modules and not hasattr(sys.modules[package], child):
+                setattr(sys.modules[package], child, module)
 
 
 class Server:
