@@ -1,9 +1,13 @@
 # make demo   the main job on this machine, from a price list to a fine-tuned model
-# make test   everything that CI holds
+# make test   the gate, all that CI holds, on the built wheel: at most 12 minutes on two cores, 25 with an empty home
+# make check  the inner loop: lint, types, import contracts, fast tests (under two minutes)
+#             [ORDER=random [SEED=n]]  in a random order, which is printed
+# make soak   [PART=n/N] [SOAK_DIR=folder]  all that takes hours, with fresh seeds, which are printed: whole campaigns,
+#             kills, every pair of behaviour and cloud, real trainings everywhere. Each part takes less than an hour;
+#             what is done is noted in the folder and not done again
 # make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1]
 #             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies;
 #             JOBS=1: whole runs on machines that really run (aws, gce, runpod)
-# make check  the inner loop: lint, types, import contracts, fast tests (under two minutes)
 #
 # Needs only Python 3.11. Whatever else is missing is installed here and said; caches lie in ~/.cache/cloudtrain
 # (CLOUDTRAIN_CACHE moves them), keyed by their locks.
@@ -14,8 +18,10 @@ BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
 # One more than the cores of CI: while a test waits for a machine or a deadline, another one computes.
 WORKERS ?= 3
+ORDER_SEED = $(or $(SEED),$(shell $(PYTHON) -c "import random; print(random.randrange(10**6))"))
+PYTEST := -n $(WORKERS) --dist loadgroup --durations=30
 
-.PHONY: demo test check lint types imports fast pulumi campaign docs wheel bench lock clean
+.PHONY: demo test check soak lint types imports fast pulumi campaign docs wheel bench lock clean
 
 $(BIN)/.ready: requirements-dev.lock pyproject.toml
 	@echo "making $(VENV): the locked packages that the project and its checks need (about 200 MB, once)"
@@ -42,23 +48,29 @@ imports: $(BIN)/.ready
 	  || { cat .import-contracts.log; exit 1; }
 
 fast: $(BIN)/.ready
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not trainer and not engine and not campaign"
+	@$(BIN)/python -m pytest -q $(PYTEST) -m "not trainer and not engine and not campaign" \
+	  $(if $(filter random,$(ORDER)),--order-seed $(ORDER_SEED))
 
 # Pulumi's command line for the tests: found, or installed, or built from its Go module once and cached.
 pulumi: $(BIN)/.ready
 	@$(BIN)/python tests/pulumi_cli/provide.py > $(VENV)/pulumi-root
 
 CLOUD ?= runpod
-SEED ?= 1
 TRIALS ?= 100
 campaign: pulumi
-	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) $(BIN)/python -m tests.campaign $(CLOUD) $(SEED) $(TRIALS) \
+	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) $(BIN)/python -m tests.campaign $(CLOUD) $(or $(SEED),1) $(TRIALS) \
 	  $(if $(KILL),--kill) $(if $(JOBS),--jobs) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
 
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
 test: lint types imports pulumi
 	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) CLOUDTRAIN_ENGINE_TESTS=required \
-	  $(BIN)/python tests/on_the_wheel.py -n $(WORKERS) --dist loadgroup
+	  $(BIN)/python tests/on_the_wheel.py $(PYTEST) \
+	  $(if $(filter random,$(ORDER)),--order-seed $(ORDER_SEED))
+
+PART ?= 1/1
+SOAK_DIR ?= .soak
+soak: $(BIN)/.ready
+	@$(BIN)/python -m tests.soak $(PART) $(SOAK_DIR)
 
 bench: $(BIN)/.ready
 	@for bench in tests/bench/*.py; do $(BIN)/python $$bench; done

@@ -6,12 +6,21 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import pytest
 
+from tests import chance
+
 NOW = "2026-11-24T12:00:00Z"
-KEPT = {"CLOUDTRAIN_CACHE", "CLOUDTRAIN_PULUMI_ROOT", "CLOUDTRAIN_ENGINE_TESTS", "CLOUDTRAIN_RUNPOD_OPENAPI"}
+KEPT = {
+    "CLOUDTRAIN_CACHE",
+    "CLOUDTRAIN_PULUMI_ROOT",
+    "CLOUDTRAIN_ENGINE_TESTS",
+    "CLOUDTRAIN_RUNPOD_OPENAPI",
+    chance.SEED,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +76,10 @@ class EngineTests:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if (order := terminalreporter.config.getoption("--order-seed")) is not None:
+            terminalreporter.write_line(f"in random order: ORDER=random SEED={order}")
+        if moved := os.environ.get(chance.SEED):
+            terminalreporter.write_line(f"random numbers: {chance.SEED}={moved}")
         for campaign in self.campaigns:
             terminalreporter.write_line(f"campaign on {campaign}")
         required = os.environ.get("CLOUDTRAIN_ENGINE_TESTS") == "required"
@@ -79,9 +92,28 @@ def minutes_long(item: pytest.Item) -> bool:
     return any(item.get_closest_marker(name) for name in ("trainer", "campaign"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests go first and the quick ones last, so that no worker is left alone with a long one at the end."""
-    items.sort(key=lambda item: (not minutes_long(item), item.get_closest_marker("engine") is None))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make soak` and `make check ORDER=random` ask for."""
+    parser.addoption("--soak", action="store_true", help="run the tests marked `soak` too, which take long")
+    parser.addoption("--order-seed", type=int, help="run modules, and the tests in each, in a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for the soak; then the longest first, that no worker is left alone with a long one at the end.
+
+    With a seed: modules in a random order, and the tests of each.
+    """
+    if not config.getoption("--soak"):
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    order = config.getoption("--order-seed")
+    if order is None:
+        items.sort(key=lambda item: (not minutes_long(item), item.get_closest_marker("engine") is None))
+        return
+    chosen = Random(order)
+    modules = {item.path: chosen.random() for item in items}
+    items.sort(key=lambda item: (modules[item.path], chosen.random()))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,6 +121,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A shell that starts a job in the background makes it deaf to SIGINT, and its children inherit that.
     """
+    chance.load_profile()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):

@@ -61,7 +61,9 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
             **boot.inputs(plan),
         ),
         made(
-            *("time-limit", "time_limit", ("machine", "time-limit-role", "time-limit-policy")),
+            "time-limit",
+            "time_limit",
+            ("machine", "time-limit-role", "time-limit-policy"),
             "schedule that ends the machine at the deadline",
         ),
     )

@@ -11,6 +11,7 @@ from cloudtrain.estimate.flops import attention_flops, flops_per_token
 from cloudtrain.estimate.options import Options
 from cloudtrain.models import registry
 from cloudtrain.models.spec import ModelSpec
+from tests.chance import examples
 from tests.estimate.cases import options, specs
 
 
@@ -50,7 +51,7 @@ def test_sliding_windows_shorten_the_attention_of_their_layers() -> None:
     assert attention_flops(shape, 512) == 6 * 4096 * 48 * 512
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(specs(), options(layers=None))
 def test_methods_are_ordered_and_recomputation_costs(spec: ModelSpec, chosen: Options) -> None:
     """Frozen weights cost less than trained ones, freezing lies between inference and full, checkpointing adds."""

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from cloudtrain.estimate.memory import estimate
 from cloudtrain.estimate.options import Options
 from cloudtrain.models.spec import ModelSpec
+from tests.chance import examples
 from tests.estimate.cases import options, specs
 
-many = settings(max_examples=120, deadline=None)
+many = settings(max_examples=examples(120))
 PHASES = ["forward", "loss", "last_layer", "first_layer", "end_backward", "optimizer"]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtrain.estimate import spot
+from tests.chance import examples
 
 HOUR = 3600.0
 
@@ -63,7 +64,7 @@ def test_hopeless_runs_are_infinite_and_do_not_crash() -> None:
 positive = st.floats(0.0, 1e12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(positive, positive, positive, positive, positive)
 def test_no_figures_crash_and_nothing_is_free(
     work: float, save: float, restart: float, between: float, wait: float

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtrain.errors import UsageError
 from cloudtrain.models import registry
 from cloudtrain.models.config import read
 from cloudtrain.models.shape import Shape
+from tests.chance import examples
 
 
 def hugging_face(shape: Shape) -> dict[str, Any]:
@@ -161,7 +162,7 @@ JSON = st.recursive(
 MODELS = ["llama-3.1-8b", "qwen3-30b-a3b", "gemma-3-1b", "gpt-oss-20b", "deepseek-v3", "longcat-flash-lite"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150))
 @given(data=st.data(), name=st.sampled_from(MODELS))
 def test_no_value_of_any_key_ends_in_a_traceback(data: st.DataObject, name: str, tmp_path: Path) -> None:
     """Replacing keys by arbitrary JSON gives a model with positive counts or a UsageError."""

@@ -23,6 +23,7 @@ from cloudtrain.quote.recipes import table as recipes
 from cloudtrain.quote.request import Request, parse_place
 from cloudtrain.quote.row import Assessment, QuoteRow
 from cloudtrain.units import GIB
+from tests.chance import examples
 
 PRICE = Price("snapshot", "2026-11-01", "the test", "VERIFIED")
 TERMS = Terms(
@@ -73,7 +74,7 @@ def test_the_time_parts_sum_to_the_hours() -> None:
         assert total / 3600 == pytest.approx(getattr(line.assessment.hours, bound))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     tokens=st.integers(1, 10**9),
     more=st.integers(1, 10**9),

@@ -15,9 +15,11 @@ import pytest
 
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, StopOptions, load
+from cloudtrain.runs import follow
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.fakes import TRAINER
+from tests.patience import until
 from tests.records import row
 
 
@@ -71,7 +73,7 @@ def plan(store: LocalFolder, run_name: str) -> Callable[..., Plan]:
             "job": {"checkpoint": {"folder": str(folder / "ckpt")}, "output": str(folder / "output")},
             "spec_yaml": "model: fake\n",
             "data_sha256": "0" * 64,
-            "deadline": time.time() + 60,
+            "deadline": time.time() + 3600,
             "deadline_basis": "the test",
             "guards": ("supervisor deadline",),
             "flops_per_token": 1e9,
@@ -83,12 +85,17 @@ def plan(store: LocalFolder, run_name: str) -> Callable[..., Plan]:
     return make
 
 
-def wait_for(run: Run, *states: str, seconds: float = 20.0) -> Run:
+def wait_for(run: Run, *states: str) -> Run:
     """Wait until the run is in one of the states."""
-    give_up = time.monotonic() + seconds
-    while time.monotonic() < give_up:
-        run = Run(run.store, run.id)
-        if run.state in states:
-            return run
-        time.sleep(0.05)
-    raise AssertionError(f"run {run.id} is {run.state} after {seconds} s, not {' or '.join(states)}")
+    until(lambda: Run(run.store, run.id).state in states, " or ".join(states))
+    return Run(run.store, run.id)
+
+
+def wait_for_step(run: Run, step: int) -> None:
+    """Wait until the log shows that step."""
+
+    def reached() -> bool:
+        events = map(follow.parse_event, b"".join(follow.blocks(run, 0)).splitlines())
+        return any(event is not None and event["event"] == "step" and event["step"] >= step for event in events)
+
+    until(reached, f"step {step}")

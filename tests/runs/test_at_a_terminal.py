@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.runs.test_real_runs import Desk, final_step, nothing_runs
 from tests.templates.conftest import tiny_model
-from tests.trainer_fixtures import demo_model, trainer_python
+from tests.trainer_fixtures import demo_model, trainer_python, warm_cache, warm_python
 
-__all__ = ["demo_model", "tiny_model", "trainer_python"]  # fixtures
+__all__ = ["demo_model", "tiny_model", "trainer_python", "warm_cache", "warm_python"]  # fixtures
 pytestmark = pytest.mark.trainer
 
 
@@ -40,7 +41,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def read_until(self, text: str, seconds: float = 90) -> str:
+    def read_until(self, text: str, seconds: float = PATIENCE_S) -> str:
         """Read what the screen shows until `text` is in it."""
         give_up = time.monotonic() + seconds
         while text not in self.seen and time.monotonic() < give_up:
@@ -57,13 +58,13 @@ class Terminal:
         """Type."""
         os.write(self.master, keys.encode())
 
-    def end(self, seconds: float = 60) -> int:
+    def end(self, seconds: float = PATIENCE_S) -> int:
         """Exit code."""
         return self.process.wait(timeout=seconds)
 
 
 @pytest.fixture
-def desk(tmp_path: Path, tiny_model: Path, own_world: Path) -> Desk:
+def desk(tmp_path: Path, tiny_model: Path, own_world: Path, warm_cache: Path) -> Desk:
     """A place to work at."""
     return Desk(tmp_path, tiny_model, own_world / "state")
 

@@ -20,8 +20,9 @@ from cloudtrain.runs import follow, launch, teardown
 from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import AlreadyThere
 from cloudtrain.state.store import LocalFolder
+from tests.patience import until
 from tests.records import raw
-from tests.runs.conftest import wait_for
+from tests.runs.conftest import wait_for, wait_for_step
 
 Make = Callable[..., Plan]
 Knobs = Callable[..., None]
@@ -73,7 +74,7 @@ def test_down_ends_a_living_run_with_a_checkpoint(store: LocalFolder, local: Sta
     """Down asks first: the trainer writes a checkpoint, and the certificate says that no process is left."""
     knobs(steps=1000, every=10_000)
     run = launch.start(store, plan())
-    time.sleep(0.5)
+    wait_for_step(run, 1)
     after = teardown.down(Run(store, run.id))
     assert after.state == "cancelled"
     assert after.gone is not None
@@ -135,7 +136,7 @@ def test_killing_any_process_and_going_on_ends_with_the_same_steps(
     """kill -9 of one process, then the same plan again: the last step is the same, at most one interval was repeated."""
     knobs(steps=30, pause_s=0.03, every=5)
     run = launch.start(store, plan())
-    time.sleep(0.6)
+    wait_for_step(run, 8)
     os.kill(pids(run)["trainer" if victim == "trainer" else victim], signal.SIGKILL)
     if victim == "guard":
         assert wait_for(run, "finished").exit is not None
@@ -203,7 +204,7 @@ def test_the_log_goes_on_over_attempts(store: LocalFolder, local: Stack, plan: M
     """The second attempt's chunk is named by the byte at which the first ended, and a reader passes over the seam."""
     knobs(steps=40, pause_s=0.02)
     run = launch.start(store, plan())
-    time.sleep(0.4)
+    wait_for_step(run, 8)
     os.kill(pids(run)["trainer"], signal.SIGKILL)
     wait_for(run, "failed")
     again = wait_for(launch.start(store, plan()), "finished")
@@ -232,7 +233,7 @@ def test_a_start_that_is_given_up_leaves_nothing(
     real = module.await_start
 
     def too_late(*given: Any) -> None:
-        time.sleep(1.0)  # by now all three run
+        until((given[1] / "processes.json").exists)  # by now all three run
         real(*given)
 
     monkeypatch.setattr(module, "await_start", too_late)

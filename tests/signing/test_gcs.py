@@ -24,6 +24,7 @@ from cloudtrain.simulator.gcp.storage import GcsCloud, buckets
 from cloudtrain.state.bucket import ObjectFolder
 from cloudtrain.state.errors import BucketDenied
 from cloudtrain.state.protocol import AlreadyThere
+from tests.patience import PATIENCE_S
 
 STATE = "gs://bucket-state/team"
 # googleapis/conformance-tests, storage/v1/v4_signatures.json, "Simple GET".
@@ -55,7 +56,7 @@ def google(made: GcsCloud, monkeypatch: pytest.MonkeyPatch) -> GcsCloud:
 def fetched(url: str) -> tuple[int, bytes]:
     """Status and content of an address."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read()

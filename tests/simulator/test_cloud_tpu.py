@@ -18,6 +18,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.tpu import MENU, TOKEN, TpuCloud
 from cloudtrain.simulator.gcp.tpu.catalog import PROJECT, WORKER
 from cloudtrain.simulator.gcp.tpu.rest_api import ROUTES
+from tests.patience import PATIENCE_S
 
 START = 1_900_000_000.0
 ZONE = f"projects/{PROJECT}/locations/us-west4-a"
@@ -57,7 +58,7 @@ def ask(
         "queued_resource": {"spot": {}, "tpu": {"node_spec": [spec]}},
         "request_id": request_id,
     }
-    return client.create_queued_resource(request=request, retry=None, timeout=5)
+    return client.create_queued_resource(request=request, retry=None, timeout=PATIENCE_S)
 
 
 def rest(cloud: TpuCloud, method: str, path: str, body: Any = None, token: str = TOKEN) -> tuple[int, dict[str, Any]]:

@@ -14,6 +14,7 @@ import requests
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.runpod import KEY, RunpodCloud
 from cloudtrain.simulator.runpod.validation import data
+from tests.patience import PATIENCE_S
 
 DOCUMENT = os.environ.get("CLOUDTRAIN_RUNPOD_OPENAPI", "")
 pytestmark = pytest.mark.skipif(
@@ -132,7 +133,7 @@ def test_what_the_fake_answers_is_what_runpod_answers(published: dict[str, Any])
             with requests.Session() as session:
                 session.trust_env = False
                 headers = {"Authorization": f"Bearer {KEY}"}
-                reply = session.request(method, cloud.url + path, json=body, headers=headers, timeout=10)
+                reply = session.request(method, cloud.url + path, json=body, headers=headers, timeout=PATIENCE_S)
             assert str(reply.status_code) == status, (path, reply.text)
             answer = published["paths"][template][method.lower()]["responses"][status]
             if "$ref" in answer:

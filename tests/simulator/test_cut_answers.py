@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from cloudtrain.simulator.runpod import KEY, RunpodCloud
+from tests.patience import PATIENCE_S
 
 
 def test_an_answer_is_cut_in_the_middle_and_only_once() -> None:
@@ -16,9 +17,9 @@ def test_an_answer_is_cut_in_the_middle_and_only_once() -> None:
     try:
         cloud.faults.add("listPods", "cut")
         request = urllib.request.Request(cloud.url + "/v2/pods", headers={"Authorization": f"Bearer {KEY}"})
-        with pytest.raises(http.client.IncompleteRead), urllib.request.urlopen(request, timeout=10) as answer:
+        with pytest.raises(http.client.IncompleteRead), urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             answer.read()
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             assert answer.read()
         assert cloud.calls == ["listPods", "listPods"]
     finally:

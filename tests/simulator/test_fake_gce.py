@@ -16,6 +16,7 @@ from cloudtrain.simulator.gcp.compute.answers import PROJECT
 from cloudtrain.simulator.gcp.compute.calls import KINDS, MENU
 from cloudtrain.simulator.gcp.compute.documents import schemas
 from cloudtrain.simulator.gcp.compute.routes import route
+from tests.patience import PATIENCE_S
 
 START = 1_900_000_000.0
 ZONE = f"/projects/{PROJECT}/zones/us-central1-a"
@@ -38,7 +39,9 @@ def gce(one_cloud: GceCloud) -> GceCloud:
 
 def send(gce: GceCloud, method: str, path: str, body: Any = None, **query: str) -> tuple[int, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {gce.environment()['CLOUDTRAIN_SIMULATOR_TOKEN']}"}
-    reply = requests.request(method, f"{gce.url}/compute/v1{path}", json=body, params=query, headers=headers, timeout=5)
+    reply = requests.request(
+        method, f"{gce.url}/compute/v1{path}", json=body, params=query, headers=headers, timeout=PATIENCE_S
+    )
     return reply.status_code, reply.json()
 
 
@@ -113,7 +116,7 @@ def test_v5e_is_refused_as_the_real_one_refuses_it(gce: GceCloud) -> None:
 
 
 def test_a_stranger_is_refused(gce: GceCloud) -> None:
-    assert requests.get(f"{gce.url}/compute/v1{ZONE}/instances", timeout=5).status_code == 401
+    assert requests.get(f"{gce.url}/compute/v1{ZONE}/instances", timeout=PATIENCE_S).status_code == 401
 
 
 def test_a_machine_and_its_disk_cost_until_they_are_deleted(gce: GceCloud) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.runpod import KEY, RunpodCloud
 from cloudtrain.simulator.runpod.validation import data, failures
+from tests.patience import PATIENCE_S
 
 POD = {"name": "ct-x", "image": "python:3.12-slim", "cpu": {"id": "cpu5c", "vcpuCount": 2}}
 GPU = {"id": "AMD Instinct MI300X OAM", "count": 1}
@@ -33,7 +34,7 @@ def ask(cloud: RunpodCloud, method: str, path: str, body: Any = None, key: str =
     with requests.Session() as session:
         session.trust_env = False
         headers = {"Authorization": f"Bearer {key}"}
-        return session.request(method, cloud.url + path, json=body, headers=headers, timeout=10)
+        return session.request(method, cloud.url + path, json=body, headers=headers, timeout=PATIENCE_S)
 
 
 def make(cloud: RunpodCloud, **changes: Any) -> dict[str, Any]:

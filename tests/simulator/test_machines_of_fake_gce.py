@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +12,7 @@ import requests
 
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.gcp.compute.answers import PROJECT
+from tests.patience import PATIENCE_S, until
 
 ZONE = f"/projects/{PROJECT}/zones/us-central1-a"
 IMAGE = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
@@ -28,7 +29,7 @@ def gce() -> Iterator[GceCloud]:
 
 def send(gce: GceCloud, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {gce.environment()['CLOUDTRAIN_SIMULATOR_TOKEN']}"}
-    reply = requests.request(method, f"{gce.url}/compute/v1{path}", json=body, headers=headers, timeout=5)
+    reply = requests.request(method, f"{gce.url}/compute/v1{path}", json=body, headers=headers, timeout=PATIENCE_S)
     return reply.status_code, reply.json()
 
 
@@ -48,33 +49,26 @@ def insert(gce: GceCloud, script: str, **scheduling: Any) -> str:
     return str(send(gce, "GET", f"{ZONE}/instances/vm")[1]["id"])
 
 
-def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.02)
-
-
 def test_a_guest_reads_its_metadata_only_with_the_header(gce: GceCloud) -> None:
     ask = f"{ASK}ask instance/attributes/note; ask instance/name; ask project/project-id; ask instance/preempted"
     bare = "curl -so /dev/null -w '%{http_code}' $CLOUDTRAIN_METADATA/computeMetadata/v1/instance/name"
     machine = insert(gce, f"#!/bin/sh\n{ask}; {bare}; echo end\n")
-    wait(lambda: "end" in gce.room.console(machine))
+    until(lambda: "end" in gce.room.console(machine))
     assert gce.room.console(machine) == f"hellovm{PROJECT}FALSE403end\n"
 
 
 def test_a_guest_is_told_before_it_is_taken_back_and_may_wait_for_the_news(gce: GceCloud) -> None:
     wish = "instance/preempted?wait_for_change=true&timeout_sec=5"
-    until = f"until [ \"$(ask '{wish}')\" = TRUE ]; do :; done; echo TRUE"
+    ask_on = f"until [ \"$(ask '{wish}')\" = TRUE ]; do :; done; echo TRUE"
     machine = insert(
         gce,
-        f"#!/bin/sh\n{ASK}echo up; {until}\nsleep 1000\n",
+        f"#!/bin/sh\n{ASK}echo up; {ask_on}\nsleep 1000\n",
         provisioningModel="SPOT",
         instanceTerminationAction="DELETE",
     )
-    wait(lambda: "up" in gce.room.console(machine))
+    until(lambda: "up" in gce.room.console(machine))
     gce.preempt("vm", notice_s=30.0)
-    wait(lambda: "TRUE" in gce.room.console(machine))
+    until(lambda: "TRUE" in gce.room.console(machine))
     sandbox = gce.room.running[machine]
     assert gce.leftovers()
     gce.clock.advance(31.0)
@@ -84,14 +78,14 @@ def test_a_guest_is_told_before_it_is_taken_back_and_may_wait_for_the_news(gce: 
 
 def test_the_power_button_is_a_signal_to_everything(gce: GceCloud) -> None:
     machine = insert(gce, "#!/bin/sh\ntrap 'echo told; exit' TERM\necho up\nwhile :; do sleep 0.1; done\n")
-    wait(lambda: "up" in gce.room.console(machine))
+    until(lambda: "up" in gce.room.console(machine))
     gce.preempt("vm", notice_s=20.0, power_button=True)
-    wait(lambda: "told" in gce.room.console(machine))
+    until(lambda: "told" in gce.room.console(machine))
 
 
 def test_a_machine_that_powers_itself_off_keeps_its_disk_and_the_price_of_it(gce: GceCloud) -> None:
     insert(gce, "#!/bin/sh\npoweroff\nsleep 1000\n")
-    wait(lambda: [each for each in gce.leftovers() if each.startswith("disk")] == gce.leftovers())
+    until(lambda: [each for each in gce.leftovers() if each.startswith("disk")] == gce.leftovers())
     assert send(gce, "GET", f"{ZONE}/instances/vm")[1]["status"] == "TERMINATED"
 
 
@@ -99,6 +93,5 @@ def test_our_startup_script_deletes_the_machine_after_its_limit(gce: GceCloud) -
     text = files("cloudtrain.templates").joinpath("machine", "gcp_startup.sh").read_text()
     gce.room.environment["CLOUDTRAIN_SLACK_S"] = "1"
     insert(gce, text.replace("@DEADLINE@", str(int(time.time()))))
-    assert gce.leftovers()
-    wait(lambda: not gce.leftovers())
+    until(lambda: not gce.leftovers())
     assert "instances.delete" in gce.calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +13,7 @@ import requests
 
 from cloudtrain import providers
 from cloudtrain.simulator.runpod import KEY, RunpodCloud
+from tests.patience import PATIENCE_S, until
 
 POD = {"name": "ct-x", "image": "python:3.12-slim", "cpu": {"id": "cpu5c", "vcpuCount": 2}}
 
@@ -30,16 +31,9 @@ def make(cloud: RunpodCloud, args: str, **env: str) -> str:
     """A pod with this container; its id."""
     headers = {"Authorization": f"Bearer {KEY}"}
     body: dict[str, Any] = {**POD, "args": args, "env": env}
-    reply = requests.post(cloud.url + "/v2/pods", json=body, headers=headers, timeout=10)
+    reply = requests.post(cloud.url + "/v2/pods", json=body, headers=headers, timeout=PATIENCE_S)
     assert reply.status_code == 201, reply.text
     return str(reply.json()["id"])
-
-
-def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.02)
 
 
 def shell(script: str) -> str:
@@ -48,7 +42,7 @@ def shell(script: str) -> str:
 
 def test_a_container_that_ends_is_started_again_for_ever_on_the_same_disk(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("echo >>count; exit 7"))
-    wait(lambda: pod in cloud.room.running and len(cloud.room.running[pod].exits()) >= 3)
+    until(lambda: pod in cloud.room.running and len(cloud.room.running[pod].exits()) >= 3)
     assert set(cloud.room.running[pod].exits()) == {7}
     assert len(cloud.room.running[pod].folder.joinpath("count").read_text()) >= 3
     assert cloud.leftovers()
@@ -56,33 +50,34 @@ def test_a_container_that_ends_is_started_again_for_ever_on_the_same_disk(cloud:
 
 def test_a_container_sees_what_was_sent_and_what_runpod_adds(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("echo $HELLO $RUNPOD_POD_ID $RUNPOD_API_KEY; sleep 1000"), HELLO="hello")
-    wait(lambda: pod in cloud.room.console(pod))
+    until(lambda: pod in cloud.room.console(pod))
     assert cloud.room.console(pod) == f"hello {pod} {cloud.pods.get(pod).key}\n"
 
 
 def test_a_container_has_no_power_switch(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("shutdown -h now || echo refused; sleep 1000"))
-    wait(lambda: "refused" in cloud.room.console(pod))
+    until(lambda: "refused" in cloud.room.console(pod))
     assert cloud.leftovers()
 
 
 def test_a_stop_ends_every_process_and_a_start_begins_with_an_empty_disk(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("ls mark 2>/dev/null || echo fresh; touch mark; setsid sleep 1000"))
-    wait(lambda: "fresh" in cloud.room.console(pod))
+    until(lambda: "fresh" in cloud.room.console(pod))
     first = cloud.room.running[pod]
     with cloud.clock.lock:
         cloud.pods.act(cloud.pods.get(pod), "stop")
         assert not list(first.processes())
         cloud.pods.act(cloud.pods.get(pod), "start")
-    wait(lambda: cloud.room.console(pod).count("fresh") == 2)
+    until(lambda: cloud.room.console(pod).count("fresh") == 2)
 
 
 def test_taking_a_pod_back_is_a_signal_first_and_leaves_what_still_costs(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("trap 'echo told' TERM; echo up; while :; do sleep 0.1; done"))
-    wait(lambda: "up" in cloud.room.console(pod))
-    cloud.preempt(pod, notice_s=1.0)
-    wait(lambda: "told" in cloud.room.console(pod))
-    wait(lambda: cloud.pods.get(pod).stopped == "EXITED")
+    until(lambda: "up" in cloud.room.console(pod))
+    cloud.preempt(pod, notice_s=3600.0)
+    until(lambda: "told" in cloud.room.console(pod))
+    cloud.clock.advance(3601.0)
+    until(lambda: cloud.pods.get(pod).stopped == "EXITED")
     assert any("stopped pod" in each for each in cloud.leftovers())
 
 
@@ -90,14 +85,14 @@ def test_our_own_arguments_end_the_pod_by_its_own_key_at_the_deadline(cloud: Run
     providers.load("stacks", "runpod", providers.Stack)
     timer = import_module("cloudtrain.stacks.runpod.pods").timer_args()
     pod = make(cloud, timer, CLOUDTRAIN_DEADLINE=str(int(time.time()) + 1), CLOUDTRAIN_RUNPOD_URL=cloud.url)
-    wait(lambda: not cloud.leftovers())
+    until(lambda: not cloud.leftovers())
     assert "deletePod" in cloud.calls
     assert "this pod ends itself" in cloud.room.console(pod)
 
 
 def test_a_moved_clock_ends_a_pod_whose_own_time_cannot_be_moved(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("echo up; sleep 1000"), CLOUDTRAIN_DEADLINE=str(int(time.time()) + 3600))
-    wait(lambda: "up" in cloud.room.console(pod))
+    until(lambda: "up" in cloud.room.console(pod))
     sandbox = cloud.room.running[pod]
     cloud.clock.advance(3601)
     assert not cloud.leftovers()

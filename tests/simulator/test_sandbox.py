@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from cloudtrain.simulator import guests, sandbox
 from cloudtrain.simulator.guests import Wish, understood
 from cloudtrain.simulator.sandbox import MARK, Sandbox
+from tests.patience import until
 
 NOWHERE = "http://127.0.0.1:9/.machine/x"
 HOLDER = """
@@ -26,13 +25,6 @@ held.boot(b"#!/bin/sh\\nsetsid sleep 1000 &\\necho up\\n")
 print(held.environment[sys.argv[2]], flush=True)
 time.sleep(1000)
 """
-
-
-def wait(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.02)
 
 
 def marked(mark: str) -> list[str]:
@@ -57,12 +49,12 @@ def test_a_machine_dies_with_the_process_that_made_it(tmp_path: Path) -> None:
     )
     assert holder.stdout
     mark = holder.stdout.readline().strip()
-    wait(lambda: len(marked(mark)) >= 2)
+    until(lambda: len(marked(mark)) >= 2)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     if not sandbox.namespace():
         pytest.skip("without a pid namespace what ran away lives until its own end")
-    wait(lambda: not marked(mark))
+    until(lambda: not marked(mark))
 
 
 def test_without_a_namespace_the_switch_finds_every_process_by_its_mark(
@@ -71,7 +63,7 @@ def test_without_a_namespace_the_switch_finds_every_process_by_its_mark(
     monkeypatch.setattr(sandbox, "namespace", tuple)
     machine = Sandbox(tmp_path / "machine", NOWHERE, {})
     machine.boot(b"#!/bin/sh\n(setsid sleep 1000 &)\necho up\nsetsid sleep 1000\n")
-    wait(lambda: "up" in machine.console() and len(list(machine.processes())) >= 3)
+    until(lambda: "up" in machine.console() and len(list(machine.processes())) >= 3)
     machine.cut()
     assert not list(machine.processes())
 
@@ -79,7 +71,7 @@ def test_without_a_namespace_the_switch_finds_every_process_by_its_mark(
 def test_nobody_else_can_read_a_machines_keys(tmp_path: Path) -> None:
     machine = Sandbox(tmp_path / "machine", NOWHERE, {"RUNPOD_API_KEY": "PLANTED-SECRET"})
     machine.run(["sh", "-c", "echo $RUNPOD_API_KEY; sleep 1000"])
-    wait(lambda: "PLANTED" in machine.console())
+    until(lambda: "PLANTED" in machine.console())
     arguments = b"".join((Path("/proc") / str(pid) / "cmdline").read_bytes() for pid in machine.processes())
     machine.cut()
     assert b"sleep" in arguments
@@ -91,7 +83,7 @@ def test_no_environment_takes_the_power_programs_off_the_path(tmp_path: Path) ->
     machine.boot(
         b"#!/bin/sh\nfor each in shutdown poweroff systemctl; do command -v $each; done; shutdown -h now; echo end\n"
     )
-    wait(lambda: "end" in machine.console())
+    until(lambda: "end" in machine.console())
     machine.cut()
     stubs = [str(tmp_path / "machine" / "bin" / name) for name in ("shutdown", "poweroff", "systemctl")]
     assert machine.console().splitlines() == [*stubs, "shutdown: nobody holds the power switch of this machine", "end"]

@@ -14,6 +14,7 @@ from cloudtrain.simulator.aws import ACCESS_KEY, SECRET_KEY, AwsCloud
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
 from cloudtrain.simulator.runpod import RunpodCloud
+from tests.patience import PATIENCE_S
 
 PREFIX = "runs/r1/"
 
@@ -50,7 +51,7 @@ def form(cloud: AwsCloud, secret: str = SECRET_KEY, largest: int = 1000) -> dict
 
 def send(form: dict[str, Any], key: str, data: bytes = b"hello", **more: str) -> requests.Response:
     fields = {**form["fields"], "key": key, **more}
-    return requests.post(form["url"], data=fields, files={"file": ("name.txt", data)}, timeout=10)
+    return requests.post(form["url"], data=fields, files={"file": ("name.txt", data)}, timeout=PATIENCE_S)
 
 
 def refused(reply: requests.Response, status: int, words: str) -> bool:
@@ -99,28 +100,30 @@ def test_a_form_with_a_wrong_key_in_another_bucket_or_too_late_is_refused(cloud:
 def test_a_presigned_address_gives_its_object_and_ranges_of_it(cloud: AwsCloud) -> None:
     client(cloud).put_object(Bucket="state", Key="a b/ü+%", Body=b"0123456789")
     url = client(cloud).generate_presigned_url("get_object", {"Bucket": "state", "Key": "a b/ü+%"}, 60)
-    assert requests.get(url, timeout=10).content == b"0123456789"
-    part = requests.get(url, headers={"Range": "bytes=3-5"}, timeout=10)
+    assert requests.get(url, timeout=PATIENCE_S).content == b"0123456789"
+    part = requests.get(url, headers={"Range": "bytes=3-5"}, timeout=PATIENCE_S)
     assert (part.status_code, part.content) == (206, b"345")
 
 
 def test_a_presigned_address_for_what_is_not_there_yet_is_404_until_it_is(cloud: AwsCloud) -> None:
     url = client(cloud).generate_presigned_url("get_object", {"Bucket": "state", "Key": "kill"}, 60)
-    assert refused(requests.get(url, timeout=10), 404, "NoSuchKey")
+    assert refused(requests.get(url, timeout=PATIENCE_S), 404, "NoSuchKey")
     client(cloud).put_object(Bucket="state", Key="kill", Body=b"")
-    assert requests.get(url, timeout=10).status_code == 200
+    assert requests.get(url, timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_presigned_address_is_good_for_one_key_one_verb_and_its_time(cloud: AwsCloud) -> None:
     client(cloud).put_object(Bucket="state", Key="a", Body=b"a")
     client(cloud).put_object(Bucket="state", Key="b", Body=b"b")
     url = client(cloud).generate_presigned_url("get_object", {"Bucket": "state", "Key": "a"}, 60)
-    assert refused(requests.get(url.replace("/state/a?", "/state/b?"), timeout=10), 403, "SignatureDoesNotMatch")
-    assert refused(requests.put(url, data=b"x", timeout=10), 403, "SignatureDoesNotMatch")
-    assert refused(requests.get(url + "&response-content-type=x", timeout=10), 403, "SignatureDoesNotMatch")
-    assert refused(requests.get(url.replace("X-Amz-Date=", "X-Amz-When="), timeout=10), 400, "six parameters")
+    assert refused(
+        requests.get(url.replace("/state/a?", "/state/b?"), timeout=PATIENCE_S), 403, "SignatureDoesNotMatch"
+    )
+    assert refused(requests.put(url, data=b"x", timeout=PATIENCE_S), 403, "SignatureDoesNotMatch")
+    assert refused(requests.get(url + "&response-content-type=x", timeout=PATIENCE_S), 403, "SignatureDoesNotMatch")
+    assert refused(requests.get(url.replace("X-Amz-Date=", "X-Amz-When="), timeout=PATIENCE_S), 400, "six parameters")
     cloud.clock.advance(61)
-    assert refused(requests.get(url, timeout=10), 403, "Request has expired")
+    assert refused(requests.get(url, timeout=PATIENCE_S), 403, "Request has expired")
 
 
 def test_faults_meet_forms_and_presigned_addresses(cloud: AwsCloud) -> None:

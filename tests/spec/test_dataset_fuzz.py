@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 
 from cloudtrain.errors import CloudtrainError
 from cloudtrain.spec.dataset import DataReport, check
+from tests.chance import examples
 
-EXAMPLES = int(os.environ.get("CLOUDTRAIN_FUZZ_EXAMPLES", "150"))
-fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 
 KEYS = st.sampled_from(
     [

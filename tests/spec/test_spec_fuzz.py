@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from cloudtrain.errors import CloudtrainError
 from cloudtrain.spec.messages import known_keys
 from cloudtrain.spec.schema import Spec, load, parse
 from cloudtrain.spec.starter import starter
+from tests.chance import examples
 
-EXAMPLES = int(os.environ.get("CLOUDTRAIN_FUZZ_EXAMPLES", "150"))
-fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 
 KEYS = known_keys(Spec)
 WORDS = st.one_of(

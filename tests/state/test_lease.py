@@ -17,6 +17,7 @@ from cloudtrain.state import lease
 from cloudtrain.state.bucket import ObjectFolder
 from cloudtrain.state.protocol import AlreadyThere
 from cloudtrain.state.store import LocalFolder
+from tests.patience import PATIENCE_S
 
 LOCK = "runs/a/client.lock"
 
@@ -114,7 +115,7 @@ def test_of_two_that_find_a_dead_lease_one_gets_it(memory: ObjectFolder, monkeyp
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     leave(memory, pid=dead.pid)
-    both, real, taken, refused = threading.Barrier(2, timeout=10), lease.is_dead, [], []
+    both, real, taken, refused = threading.Barrier(2, timeout=PATIENCE_S), lease.is_dead, [], []
 
     def seen_by_both(objects: Any, path: str, seen: Any) -> bool:
         found = real(objects, path, seen)

@@ -14,13 +14,14 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tests.fakes import TRAINER
+from tests.patience import PATIENCE_S
 
 PREFIX = "state/runs/r/"
 FORM = {"policy": "PLANTED", "x-amz-signature": "PLANTED-SECRET-FORM"}
@@ -32,12 +33,14 @@ class Mailbox:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.order: list[str] = []
+        self.at_work = 0  # requests that have arrived and are not answered yet
         self.rewritten: list[str] = []
         self.down = False
         self.cut_after: int | None = None  # downloads break after so many bytes, each time
         self.ranges: list[str] = []
         self.slow_s = 0.0  # for each file of a checkpoint
         self.arrived: Callable[[str], None] = lambda name: None  # called with what is asked for, before the answer
+        self.lock = threading.Lock()
         box = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,9 +48,14 @@ class Mailbox:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer(*box.take(str(self.headers["Content-Type"]), body))
+                with box.working():
+                    self.answer(*box.take(str(self.headers["Content-Type"]), body))
 
             def do_GET(self) -> None:
+                with box.working():
+                    self.give()
+
+            def give(self) -> None:
                 key = self.path.lstrip("/").partition("?")[0]
                 box.arrived(key)
                 if box.down or key not in box.objects:
@@ -99,6 +107,22 @@ class Mailbox:
         self.order.append(name)
         return 204, b""
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a request while it is worked on; one whose sender has died meanwhile is nobody's fault."""
+        with self.lock:
+            self.at_work += 1
+        try:
+            with contextlib.suppress(ConnectionError):
+                yield
+        finally:
+            with self.lock:
+                self.at_work -= 1
+
+    def last_but_heartbeats(self) -> str:
+        """What was written last, heartbeats apart: a second thread of the agent sends those, at any time."""
+        return [name for name in self.order if name != "hb.json"][-1]
+
     def get(self, name: str) -> bytes | None:
         """An object of the run."""
         return self.objects.get(PREFIX + name)
@@ -149,7 +173,11 @@ class Machine:
     def __init__(self, folder: Path, box: Mailbox, python: str = sys.executable) -> None:
         self.home, self.box, self.python = folder / "home", box, python
         self.cache = folder / "cache"
-        self.environment = {"PATH": os.environ["PATH"], "CLOUDTRAIN_HOME": str(self.home), "CLOUDTRAIN_PATIENCE_S": "2"}
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "CLOUDTRAIN_HOME": str(self.home),
+            "CLOUDTRAIN_PATIENCE_S": str(PATIENCE_S),
+        }
         self.environment |= {"CLOUDTRAIN_CACHE": str(self.cache)}
         self.process: subprocess.Popen[bytes] | None = None
         now = time.time()
@@ -194,10 +222,10 @@ class Machine:
             start_new_session=True,
         )
 
-    def ends(self, patience_s: float = 30.0) -> int:
+    def ends(self) -> int:
         """The exit code of the agent."""
         assert self.process is not None
-        return self.process.wait(patience_s)
+        return self.process.wait(PATIENCE_S)
 
     def place(self) -> Path:
         """Where the agent keeps the run."""
@@ -241,12 +269,3 @@ def restore(before: str | None) -> None:
     os.environ.pop("CLOUDTRAIN_CACHE", None)
     if before is not None:
         os.environ["CLOUDTRAIN_CACHE"] = before
-
-
-def wait_for(happened: Callable[[], Any], patience_s: float = 20.0) -> Any:
-    """What `happened` returns once it is true."""
-    give_up = time.monotonic() + patience_s
-    while not (found := happened()):
-        assert time.monotonic() < give_up, "it did not happen"
-        time.sleep(0.02)
-    return found

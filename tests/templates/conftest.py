@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,18 @@ from typing import Any
 import pytest
 
 from cloudtrain import backends
-from tests.trainer_fixtures import TEMPLATES, demo_model, longcat_python, trainer_python
+from tests.patience import PATIENCE_S
+from tests.trainer_fixtures import (
+    TEMPLATES,
+    demo_model,
+    longcat_python,
+    trainer_python,
+    warm_cache,
+    warm_longcat,
+    warm_python,
+)
 
-__all__ = ["demo_model", "longcat_python", "trainer_python"]
+__all__ = ["demo_model", "longcat_python", "trainer_python", "warm_cache", "warm_longcat", "warm_python"]
 TORCH, COMMON = TEMPLATES / "torch", TEMPLATES / "common"
 sys.path[:0] = [str(TORCH), str(COMMON)]  # the trainer's modules import each other by plain names
 
@@ -65,10 +73,10 @@ class Ended:
 
 
 class Bench:
-    """Starts trainers on the tiny model."""
+    """Starts trainers on the tiny model: in forks of a warm interpreter, or as processes of the real one."""
 
-    def __init__(self, python: Path, model: Path, data: Path) -> None:
-        self.python, self.model, self.data = python, model, data
+    def __init__(self, python: Path, real: Path, model: Path, data: Path) -> None:
+        self.python, self.real, self.model, self.data = python, real, model, data
 
     def job(self, folder: Path, **changes: Any) -> Path:
         """A job file in `folder`."""
@@ -89,19 +97,19 @@ class Bench:
         path.write_text(json.dumps(document))
         return path
 
-    def start(self, job: Path, **options: Any) -> subprocess.Popen[str]:
+    def start(self, job: Path, real: bool = False, **options: Any) -> subprocess.Popen[str]:
         """A running trainer."""
-        command = [str(self.python), str(TORCH / "train.py"), str(job)]
+        command = [str(self.real if real else self.python), str(TORCH / "train.py"), str(job)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, text=True, env=ONE_THREAD, **{**pipes, **options})
 
-    def train(self, folder: Path, **changes: Any) -> Ended:
+    def train(self, folder: Path, real: bool = False, **changes: Any) -> Ended:
         """Run a job to its end."""
-        return self.wait(self.start(self.job(folder, **changes)), folder)
+        return self.wait(self.start(self.job(folder, **changes), real), folder)
 
     def wait(self, process: subprocess.Popen[str], folder: Path, heard: list[dict[str, Any]] | None = None) -> Ended:
         """Wait for a trainer's end."""
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=PATIENCE_S)
         events = [json.loads(line) for line in out.splitlines()]
         return Ended(process.returncode, (heard or []) + events, folder, err)
 
@@ -132,30 +140,31 @@ tokenizer.save_pretrained(target)
 
 
 @pytest.fixture(scope="session")
-def tiny_model(trainer_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(warm_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two layers, with a real tokenizer and chat template."""
     folder = tmp_path_factory.mktemp("tiny") / "model"
-    subprocess.run([trainer_python, "-c", TINY, demo_model, folder], check=True, capture_output=True)
+    subprocess.run([warm_python, "-c", TINY, demo_model, folder], check=True, capture_output=True)
     return folder
 
 
 @pytest.fixture(scope="session")
-def bench(trainer_python: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(warm_python: Path, trainer_python: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A place to train the tiny model on 24 short conversations."""
     rows = [
         conversation(f"{asked} the capital of {country}?", f"It is {city}, in {country}.")
         for asked in ("What is", "Which city is", "Do you know", "Name")
         for country, city in PLACES.items()
     ]
-    return Bench(trainer_python, tiny_model, write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", rows))
+    data = write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", rows)
+    return Bench(warm_python, trainer_python, tiny_model, data)
 
 
 @pytest.fixture(scope="session")
-def ask(trainer_python: Path) -> Callable[..., list[dict[str, str]]]:
+def ask(warm_python: Path) -> Callable[..., list[dict[str, str]]]:
     """Questions of a file to a model, with an adapter or without."""
 
     def call(model: Path, questions: Path, adapter: Path | None = None) -> list[dict[str, str]]:
-        command = [str(trainer_python), str(TORCH / "ask.py"), "--model", str(model), "--questions", str(questions)]
+        command = [str(warm_python), str(TORCH / "ask.py"), "--model", str(model), "--questions", str(questions)]
         command += ["--max-tokens", "24"]  # more than an answer in the form needs
         command += [] if adapter is None else ["--adapter", str(adapter)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -163,11 +172,3 @@ def ask(trainer_python: Path) -> Callable[..., list[dict[str, str]]]:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     return call
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a condition."""
-    give_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < give_up, "waited in vain"
-        time.sleep(0.05)

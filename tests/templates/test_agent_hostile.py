@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,20 +11,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import TRAINER
-from tests.templates.agent_world import Machine, Mailbox, bundle, wait_for
+from tests.patience import PATIENCE_S, at_some_pace, until
+from tests.templates.agent_world import Machine, Mailbox, bundle
 from tests.templates.cutter import Cutter
 
 WITH_FILE = TRAINER.replace(
     "    (folder / str(step)).mkdir(exist_ok=True)\n",
     '    (folder / str(step)).mkdir(exist_ok=True)\n    (folder / str(step) / "weights").write_text("w" * 1000)\n',
 )
+LATE_MIN = 4  # minutes that may pass on a busy machine until a timer is set
 CLOCK = "import time\nreal = time.time\ntime.time = lambda: real() + {skew}\n"
 
 
@@ -39,13 +42,14 @@ def machine(tmp_path: Path, box: Mailbox) -> Iterator[Machine]:
     yield from made_machine(tmp_path, box)
 
 
-def made_machine(folder: Path, box: Mailbox) -> Iterator[Machine]:
+def made_machine(folder: Path, box: Mailbox) -> Generator[Machine]:
     """A machine that has its environment, and is off afterwards."""
     made = Machine(folder, box)
     made.make_environment()
-    made.environment["CLOUDTRAIN_TIMEOUT_S"] = "1"
-    yield made
-    made.off()
+    try:
+        yield made
+    finally:
+        made.off()
 
 
 def knobs(**values: object) -> str:
@@ -68,21 +72,26 @@ def program(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("skew_s", [-3600.0, 3600.0])
-def test_a_clock_that_is_an_hour_wrong_neither_adds_nor_takes_time(
-    machine: Machine, box: Mailbox, tmp_path: Path, skew_s: float
-) -> None:
+def test_a_clock_that_is_an_hour_wrong_neither_adds_nor_takes_time(box: Mailbox, tmp_path: Path, skew_s: float) -> None:
     """The bucket's answers tell the time: the job works, and stops before the true deadline, with a checkpoint."""
-    ticking(machine, tmp_path, skew_s)
-    deadline = machine.ticket["deadline"] = time.time() + 10
-    machine.start(FAKE_TRAINER=knobs(steps=100000, pause_s=0.02))
-    assert machine.ends() == 0
-    record = box.document("exit.json")
-    assert record["reason"] == "deadline"
-    assert record["step"] > 10
-    assert record["started_at"] < deadline - 5
-    assert record["ended_at"] < deadline + machine.ticket["grace_s"]
-    assert box.get("ckpt/LATEST") == f"{record['step']}\n".encode()
-    assert abs(float((machine.home / "ahead").read_text()) + skew_s) <= 2
+
+    def play(factor: float) -> None:
+        folder = tmp_path / str(factor)
+        with contextlib.closing(made_machine(folder, box)) as machines:
+            machine = next(machines)
+            ticking(machine, folder, skew_s)
+            deadline = machine.ticket["deadline"] = time.time() + 10 * factor
+            machine.start(FAKE_TRAINER=knobs(steps=10**6, pause_s=0.02))
+            assert machine.ends() == 0
+            record = box.document("exit.json")
+            assert record["reason"] == "deadline"
+            assert record["step"] > 10
+            assert record["started_at"] < deadline - 5 * factor
+            assert record["ended_at"] < deadline + machine.ticket["grace_s"]
+            assert box.get("ckpt/LATEST") == f"{record['step']}\n".encode()
+            assert abs(float((machine.home / "ahead").read_text()) + skew_s) <= 2 * factor
+
+    at_some_pace(play)
 
 
 @pytest.mark.parametrize(("skew_s", "told"), [(-3600.0, True), (3600.0, True), (20.0, False)])
@@ -96,7 +105,9 @@ def test_the_timer_of_a_machine_with_a_wrong_clock_is_set_again(
     machine.ticket.update(end={"kind": "aws"}, deadline=time.time() + 30 * 60 + 30)
     machine.start(FAKE_TRAINER=knobs(steps=3))
     assert machine.ends() == 0
-    assert (notes.read_text() if notes.exists() else "") == ("-h +30\n" if told else "")
+    minutes = re.fullmatch(r"-h \+(\d+)\n", notes.read_text()) if notes.exists() else None
+    assert bool(minutes) == told == notes.exists()
+    assert minutes is None or 30 - LATE_MIN <= int(minutes[1]) <= 30
 
 
 def test_the_start_script_heeds_what_the_job_knows_of_the_clock(tmp_path: Path) -> None:
@@ -110,7 +121,9 @@ def test_the_start_script_heeds_what_the_job_knows_of_the_clock(tmp_path: Path) 
     for ahead in ("", "300"):
         (tmp_path / "ahead").write_text(ahead) if ahead else None
         subprocess.run(["sh", str(tmp_path / "script")], env=environment, check=True)
-    assert notes.read_text() == "-h +10\n-h +5\n"
+    first, second = (int(line.removeprefix("-h +")) for line in notes.read_text().splitlines())
+    assert 10 - LATE_MIN <= first <= 10
+    assert 5 <= first - second <= 5 + LATE_MIN
 
 
 @pytest.mark.parametrize(("name", "words"), [("gcp_startup.sh", "-d x"), ("runpod_timer.py", "")])
@@ -132,7 +145,7 @@ def test_the_other_timers_heed_it_too(tmp_path: Path, name: str, words: str) -> 
             [*start, str(tmp_path / "program")], env=environment, stdout=output, start_new_session=True
         )
     try:
-        wait_for(lambda: notes.exists() or "the time is over" in (tmp_path / "out").read_text())
+        until(lambda: notes.exists() or "the time is over" in (tmp_path / "out").read_text())
     finally:
         os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
 
@@ -143,7 +156,7 @@ def test_a_hundred_cuts_of_the_line_lose_no_byte(tmp_path: Path, box: Mailbox) -
     box.url = cutter.url
     for machine in made_machine(tmp_path, box):
         machine.start(FAKE_TRAINER=knobs(steps=10**6, pause_s=0.001, every=50))
-        wait_for(lambda: cutter.left == 0, 90)
+        until(lambda: cutter.left == 0)
         box.put("state/runs/r/kill", b"")
         assert machine.ends() == 0
         assert box.document("exit.json")["reason"] == "cancelled"
@@ -156,6 +169,7 @@ def test_a_hundred_cuts_of_the_line_lose_no_byte(tmp_path: Path, box: Mailbox) -
 def test_a_bucket_that_never_answers_is_given_up_and_asked_again(machine: Machine, box: Mailbox, what: str) -> None:
     """The packets of a while are lost: whoever waits for an answer stops waiting, and what was sent is sent again."""
     machine.give(bundle(WITH_FILE))
+    machine.environment["CLOUDTRAIN_TIMEOUT_S"] = "1"
     hung: list[str] = []
 
     def hang(name: str) -> None:
@@ -165,7 +179,7 @@ def test_a_bucket_that_never_answers_is_given_up_and_asked_again(machine: Machin
 
     box.arrived = hang
     machine.start(FAKE_TRAINER=knobs(pause_s=0.05))
-    assert machine.ends(60) == 0
+    assert machine.ends() == 0
     assert hung
     assert box.document("exit.json")["reason"] == "done"
     assert box.log() == machine.local_log()
@@ -176,10 +190,10 @@ def test_a_slow_upload_of_a_checkpoint_keeps_no_step_waiting(machine: Machine, b
     """The bucket takes the first file of a checkpoint only when two hundred more steps are made and home."""
     machine.give(bundle(WITH_FILE))
     release = threading.Event()
-    box.arrived = lambda name: release.wait(60) and None if name.startswith("ckpt/") else None
-    machine.environment["CLOUDTRAIN_TIMEOUT_S"] = "60"
+    box.arrived = lambda name: release.wait(PATIENCE_S) and None if name.startswith("ckpt/") else None
+    machine.environment["CLOUDTRAIN_TIMEOUT_S"] = str(PATIENCE_S)
     machine.start(FAKE_TRAINER=knobs(steps=400, pause_s=0.005, every=5))
-    wait_for(lambda: b'"step": 205,' in box.log())
+    until(lambda: b'"step": 205,' in box.log())
     assert box.get("ckpt/LATEST") is None
     release.set()
     assert machine.ends() == 0
@@ -188,17 +202,29 @@ def test_a_slow_upload_of_a_checkpoint_keeps_no_step_waiting(machine: Machine, b
     assert int(first.split("/")[1]) < 200, "it was begun before those steps"
 
 
-def test_weights_that_never_come_are_given_up(machine: Machine, box: Mailbox) -> None:
+def test_weights_that_never_come_are_given_up(tmp_path: Path, box: Mailbox) -> None:
     """The first bytes come, and then no more: the machine does not wait for its deadline."""
     entry = box.put("models/m/weights", b"w" * 100000)
     box.cut_after = 1000
-    box.arrived = lambda name: time.sleep(30) if name.endswith("weights") and box.ranges else None
-    machine.ticket.update(model={"folder": "m", "files": [{"path": "weights", **entry}]}, no_progress_s=3)
-    machine.start()
-    assert machine.ends() == 0
-    record = box.document("exit.json")
-    assert record["reason"] == "no_weights"
-    assert re.fullmatch(r"nothing more came for 3 s, at \d000 of 100000 bytes", record["message"])
+    released = threading.Event()
+    box.arrived = lambda name: released.wait() and None if name.endswith("weights") and box.ranges else None
+
+    def play(factor: float) -> None:
+        box.ranges.clear()
+        with contextlib.closing(made_machine(tmp_path / str(factor), box)) as machines:
+            machine = next(machines)
+            machine.environment["CLOUDTRAIN_TIMEOUT_S"] = "1"
+            model = {"folder": "m", "files": [{"path": "weights", **entry}]}
+            machine.ticket.update(model=model, no_progress_s=3 * factor)
+            machine.start()
+            assert machine.ends() == 0
+            record = box.document("exit.json")
+            assert record["reason"] == "no_weights"
+            told = rf"nothing more came for {3 * factor:.0f} s, at \d000 of 100000 bytes"
+            assert re.fullmatch(told, record["message"])
+
+    at_some_pace(play)
+    released.set()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a machine a small disk")
@@ -211,7 +237,7 @@ def test_a_full_disk_ends_the_run_with_its_name_and_keeps_the_checkpoint(machine
     try:
         machine.give(bundle(WITH_FILE))
         machine.start(FAKE_TRAINER=knobs(steps=10**6, pause_s=0.0, every=1000))
-        assert machine.ends(60) == 0
+        assert machine.ends() == 0
         record = box.document("exit.json")
         assert record["reason"] == "failed"
         assert "the machine's disk is full" in record["message"]
@@ -241,6 +267,7 @@ def test_boot_and_agent_may_be_killed_at_every_request(machine: Machine, box: Ma
     words = knobs(steps=12, pause_s=0.03, every=4)
     machine.start(FAKE_TRAINER=words)
     if machine.ends() != 0:
+        until(lambda: not box.at_work, "the answer to what was sent before the kill")
         machine.start(FAKE_TRAINER=words)
         assert machine.ends() == 0
     assert len(seen) >= number
@@ -249,7 +276,7 @@ def test_boot_and_agent_may_be_killed_at_every_request(machine: Machine, box: Ma
     assert box.log().count(b'"event": "start"') == 1
     assert box.get("ckpt/LATEST") == b"12\n"
     assert box.rewritten == []
-    assert box.order[-1] == "exit.json"
+    assert box.last_but_heartbeats() == "exit.json"
 
 
 @pytest.mark.parametrize("moment", ["processes.json", "hb.json", "ckpt/LATEST", "output"])
@@ -257,9 +284,9 @@ def test_a_supervisor_may_be_killed_at_every_step(machine: Machine, box: Mailbox
     """As soon as it has begun, at its first word, after a checkpoint, when the result is there."""
     machine.give(bundle(WITH_FILE))
     machine.start(FAKE_TRAINER=knobs(steps=20, pause_s=0.03, every=4))
-    wait_for(lambda: list(machine.home.glob("*/run/processes.json")))
+    until(lambda: list(machine.home.glob("*/run/processes.json")))
     path = machine.place() / "run" / moment
-    wait_for(path.exists)
+    until(path.exists)
     try:
         machine.kill("supervisor")
     except ProcessLookupError:
@@ -286,7 +313,7 @@ def test_a_supervisor_that_dies_again_and_again_ends_the_attempt(machine: Machin
                 continue
         return machine.process is not None and machine.process.poll() is not None
 
-    wait_for(strike, 60)
+    until(strike)
     assert machine.ends() == 0
     assert len(killed) == 3
     record = box.document("exit.json")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.templates.agent_world import PREFIX, Machine, Mailbox, wait_for
+from tests.patience import until
+from tests.templates.agent_world import PREFIX, Machine, Mailbox
 
 SLOW = json.dumps({"steps": 10000, "pause_s": 0.02})
 
@@ -83,8 +84,8 @@ def test_a_notice_brings_the_last_checkpoint_home(
 ) -> None:
     machine.ticket["end"] = {"kind": kind}
     machine.start(FAKE_TRAINER=SLOW, **metadata.environment)
-    wait_for(box.log)
-    assert not box.document("hb.json")["preempted"]
+    until(box.log)
+    assert not until(lambda: box.document("hb.json"))["preempted"]
     metadata.coming = True
     assert machine.ends() == 0
     record = box.document("exit.json")
@@ -96,7 +97,7 @@ def test_a_notice_brings_the_last_checkpoint_home(
 
 def test_a_shutdown_of_the_machine_counts_as_a_notice(machine: Machine, box: Mailbox) -> None:
     machine.start(FAKE_TRAINER=SLOW)
-    wait_for(box.log)
+    until(box.log)
     assert machine.process is not None
     machine.process.terminate()
     assert machine.ends() == 0

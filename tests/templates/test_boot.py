@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.templates.agent_world import Machine, Mailbox, bundle, wait_for
+from tests.patience import PATIENCE_S, until
+from tests.templates.agent_world import Machine, Mailbox, bundle
 
 
 @pytest.fixture
@@ -82,12 +83,12 @@ def test_a_machine_that_never_gets_a_ticket_is_over(machine: Machine, box: Mailb
 
 def test_a_second_start_waits_for_the_first(machine: Machine, box: Mailbox) -> None:
     machine.start(FAKE_TRAINER=json.dumps({"pause_s": 0.05}))
-    wait_for(box.log)
+    until(box.log)
     first = machine.process
     machine.start()
     assert machine.ends() == 0
     assert first is not None
-    assert first.wait(5) == 0
+    assert first.wait(PATIENCE_S) == 0
     assert box.order.count("exit.json") == 1
     assert box.log().count(b'"event": "start"') == 1
 
@@ -178,10 +179,10 @@ def test_the_start_script_keeps_the_job_going_and_then_ends_the_machine(
     (tmp_path / "part-001").write_text(script(kind, machine))
     machine.process = subprocess.Popen(["sh", str(tmp_path / "part-001")], env=environment, start_new_session=True)
     try:
-        wait_for(box.log)
+        until(box.log)
         machine.kill_agent()
         told = tmp_path / "told"
-        wait_for(lambda: told.exists() and "-h now" in told.read_text().splitlines())
+        until(lambda: told.exists() and "-h now" in told.read_text().splitlines())
         assert box.document("exit.json")["reason"] == "done"
         assert box.log().count(b'"event": "start"') == 1
         assert box.log() == machine.local_log()
@@ -212,7 +213,7 @@ def test_a_pod_runs_its_job_beside_the_timer_and_ends_itself_when_it_is_over(
     }
     with open(tmp_path / "out", "wb") as output:
         machine.process = subprocess.Popen(shlex.split(args), env=environment, stdout=output, start_new_session=True)
-    wait_for(lambda: "the job is over" in (tmp_path / "out").read_text())
+    until(lambda: "the job is over" in (tmp_path / "out").read_text())
     assert box.document("exit.json")["reason"] == "done"
     assert machine.process.poll() is None, "a container that ends is started again"
 

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.chance import examples
+
 LEAST: dict[str, Any] = {
     "model": "some/model",
     "data": {"path": "/data/train.jsonl"},
@@ -91,7 +93,7 @@ KEYS = st.sampled_from([*jobs.Job.__dataclass_fields__, "surprise"])
 
 
 @given(st.dictionaries(KEYS, JSON, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_any_json_is_a_job_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]) -> None:
     """Whatever the values are, reading gives a job or BadJob, never another exception."""
     path = written(tmp_path_factory.getbasetemp(), {**LEAST, **document})

@@ -19,8 +19,9 @@ from cloudtrain.simulator.cloud_with_bucket import Together
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.runpod import RunpodCloud
 from cloudtrain.state.store import open_store
+from tests.patience import until
 from tests.records import row
-from tests.templates.agent_world import Machine, Mailbox, bundle, wait_for
+from tests.templates.agent_world import Machine, Mailbox, bundle
 
 FAKES: Mapping[str, Any] = {"aws": AwsCloud, "gcp": GceCloud, "runpod": RunpodCloud}
 LINES: Mapping[str, dict[str, Any]] = {
@@ -96,22 +97,22 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_machine_carries_its_run_through_and_ends_itself(world: World) -> None:
     world.begin(steps=20)
-    wait_for(lambda: world.document("exit.json"), 120)
+    until(lambda: world.document("exit.json"), 120)
     record = world.document("exit.json")
     assert (record["reason"], record["step"]) == ("done", 20)
     names = world.store.children(f"{RUN}/log")
     log = b"".join(world.store.read(f"{RUN}/log/{name}") or b"" for name in names)
     assert len(log) == record["log_bytes"]
     assert world.store.files(f"{RUN}/output") == ["adapter_config.json", "metrics.json"]
-    wait_for(lambda: not world.billed(), 120)
+    until(lambda: not world.billed(), 120)
 
 
 def test_a_machine_that_is_taken_back_brings_its_last_checkpoint_home(world: World) -> None:
     world.begin(steps=10000)
-    wait_for(lambda: world.document("hb.json") and world.document("hb.json").get("step"), 120)
+    until(lambda: world.document("hb.json") and world.document("hb.json").get("step"), 120)
     world.fake.preempt(world.machine, 30.0)
-    wait_for(lambda: world.document("exit.json"), 120)
+    until(lambda: world.document("exit.json"), 120)
     record = world.document("exit.json")
     assert record["reason"] == "preempted"
     assert world.store.read(f"{RUN}/ckpt/LATEST") == f"{record['step']}\n".encode()
-    wait_for(lambda: not world.billed(), 120)
+    until(lambda: not world.billed(), 120)

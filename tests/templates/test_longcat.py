@@ -75,11 +75,13 @@ def out_of(*command: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def longcat(longcat_python: Path, demo_model: Path, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def longcat(
+    warm_longcat: Path, longcat_python: Path, demo_model: Path, bench: Bench, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
     """A place to train a LongCat-Flash of two layers and four experts."""
     folder = tmp_path_factory.mktemp("longcat") / "model"
-    subprocess.run([longcat_python, "-c", TINY, demo_model, folder], check=True, capture_output=True)
-    return Bench(longcat_python, folder, bench.data)
+    subprocess.run([warm_longcat, "-c", TINY, demo_model, folder], check=True, capture_output=True)
+    return Bench(warm_longcat, longcat_python, folder, bench.data)
 
 
 def test_the_tiny_copy_is_laid_out_like_the_published_checkpoint(longcat: Bench) -> None:

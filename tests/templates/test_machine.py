@@ -14,6 +14,7 @@ import failures
 import machine
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.templates.conftest import COMMON, TORCH
 
 STUBBORN = """
@@ -31,7 +32,7 @@ def test_the_guard_asks_at_the_deadline_and_ends_the_process_after_the_grace() -
     """A process that ignores SIGTERM and never sleeps still ends, with the code of a resumable stop."""
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", STUBBORN, COMMON], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", STUBBORN, COMMON], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 75
     assert done.stdout.split() == ["deadline", "asked"]
@@ -135,7 +136,7 @@ machine.start_again_with_environment = lambda accelerator: None
 def work(job, events, stop, began):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        time.sleep(3600)
     except BaseException as error:
         if sys.argv[3] == "early":
             raise RuntimeError("could not import module") from error

@@ -14,6 +14,8 @@ from failures import BadData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.chance import examples
+
 ANSWERED = ({"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."})
 
 
@@ -118,7 +120,7 @@ def test_all_problems_are_found_when_asked_for(tmp_path: Path) -> None:
     st.binary(max_size=200)
     | st.lists(st.sampled_from([b'{"messages"', b": [", b'{"role"', b"}", b"\n", b'"a"', b"\\ud800"])).map(b"".join)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_any_bytes_are_rows_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """Whatever a file holds, reading it raises BadData or nothing."""
     for name in ("fuzz.jsonl", "fuzz.csv"):

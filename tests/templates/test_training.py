@@ -1,4 +1,8 @@
-"""Whole runs of the trainer on a two-layer model: every method, every way a run can end."""
+"""Whole runs of the trainer on a two-layer model: every method, every way a run can end.
+
+They begin in forks of a warm interpreter, but for one of each way to end: a refusal, a signal, a deadline, a missing
+accelerator are also those of a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.chance import seed
 from tests.templates.conftest import COMMON, ONE_THREAD, TORCH, Bench, Ended, conversation, write_rows
 
 pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("training")]  # they share what was trained once
@@ -133,10 +138,10 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(runs: dict[str, Ended],
     whole = runs["uninterrupted"]
     assert whole.code == 0, whole.stderr[-2000:]
     job = bench.job(tmp_path, **endless(tmp_path))
-    first_stop = random.Random().randint(2, 5)
+    first_stop = random.Random(seed(3)).randint(2, 5)
     killed = bench.until_step(bench.start(job), first_stop, signal.SIGKILL, tmp_path)
     assert killed.code == -signal.SIGKILL
-    asked = bench.until_step(bench.start(job), first_stop + 3, signal.SIGTERM, tmp_path)
+    asked = bench.until_step(bench.start(job, real=True), first_stop + 3, signal.SIGTERM, tmp_path)
     assert asked.code == 75, asked.stderr[-2000:]
     assert asked.one("stopped")["reason"] == "SIGTERM"
     assert asked.one("start")["resumed_from"] in (killed.of("step")[-1]["step"] - 1, killed.of("step")[-1]["step"])
@@ -169,8 +174,8 @@ def test_checkpoints_of_another_job_are_refused(runs: dict[str, Ended], bench: B
 
 
 def test_a_deadline_ends_the_run_resumable(bench: Bench, tmp_path: Path) -> None:
-    """With nobody watching, a run past its deadline stops with 75 and says why."""
-    ended = bench.train(tmp_path, deadline=time.time() + 1, grace_s=120)
+    """With nobody watching, a run past its deadline stops with 75 and says why, while libraries load too."""
+    ended = bench.train(tmp_path, real=True, deadline=time.time() + 1, grace_s=120)
     assert ended.code == 75
     assert ended.one("stopped")["reason"] == "deadline"
 
@@ -194,7 +199,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(runs: dict[str, Ended], benc
 
 def test_a_bad_job_ends_with_64(bench: Bench, tmp_path: Path) -> None:
     """One sentence on standard output, as an event."""
-    ended = bench.train(tmp_path, learning_rate=1)
+    ended = bench.train(tmp_path, real=True, learning_rate=1)
     assert (ended.code, ended.one("error")["message"]) == (64, "unknown key `learning_rate`")
 
 
@@ -208,7 +213,7 @@ def test_a_sequence_longer_than_the_model_can_see_ends_with_64(runs: dict[str, E
 def test_bad_data_ends_with_65_and_the_line(bench: Bench, tmp_path: Path) -> None:
     """Data is read before anything slow is loaded."""
     data = write_rows(tmp_path / "bad.jsonl", [conversation("Why?", "Because."), {"messages": []}])
-    ended = bench.train(tmp_path, data={"path": str(data)})
+    ended = bench.train(tmp_path, real=True, data={"path": str(data)})
     assert ended.code == 65
     assert ended.one("error")["message"].startswith("line 2: ")
 
@@ -223,7 +228,7 @@ def test_rows_without_room_for_an_answer_end_with_65(runs: dict[str, Ended]) -> 
 @pytest.mark.skipif(Path("/dev/kfd").exists(), reason="this machine has an AMD GPU")
 def test_a_missing_accelerator_ends_with_70(bench: Bench, tmp_path: Path) -> None:
     """The machine that was paid for must have what was paid for."""
-    ended = bench.train(tmp_path, accelerator="rocm")
+    ended = bench.train(tmp_path, real=True, accelerator="rocm")
     assert (ended.code, ended.one("error")["code"]) == (70, "no_accelerator")
 
 

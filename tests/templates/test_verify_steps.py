@@ -96,7 +96,7 @@ def test_the_smallest_slice_that_has_the_devices_is_described(tpu_step: ModuleTy
 
 @pytest.mark.trainer
 @pytest.mark.parametrize("row_id", ["g01", "x43", "x05"])
-def test_a_step_on_fake_tensors_needs_what_was_measured(trainer_python: Path, row_id: str) -> None:
+def test_a_step_on_fake_tensors_needs_what_was_measured(warm_cache: Path, row_id: str) -> None:
     """Full, LoRA and QLoRA of small models: the peak of the measured rows to the last digit."""
     found, measured = proven(row_id)
     assert found.peak_bytes / GIB == pytest.approx(measured, abs=LAST_DIGIT_GIB)
@@ -106,7 +106,7 @@ def test_a_step_on_fake_tensors_needs_what_was_measured(trainer_python: Path, ro
 
 
 @pytest.mark.trainer
-def test_longcat_is_proven_on_this_machine(trainer_python: Path) -> None:
+def test_longcat_is_proven_on_this_machine(warm_cache: Path) -> None:
     """The 560 B model under QLoRA at 2048 tokens: what was measured, and within 2 % of the estimate."""
     found, measured = proven("g69")
     assert found.peak_bytes / GIB == pytest.approx(measured, abs=LAST_DIGIT_GIB)
@@ -117,7 +117,7 @@ def test_longcat_is_proven_on_this_machine(trainer_python: Path) -> None:
 
 
 @pytest.mark.trainer
-def test_our_longcat_recipe_unpacks_one_expert_at_a_time(trainer_python: Path) -> None:
+def test_our_longcat_recipe_unpacks_one_expert_at_a_time(warm_cache: Path) -> None:
     """Two layers of it: a layer's experts are never all in 16 bit, and the estimate holds within 2 %."""
     options = Options(layers=2, targets="attention", adapter_dtype="bf16")
     spec = registry.find("longcat-flash")

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, Unavailable, UsageError
 from cloudtrain.trainer import environment
+from tests.patience import until
 from tests.trainer_fixtures import trainer_python
 
 __all__ = ["trainer_python"]
@@ -26,7 +26,7 @@ FAKE_UV = """#!/bin/sh
 echo "$*" >> "$FAKE_LOG"
 case "$*" in
   *"$FAKE_FAIL"*) echo "$FAKE_SAYS" >&2; exit 2 ;;
-  *" venv "*) sleep "$FAKE_PAUSE"; for last; do :; done; mkdir -p "$last/bin"; ln -s /bin/true "$last/bin/python" ;;
+  *" venv "*) while [ -e "$FAKE_HOLD" ]; do sleep 0.05; done; for last; do :; done; mkdir -p "$last/bin"; ln -s /bin/true "$last/bin/python" ;;
 esac
 """
 
@@ -38,7 +38,7 @@ def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(FAKE_UV)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(environment, "uv_binary", lambda: str(program))
-    for name, value in {"LOG": str(log), "FAIL": "nothing at all", "SAYS": "", "PAUSE": "0"}.items():
+    for name, value in {"LOG": str(log), "FAIL": "nothing at all", "SAYS": "", "HOLD": str(tmp_path / "hold")}.items():
         monkeypatch.setenv(f"FAKE_{name}", value)
     monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path / "cache"))
     return log
@@ -112,15 +112,20 @@ def test_a_half_built_one_is_never_used(uv: Path) -> None:
     assert not (python.parent.parent / "half").exists()
 
 
-def test_two_builders_make_one(uv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_builders_make_one(uv: Path) -> None:
     """The second waits for the first, says so, and uses its work."""
-    monkeypatch.setenv("FAKE_PAUSE", "1")
+    hold = uv.with_name("hold")
+    hold.touch()
     said: list[str] = []
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        hold.unlink()
+
     first = threading.Thread(target=environment.ensure, args=("cpu",))
     first.start()
-    while not uv.exists():
-        time.sleep(0.01)
-    assert environment.ensure("cpu", said.append) == environment.find("cpu")
+    until(uv.exists)
+    assert environment.ensure("cpu", say) == environment.find("cpu")
     first.join()
     assert said == ["another process is making the trainer's environment; waiting for it"]
     assert uv.read_text().count(" venv ") == 1
@@ -133,7 +138,7 @@ def test_a_killed_builder_does_not_block_the_next(uv: Path) -> None:
         [
             sys.executable,
             "-c",
-            f"import fcntl,time; f=open({str(lock)!r},'w'); fcntl.flock(f,2); print(1,flush=True); time.sleep(60)",
+            f"import fcntl,time; f=open({str(lock)!r},'w'); fcntl.flock(f,2); print(1,flush=True); time.sleep(3600)",
         ],
         stdout=subprocess.PIPE,
     )

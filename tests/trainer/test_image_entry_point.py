@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 TEMPLATES = Path(str(files("cloudtrain.templates")))
 
 
@@ -34,7 +36,7 @@ def entry(tmp_path: Path) -> list[str]:
 
 def run(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, **variables}
-    return subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=environ)
+    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environ)
 
 
 def test_the_trainer_starts_with_its_flavours_variables_and_its_exit_code_is_the_containers(entry: list[str]) -> None:
@@ -64,31 +66,33 @@ def test_any_other_command_runs_as_it_is(entry: list[str]) -> None:
 
 def test_a_signal_reaches_the_command_and_its_death_is_told(entry: list[str]) -> None:
     """A command that handles SIGTERM ends as it likes; one that does not is 128 + 15."""
-    handles = "trap 'exit 75' TERM; echo ready; for i in $(seq 200); do sleep 0.05; done"
+    handles = "trap 'exit 75' TERM; echo ready; while :; do sleep 0.05; done"
     for command, code in (
         ([*entry, "sh", "-c", handles], 75),
-        ([*entry, "sh", "-c", "echo ready; exec sleep 30"], 143),
+        ([*entry, "sh", "-c", "echo ready; exec sleep 3600"], 143),
     ):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=10) == code
+            assert process.wait(timeout=PATIENCE_S) == code
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a pid namespace needs root")
 def test_as_first_process_it_hands_signals_on_and_collects_orphans(entry: list[str], tmp_path: Path) -> None:
     """In a namespace of its own it is process 1: an orphan leaves no zombie behind, and SIGTERM is not ignored."""
     count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
-    script = f"(sleep 0.1 & exec true) & wait; sleep 0.4; {count}; trap 'exit 75' TERM; echo ready; for i in $(seq 200); do sleep 0.05; done"
+    orphan = f"((sleep 0.1; : >{tmp_path}/over) & exec true) & wait; until [ -e {tmp_path}/over ]; do sleep 0.05; done"
+    buried = f"while [ $({count}) != 0 ]; do sleep 0.05; done; echo buried"
+    script = f"{orphan}; {buried}; trap 'exit 75' TERM; echo ready; while :; do sleep 0.05; done"
     isolated = ["unshare", "--pid", "--fork", "--mount-proc", *entry, "sh", "-c", script]
     with subprocess.Popen(isolated, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().strip() == "0"
+        assert process.stdout.readline().strip() == "buried"
         process.stdout.readline()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGTERM)
-        assert process.wait(timeout=10) == 75
+        assert process.wait(timeout=PATIENCE_S) == 75
 
 
 def test_the_helper_needs_no_package(entry: list[str]) -> None:

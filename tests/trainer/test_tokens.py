@@ -12,9 +12,9 @@ from cloudtrain.errors import CloudtrainError, UsageError
 from cloudtrain.models import config
 from cloudtrain.trainer import environment, tokens
 from tests.templates.conftest import conversation, tiny_model, write_rows
-from tests.trainer_fixtures import demo_model, trainer_python
+from tests.trainer_fixtures import demo_model, trainer_python, warm_cache, warm_python
 
-__all__ = ["demo_model", "tiny_model", "trainer_python"]  # fixtures
+__all__ = ["demo_model", "tiny_model", "trainer_python", "warm_cache", "warm_python"]  # fixtures
 
 
 def test_the_first_bad_row_is_named_with_its_line() -> None:
@@ -40,7 +40,7 @@ def test_a_program_that_dies_is_an_error_with_its_last_words(said: str) -> None:
 
 @pytest.mark.trainer
 def test_tokens_are_counted_when_model_and_environment_are_at_hand(
-    tiny_model: Path, trainer_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, warm_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two epochs are twice the tokens of one; without an environment nothing is counted."""
     data = write_rows(tmp_path / "d.jsonl", [conversation("What is the capital of Peru?", "Lima.")] * 3)

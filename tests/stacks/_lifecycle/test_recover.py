@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloudtrain import errors
 from cloudtrain.errors import TeardownIncomplete, UsageError
 from cloudtrain.state.store import LocalFolder
+from tests.chance import examples
 from tests.stacks._lifecycle.protocol_world import BEGIN, INPUTS, TIMING, NoEngine, ScriptedCloud, recover
 
 BUSY = errors.Unavailable("busy", "try again")
@@ -105,7 +106,7 @@ def test_an_answer_that_fails_is_no_empty_one(cloud: ScriptedCloud, error: Excep
     assert cloud.time - failed_at >= TIMING.consistency_s
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     sent_before_s=st.floats(0.0, 300.0),
     arrives_s=st.floats(0.0, TIMING.in_flight_s),

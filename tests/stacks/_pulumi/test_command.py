@@ -16,20 +16,28 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import UsageError
+from tests.patience import PATIENCE_S, until
 
 command = import_module("cloudtrain.stacks._pulumi.command")
-PATIENCE_S = 120  # of a machine that others use too
 
 
-def interrupting(*signals: int) -> Callable[[], None]:
-    """Sends us these signals, one after the other, each when the one before was taken."""
+def interrupt(*signals: int, taken: Callable[[], object] = lambda: True) -> None:
+    """Send us these signals from another thread, the next one when the one before was `taken`."""
+
+    def waits() -> bool:
+        frame, names = sys._current_frames().get(threading.main_thread().ident or 0), set()
+        while frame is not None:
+            names.add(frame.f_code.co_name)
+            frame = frame.f_back
+        return {"in_worker", "wait"} <= names and "start" not in names
 
     def send() -> None:
+        until(waits, "waiting for the work")
         for number in signals:
-            time.sleep(0.1)
             os.kill(os.getpid(), number)
+            until(taken)
 
-    return lambda: threading.Thread(target=send, daemon=True).start()
+    threading.Thread(target=send, daemon=True).start()
 
 
 def test_work_without_an_interrupt_returns_or_raises_what_it_does() -> None:
@@ -45,7 +53,7 @@ def test_one_interrupt_asks_the_work_to_stop_and_waits_for_its_end(number: int) 
     asked, ended = threading.Event(), threading.Event()
 
     def work() -> None:
-        interrupting(number)()
+        interrupt(number)
         assert asked.wait(PATIENCE_S)
         time.sleep(0.2)
         ended.set()
@@ -61,7 +69,7 @@ def test_a_second_interrupt_leaves_the_work() -> None:
     never = threading.Event()
 
     def work() -> None:
-        interrupting(signal.SIGINT, signal.SIGINT)()
+        interrupt(signal.SIGINT, signal.SIGINT, taken=lambda: asked)
         never.wait(PATIENCE_S)
 
     with pytest.raises(KeyboardInterrupt):
@@ -111,22 +119,21 @@ def test_what_it_says_is_passed_on_and_its_failure_raised(tmp_path: Path) -> Non
 def test_stop_sends_one_sigint(tmp_path: Path) -> None:
     """A second one would make the engine forget what it is doing."""
     script = """
-import signal, time
+import os, signal, time
 count = []
 signal.signal(signal.SIGINT, lambda *_: count.append(1))
 open("ready", "w").close()
-while not count:
+while not os.path.exists("asked twice"):
     time.sleep(0.01)
-time.sleep(0.3)  # a second one would be here by now
 print(len(count))
 """
     engine = fake_engine(tmp_path, script)
 
     def stop_twice() -> None:
-        while not (tmp_path / "ready").exists():
-            time.sleep(0.01)
+        until((tmp_path / "ready").exists)
         engine.stop()
         engine.stop()
+        (tmp_path / "asked twice").touch()
 
     threading.Thread(target=stop_twice, daemon=True).start()
     assert engine.run(["up"], str(tmp_path), {}).stdout.strip() == "1"
@@ -162,18 +169,10 @@ folder = Path({str(tmp_path)!r})
 import_module("cloudtrain.stacks._pulumi.command").safe_command(folder, folder).run(["up"], str(folder), {{}})
 """
     process = subprocess.Popen([sys.executable, "-c", client])
-    until_there(tmp_path / "begun")
+    until((tmp_path / "begun").exists)
     process.kill()
     process.wait()
-    until_there(tmp_path / "finished")
-
-
-def until_there(path: Path) -> None:
-    """Wait for a file."""
-    give_up = time.monotonic() + PATIENCE_S
-    while not path.exists():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    until((tmp_path / "finished").exists)
 
 
 def test_a_binary_that_we_have_not_installed_is_asked_once_for_its_version(

@@ -16,11 +16,11 @@ import pytest
 
 from cloudtrain.errors import TeardownIncomplete
 from cloudtrain.state.store import LocalFolder
+from tests.patience import PATIENCE_S
 
 owners = import_module("cloudtrain.stacks._pulumi.owners")
 processes = import_module("cloudtrain.stacks._lifecycle.processes")
 DEAD = 2**22 + 7  # above every number that a system gives
-PATIENCE_S = 120  # of a machine that others use too
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> LocalFolder:
 @pytest.fixture
 def engine() -> Iterator[subprocess.Popen[bytes]]:
     """A living process that looks like the engine, and does not mind a SIGINT."""
-    words = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    words = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(3600)"
     process = subprocess.Popen([sys.executable, "-c", words, "pulumi"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -117,7 +117,7 @@ def test_an_owner_that_does_not_obey_is_ended_all_the_same(
 
 def test_a_stranger_with_the_number_of_an_owner_is_left_alone(store: LocalFolder) -> None:
     """A process that is no engine."""
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     try:
         lock(store, stranger.pid)
         owners.end_owner(store, "mine")

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sysconfig
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from pulumi.runtime.proto import provider_pb2 as protocol
 from cloudtrain import __version__
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.runpod import RunpodCloud
+from tests.patience import PATIENCE_S, TIMING, until
 from tests.stacks.runpod.runpod_world import NOW
 
 EXECUTABLE = Path(sysconfig.get_path("scripts")) / "pulumi-resource-cloudtrain"
-PATIENCE_S = 120.0
 INPUTS = {
     "run": "mine", "attempt": 1, "role": "machine", "name": "ct-0123abcd-1-xtlq0zk", "place": {"region": "any"},
     "expires": NOW + 3600, "image": "i", "disk_gb": 20, "data_centers": [], "cpu": {"id": "cpu5c", "count": 2},
@@ -90,7 +89,7 @@ def fake() -> Iterator[RunpodCloud]:
 @pytest.fixture
 def plugin(fake: RunpodCloud, tmp_path: Path) -> Iterator[Started]:
     """A plugin of run `mine` against it."""
-    started = Started(tmp_path, {**fake.environment(), "CLOUDTRAIN_SIMULATOR_TIMING": "2,0.3,0.1,0.02"})
+    started = Started(tmp_path, {**fake.environment(), "CLOUDTRAIN_SIMULATOR_TIMING": TIMING})
     yield started
     started.end()
 
@@ -200,19 +199,11 @@ def test_cancel_ends_the_waiting_and_makes_nothing_more(plugin: Started, fake: R
 
     thread = threading.Thread(target=create)
     thread.start()
-    wait_for(fake.ledger.running)
+    until(fake.ledger.running)
     plugin.stub.Cancel(empty_pb2.Empty())
     thread.join(PATIENCE_S)
     assert half_made(failures[0]).id == fake.ledger.running()[0].id
     assert "told to stop" in failures[0].details()
-
-
-def wait_for(true: Any) -> None:
-    """Until it is so."""
-    give_up = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def test_behind_a_tombstone_nothing_is_made(plugin: Started, fake: RunpodCloud) -> None:

@@ -18,6 +18,7 @@ from cloudtrain.providers import Cloud, Stack, load
 from cloudtrain.records import RowRecord
 from cloudtrain.simulator.aws import AwsCloud
 from cloudtrain.simulator.clock import Clock
+from tests.patience import TIMING
 from tests.stacks.aws.aws_world import DEADLINE, LINE, NOW, ON_DEMAND, cloud_of_aws, make, plan, remove_all
 
 SECRET = "PLANTED-SECRET"
@@ -39,7 +40,7 @@ def fake(door: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> AwsCloud:
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     for name, value in door.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "2,0.2,0.05,0.01")
+    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", TIMING)
     return door
 
 

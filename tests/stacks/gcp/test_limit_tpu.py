@@ -10,6 +10,7 @@ import pytest
 from cloudtrain.errors import Rejected, Unavailable, Unknown
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.tpu import TpuCloud
+from tests.patience import TIMING
 from tests.stacks.gcp.tpu_world import FLEX, HOUR, PROJECT, SPOT, START, arm, delete, find, make, parts, plan_of, tpu
 
 
@@ -25,7 +26,7 @@ def cloud(one_cloud: TpuCloud, monkeypatch: pytest.MonkeyPatch) -> TpuCloud:
     one_cloud.reset(Clock(START))
     for name, value in one_cloud.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "5,3,0.3,0.05")
+    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", TIMING)
     return one_cloud
 
 

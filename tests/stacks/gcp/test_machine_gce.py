@@ -26,6 +26,7 @@ from cloudtrain.errors import (
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.http_server import Reply
+from tests.patience import TIMING
 from tests.records import row
 from tests.stacks.gcp.gce_world import (
     HOUR,
@@ -54,7 +55,7 @@ def gce(one_cloud: GceCloud, monkeypatch: pytest.MonkeyPatch) -> GceCloud:
     one_cloud.reset(Clock(START))
     for name, value in one_cloud.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "5,3,0.3,0.05")
+    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", TIMING)
     return one_cloud
 
 

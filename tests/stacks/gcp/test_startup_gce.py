@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import until
+
 METADATA = {
     "instance/service-accounts/default/token": '{"access_token":"PLANTED-SECRET-SA","expires_in":3599}',
     "project/project-id": "p",
@@ -89,20 +91,11 @@ def boot(google: Google, tmp_path: Path) -> Iterator[object]:
         process.wait()
 
 
-def wait_for(happened: object, patience_s: float = 10.0) -> bool:
-    give_up = time.monotonic() + patience_s
-    while time.monotonic() < give_up:
-        if happened():  # type: ignore[operator]
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def test_a_machine_past_its_deadline_asks_for_its_own_deletion_and_keeps_the_power_meanwhile(
     google: Google, boot: object
 ) -> None:
     off = boot(time.time() - 121)  # type: ignore[operator]
-    assert wait_for(lambda: google.deleted)
+    until(lambda: google.deleted)
     path, token = google.deleted[0]
     assert path == "/compute/v1/projects/p/zones/us-central1-a/instances/ct-1"
     assert token == "Bearer PLANTED-SECRET-SA"
@@ -112,17 +105,19 @@ def test_a_machine_past_its_deadline_asks_for_its_own_deletion_and_keeps_the_pow
 def test_a_member_of_a_group_asks_for_the_end_of_the_group(google: Google, boot: object) -> None:
     google.metadata["instance/attributes/created-by"] = "projects/123/zones/z/instanceGroupManagers/g"
     boot(time.time() - 121)  # type: ignore[operator]
-    assert wait_for(lambda: google.deleted)
+    until(lambda: google.deleted)
     assert google.deleted[0][0] == "/compute/v1/projects/123/zones/z/instanceGroupManagers/g"
 
 
 def test_where_it_may_not_delete_itself_it_powers_off_in_the_end(google: Google, boot: object) -> None:
     google.allowed = False
     off = boot(time.time() - 121)  # type: ignore[operator]
-    assert wait_for(off.exists)
+    until(off.exists)
     assert len(google.deleted) == 2
 
 
 def test_before_googles_own_limit_and_its_slack_it_does_nothing(google: Google, boot: object) -> None:
     off = boot(time.time() - 60)  # type: ignore[operator]
-    assert not wait_for(lambda: google.deleted or off.exists(), patience_s=0.5)
+    time.sleep(0.5)
+    assert not google.deleted
+    assert not off.exists()

@@ -12,6 +12,7 @@ from cloudtrain.providers import Cloud, Driver, Stack, load
 from cloudtrain.records import RowRecord
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.runpod import RunpodCloud
+from tests.patience import TIMING
 from tests.records import row
 
 NOW = 1.79e9
@@ -32,7 +33,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunpodCloud]:
     fake = RunpodCloud(Clock(NOW))
     for name, value in fake.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "2,0.2,0.05,0.01")
+    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", TIMING)
     yield fake
     fake.stop()
 
