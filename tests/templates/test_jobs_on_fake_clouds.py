@@ -19,6 +19,7 @@ from cloudtrain.simulator.cloud_with_bucket import Together
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.runpod import RunpodCloud
 from cloudtrain.state.store import open_store
+from tests.records import row
 from tests.templates.agent_world import Machine, Mailbox, bundle, wait_for
 
 FAKES: Mapping[str, Any] = {"aws": AwsCloud, "gcp": GceCloud, "runpod": RunpodCloud}
@@ -68,7 +69,7 @@ class World:
         boot = {"state": self.state, "ticket": RUN + "/tickets/1.json", "signed_at": int(now)}
         cloud = load("stacks", self.name, Stack).cloud
         assert cloud is not None
-        line = {"provider": self.name, "market": "on_demand", **LINES[self.name]}
+        line = row(provider=self.name, market="on_demand", **LINES[self.name])
         plan: Any = SimpleNamespace(run="one", attempt=1, line=line, deadline=now + 3600, boot=boot)
         made: dict[str, Any] = {}
         for resource in cloud.resources(plan, cloud.account()):

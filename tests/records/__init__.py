@@ -1,4 +1,4 @@
-"""Records for tests, whole ones, of which a test says only what it is about."""
+"""Documents of the state for tests: whole records, of which a test says only what it is about."""
 
 from __future__ import annotations
 
