@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, ROOT, SHORT_LEASE, Forked, ForkedClient, ForkServer
+from tests.campaign.fork_server import MACHINE, ROOT, SHORT_LEASE, Forked, ForkServer
+from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_trainer import install
 
 BUCKET = "bucket-state"

@@ -22,7 +22,8 @@ from cloudtrain.simulator.sandbox import Sandbox
 from cloudtrain.trainer import environment
 from tests.campaign.client import PATIENCE_S, Client, Ended, installed_engine
 from tests.campaign.clouds import fake
-from tests.campaign.fork_server import ForkedClient, ForkServer
+from tests.campaign.fork_server import ForkServer
+from tests.campaign.forked_client import ForkedClient
 from tests.fakes import TRAINER
 
 BUCKET, TEAM = "bucket-state", "team"

@@ -103,7 +103,7 @@ def test_a_run_is_seen_and_ended_from_anywhere(
     assert row["state"] == "cancelled"
 
 
-def test_a_client_killed_in_the_middle_is_cleaned_up_after_from_elsewhere(
+def test_a_killed_client_is_cleaned_up_after_from_elsewhere(
     client: Client, elsewhere: Client, runpod: RunpodCloud
 ) -> None:
     """kill -9 while the create is on its way: the journal in the bucket suffices for another home."""
@@ -127,9 +127,7 @@ def has_create_intent() -> bool:
     return b'"call": "create"' in (ObjectFolder(STATE).read("runs/mine/journal.jsonl") or b"")
 
 
-def test_a_second_client_elsewhere_is_told_that_the_first_is_at_work(
-    client: Client, elsewhere: Client, runpod: RunpodCloud
-) -> None:
+def test_a_second_client_elsewhere_hears_of_the_first(client: Client, elsewhere: Client, runpod: RunpodCloud) -> None:
     """The run's lease is in the bucket: `up` gives 101 and makes nothing; another machine's `down` needs --force."""
     with ObjectFolder(STATE).hold("runs/mine/client.lock"):
         ended = client.up(*RENT)
@@ -147,7 +145,7 @@ def test_a_second_client_elsewhere_is_told_that_the_first_is_at_work(
     assert runpod.leftovers() == []
 
 
-def test_a_bucket_that_dies_is_never_taken_for_a_machine_that_is_gone(
+def test_a_dead_bucket_is_no_proof_that_a_machine_is_gone(
     client: Client, elsewhere: Client, runpod: RunpodCloud, amazon: AwsCloud
 ) -> None:
     """Unreachable at the beginning, or in the middle, of `down`: not 0, the machine is known to stand; later it ends."""

@@ -12,7 +12,7 @@ from tests.stacks.tiny_cloud import TinyCloud, copy_with_tiny
 pytestmark = pytest.mark.engine
 
 
-def test_two_files_make_a_cloud_that_is_quoted_rented_swept_and_ended(tmp_path: Path) -> None:
+def test_two_files_make_a_cloud(tmp_path: Path) -> None:
     """Quote, up, ps, sweep, down and doctor know the tiny cloud; not one line elsewhere was changed for it."""
     product, world = tmp_path / "product", tmp_path / "world"
     product.mkdir(), world.mkdir()

@@ -90,7 +90,7 @@ def test_a_region_that_does_not_exist_makes_nothing(user: Client) -> None:
     assert "createPod" not in user.fake.calls
 
 
-def test_another_up_of_the_same_run_is_refused_and_down_ends_the_first_one(user: Client, fake: RunpodCloud) -> None:
+def test_a_second_up_of_a_run_is_refused_and_down_ends_the_first(user: Client, fake: RunpodCloud) -> None:
     """101 for the second, nothing doubled; `down` ends a client at work, and that one does not say 0."""
     fake.pods.ready_s = 1000.0
     first = begin(user, WORDS)
@@ -104,7 +104,7 @@ def test_another_up_of_the_same_run_is_refused_and_down_ends_the_first_one(user:
     assert fake.leftovers() == []
 
 
-def test_the_lock_of_a_living_engine_is_kept_and_that_of_a_dead_one_taken_away(user: Client, fake: RunpodCloud) -> None:
+def test_only_a_dead_engine_loses_its_lock(user: Client, fake: RunpodCloud) -> None:
     """unlock: 101 while it lives, 0 when it is dead; down needs no unlock."""
     fake.pods.ready_s = 1000.0
     first = begin(user, WORDS)
@@ -177,9 +177,7 @@ def test_a_full_disk_does_not_keep_a_machine_alive(user: Client) -> None:
 
 
 @pytest.mark.parametrize("jump_s", [HOUR, -HOUR])
-def test_a_clock_that_jumps_between_the_call_and_down_does_not_hide_a_late_machine(
-    user: Client, fake: RunpodCloud, jump_s: float
-) -> None:
+def test_a_clock_that_jumps_does_not_hide_a_late_machine(user: Client, fake: RunpodCloud, jump_s: float) -> None:
     """The create is on its way for two seconds when the client is killed and its clock moved."""
     fake.faults.add("createPod", "late", seconds=2.0)
     first = begin(user, WORDS)
@@ -192,7 +190,7 @@ def test_a_clock_that_jumps_between_the_call_and_down_does_not_hide_a_late_machi
     assert fake.leftovers() == []
 
 
-def test_credentials_that_expire_are_told_and_down_works_again_when_they_are_back(user: Client) -> None:
+def test_down_says_that_credentials_have_expired_and_works_with_new_ones(user: Client) -> None:
     """6 with the sentence; with somebody else's key as well, because what that one sees proves nothing."""
     rent(user)
     key = user.environment.pop("RUNPOD_API_KEY")
@@ -208,7 +206,7 @@ def test_credentials_that_expire_are_told_and_down_works_again_when_they_are_bac
     gone(user)
 
 
-def test_a_provider_that_is_down_is_told_and_down_works_again_afterwards(user: Client, fake: RunpodCloud) -> None:
+def test_down_says_that_a_provider_is_unavailable_and_works_afterwards(user: Client, fake: RunpodCloud) -> None:
     """6 with what may be left, then 0."""
     rent(user)
     fake.faults.add("*", "unavailable", times=100000)
@@ -237,7 +235,7 @@ def test_an_interrupt_during_a_create_leaves_nothing(user: Client, fake: RunpodC
     wait_for(lambda: not list(processes_of(user)))
 
 
-def test_an_interrupt_of_the_removal_says_that_something_may_be_left(user: Client, fake: RunpodCloud) -> None:
+def test_an_interrupted_removal_says_that_something_may_be_left(user: Client, fake: RunpodCloud) -> None:
     """Ctrl-C until it gives in: 6 with the command to repeat, never "nothing is left"; down ends it."""
     fake.pods.ready_s = 1000.0
     first = begin(user, WORDS)

@@ -22,7 +22,7 @@ def amazon() -> Iterator[AwsCloud]:
     made.stop()
 
 
-def test_the_spec_that_trains_the_tiny_copy_is_planned_for_the_real_one(amazon: AwsCloud, tmp_path: Path) -> None:
+def test_the_spec_of_the_tiny_copy_plans_the_real_one(amazon: AwsCloud, tmp_path: Path) -> None:
     """Every check passes, a machine with room for the 4-bit experts is chosen, and nothing is made by looking."""
     client = newcomer(tmp_path / "here", amazon, amazon)
     words = ("model=longcat-flash", "lora.targets=attention", "--infra", "aws", "--accept-stale", "--dry-run")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.campaign.client import PATIENCE_S, Client
-from tests.campaign.fork_server import ForkedClient, ForkServer
+from tests.campaign.fork_server import ForkServer
+from tests.campaign.forked_client import ForkedClient
 from tests.engine.pairs import gate
 from tests.engine.rented_world import SPOT, World, report, said, steps, until_not_held, wait_for, world
 
@@ -116,7 +117,7 @@ def looked_at(client: Client) -> bool:
     return "another client" not in polled.out
 
 
-def test_a_look_at_a_job_whose_client_died_does_not_end_it(each: World) -> None:
+def test_a_poll_does_not_end_a_job_whose_client_died(each: World) -> None:
     """`poll` while it still trains leaves it alone, though no client ever wrote down that it has a machine."""
     each.knobs(steps=40, hold=AT, every=EVERY)
     begun_and_killed(each)

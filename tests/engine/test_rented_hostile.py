@@ -48,7 +48,7 @@ def the_cable(amazon: World) -> network.Cable:
 
 @needs_cable
 @pytest.mark.parametrize("how", ["cut", "lose"])
-def test_a_line_that_is_gone_for_a_while_costs_nothing(client: Client, amazon: World, how: str) -> None:
+def test_a_network_that_comes_back_costs_nothing(client: Client, amazon: World, how: str) -> None:
     """Cable out, or packets lost in silence, until the job is done: then all of it comes home."""
     release = amazon.folder / "go"
     amazon.room.network = True
@@ -71,7 +71,7 @@ def test_a_line_that_is_gone_for_a_while_costs_nothing(client: Client, amazon: W
 
 @needs_cable
 @pytest.mark.parametrize("how", ["cut", "lose"])
-def test_a_line_that_never_comes_back_ends_the_machine_at_its_deadline(client: Client, amazon: World, how: str) -> None:
+def test_a_machine_without_a_network_ends_at_its_deadline(client: Client, amazon: World, how: str) -> None:
     """Nobody can reach the machine any more: it is gone by its time, and what was uploaded before is there."""
     amazon.room.network = True
     amazon.knobs(steps=40, hold=AT, every=5)
@@ -92,7 +92,7 @@ def test_a_line_that_never_comes_back_ends_the_machine_at_its_deadline(client: C
     assert [machine["reason"] for machine in report(client)["machines"]] == ["gone"]
 
 
-def test_a_bucket_that_is_down_for_a_while_is_waited_for(client: Client, amazon: World) -> None:
+def test_a_bucket_that_is_down_is_waited_for(client: Client, amazon: World) -> None:
     """Machine and client meet a bucket that answers 503 to everything until the job is done: exit 0, nothing lost."""
     release = amazon.folder / "go"
     amazon.knobs(steps=40, hold=AT, release=str(release), every=5)
@@ -109,7 +109,7 @@ def test_a_bucket_that_is_down_for_a_while_is_waited_for(client: Client, amazon:
     assert amazon.log() == amazon.machine_logs()
 
 
-def test_a_hundred_cuts_of_all_lines_to_the_bucket_lose_no_byte(client: Client, amazon: World) -> None:
+def test_a_hundred_reset_connections_lose_no_byte(client: Client, amazon: World) -> None:
     """Machine and client reach the bucket through a line that is reset at random bytes, in both directions.
 
     The client bears that, or ends with 6 and is followed by another one.
@@ -147,9 +147,7 @@ def test_a_bundle_that_never_comes_ends_the_machine(client: Client, amazon: Worl
     assert amazon.both.leftovers() == []
 
 
-def test_a_client_that_never_comes_back_is_not_needed_for_the_end(
-    client: Client, elsewhere: Client, amazon: World
-) -> None:
+def test_a_job_without_a_client_ends_at_its_deadline(client: Client, elsewhere: Client, amazon: World) -> None:
     """kill -9, a job that would go on for ever: gone at the deadline; somebody else finds all that was uploaded."""
     amazon.knobs(steps=40, hold=AT, every=5)
     process = client.begin(*amazon.up, "--max-restarts", "0")
@@ -167,7 +165,7 @@ def test_a_client_that_never_comes_back_is_not_needed_for_the_end(
     assert amazon.checkpoint() == 10
 
 
-def test_a_client_whose_clock_is_an_hour_wrong_is_told_so(client: Client, amazon: World) -> None:
+def test_a_wrong_clock_is_named(client: Client, amazon: World) -> None:
     """S3 refuses what is signed with a wrong clock: nothing is made, and the sentence names the clock."""
     amazon.fake.checks_signing_time = True
     amazon.fake.clock.advance(3600)
@@ -178,7 +176,7 @@ def test_a_client_whose_clock_is_an_hour_wrong_is_told_so(client: Client, amazon
     assert not [name for name in amazon.both.objects(BUCKET) if name.startswith(MINE)]
 
 
-def test_a_machine_that_is_switched_off_hard_loses_only_what_was_not_uploaded(client: Client, amazon: World) -> None:
+def test_a_power_cut_loses_only_what_was_not_uploaded(client: Client, amazon: World) -> None:
     """The power goes between two steps, and no second machine may follow: 101, the log's beginning and a checkpoint."""
     amazon.knobs(steps=10**6, pause_s=0.05, every=5)
     process = client.begin(*amazon.up, "--max-restarts", "0")

@@ -53,7 +53,7 @@ def test_a_job_runs_to_its_end_and_comes_home(client: Client, amazon: World) -> 
     assert not [name for name in amazon.objects() if name.startswith("tickets/")]
 
 
-def test_a_state_in_a_folder_is_refused_before_anything_is_made(client: Client, amazon: World) -> None:
+def test_a_state_in_a_folder_is_refused(client: Client, amazon: World) -> None:
     """A rented machine could not reach it; said in a sentence."""
     client.environment["CLOUDTRAIN_STATE"] = str(client.state)
     ended = client.run(*amazon.up)
@@ -64,7 +64,7 @@ def test_a_state_in_a_folder_is_refused_before_anything_is_made(client: Client, 
     assert not client.state.exists() or not list(client.state.rglob("intent.json"))
 
 
-def test_no_secret_lies_in_the_bucket_and_no_address_in_the_journal(client: Client, amazon: World) -> None:
+def test_neither_secret_nor_signed_address_stays_in_the_bucket(client: Client, amazon: World) -> None:
     """Tickets hold signed addresses while the run lasts; journal and engine state never do; no key is anywhere."""
     amazon.knobs(steps=3)
     ended = client.run(*amazon.up)
@@ -108,7 +108,7 @@ def test_a_client_that_is_killed_is_not_needed(client: Client, elsewhere: Client
     assert elsewhere.run("wait", "mine").code == 0
 
 
-def test_down_asks_for_a_checkpoint_first_and_up_goes_on_from_it(client: Client, amazon: World) -> None:
+def test_down_takes_a_checkpoint_and_up_resumes_from_it(client: Client, amazon: World) -> None:
     """A detached job that is stopped has written where it was; the same command goes on with the same log."""
     amazon.knobs(steps=40, hold=AT, every=1000)
     started = client.run(*amazon.up, "--detach")

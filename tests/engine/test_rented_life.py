@@ -68,7 +68,7 @@ def test_a_preview_makes_nothing(client: Client, target: Target) -> None:
 
 
 @gate("tpu")
-def test_a_machine_deleted_behind_our_back_is_seen_and_cleaned_up(client: Client, target: Target, rented: Rent) -> None:
+def test_drift_is_seen_and_cleaned_up(client: Client, target: Target, rented: Rent) -> None:
     """Drift: ps does not call it running any more, and down succeeds."""
     run = rented()
     swept = client.run("sweep", "--provider", target.provider, "--all", "--yes")
@@ -150,7 +150,7 @@ IN_GATE = {("aws", "quota"), ("tpu", "permission"), ("runpod", "balance")}
     ],
     indirect=["target"],
 )
-def test_what_only_a_person_can_mend_ends_with_4_and_says_what(client: Client, target: Target, fault: str) -> None:
+def test_a_refusal_for_a_person_ends_with_4(client: Client, target: Target, fault: str) -> None:
     """Quota, permission and balance are told with what to do next; nothing is left."""
     assert BY_A_PERSON & set(dict(client.fake.menu)[CREATES[target.name]]) == set(REFUSALS[target.name])
     client.fake.faults.add(CREATES[target.name], fault, times=50)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ def up(google: World) -> tuple[str, ...]:
     return (*google.up, "--on-demand")
 
 
-def test_a_job_with_its_state_at_google_runs_to_its_end(client: Client, google: World) -> None:
+def test_a_job_whose_state_is_at_google_ends_well(client: Client, google: World) -> None:
     """Exit 0, the adapter here, the whole log, nothing left, no key in the bucket; the first minute was told."""
     ended = client.run(*up(google))
     assert ended.code == 0, google.told(ended)
@@ -51,7 +51,7 @@ def test_a_job_with_its_state_at_google_runs_to_its_end(client: Client, google: 
     assert "accelerator check passed" in ended.err
 
 
-def test_a_run_without_memory_says_by_how_much_and_is_not_tried_again(client: Client, google: World) -> None:
+def test_out_of_memory_is_measured_and_not_tried_again(client: Client, google: World) -> None:
     """Exit 100, one machine, the figures; the next quote of this state counts them."""
     google.knobs(fail=137)
     ended = client.run(*up(google))
@@ -86,7 +86,7 @@ def test_a_persons_login_cannot_let_a_machine_in(client: Client, google: World, 
     assert "instances.insert" not in google.fake.calls
 
 
-def test_a_run_of_more_than_a_week_is_cut_to_what_its_addresses_live(client: Client, google: World) -> None:
+def test_a_run_is_no_longer_than_its_addresses_live(client: Client, google: World) -> None:
     """--max-hours 400: told, and shown in the plan, before the question."""
     ended = client.run(*up(google), "--dry-run", "--max-hours", "400h")
     assert ended.code == 0, ended.err

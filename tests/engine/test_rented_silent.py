@@ -12,9 +12,7 @@ from tests.engine.rented_world import report, world
 pytestmark = pytest.mark.campaign
 
 
-def test_a_pod_whose_image_never_comes_is_given_back_and_the_run_says_so(
-    tmp_path: Path, fork_server: ForkServer
-) -> None:
+def test_a_pod_whose_image_never_comes_is_given_back(tmp_path: Path, fork_server: ForkServer) -> None:
     """The provider calls it running and bills it; no word of it ever comes: exit 101 with the reason, nothing left."""
     with world("runpod", tmp_path, fork_server) as made:
         made.fake.pods.powered_on = lambda pod: True

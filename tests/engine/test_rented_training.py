@@ -151,7 +151,7 @@ def test_a_preempted_training_goes_on_elsewhere(amazon: World, trainer_python: P
 
 
 @pytest.mark.soak
-def test_a_training_needs_no_client_after_the_machine_was_asked_for(amazon: World, demo_model: Path) -> None:
+def test_a_training_needs_no_client_after_the_create_call(amazon: World, demo_model: Path) -> None:
     """kill -9 while the create is on its way, and nobody comes back: another home brings a real adapter home."""
     client = demo(amazon, demo_model, 3)
     with amazon.held_creates():

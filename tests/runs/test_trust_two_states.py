@@ -14,7 +14,8 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.state.store import LocalFolder
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, ForkedClient, ForkServer
+from tests.campaign.fork_server import MACHINE, ForkServer
+from tests.campaign.forked_client import ForkedClient
 from tests.records import begin, put
 from tests.runs.trust_world import command
 

@@ -13,7 +13,7 @@ import urllib.request
 import uuid
 from typing import Any
 
-from tests.campaign.fork_server import ForkedClient
+from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_world import JobWorld, Person
 
 RUN = "runs/mine/"

@@ -48,7 +48,7 @@ def test_work_without_an_interrupt_returns_or_raises_what_it_does() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_interrupt_asks_the_work_to_stop_and_waits_for_its_end(number: int) -> None:
+def test_one_interrupt_stops_the_work_and_waits_for_it(number: int) -> None:
     """KeyboardInterrupt comes after it, not instead of it."""
     asked, ended = threading.Event(), threading.Event()
 
@@ -80,7 +80,7 @@ def test_a_second_interrupt_leaves_the_work() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such signals")
-def test_sigterm_means_what_it_meant_before_when_the_work_is_done() -> None:
+def test_sigterm_means_afterwards_what_it_meant_before() -> None:
     """Handler given back."""
     before = signal.getsignal(signal.SIGTERM)
     command.in_worker(lambda: None, lambda: None)
@@ -139,7 +139,7 @@ print(len(count))
     assert engine.run(["up"], str(tmp_path), {}).stdout.strip() == "1"
 
 
-def test_the_engine_is_found_where_the_user_says_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_is_found_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A named folder without it is an error with a way out; none at all tells how to get it."""
     monkeypatch.setenv("CLOUDTRAIN_PULUMI_ROOT", str(tmp_path))
     with pytest.raises(UsageError, match="CLOUDTRAIN_PULUMI_ROOT"):
@@ -175,9 +175,7 @@ import_module("cloudtrain.stacks._pulumi.command").safe_command(folder, folder).
     until((tmp_path / "finished").exists)
 
 
-def test_a_binary_that_we_have_not_installed_is_asked_once_for_its_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_foreign_binary_is_asked_once_for_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever uses it next in the same process knows it by then; our own needs no asking."""
     monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path / "cache"))
     fake_engine(tmp_path, "")
