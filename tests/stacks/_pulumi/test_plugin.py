@@ -204,7 +204,7 @@ def test_cancel_ends_the_waiting_and_makes_nothing_more(plugin: Started, fake: R
     plugin.stub.Cancel(empty_pb2.Empty())
     thread.join(PATIENCE_S)
     assert half_made(failures[0]).id == fake.ledger.running()[0].id
-    assert "told to stop" in failures[0].details()
+    assert "asked to stop" in failures[0].details()
 
 
 def wait_for(true: Any) -> None:
