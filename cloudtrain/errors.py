@@ -12,14 +12,14 @@ from collections.abc import Sequence
 EXIT_CODES = {
     0: ("done", "nothing is left running that was not asked for"),
     1: ("unexpected", "a defect; the traceback is in a file that is named"),
-    2: ("bad input", "a word on the command line, a file, a setting, or a request that a provider rejects"),
+    2: ("bad input", "a bad argument, file or setting, or a request that a provider rejects"),
     3: ("nothing viable", "no offer fits, loads, is allowed, priced and in time"),
-    4: ("credentials, permission or quota", "a provider lets this account in to less than is needed"),
+    4: ("credentials, permission or quota", "this account has access to less than is needed"),
     5: ("over budget", "the cheapest way to finish costs more than the cap"),
     6: ("teardown incomplete", "money may be running; what is left, its price and the command to repeat are printed"),
-    7: ("no capacity", "nothing to be had before the deadline, or a provider that does not answer: try again later"),
+    7: ("no capacity", "no machine available before the deadline, or a provider that does not answer: try again later"),
     100: ("job failed", "the training ended with an error of its own; the message says which"),
-    101: ("not finished", "the run goes on, can be resumed, or has another client"),
+    101: ("not finished", "the run continues, can be resumed, or has another client"),
     102: ("not found", "no such run, or no such thing at a provider"),
     103: ("cancelled", "the run was stopped on request"),
     130: ("Ctrl-C", "what still runs, and how to end it, is printed"),
@@ -49,7 +49,7 @@ class DamagedRecord(UsageError):
     def __init__(self, document: str, field: str, why: str) -> None:
         super().__init__(
             f"state document {document} is damaged: {why}",
-            "move it away to go on; the run's outputs are not touched",
+            "move it away to continue; the run's outputs are not touched",
         )
         self.document = document
         self.field = field

@@ -150,7 +150,7 @@ def _priced(cell: str, heading: Market, tpu_chips: int, zero_is_free: bool) -> t
 
 
 class _Shape(NamedTuple):
-    """What a row offers, parsed once for all rows that offer the same; `offered` is a slice of an Offer's fields."""
+    """What a row offers, parsed once for all rows that offer the same; `offered` isa slice of an Offer's fields."""
 
     hardware: str
     tpu_chips: int

@@ -62,7 +62,7 @@ def test_nothing_starts_until_somebody_agrees(desk: Path) -> None:
         asked.append(question)
         return False
 
-    with pytest.raises(api.CloudtrainError, match="nobody is there to be asked"):
+    with pytest.raises(api.CloudtrainError, match="there is no terminal to ask on"):
         api.up(options)
     with pytest.raises(api.CloudtrainError, match="nothing was started") as raised:
         api.up(options, ask=refuse)

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 
-@click.command("attach", short_help="Follow RUN to its end and bring its result home.")
+@click.command("attach", short_help="Follow RUN to its end and download its result.")
 @click.argument("run_name", metavar="[RUN]", required=False)
-@click.option("--to", "home", type=click.Path(path_type=Path), help="Where the result goes.  [default: ./RUN]")
+@click.option("--to", "home", type=click.Path(path_type=Path), help="Target folder of the result.  [default: ./RUN]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask: Ctrl-C leaves it running.")
 def command(run_name: str | None, home: Path | None, yes: bool) -> None:
-    """Follow RUN (or the newest run) to its end, bring its result home and end its machine.
+    """Follow RUN (or the newest run) to its end, download its result and end its machine.
 
-    It works from any machine that can read the state. Ctrl-C leaves the run or stops it, as you say.
+    It works from any machine that can read the state. Ctrl-C asks whether to stop the run.
     """
     from cloudtrain import settings as settings_module
     from cloudtrain.cli.up.screen import Screen

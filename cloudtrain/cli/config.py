@@ -10,7 +10,7 @@ from cloudtrain.cli.output import print_json, print_rows, say
 from cloudtrain.errors import UsageError
 
 
-@click.group("config", short_help="Show, read and set what outlives a run.")
+@click.group("config", short_help="Show, read and change settings.")
 def command() -> None:
     """Show, read and set what outlives a run: state folder, electricity, limits."""
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 HEADERS = ("state", "about", "what", "words", "hint")
 
 
-@click.command("doctor", short_help="Look at credentials, permissions, quotas and leftovers.")
+@click.command("doctor", short_help="Check credentials, permissions, quotas and leftovers.")
 @click.argument("providers", metavar="[PROVIDER]...", nargs=-1)
 @click.option(
     "--install-pulumi", is_flag=True, help="First download or build Pulumi's command line, which rents machines."
 )
 @output_option()
 def command(providers: tuple[str, ...], install_pulumi: bool, output: str) -> int:
-    """Look at credentials, permissions, quotas, prices and leftovers of PROVIDER, or of all, and at this machine.
+    """Check credentials, permissions, quotas, prices and leftovers of PROVIDER, or of all, and this machine.
 
     Makes nothing at a provider. A provider without credentials is `unknown`, and a problem when it is named.
 
@@ -70,7 +70,7 @@ def install() -> list[Noted]:
 def look_busy(subject: str) -> None:
     """What is looked at now: asking every region takes a while, and only a terminal wants to know."""
     if sys.stderr.isatty():
-        say(f"looking at {subject}")
+        say(f"checking {subject}")
 
 
 def show(noted: list[Noted], output: str) -> None:

@@ -15,10 +15,10 @@ from cloudtrain.units import hours, money, rfc3339
 @click.command("down")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every run of this state that is not gone.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask; accepted for the habit: `down` never asks.")
-@click.option("--force", is_flag=True, help="Overrule a client on another machine that holds the run.")
+@click.option("-y", "--yes", is_flag=True, help="Accepted and ignored: `down` never asks.")
+@click.option("--force", is_flag=True, help="Override the lock of a client on another machine.")
 def command(run_name: str | None, everything: bool, yes: bool, force: bool) -> None:
-    """End RUN and prove that it is gone. Results, checkpoints and logs stay. Doing it twice is fine."""
+    """End RUN and prove that it is gone. Results, checkpoints and logs stay. Idempotent."""
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 

@@ -15,7 +15,7 @@ NEW_S = 120.0  # of an older machine it is not told when its first heartbeat cam
 PHASES = {
     "environment": "preparing the trainer's environment",
     "weights": "fetching the model",
-    "training": "the trainer starts",
+    "training": "starting the trainer",
 }
 
 
@@ -35,7 +35,7 @@ class FirstMinutes:
             return []
         told = []
         if not self.phase and self.is_new:
-            told.append(f"the machine speaks: first heartbeat after {hours(event.waited_s)}")
+            told.append(f"first heartbeat after {hours(event.waited_s)}")
         if event.phase in PHASES:
             size = f", {gib(event.fetch_bytes)}" if event.phase == "weights" and event.fetch_bytes else ""
             told.append(f"{PHASES[event.phase]}{size}")
@@ -51,5 +51,5 @@ class FirstMinutes:
             return ""
         self.trains = True
         if self.played_by:
-            return f"accelerator check: `{self.accelerator}` is played by the {self.played_by} of this simulation"
+            return f"accelerator check: `{self.accelerator}` is simulated on the {self.played_by} of this machine"
         return f"accelerator check passed: {self.accelerator}"

@@ -25,7 +25,11 @@ def command() -> None:
 def recipe_options(function: F) -> F:
     """What decides an image, for every command that names one."""
     for option in (
-        click.option("--engine", type=click.Choice(["podman", "docker"]), help="The program.  [default: what answers]"),
+        click.option(
+            "--engine",
+            type=click.Choice(["podman", "docker"]),
+            help="The container engine.  [default: the one that runs]",
+        ),
         click.option(
             "--torch",
             type=click.Choice(["index", "pypi", "base"]),
@@ -59,7 +63,7 @@ def build(flavour: str, base: str, torch: str, engine: str | None, wheels: Path 
 
 @command.command("push")
 @recipe_options
-@click.option("--registry", metavar="HOST/PATH", help="Where to.  [default: the setting `registry`]")
+@click.option("--registry", metavar="HOST/PATH", help="Target registry.  [default: the setting `registry`]")
 def push(flavour: str, base: str, torch: str, engine: str | None, registry: str | None) -> None:
     """Push the image of --flavour, unless the registry has it; prints the name there, with its digest."""
     from cloudtrain import settings
@@ -71,7 +75,9 @@ def push(flavour: str, base: str, torch: str, engine: str | None, registry: str 
 
 
 @command.command("ls")
-@click.option("--engine", type=click.Choice(["podman", "docker"]), help="The program.  [default: what answers]")
+@click.option(
+    "--engine", type=click.Choice(["podman", "docker"]), help="The container engine.  [default: the one that runs]"
+)
 @output_option()
 def ls(engine: str | None, output: str) -> None:
     """The trainer images on this machine. Current: this version would build the same."""

@@ -28,7 +28,7 @@ class Which(NamedTuple):
 
 @click.command("logs")
 @click.argument("run_name", metavar="[RUN]", required=False)
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the run has ended.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow until the run has ended.")
 @click.option("--tail", type=click.IntRange(0), help="Only the last N lines.")
 @click.option("--since", type=Duration(), help="Only lines of the last 10m, 2h ... (those that carry a time).")
 @click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HEADERS = ("name", "family", "parameters", "active", "LoRA r16 attention", "LoRA r16 all-linear", "Hugging Face id")
 
 
-@click.command("models", short_help="The models that are known by name.")
+@click.command("models", short_help="The models of the registry.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @output_option()
 def command(models: tuple[str, ...], output: str) -> None:

@@ -15,16 +15,16 @@ from cloudtrain.runs.poll import Polled, PollOptions
 HEADERS = ("run", "state", "attempt", "step", "what was done")
 
 
-@click.command("poll", short_help="Look at RUN once and do what is due: end it, or go on elsewhere.")
+@click.command("poll", short_help="Check RUN once and act: tear it down, or restart it.")
 @click.argument("run_name", metavar="[RUN]", required=False)
-@click.option("-a", "--all", "everything", is_flag=True, help="Every rented run of this state that is not over.")
-@click.option("--finish", is_flag=True, help="Bring the results of finished runs home as well.")
-@click.option("--to", "target", type=click.Path(path_type=Path), help="Where to.  [default: ./RUN]")
+@click.option("-a", "--all", "everything", is_flag=True, help="Every rented run of this state that has not ended.")
+@click.option("--finish", is_flag=True, help="Also download the results of finished runs.")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="Target folder.  [default: ./RUN]")
 @output_option()
 def command(run_name: str | None, everything: bool, finish: bool, target: Path | None, output: str) -> None:
-    """Look at RUN (or the newest run) once: end what is over, go on with what was taken away.
+    """Check RUN (or the newest run) once and act: tear it down, or restart it on another machine.
 
-    Exit code 0 when all of them are over, 101 when one goes on, 6 when one could not be proven gone.
+    Exit code 0 when all have ended, 101 when one continues, 6 when one could not be proven gone.
     """
     from cloudtrain import settings
     from cloudtrain.cli.up.screen import Screen
@@ -32,7 +32,7 @@ def command(run_name: str | None, everything: bool, finish: bool, target: Path |
     from cloudtrain.state.store import open_store
 
     if everything and (run_name is not None or target is not None):
-        raise UsageError("--all looks at every run", "name one run, or leave --to away")
+        raise UsageError("--all checks every run", "name one run, or omit --to")
     report = poll(open_store(settings.load().state), run_name, everything, PollOptions(finish, target), Screen())
     if output == "json":
         print_json([document(each) for each in report.polled])

@@ -17,12 +17,12 @@ HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started
 REFRESH_S = 2.0
 
 
-@click.command("ps", short_help="The runs that are going on; -a shows ended ones too.")
+@click.command("ps", short_help="The active runs; -a shows ended ones too.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Ended runs too.")
-@click.option("-w", "--watch", is_flag=True, help="Look again every two seconds until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh every two seconds until Ctrl-C.")
 @output_option()
 def command(everything: bool, watch: bool, output: str) -> None:
-    """The runs of this state that are going on; -a shows ended ones too."""
+    """The active runs of this state; -a shows ended ones too."""
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 

@@ -11,7 +11,7 @@ from cloudtrain.cli.output import say
 
 @click.command("pull", short_help="Copy the adapter of RUN, and what belongs to it, here.")
 @click.argument("run_name", metavar="[RUN]", required=False)
-@click.option("--to", "target", type=click.Path(path_type=Path), help="Where to.  [default: ./RUN]")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="Target folder.  [default: ./RUN]")
 @click.option("--merge", is_flag=True, help="Also write the base model with the adapter merged in, to TARGET/merged.")
 def command(run_name: str | None, target: Path | None, merge: bool) -> None:
     """Copy adapter, tokenizer, metrics and model card of RUN (or of the newest run) to a folder."""

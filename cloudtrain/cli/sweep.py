@@ -17,13 +17,13 @@ HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
 
 
 @click.command("sweep", short_help="Find what is ours at every provider, and delete it.")
-@click.option("--provider", "providers", multiple=True, help="Only here; may be repeated.  [default: all]")
+@click.option("--provider", "providers", multiple=True, help="Only this provider; may be repeated.  [default: all]")
 @click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 @click.option("--all", "everything", is_flag=True, help="Everything of ours, also what is not past its deadline.")
 @click.option("--fail-if-found", is_flag=True, help="Exit 1 when anything was left over, even if it is gone now (CI).")
 @output_option()
 def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_found: bool, output: str) -> None:
-    """Ask every provider for machines, disks and helpers of cloudtrain, and delete what should be gone.
+    """List the machines, disks and auxiliary resources of cloudtrain at every provider, and delete what should be gone.
 
     Looks in every region and on every page, by tag or name; needs no run record. What is not past its deadline and
     belongs to no ended run is listed and left alone.
@@ -34,7 +34,7 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
         if isinstance(event, Removed):
             return say(f"{event.provider}: {event.gone} of {event.of} gone")
         for words in event.unread:
-            say(f"going on without some records: {words}")
+            say(f"continuing without some records: {words}")
         show(event.answers, output)
         for name in event.no_cloud:
             say(f"{name}: has nothing to sweep; `cloudtrain down` ends its runs")
@@ -46,7 +46,7 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
 def may_delete(count: int) -> bool:
     """Ask whether to delete so many. Raises UsageError when there is nobody to answer."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{count} left over, and nobody is there to be asked", "-y deletes them without asking")
+        raise UsageError(f"{count} left over, and there is no terminal to ask on", "-y deletes them without asking")
     return ask(f"delete {count}?", default=False)
 
 

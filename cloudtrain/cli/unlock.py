@@ -10,7 +10,11 @@ from cloudtrain.runs.record import find
 
 @click.command("unlock")
 @click.argument("run_name", metavar="RUN")
-@click.option("--force", is_flag=True, help="Also a lock of another machine, which cannot be asked whether it lives.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also a lock held from another machine, where it cannot be checked whether the process lives.",
+)
 def command(run_name: str, force: bool) -> None:
     """Remove the engine's lock on RUN when its owner is dead. A living owner keeps it."""
     from cloudtrain import settings

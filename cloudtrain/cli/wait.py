@@ -15,7 +15,7 @@ QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a
 
 @click.command("wait", short_help="Wait until RUN has ended; the exit code says how.")
 @click.argument("run_name", metavar="[RUN]", required=False)
-@click.option("--timeout", type=Duration(), help="Give up after 10m, 2h ...; the exit code is 101 then.")
+@click.option("--timeout", type=Duration(), help="Stop waiting after 10m, 2h ...; the exit code is 101 then.")
 def command(run_name: str | None, timeout: float | None) -> None:
     """Wait until RUN (or the newest run) has ended: 0 finished, 100 failed, 101 stopped early, 103 cancelled.
 

@@ -33,7 +33,7 @@ MARGINS: dict[str, Margin] = {
     "gaudi": _GPU._replace(factor=1.4, reason="x 1.4 for Gaudi's lazy graphs (one published run) + 1.4 GiB runtime"),
     "torch-cpu": Margin(1.06, 0.70 * GIB, 0.0, "x 1.06 + 0.70 GiB of imports and threads (eight measured runs)"),
     "mlx": Margin(1.06, 0.5 * GIB, 0.0, "x 1.06 + 0.5 GiB runtime (not measured)"),
-    "tpu": Margin(1.0, 0.0, 0.0, "nothing added: the formula stands for the TPU compiler's own figure"),
+    "tpu": Margin(1.0, 0.0, 0.0, "nothing added: the formula approximates the TPU compiler's own figure"),
     "none": _GPU,
 }
 

@@ -117,7 +117,9 @@ def _read(path: Path) -> tuple[Row, ...]:
                 try:
                     rows.append(_row(record))
                 except (KeyError, ValueError, TypeError, AttributeError) as error:
-                    raise UsageError(f"`{path}` line {number}: {error!r} is no use as throughput", _COLUMNS) from error
+                    raise UsageError(
+                        f"`{path}` line {number}: {error!r} is not usable as throughput", _COLUMNS
+                    ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read `{path}`: {error}", f"{VARIABLE} names a CSV file of throughput rows") from error
     if not rows:

@@ -129,7 +129,7 @@ def by_size() -> tuple[ModelSpec, ...]:
 def place_remedy(quote: Quote, line: QuoteRow) -> str:
     """What would make a machine that fits and loads work here."""
     if not line.priced:
-        return "its price has to be asked of the provider"
+        return "ask the provider for its price"
     if line.assessment.hours is None or line.offer.limits.barred:
         return ""
     faster = [

@@ -195,7 +195,7 @@ def ignore(event: Event) -> None:
 def refuse(question: Question) -> bool:
     """Leave a run running. Raises UsageError for what may be started only when somebody agrees."""
     if isinstance(question, StartQuestion):
-        raise UsageError("nobody is there to be asked", "-y starts it without asking")
+        raise UsageError("there is no terminal to ask on", "-y starts it without asking")
     return False
 
 

@@ -137,7 +137,7 @@ def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
         if stack.direct:
             raise
         raise TeardownIncomplete(
-            f"machine {machine.id} of run `{run.id}` stands at {plan.provider}, but {error.message}",
+            f"machine {machine.id} of run `{run.id}` exists at {plan.provider}, but {error.message}",
             f"cloudtrain down {run.id} (before: {error.hint})",
         ) from error
     return Run(run.store, run.id)

@@ -41,7 +41,7 @@ def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
                 f"{float(live / quoted - 1):.0%} above the quoted {money(quoted)}/h",
                 "quote again with a fresh catalogue, or choose another offer",
             )
-        return Checked(live, f"{money(live)}/h, asked from {line.provider} just now (quoted {money(quoted)}/h)")
+        return Checked(live, f"{money(live)}/h, asked from {line.provider} now (quoted {money(quoted)}/h)")
     if days is None or days > STALE_DAYS:
         age = "of unknown age" if days is None else f"{days} days old"
         if not accept_stale:

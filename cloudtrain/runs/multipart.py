@@ -43,5 +43,5 @@ def pieces(store: Store, index: str, whole: str, names: set[str]) -> list[str]:
         raise UsageError(f"`{store.place(index)}` is damaged", "its file cannot be put together") from None
     wanted = [f"{whole}.part-{number:05d}" for number in range(count)]
     if missing := [name for name in wanted if name not in names]:
-        raise UsageError(f"`{missing[0]}` is missing beside `{store.place(index)}`", "the file cannot be put together")
+        raise UsageError(f"`{missing[0]}` is missing next to `{store.place(index)}`", "the file cannot be put together")
     return wanted

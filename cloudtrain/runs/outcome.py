@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cloudtrain.errors import Cancelled, CloudtrainError, Interrupted, JobFailed, NotFinished, TeardownIncomplete
 from cloudtrain.runs.record import Run
 
-RESUME = "`cloudtrain up` goes on from the last checkpoint"
+RESUME = "`cloudtrain up` resumes it from the last checkpoint"
 EARLY = {"deadline": "reached its deadline", "preempted": "was interrupted"}
 
 
@@ -24,7 +24,7 @@ def unfinished(run: Run) -> CloudtrainError:
         )
     if run.state == "died":
         lost = "the supervisor of" if run.stack.direct else "the machine of"
-        what = "was killed" if run.stack.direct else "is gone without a last word"
+        what = "was killed" if run.stack.direct else "is gone without an exit record"
         return NotFinished(f"{lost} run `{run.id}` {what}", RESUME)
     return failure(run)
 
@@ -62,7 +62,7 @@ def interrupted_launch(run: Run) -> CloudtrainError:
     """Ctrl-C while a machine of the run was being made: it was removed again with proof, or something may be left."""
     if run.gone is not None or run.begun is None:
         had_machine = any(attempt.machine for attempt in run.attempts)
-        again = "goes on with it" if had_machine else "begins again"
+        again = "resumes it" if had_machine else "starts it again"
         return Interrupted(f"stopped `{run.id}`; nothing of it is left", f"`cloudtrain up` {again}")
     return TeardownIncomplete(f"stopped `{run.id}`; something of it may be left", f"cloudtrain down {run.id}")
 
@@ -91,6 +91,6 @@ def teardown_guard(run: str) -> Iterator[None]:
         yield
     except BucketUnreachable as error:
         raise TeardownIncomplete(
-            f"run `{run}` may be going on, and {error.message}",
+            f"run `{run}` may still be running, and {error.message}",
             f"cloudtrain poll {run} (it ends itself at its deadline)",
         ) from error

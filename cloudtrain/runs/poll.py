@@ -44,7 +44,7 @@ class PollReport(NamedTuple):
         left = [each.run.id for each in self.polled if not each.over]
         if left:
             raise NotFinished(
-                f"not over: {', '.join(left)}", "`cloudtrain poll` again later, or `cloudtrain attach` to stay with it"
+                f"not ended: {', '.join(left)}", "`cloudtrain poll` again later, or `cloudtrain attach` to follow it"
             )
 
 
@@ -72,7 +72,7 @@ def look(run: Run, options: PollOptions, emit: Emit) -> Polled:
         with run.store.hold(run.key("client.lock")):
             return look_alone(Run(run.store, run.id), options, emit)
     except AlreadyThere as held:
-        return Polled(run, False, f"another client is on it: {held.message}", None, None)
+        return Polled(run, False, f"another client holds it: {held.message}", None, None)
 
 
 def look_alone(run: Run, options: PollOptions, emit: Emit) -> Polled:
@@ -88,13 +88,13 @@ def look_alone(run: Run, options: PollOptions, emit: Emit) -> Polled:
     if error is not None:
         done = error.message
     elif run.intent.attempt != attempt:
-        done = f"goes on on another machine, {run.machine.id if run.machine else None}"
+        done = f"restarted on another machine, {run.machine.id if run.machine else None}"
     elif over:
-        done = "its machine is gone" if before is None else "nothing was left to do"
+        done = "its machine is gone" if before is None else "nothing to do"
         done += f"; result in {home}" if home else ""
         done += f"; {outcome.failure(run).message}" if run.state == "failed" else ""
     else:
-        done = "goes on"
+        done = "continues"
     return Polled(run, over, done, home, error)
 
 

@@ -23,9 +23,7 @@ def pull(run: Run, target: Path) -> Path:
     source = run.key("output")
     found = multipart.whole_files(run.store, source)
     if not found:
-        hint = (
-            f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` goes on with it"
-        )
+        hint = f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` resumes it"
         raise NotFinished(f"run `{run.id}` has no result yet: it is {run.state}", hint)
     if target.exists() and not target.is_dir():
         raise UsageError(f"`{target}` is a file", "give a folder with --to")

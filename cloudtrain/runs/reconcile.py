@@ -67,12 +67,12 @@ def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
     if event == "silent":
         waited = f"{remote.pace(run.intent.provider).first_s:.0f} s"
         run.event("machine silent", attempt=run.intent.attempt, waited=waited)
-        emit(Message(f"the machine said nothing for {waited}: its image or its start has failed; it is ended", True))
+        emit(Message(f"no heartbeat for {waited}: the machine's image or start has failed; it is ended", True))
     if event and run.gone is None:
         run = teardown.down(run, StopOptions(GRACE_S, say=progress(emit)), wanted=False)
     if not wants_another(run):
         return run
-    why = "was preempted" if run.exit else "is gone without a last word"
+    why = "was preempted" if run.exit else "is gone without an exit record"
     emit(Message(f"the machine of attempt {run.intent.attempt} {why}; looking for another", True))
     if run.line is not None:
         candidates.remember_full(run.store, run.line.key, now())
@@ -99,7 +99,7 @@ def restart(run: Run, emit: Emit) -> Run:
     )
     if started is None:
         raise NoCapacity(
-            f"no place had a machine to go on with: {answer or 'none is affordable'}",
+            f"no place had a machine to resume on: {answer or 'none is affordable'}",
             f"`cloudtrain poll {run.id}` tries again",
         )
     return started
@@ -140,7 +140,7 @@ def agreed_plan(run: Run, plan: Plan, row: RowRecord) -> Plan:
     if plan.agreed_usd is not None and (
         hourly is None or spent + hourly * left > plan.agreed_usd * AGREED_TOLERANCE or left * 3600 < LEAST_LEFT_S
     ):
-        raise OverBudget(f"{row.offer} would make the whole run dearer than was agreed to")
+        raise OverBudget(f"{row.offer} would make the whole run more expensive than was agreed to")
     return replace(found.plan, deadline=deadline)
 
 

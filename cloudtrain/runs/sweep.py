@@ -115,7 +115,7 @@ def sweep(
     left: list[tuple[Leftover, str]] = []
     if listed.due and delete:
         if callable(delete) and not delete(len(listed.due)):
-            raise Cancelled("nothing was deleted; it goes on costing money")
+            raise Cancelled("nothing was deleted; it keeps costing money")
         for name, cloud in wanted.items():
             here = [thing for thing in listed.due if thing.provider == name]
             if here:

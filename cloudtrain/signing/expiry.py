@@ -74,6 +74,6 @@ def within(state: str, deadline: float, likely_s: float | None, now: float) -> t
         longest = f"{int(left_s / SECONDS_PER_HOUR)}h" if left_s >= SECONDS_PER_HOUR else f"{int(left_s / 60)}m"
         raise UsageError(
             f"the run likely takes {hours(likely_s)}, and {found.why}",
-            f"--max-hours {longest} is the longest; `cloudtrain up` then goes on from the last checkpoint",
+            f"--max-hours {longest} is the longest; `cloudtrain up` then resumes from the last checkpoint",
         )
     return found.deadline, found.why

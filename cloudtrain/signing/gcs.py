@@ -60,7 +60,7 @@ def signer(address: Address) -> Signer:
         except ValueError:
             raise BucketDenied(f"{where}: the private key in `{path}` cannot be read", HINT) from None
         return made
-    kind = f"those in `{path}` have none" if path else "a person's login, or a machine's, has none"
+    kind = f"those in `{path}` have none" if path else "the login of a person or a machine has none"
     raise BucketDenied(
         f"{where}: a rented machine reaches it by signed addresses, which take a service account's private key: {kind}",
         HINT,

@@ -94,7 +94,7 @@ class Lora(Record):
 class Data(Record):
     """The rows to train on, and those to evaluate on. `data: file` is short for `data: {path: file}`."""
 
-    path: Text = Field(description="JSON lines or CSV with a header, beside this file")
+    path: Text = Field(description="JSON lines or CSV with a header, next to this file")
     format: Literal["messages", "prompt", "text", "sharegpt", "alpaca"] | None = Field(
         default=None, description="messages, prompt, text, sharegpt or alpaca; found from the rows when left out"
     )
@@ -109,7 +109,7 @@ class Checkpoint(Record):
 
     every: Interval = Field(
         default="5m",
-        description="time between two saves, for example 300s, 5m or 1h: what can be lost when a machine is taken away",
+        description="time between two saves, for example 300s, 5m or 1h: what can be lost when a machine is preempted",
     )
     keep: int = Field(default=2, ge=1, le=1000, description="how many checkpoints are kept")
 

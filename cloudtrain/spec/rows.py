@@ -18,7 +18,7 @@ def doubts(row: Row) -> list[str]:
     roles = [turn["role"] for turn in row.messages]
     if row.first_trained:  # `prompt` and `completion`, each a list of turns
         continued = roles[row.first_trained - 1] == "assistant"
-        return ["`prompt` ends with the assistant, `completion` goes on after it"] if continued else []
+        return ["`prompt` ends with the assistant, `completion` continues it"] if continued else []
     found = []
     if "system" in roles[1:]:
         found.append("a system turn is not the first; many templates refuse that")

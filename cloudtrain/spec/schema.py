@@ -32,7 +32,7 @@ class Spec(Record):
     The descriptions are what `init` writes beside each key, what an editor shows, and the reference page.
     """
 
-    model: Text = Field(description="a name of `cloudtrain models`, a Hugging Face id, or a folder beside this file")
+    model: Text = Field(description="a name of `cloudtrain models`, a Hugging Face id, or a folder next to this file")
     revision: Text | None = Field(
         default=None, description="commit, tag or branch of a Hugging Face model; the newest when left out"
     )
@@ -96,7 +96,7 @@ class Spec(Record):
     )
     eval: Eval = Field(default=Eval(), description="when the loss on the rows for evaluation is measured")
     report: Literal["none", "tensorboard"] = Field(
-        default="none", description="none, or tensorboard for event files beside the adapter"
+        default="none", description="none, or tensorboard for event files next to the adapter"
     )
     budget: Budget = Field(
         default=Budget(), description="limits of this run; what is not set here, the settings decide"

@@ -88,7 +88,7 @@ def take(objects: Any, path: str, token: str) -> Any:
             mode = seen.version
         else:
             raise AlreadyThere(f"{seen.words} holds `{path}`")
-    raise AlreadyThere(f"somebody else has just taken `{path}`")
+    raise AlreadyThere(f"another client has just taken `{path}`")
 
 
 def renew(objects: Any, path: str, token: str, version: Any, done: threading.Event) -> None:

@@ -155,7 +155,7 @@ def _uv(arguments: list[str], env: Mapping[str, str] | None = None) -> None:
 def _failure(output: str) -> CloudtrainError:
     """uv's complaint as an error of ours: its last lines, and what to do about the usual causes."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    said = " ".join(lines[-3:])[:400] or "it said nothing"
+    said = " ".join(lines[-3:])[:400] or "it printed nothing"
     low = output.lower()
     if "no space left" in low:
         return CloudtrainError(

@@ -177,7 +177,7 @@ def push(engine: Engine, recipe: Recipe, registry: str, say: Say) -> str:
             f"`{recipe.name}` is not here", f"build it first: `cloudtrain image build --flavour {recipe.flavour}`"
         )
     if engine.ask("tag", recipe.name, remote) is None:
-        raise CloudtrainError(f"{engine.program} cannot name the image `{remote}`", "look at the setting `registry`")
+        raise CloudtrainError(f"{engine.program} cannot name the image `{remote}`", "check the setting `registry`")
     said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="cloudtrain-image-") as folder:
         note = Path(folder) / "digest"

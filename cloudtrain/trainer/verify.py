@@ -87,7 +87,7 @@ def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Ver
         _platform_has_libtpu()
     else:
         raise UsageError(
-            f"nothing proves a step of back end `{options.estimator}`: its memory is only estimated",
+            f"nothing can prove a step of back end `{options.estimator}`: its memory is only estimated",
             "leave --verify out, or take --backend torch or tpu",
         )
     python = environment.ensure(flavour, say)
@@ -282,5 +282,5 @@ def _failure(code: int, output: str) -> CloudtrainError:
     if code == -signal.SIGKILL:
         return CloudtrainError("the system ended the proof of the step", "give it 4 GiB of free memory and repeat")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    said = lines[-1][:400] if lines else f"it said nothing and ended with {code}"
+    said = lines[-1][:400] if lines else f"it printed nothing and ended with {code}"
     return CloudtrainError(f"the step could not be proven: {said}", "the estimate without --verify holds; report this")

@@ -148,7 +148,7 @@ def wait_ready(world: World, kind: str, inputs: Mapping[str, Any], seen: Resourc
         if seen.state in ("ended", "deleting"):
             raise HalfMade(seen, Unavailable(f"{inputs['role']} {seen.id} ended before it was ready: {seen.words}"))
         if world.stopped():
-            raise HalfMade(seen, Cancelled(f"told to stop while {inputs['role']} {seen.id} was being made"))
+            raise HalfMade(seen, Cancelled(f"asked to stop while {inputs['role']} {seen.id} was being made"))
         if world.now() - begin > driver.ready_s:
             raise HalfMade(seen, Unavailable(f"{inputs['role']} {seen.id} was not ready in {driver.ready_s:.0f} s"))
         world.sleep(timing.poll_s)

@@ -29,7 +29,7 @@ def send(
             raise Unknown(f"{_host(url)} was asked and gave no answer ({type(error).__name__})") from None
         raise Unavailable(f"{_host(url)} does not answer ({type(error).__name__})", "try again") from None
     if reply.status_code == 429:
-        raise Unavailable(f"{_host(url)} wants us to slow down (429)", "try again in a minute")
+        raise Unavailable(f"{_host(url)} asks us to slow down (429)", "try again in a minute")
     if reply.status_code >= 500:
         kind = Unknown if mutating else Unavailable
         raise kind(f"{_host(url)} failed ({reply.status_code})", "try again")

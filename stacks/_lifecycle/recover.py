@@ -204,7 +204,7 @@ def incomplete(world: World, left: list[Thing], trouble: ProviderError | None, n
     ]
     if not rows:
         rows = [f"perhaps {i.kind} {i.inputs.get('name')} in {place_words(i.inputs)}" for i in creates(world)]
-        rows = list(dict.fromkeys(rows)) or ["perhaps something that a damaged journal does not tell of"]
+        rows = list(dict.fromkeys(rows)) or ["perhaps something that the damaged journal no longer records"]
     because = f"; {trouble.message}" if trouble else f"; {notes[-1]}" if notes else ""
     hint = f"cloudtrain down {run}" + (f" (before: {trouble.hint})" if trouble and trouble.hint else "")
     return TeardownIncomplete(f"run `{run}` is not proven gone from {world.provider}: {'; '.join(rows)}{because}", hint)

@@ -269,7 +269,7 @@ def project_file() -> str:
         if os.access(folder / PLUGIN, os.X_OK):
             where = json.dumps(str(folder))
             return f"name: {PROJECT}\nruntime: python\nplugins:\n  providers:\n  - name: {PROJECT}\n    path: {where}\n"
-    raise UsageError(f"`{PLUGIN}` is not beside this Python", "install cloudtrain again")
+    raise UsageError(f"`{PLUGIN}` is not next to this Python", "install cloudtrain again")
 
 
 def _script_folders() -> Iterator[Path]:

@@ -60,7 +60,7 @@ def plugin() -> Path:
     for folder in engine._script_folders():
         if os.access(folder / engine.PLUGIN, os.X_OK):
             return folder / engine.PLUGIN
-    raise UsageError(f"`{engine.PLUGIN}` is not beside this Python", "install cloudtrain again")
+    raise UsageError(f"`{engine.PLUGIN}` is not next to this Python", "install cloudtrain again")
 
 
 def install() -> Path:

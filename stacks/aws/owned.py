@@ -77,7 +77,7 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
                 trouble.append((region, error))
     if trouble:
         region, error = trouble[0]
-        hint = f"{error.hint}; or name the regions to look at in {ONLY_REGIONS}".lstrip("; ")
+        hint = f"{error.hint}; or name the regions to search in {ONLY_REGIONS}".lstrip("; ")
         raise type(error)(
             f"{error.message} in {', '.join(name for name, _ in trouble)}",
             hint if isinstance(error, Permission) else error.hint,

@@ -54,7 +54,7 @@ def guards(offer: str, market: str) -> tuple[Guard, ...]:
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
-    """One instance, or policy, template and group for a slice of several hosts. Needs `serves(plan.line.key)`."""
+    """One instance, or policy, template and group fora slice of several hosts. Needs `serves(plan.line.key)`."""
     wanted = shape(plan.line.key)
     if wanted is None:
         raise ValueError(f"Compute Engine does not rent {plan.line.offer}")

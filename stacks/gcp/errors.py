@@ -63,9 +63,9 @@ _BY_CODE: dict[str, tuple[type[ProviderError], str]] = {
     "notFound": (NotFound, ""),
     "NOT_FOUND": (NotFound, ""),
     "RESOURCE_NOT_FOUND": (NotFound, ""),
-    "alreadyExists": (AlreadyThere, "somebody else's thing has the name of ours"),
-    "ALREADY_EXISTS": (AlreadyThere, "somebody else's thing has the name of ours"),
-    "RESOURCE_ALREADY_EXISTS": (AlreadyThere, "somebody else's thing has the name of ours"),
+    "alreadyExists": (AlreadyThere, "the name is in use by a resource that is not ours"),
+    "ALREADY_EXISTS": (AlreadyThere, "the name is in use by a resource that is not ours"),
+    "RESOURCE_ALREADY_EXISTS": (AlreadyThere, "the name is in use by a resource that is not ours"),
     "forbidden": (Permission, "give this account the role in templates/policies/gcp.yaml"),
     "PERMISSION_DENIED": (Permission, "give this account the role in templates/policies/gcp.yaml"),
     "PERMISSIONS_ERROR": (Permission, "give this account the role in templates/policies/gcp.yaml"),
@@ -107,7 +107,7 @@ def mean(codes: list[str], words: str, status: int = 0) -> ProviderError:
     """The error for codes in order of trust, Google's sentence, and an HTTP status. What nobody knows is Rejected."""
     text = " ".join([*codes, words]).lower()
     code = codes[0] if codes else str(status)
-    said = f"Google says {visible(code, 60)}: {visible(words, 200)}"
+    said = f"Google answers {visible(code, 60)}: {visible(words, 200)}"
     if status != 404:
         for part, kind, hint in _BY_TEXT:
             if part in text:
@@ -116,5 +116,5 @@ def mean(codes: list[str], words: str, status: int = 0) -> ProviderError:
         if each in _BY_CODE:
             kind, hint = _BY_CODE[each]
             return kind(said, hint)
-    kind, hint = _BY_STATUS.get(status, (Rejected, "this is a defect of cloudtrain's request; please report it"))
+    kind, hint = _BY_STATUS.get(status, (Rejected, "this is a defect in cloudtrain's request; please report it"))
     return kind(said, hint)

@@ -217,7 +217,7 @@ def _reason(document: Mapping[str, Any]) -> ProviderError:
     stockout = code == "RESOURCE_EXHAUSTED" and "quota" not in words.lower()
     if stockout or (type(found) is Rejected and code != "INVALID_ARGUMENT"):
         # Valid-until has passed, or INTERNAL after minutes: in practice both mean that nothing was to be had.
-        return NoCapacity(f"the Cloud TPU API gave up: {words[:200]}", "try another zone")
+        return NoCapacity(f"the Cloud TPU API abandoned the request: {words[:200]}", "try another zone")
     return found
 
 

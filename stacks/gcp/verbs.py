@@ -29,7 +29,7 @@ def create(kind: str, inputs: Inputs) -> ResourceState:
     except AlreadyThere as error:
         found = find(kind, inputs)
         if not found:
-            raise Rejected(f"the name {inputs['name']} belongs to somebody else", error.hint) from None
+            raise Rejected(f"the name {inputs['name']} is in use by a resource that is not ours", error.hint) from None
         return found[0]
     raise_failure(operation)
     return ResourceState(

@@ -188,16 +188,16 @@ def _detail(text: str) -> str:
 
 def refusal(method: str, status: int, detail: str) -> ProviderError:
     """The provider error that a status below 500 means."""
-    said = f"RunPod says {status}: {detail}"
+    said = f"RunPod answers {status}: {detail}"
     if status == 400 and method == "POST":
-        hint = "RunPod gives the same answer for no capacity and for a broken rule: another offer, or read its sentence"
+        hint = "RunPod answers the same for no capacity and for a broken rule: take another offer, or read its message"
         return NoCapacity(said, hint)
     if status == 408:
         return Unknown(said, "try again") if method != "GET" else Unavailable(said, "try again")
     if status == 404 and method == "POST":
         return Rejected(said)
     if method == "DELETE" and status in (400, 409):
-        return Unavailable(said, "it is in use or locked: try again, or look at it in the console")
+        return Unavailable(said, "it is in use or locked: try again, or check it in the console")
     kinds: dict[int, tuple[type[ProviderError], str]] = {
         401: (MissingCredentials, f"RUNPOD_API_KEY is not accepted: make a new key at {KEYS_PAGE}"),
         402: (Balance, f"an hour of credit must be there at the start: {BILLING_PAGE}"),

@@ -25,13 +25,13 @@ def findings() -> Iterator[Finding]:
         "RunPod credit",
         "unknown",
         "the API does not tell the balance, nor whether auto-pay is off",
-        f"look at {api.BILLING_PAGE}; with auto-pay off the credit is a hard cap",
+        f"see {api.BILLING_PAGE}; with auto-pay off the credit is a hard cap",
     )
     yield Finding(
         "RunPod timer",
         "unknown",
         "nobody has proven yet that a pod's own key may delete its pod in API v2",
-        "run `cloudtrain sweep` from CI, and look at the console after the first run",
+        "run `cloudtrain sweep` from CI, and check the console after the first run",
     )
     yield from _stock()
 

@@ -35,7 +35,7 @@ _OTHER_NAMES = {
     "message": "rename it to `messages`",
     "conversation": "rename it to `conversations`, or to `messages` when its turns have `role` and `content`",
     "question": "rename `question` and `answer` to `prompt` and `completion`",
-    "response": "rename it to `completion`, beside `prompt`",
+    "response": "rename it to `completion`, next to `prompt`",
     "content": "rename it to `text`",
     "chosen": "rows of preferences cannot be trained on here",
 }

@@ -90,7 +90,7 @@ class Agent:
         if self.reason:
             raise Ended(self.reason, f"{self.reason} before the training began", 75)
         if bucket.CLOCK.now() >= self.stop_at:
-            raise Ended("deadline", "the time was over before the training began", 75)
+            raise Ended("deadline", "the deadline passed before the training began", 75)
 
     def run(self):
         """Everything. Returns when all that can be shipped is."""
@@ -145,7 +145,7 @@ class Agent:
                 found[name] = json.loads(data) if status == 200 else {}
         mine = [name for name, document in found.items() if document.get("attempt") == self.ticket["attempt"]]
         if "hb" in mine and "exit" not in mine and found["hb"].get("phase") in ("training", "finishing"):
-            record = self.record_of(Ended("preempted", "the machine came back without its disk", 75))
+            record = self.record_of(Ended("preempted", "the machine restarted without its disk", 75))
             record.update(log_bytes=found["hb"].get("log_shipped_bytes"))
             self.mailbox.ship("exit.json", json.dumps(record).encode())
             return True

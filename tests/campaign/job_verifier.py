@@ -120,7 +120,7 @@ class Verifier:
         """Whether success means that the result is at home."""
         if command.words[0] == "poll":
             return "--finish" in command.words and "result in" in command.said
-        return command.words[0] in ("up", "attach") and "goes on without you" not in command.said
+        return command.words[0] in ("up", "attach") and "continues without this client" not in command.said
 
     def may_stand(self, command: Command, code: int) -> bool:
         """Whether a command that ended so has said that something may be left."""
@@ -130,7 +130,7 @@ class Verifier:
             return code == 101
         if command.words[0] == "poll":
             return code == 101
-        return code == 0 and "goes on without you" in command.said
+        return code == 0 and "continues without this client" in command.said
 
     def lost_sight(self, command: Command) -> bool:
         """Whether it said that the state cannot be reached, before it was in charge of any machine."""

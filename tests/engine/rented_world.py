@@ -300,6 +300,6 @@ def until_not_held(client: Client, *words: str) -> Ended:
     give_up = time.monotonic() + PATIENCE_S
     while True:
         ended = client.run(*words)
-        if "another client is on" not in ended.out + ended.err or time.monotonic() > give_up:
+        if "another client holds" not in ended.out + ended.err or time.monotonic() > give_up:
             return ended
         time.sleep(0.2)

@@ -38,7 +38,7 @@ def test_one_guard_needs_consent(client: Client) -> None:
 def test_nobody_to_ask_is_an_error(client: Client) -> None:
     """Without a terminal and without -y nothing starts."""
     ended = client.run(*PLAIN, "--accept-risk")
-    assert (ended.code, "nobody is there to be asked" in ended.err) == (2, True)
+    assert (ended.code, "there is no terminal to ask on" in ended.err) == (2, True)
     assert client.fake.leftovers() == []
 
 

@@ -83,7 +83,7 @@ def test_a_machine_without_a_network_ends_at_its_deadline(client: Client, amazon
     before = amazon.log()
     amazon.fake.clock.advance(3600)
     assert process.wait(PATIENCE_S) == 101, said(client)
-    assert "is gone without a last word" in said(client)
+    assert "is gone without an exit record" in said(client)
     assert amazon.both.leftovers() == []
     assert amazon.log().startswith(before)
     assert amazon.machine_logs().startswith(amazon.log())

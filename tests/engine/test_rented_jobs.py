@@ -81,7 +81,7 @@ def test_without_restarts_it_is_said_that_the_machine_is_gone(client: Client, am
     (first,) = amazon.room.running
     amazon.lose(first)
     assert process.wait(PATIENCE_S) == 101, said(client)
-    assert "is gone without a last word" in said(client)
+    assert "is gone without an exit record" in said(client)
     assert amazon.both.leftovers() == []
 
 

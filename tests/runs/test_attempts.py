@@ -125,4 +125,4 @@ def test_after_an_interrupt_a_run_that_has_had_a_machine_continues(run: Run, mon
     run.write("gone.json", GoneRecord(time=1.0))
     assert end_of(run, monkeypatch, interrupt).hint == "`cloudtrain up` begins again"
     run.write("attempts/001.json", AttemptRecord(machine=machine()))
-    assert end_of(Run(run.store, "mine"), monkeypatch, interrupt).hint == "`cloudtrain up` goes on with it"
+    assert end_of(Run(run.store, "mine"), monkeypatch, interrupt).hint == "`cloudtrain up` resumes it"

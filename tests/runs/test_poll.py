@@ -77,7 +77,7 @@ def test_a_run_that_another_client_holds_is_left_alone(run: Run) -> None:
     with LocalFolder(run.store.root).hold("runs/mine/client.lock"):  # type: ignore[attr-defined]
         polled, told = looked(run)
     assert (polled.over, told) == (False, [])
-    assert polled.done.startswith("another client is on it")
+    assert polled.done.startswith("another client holds it")
 
 
 def test_the_report_raises_for_what_is_left(run: Run) -> None:

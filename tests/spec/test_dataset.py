@@ -172,7 +172,7 @@ def test_a_bad_row_is_named_with_its_line(path: Path, row: Any, says: str) -> No
         ({"text": "ab"}, "1 row is shorter than 8 characters; this is the first"),
         (
             {"prompt": chat("assistant: aaaa")["messages"], "completion": chat("assistant: bbbb")["messages"]},
-            "goes on after it",
+            "continues it",
         ),
     ],
 )

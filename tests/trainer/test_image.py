@@ -238,7 +238,7 @@ def test_without_an_engine_the_hint_says_that_a_run_needs_none(make: Callable[..
         ("build", "error: PyTorch's own index cannot be reached\nError: building at STEP", Unavailable, "own index"),
         ("build", "write /x: no space left on device", CloudtrainError, "disk is full"),
         ("build", "Error: pinging registry: dial tcp: lookup x: no such host", Unavailable, "no such host"),
-        ("build", "", CloudtrainError, "said nothing"),
+        ("build", "", CloudtrainError, "printed nothing"),
         ("push", "Error: unauthorized: access token", MissingCredentials, "refuses"),
         ("push", "denied: requested access to the resource is denied", Permission, "refuses"),
     ],

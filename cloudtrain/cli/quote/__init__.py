@@ -30,8 +30,8 @@ STALE_DAYS = 30
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=1.0, help="Passes over --data.")
 @click.option("--max-hours", type=Duration(), help="Ceiling on the expected time.  [default: a week]")
 @click.option("--max-cost", type=Dollars(), help="Ceiling on the expected dollars.")
-@click.option("--infra", multiple=True, help="Only here: provider[/region[/zone]]; may be repeated.")
-@click.option("--hardware", multiple=True, help="Only this: KEY or KEY:COUNT; may be repeated.")
+@click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
+@click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
 @click.option("--spot/--on-demand", "--use-spot", default=None, help="Only spot, or nothing on spot.")
 @click.option("--include-nvidia", is_flag=True, help="Show NVIDIA offers too, for comparison; never chosen.")
 @click.option("--experimental", is_flag=True, help="Let an experimental row be chosen.")
@@ -153,7 +153,7 @@ def show_foot(quoted: Quote, now: float) -> None:
     if dates:
         oldest = min(dates)
         age = (today - date.fromisoformat(oldest)).days
-        warn = f", over {STALE_DAYS}: look before you pay" if age > STALE_DAYS else ""
+        warn = f", over {STALE_DAYS}: check before you pay" if age > STALE_DAYS else ""
         click.echo(f"prices above are of {oldest} to {max(dates)}; the oldest is {age} days old{warn}")
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")

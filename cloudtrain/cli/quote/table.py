@@ -95,7 +95,7 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
                 f"{hours_text(hours.low)} .. {hours_text(hours.high)}",
                 money(usd.likely),
                 f"{money(usd.low)} .. {money(usd.high)}",
-                f"+{more} dearer" if more else "",
+                f"+{more} more expensive" if more else "",
             ]
         )
     return rows

@@ -16,28 +16,30 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.command("up")
 @click.argument("words", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
-@click.option("--infra", multiple=True, help="Only here: provider[/region[/zone]]; may be repeated.")
-@click.option("--hardware", multiple=True, help="Only this: KEY or KEY:COUNT; may be repeated.")
+@click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
+@click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
 @click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
-    "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, whoever watches."
+    "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, with or without a client."
 )
 @click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return; `cloudtrain logs -f` follows.")
 @click.option("--dry-run", "--dryrun", is_flag=True, help="Check and show the plan; start nothing.")
-@click.option("--new", is_flag=True, help="Start another run of the same spec instead of going on with it.")
+@click.option("--new", is_flag=True, help="Start another run of the same spec instead of resuming it.")
 @click.option("-n", "--name", help="Name of a new run.  [default: model, method and six digits]")
-@click.option("--to", "home", type=click.Path(path_type=Path), help="Where the result goes.  [default: ./RUN]")
+@click.option("--to", "home", type=click.Path(path_type=Path), help="Target folder of the result.  [default: ./RUN]")
 @click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
-@click.option("--accept-risk", is_flag=True, help="Start even where fewer than two guards work without this client.")
+@click.option(
+    "--accept-risk", is_flag=True, help="Start even with fewer than two guards that work without this client."
+)
 @click.option("--machine-only", is_flag=True, help="Rent the machine that the quote would choose, and leave it idle.")
 @click.option(
     "--max-restarts",
     type=click.IntRange(0, 100),
     default=3,
     show_default=True,
-    help="How often a rented machine that was taken away is followed by another one.",
+    help="How many times a preempted machine is replaced.",
 )
 @click.option("--accept-stale", is_flag=True, help="Start at a quoted price older than 90 days that cannot be checked.")
 @click.option(
@@ -50,8 +52,8 @@ def command(
 ) -> None:
     """Fine-tune as the spec says, on the cheapest offer that works.
 
-    The same spec in the same state goes on where it was: a living run is attached to, an ended one resumed, a finished
-    one is said to be finished. KEY=VALUE changes one field, for example lora.rank=8.
+    Running `up` again with the same spec attaches to a running run, resumes a stopped one, and reports a finished one.
+    KEY=VALUE changes one field, for example lora.rank=8.
     """
     named = named_spec(words, spec_file)
     options = UpOptions(

@@ -49,12 +49,12 @@ class Screen:
         """Ask at the terminal. Without one nothing may be started, and nothing is stopped."""
         if isinstance(question, events.StartQuestion):
             if not sys.stdin.isatty():
-                raise UsageError("nobody is there to be asked", "-y starts it without asking")
+                raise UsageError("there is no terminal to ask on", "-y starts it without asking")
             return ask("start it?", question.default)
         if not sys.stdin.isatty():
             return False
         try:
-            return ask(f"\nstop `{question.run.id}`? (no: it goes on without you)", default=False)
+            return ask(f"\nstop `{question.run.id}`? (no: it keeps running)", default=False)
         except KeyboardInterrupt:
             say()
             return True
@@ -74,14 +74,14 @@ class Screen:
         """What a job adds to the plan of a rented machine."""
         if event.plan.idle:
             return []
-        restarts = f"at most {event.plan.max_restarts}, from the last checkpoint, when the machine is taken away"
-        leaving = "Ctrl-C or a closed lid stops nothing; `cloudtrain poll` looks after it from anywhere"
+        restarts = f"at most {event.plan.max_restarts}, from the last checkpoint, when the machine is preempted"
+        detaching = "Ctrl-C or a closed lid does not stop it; `cloudtrain poll` checks on it from any machine"
         if self.simulated:
-            leaving = "Ctrl-C ends a simulation with all that belongs to it; a real run goes on without its client"
+            detaching = "Ctrl-C ends a simulation and everything in it; a real run continues without its client"
         return [
             ("result", f"{event.home}, when it is finished; checkpoints and log stay in the state"),
             ("restarts", restarts),
-            ("leaving", leaving),
+            ("detach", detaching),
         ]
 
     def finished(self, event: events.Finished) -> None:
@@ -137,7 +137,7 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
     cost = f"{finish}; at the most {money(event.worst_usd)}, all machines together"
     if plan.idle:
         what = "a machine only: no job runs on it, and it idles until it is ended"
-        cost = f"{money(event.worst_usd)} if nobody ends it before; the job itself would cost {finish}"
+        cost = f"{money(event.worst_usd)} if it is not ended before; the job itself would cost {finish}"
     place = region_and_zone(row.key)
     left = hours(plan.deadline - now())
     return [
@@ -195,5 +195,10 @@ def detached(event: events.Detached) -> None:
     if event.why == "attached":
         return say(f"`cloudtrain logs -f {run}` follows it")
     if event.run.stack.direct:
-        return say(f"it goes on without you; `cloudtrain logs -f {run}` follows, `cloudtrain down {run}` ends it")
-    return say(f"it goes on without you; `cloudtrain attach {run}` follows, `cloudtrain poll {run}` brings it home")
+        return say(
+            f"it continues without this client; `cloudtrain logs -f {run}` follows, `cloudtrain down {run}` ends it"
+        )
+    return say(
+        f"it continues without this client; `cloudtrain attach {run}` follows, "
+        f"`cloudtrain poll --finish {run}` downloads the result"
+    )

@@ -58,7 +58,7 @@ def places(provider: str, options: UpOptions) -> tuple[str, ...]:
     for word, wanted in (("detach", options.detach), ("machine-only", options.machine_only)):
         if wanted:
             raise UsageError(
-                f"--{word} leaves something behind, and a simulation ends with its command",
+                f"--{word} leaves something running, and a simulation ends with its command",
                 "leave one of the two out",
             )
     other = next((place for place in options.infra if place.partition("/")[0] != provider), None)
@@ -92,7 +92,7 @@ def show_account(run: Run, simulation: simulated.Simulation) -> None:
     simulation.check_nothing_left()
     log = simulation.check_log(run)
     say(f"\nlog: {log.bytes:,} bytes, {'the same' if log.same else 'NOT the same'} on the machine and in the bucket")
-    say("the fake cloud's ledger is empty: nothing stands, nothing costs")
+    say("the fake cloud's ledger is empty: nothing exists, nothing costs money")
 
 
 @contextlib.contextmanager

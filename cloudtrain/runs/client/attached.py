@@ -123,8 +123,8 @@ class Attachment:
             return self.finish(run)
         except BucketUnreachable as error:
             raise NotFinished(
-                f"run `{run.id}` is over and its machine is gone, but {error.message}",
-                f"`cloudtrain attach {run.id}` brings the result home when it can be reached",
+                f"run `{run.id}` has ended and its machine is gone, but {error.message}",
+                f"`cloudtrain attach {run.id}` downloads the result when it can be reached",
             ) from error
 
     def on_detach(self, run: Run) -> CloudtrainError:
@@ -148,7 +148,7 @@ def held(store: Store, run: str, hint: str) -> Iterator[None]:
         with store.hold(f"runs/{run}/client.lock"):
             yield
     except AlreadyThere as other:
-        raise NotFinished(f"another client is on run `{run}`: {other.message}", hint) from None
+        raise NotFinished(f"another client holds run `{run}`: {other.message}", hint) from None
 
 
 def log_begin(run: Run) -> int:

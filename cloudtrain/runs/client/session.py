@@ -100,11 +100,11 @@ class Session:
         if run.state == "starting":
             raise NotFinished(
                 f"run `{run.id}` is starting: no machine of it is known yet",
-                f"the same again in a moment; `cloudtrain poll {run.id}` when whoever began it is gone",
+                f"the same again in a moment; `cloudtrain poll {run.id}` when the client that began it is gone",
             )
         if unproven:
             raise TeardownIncomplete(
-                f"somebody asked for the end of run `{run.id}`, and it is not proven yet", f"cloudtrain down {run.id}"
+                f"the teardown of run `{run.id}` was requested and is not proven yet", f"cloudtrain down {run.id}"
             )
         self.emit(Message(f"run `{run.id}` is {run.state}"))
         return self.finish(run)

@@ -81,7 +81,7 @@ def test_a_bucket_that_is_lost_for_longer_than_the_run_is_told(store: Ill) -> No
 
 def test_a_client_in_charge_says_that_something_may_be_left() -> None:
     """Losing sight of the state is exit 6, with the command that looks again."""
-    with pytest.raises(TeardownIncomplete, match="may be going on") as raised, outcome.teardown_guard("mine"):
+    with pytest.raises(TeardownIncomplete, match="may still be running") as raised, outcome.teardown_guard("mine"):
         raise BucketUnreachable("the state cannot be reached", "")
     assert "cloudtrain poll mine" in raised.value.hint
 
@@ -91,7 +91,7 @@ def test_a_bucket_that_is_lost_while_attaching_does_not_hide_the_machine(store: 
     run = Run(store, "mine")
     assert run.intent
     store.failing = 99
-    with pytest.raises(TeardownIncomplete, match="may be going on"):
+    with pytest.raises(TeardownIncomplete, match="may still be running"):
         client().attach(run)
 
 

@@ -203,7 +203,7 @@ def test_cancel_ends_the_waiting_and_makes_nothing_more(plugin: Started, fake: R
     plugin.stub.Cancel(empty_pb2.Empty())
     thread.join(PATIENCE_S)
     assert half_made(failures[0]).id == fake.ledger.running()[0].id
-    assert "told to stop" in failures[0].details()
+    assert "asked to stop" in failures[0].details()
 
 
 def test_behind_a_tombstone_nothing_is_made(plugin: Started, fake: RunpodCloud) -> None:

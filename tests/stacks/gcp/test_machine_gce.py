@@ -128,7 +128,7 @@ def test_a_name_that_somebody_else_has_is_rejected_and_their_machine_left_alone(
     driver, inputs = record().drivers["instance"], inputs_of(ONE_HOST)
     theirs = {**inputs, "tags": {**inputs["tags"], "cloudtrain-key": "deadbeef"}}
     driver.create({**theirs, "request_id": inputs_of(ONE_HOST, run="theirs")["request_id"]})
-    with pytest.raises(Rejected, match="somebody else"):
+    with pytest.raises(Rejected, match="not ours"):
         driver.create(inputs)
     assert driver.find(inputs) == []
 
