@@ -24,7 +24,7 @@ __all__ = ["demo_model", "trainer_python"]
 pytestmark = pytest.mark.engine
 NIGHTLY = "model: qwen3-8b\nmethod: lora\nlora: {targets: [q_proj, o_proj]}\ndata: {path: data.jsonl}\nmicro_batch: 4\n"
 SHOWN = Path(__file__).parent / "simulation.txt"  # in docs/simulation.md
-OF_A_REAL_MODEL = ("fetching the model, ", "accelerator check: `rocm` is played", "loaded in ")
+OF_A_REAL_MODEL = ("fetching the model, ", "accelerator check: `rocm` is simulated", "loaded in ")
 MARK = b"CLOUDTRAIN_SIMULATOR"
 
 
