@@ -4,9 +4,9 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# In a checkout `pricing/`, `stacks/` and `templates/` lie beside this package; a wheel packs them inside it. Extending
+# In a checkout `pricing/`, `stacks/` and `templates/` lie next to this package; a wheel packs them inside it. Extending
 # `__path__` makes `cloudtrain.pricing` mean the same in both, with no symlink and no import hook. `append`: packed
 # folders always win over a stray neighbour.
-_beside = Path(__file__).parent.parent
-if (_beside / "pyproject.toml").is_file() and not (Path(__file__).parent / "pricing").is_dir():
-    __path__.append(str(_beside))
+_checkout = Path(__file__).parent.parent
+if (_checkout / "pyproject.toml").is_file() and not (Path(__file__).parent / "pricing").is_dir():
+    __path__.append(str(_checkout))

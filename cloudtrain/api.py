@@ -121,7 +121,7 @@ def poll(
 ) -> PollReport:
     """Look once at a rented run, or at every one, and do what is due: end it, or start its next machine.
 
-    `finish` brings results of finished runs home. The report's `raise_for_rest` raises when a run is not over.
+    `finish` downloads results of finished runs. The report's `raise_for_rest` raises when a run is not over.
     """
     from cloudtrain.runs import poll as polling
 
@@ -146,8 +146,8 @@ def down(
     from cloudtrain.runs import teardown
 
     ended: list[Ended] = []
-    ending = StopOptions(GRACE_S, force, events.progress(on_event))
-    teardown.end_runs(_store(), run, ending, ended.append)
+    stopping = StopOptions(GRACE_S, force, events.progress(on_event))
+    teardown.end_runs(_store(), run, stopping, ended.append)
     return ended
 
 

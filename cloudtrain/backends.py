@@ -1,4 +1,4 @@
-"""The trainer back ends: what each folder of `templates/` that holds a `backend.json` says of itself.
+"""The trainer back ends: the description in each folder of `templates/` that holds a `backend.json`.
 
 A new back end is a new folder and no edit elsewhere. Everybody who has to do with a trainer (quote, environment, image,
 bundle, token check, local stack, the machine) goes by this description. A flavour names one set of packages, and no two

@@ -1,4 +1,4 @@
-"""Everything that can go wrong on purpose: one sentence, one hint, one exit code.
+"""Every defined error: one message, one hint, one exit code.
 
 The exit codes are a contract that CI files rely on. Code raises these; only the boundary in `cloudtrain.cli` prints
 them. Anything else that escapes is a defect (exit 1).
@@ -104,7 +104,7 @@ class Interrupted(CloudtrainError):
 
 
 class ProviderError(CloudtrainError):
-    """What a provider answered, in a closed set. Each provider file maps its own codes to the subclasses."""
+    """The defined provider errors. Each provider file maps its cloud's codes to the subclasses."""
 
 
 class MissingCredentials(ProviderError):

@@ -1,4 +1,4 @@
-"""An offer: what can be rented or is owned, its price, its limits, and what its provider charges beside it."""
+"""An offer: what can be rented or is owned, its price, its limits, and what its provider charges in addition."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a provider's machines need and cost beside the hourly price. Unknown prices are None, never zero."""
+    """What a provider's machines need and cost in addition to the hourly price. Unknown prices are None, never zero."""
 
     boot_s: Range
     image_bytes_per_s: Range

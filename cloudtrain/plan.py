@@ -34,7 +34,7 @@ class Plan:
     grace_s: float = GRACE_S
     heartbeat_s: float = 5.0
     idle: bool = False  # a machine without a job
-    max_restarts: int = 3  # machines that may follow one that was taken away
+    max_restarts: int = 3  # machines that may replace a preempted one
     agreed_usd: Decimal | None = None  # what was agreed to, all machines together
     boot: Mapping[str, Any] | None = None  # where a rented machine finds its ticket: {state, ticket, signed_at}, no URL
 
@@ -46,9 +46,9 @@ def deadline_seconds(
     usd_per_hour: Decimal | None,
     ceiling_hours: float | None = None,
 ) -> tuple[float, str]:
-    """How long the machine may stand, and why: the tightest of the caps, else one and a half times the quote.
+    """How long the machine may exist, and why: the tightest of the caps, else one and a half times the quote.
 
-    `ceiling_hours`, the setting, bounds what nobody has set a cap for: a spot machine that is taken away again and
+    `ceiling_hours`, the setting, bounds what has no cap: a spot machine that is preempted again and
     again has a worst case of centuries. Raises nothing; an unknown quote without a cap gives a day.
     """
     caps: list[tuple[float, str]] = []

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a price source may look at: the catalogue folder and the user's settings for owned machines."""
+    """What a price source may read: the catalogue folder and the user's settings for owned machines."""
 
     catalog: Path
     usd_per_kwh: Decimal = Decimal(0)
@@ -58,7 +58,7 @@ class Guard:
 class Timing(NamedTuple):
     """How long things take at a provider, in seconds.
 
-    `in_flight_s` is the longest that a call of ours can be on its way before what it makes exists: an intent without an
+    `in_flight_s` is the longest that a call of ours can be in flight before what it makes exists: an intent without an
     answer is only believed to have made nothing once it is older. `consistency_s` is how long a list may lag behind.
     """
 
@@ -77,19 +77,19 @@ def effective_timing(real: Timing, simulating: bool) -> Timing:
         return Timing(*(float(part) for part in text.split(",")))
     except (TypeError, ValueError):
         raise UsageError(
-            f"CLOUDTRAIN_SIMULATOR_TIMING is `{visible(text)}`", "write request,horizon,consistency,poll in seconds"
+            f"CLOUDTRAIN_SIMULATOR_TIMING is `{visible(text)}`", "write request,in-flight,consistency,poll in seconds"
         ) from None
 
 
 class ResourceState(NamedTuple):
     """What a provider says about one of our resources.
 
-    `building`: wait. `ready`: there. `ended`: useless, and still to be deleted. `deleting`: on its way out.
+    `building`: wait. `ready`: there. `ended`: useless, and still to be deleted. `deleting`: being deleted.
     """
 
     id: str
     state: Literal["building", "ready", "ended", "deleting"]
-    words: str = ""  # the provider's own, for a person
+    message: str = ""  # the provider's own, for a person
     outputs: Mapping[str, Any] = {}
 
 
@@ -105,7 +105,7 @@ class Resource:
     kind: str  # key of Stack.drivers
     inputs: Mapping[str, Any]
     after: tuple[str, ...] = ()  # roles that are made first; `inputs["needs"][role]` then holds their outputs and id
-    say: str = ""  # what it is, for the plan: "machine trn1.2xlarge, spot, us-east-1"
+    summary: str = ""  # what it is, for the plan: "machine trn1.2xlarge, spot, us-east-1"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Driver:
 
 
 def run_key(run: str) -> str:
-    """Eight digits that stand for a run wherever a name must be short."""
+    """Eight digits that identify a run wherever a name must be short."""
     import hashlib
 
     return hashlib.sha256(run.encode()).hexdigest()[:8]
@@ -151,15 +151,15 @@ class OwnedResource:
 
 
 class StopOptions(NamedTuple):
-    """How a run is ended: seconds for a checkpoint, whether a client on another machine is overruled, whom to tell."""
+    """How a run is ended: seconds for a checkpoint, whether another machine's lock is overridden, a log."""
 
     grace_s: float
     force: bool = False
-    say: Callable[[str], None] = lambda text: None
+    log: Callable[[str], None] = lambda text: None
 
 
 class DeletionProof(NamedTuple):
-    """A death certificate: who said that it is gone, in which words, and when (epoch seconds)."""
+    """A deletion proof: who answered that it is gone, the answer, and when (epoch seconds)."""
 
     said_by: str
     answer: str
@@ -171,7 +171,7 @@ class Finding(NamedTuple):
 
     what: str
     state: Literal["ok", "problem", "unknown"]
-    words: str
+    message: str
     hint: str = ""
     barring: bool = True  # a problem with it is one of credentials, permission or quota
 
@@ -190,10 +190,10 @@ class Cloud:
     drivers: Mapping[str, Driver]
     list_owned: Callable[[str | None, Sequence[Mapping[str, str]] | None], Iterable[OwnedResource]]
     timing: Callable[[], Timing]
-    console_url: Callable[[Mapping[str, Any], str], str]  # (inputs, id) -> where a person looks at it
+    console_url: Callable[[Mapping[str, Any], str], str]  # (inputs, id) -> its page in the provider's console
     findings: Callable[[], Iterable[Finding]]  # for doctor: permissions by dry run, quotas with the request's link
     serves: Callable[[OfferKey], bool]  # can `resources` make it
-    kept: tuple[str, ...] = ()  # what stays afterwards, in words
+    kept: tuple[str, ...] = ()  # what stays afterwards, as text
     image: Callable[[OfferKey], str] = lambda key: ""  # what its machine starts from, if it matters
     # why this account can have nothing in its place, such as a region that is not enabled; "" if it can
     unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
@@ -212,12 +212,12 @@ class Stack:
     guards: Callable[[str, str], tuple[Guard, ...]]  # (offer's name, market) -> what ends a run's cost there
     backends: frozenset[str]  # back ends of the accelerator table that `up` can run a job on here today
     direct: bool
-    start: Callable[[Plan, Store, Callable[[str], None]], MachineRecord]  # (plan, state, say) -> what stands
+    start: Callable[[Plan, Store, Callable[[str], None]], MachineRecord]  # (plan, state, log) -> what was made
     alive: Callable[[MachineRecord], bool]  # does it still answer for the run
     stop: Callable[[str, Store, StopOptions], DeletionProof]  # (run, state, how) -> the word that nothing of it is left
     list_owned: Callable[[], Iterable[OwnedResource]]  # everything of ours here, found without any record
-    preview: Callable[[Plan], Sequence[str]] = lambda plan: ()  # what would be made, in words; makes nothing
-    # (run, state, force) -> owners whose lock was taken away, and owners who live and keep theirs
+    preview: Callable[[Plan], Sequence[str]] = lambda plan: ()  # what would be made, as text; makes nothing
+    # (run, state, force) -> owners whose lock was removed, and owners that live and keep theirs
     unlock: Callable[[str, Store, bool], tuple[list[str], list[str]]] | None = None
     cloud: Cloud | None = None
     # (run, state, it has spoken) -> the machine that a client asked for and did not live to write down

@@ -1,4 +1,4 @@
-"""What the core may know of the engine that makes rented machines: where it is, installing it, who holds a run."""
+"""What the core knows of the engine that creates rented machines: where it is, installing it, who holds a run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Held(NamedTuple):
-    """Somebody who holds a run's stack, in words, and whether that one still lives."""
+    """A lock holder of a run's Pulumi stack, described, and whether its process still lives."""
 
-    words: str
+    description: str
     owner: Literal["alive", "dead", "elsewhere"]  # elsewhere: on another machine, which cannot be asked
 
 
@@ -37,7 +37,7 @@ class Provisioner:
     plugin: Callable[[], Path]
     install: Callable[[], Path]
     build: Callable[[], Path]
-    build_needs: str  # time and disk, in words
+    build_needs: str  # time and disk, as text
     held: Callable[[Store, str], list[Held]]  # (state, run) -> who holds its stack
 
 

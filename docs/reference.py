@@ -49,7 +49,7 @@ def made() -> dict[Path, str]:
 
 
 def with_part(text: str, name: str, part: str) -> str:
-    """`text` with what stands between the marks of `name` replaced. Raises ValueError when the marks are missing."""
+    """`text` with what is between the marks of `name` replaced. Raises ValueError when the marks are missing."""
     begin, end = f"<!-- made: {name} -->\n", "<!-- /made -->"
     head, found, rest = text.partition(begin)
     if not found or end not in rest:

@@ -35,7 +35,7 @@ def template(*parts: str) -> Path:
     return backends.templates().joinpath(*parts)
 
 
-def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
+def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
     """Start the supervisor detached from this terminal. Raises Unavailable when it does not come up."""
     from cloudtrain.records import MachineRecord
     from cloudtrain.trainer import environment
@@ -72,7 +72,7 @@ def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord
 
 
 def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]:
-    """What the supervisor is told. Threads and memory settings come from the back end's own description."""
+    """The supervisor's orders. Threads and memory settings come from the back end's own description."""
     backend = backends.of_flavour(plan.flavour)
     return {
         "run": plan.run,
@@ -107,9 +107,9 @@ def alive(machine: MachineRecord) -> bool:
     return machine.pid is not None and processes.is_alive(machine.pid, machine.start or "")
 
 
-def stop(run: str, store: Store, ending: StopOptions) -> DeletionProof:
+def stop(run: str, store: Store, stopping: StopOptions) -> DeletionProof:
     """End every process of the run; its records are not needed for that. Raises TeardownIncomplete when one is left."""
-    left = processes.end(run, ending.grace_s)
+    left = processes.end(run, stopping.grace_s)
     if left:
         listed = "; ".join(f"process {p.pid} ({p.command[:60]})" for p in left)
         raise TeardownIncomplete(

@@ -95,7 +95,7 @@ def complain(message: str, hint: str, exit_code: int) -> int:
 
 
 def unexpected(error: Exception) -> int:
-    """A defect of ours: the traceback goes to a file, the person gets one sentence."""
+    """A defect of ours: the traceback goes to a file, the user gets one message."""
     import tempfile
     import traceback
 

@@ -1,4 +1,4 @@
-"""`cloudtrain attach`: stay with a living run, as `up` does."""
+"""`cloudtrain attach`: follow a running run, as `up` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cloudtrain config`: settings that outlive a run."""
+"""`cloudtrain config`: settings of all runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from cloudtrain import settings
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def show(output: str) -> None:
         return
     print_rows(output, headers, rows)
     if output == "table":
-        say(f"file: {settings.config_path() or 'none: there is no home folder, set CLOUDTRAIN_CONFIG'}")
+        print_message(f"file: {settings.config_path() or 'none: there is no home folder, set CLOUDTRAIN_CONFIG'}")
 
 
 @command.command("get")
@@ -46,4 +46,4 @@ def set_(key: str, value: str) -> None:
     if path is None:
         raise UsageError("there is no home folder for the settings file", "set CLOUDTRAIN_CONFIG to a file")
     settings.set_value(path, key, value)
-    say(f"{key} = {value} in {path}" if value else f"{key} is back to its default in {path}")
+    print_message(f"{key} = {value} in {path}" if value else f"{key} is back to its default in {path}")

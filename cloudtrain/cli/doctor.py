@@ -1,4 +1,4 @@
-"""`cloudtrain doctor`: what stands in the way of a run, and what to do about it."""
+"""`cloudtrain doctor`: what would keep a run from starting, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import bold, print_json, print_rows, say
+from cloudtrain.cli.output import bold, print_json, print_message, print_rows
 
 if TYPE_CHECKING:
-    from cloudtrain.doctor.checks import Noted
+    from cloudtrain.doctor.checks import Entry
 
 HEADERS = ("state", "about", "what", "words", "hint")
 
@@ -34,15 +34,15 @@ def command(providers: tuple[str, ...], install_pulumi: bool, output: str) -> in
     from cloudtrain.doctor import checks
 
     first = install() if install_pulumi else []
-    noted = [*first, *checks.diagnose(providers, settings.now(), look_busy)]
-    show(noted, output)
-    problems = sum(line.finding.state == "problem" for line in noted)
-    say(f"{problems} problem{'s' if problems > 1 else ''}" if problems else "no problem found")
-    return checks.exit_code(noted)
+    entries = [*first, *checks.diagnose(providers, settings.now(), show_progress)]
+    show(entries, output)
+    problems = sum(line.finding.state == "problem" for line in entries)
+    print_message(f"{problems} problem{'s' if problems > 1 else ''}" if problems else "no problem found")
+    return checks.exit_code(entries)
 
 
-def install() -> list[Noted]:
-    """Say what is downloaded and whereto, and do it. Returns the line that tells of a failure, if there is one.
+def install() -> list[Entry]:
+    """Print what is downloaded and where to, and do it. Returns the entry of a failure, if there is one.
 
     Where the download fails, as in a network that reaches package indexes only, it is built.
     """
@@ -50,55 +50,55 @@ def install() -> list[Noted]:
     from cloudtrain.errors import Unavailable
     from cloudtrain.provisioner import provisioner
 
-    door = provisioner()
+    tool = provisioner()
 
     def work() -> None:
-        target = door.target()
-        say(f"Pulumi {door.version} from {door.source} (about {door.download_mb} MB) into {target}")
+        target = tool.target()
+        print_message(f"Pulumi {tool.version} from {tool.source} (about {tool.download_mb} MB) into {target}")
         try:
-            door.install()
+            tool.install()
         except Unavailable as error:
-            say(error.message)
-            say(f"building it from its Go module instead ({door.build_needs})")
-            door.build()
-        say("installed, and it runs")
+            print_message(error.message)
+            print_message(f"building it from its Go module instead ({tool.build_needs})")
+            tool.build()
+        print_message("installed, and it runs")
 
     failed = checks.install_engine(work)
     return [failed] if failed else []
 
 
-def look_busy(subject: str) -> None:
-    """What is looked at now: asking every region takes a while, and only a terminal wants to know."""
+def show_progress(subject: str) -> None:
+    """Show what is checked now, on a terminal: asking every region takes a while."""
     if sys.stderr.isatty():
-        say(f"checking {subject}")
+        print_message(f"checking {subject}")
 
 
-def show(noted: list[Noted], output: str) -> None:
+def show(entries: list[Entry], output: str) -> None:
     """The lines as asked for; in the table the hint follows the words."""
     if output == "json":
-        print_json([document(line) for line in noted])
+        print_json([document(line) for line in entries])
     elif output == "table":
-        print_rows(output, HEADERS[:4], [short(line) for line in noted])
+        print_rows(output, HEADERS[:4], [short(line) for line in entries])
     else:
-        print_rows(output, HEADERS, [[f.state, subject, f.what, f.words, f.hint] for subject, f, _ in noted])
+        print_rows(output, HEADERS, [[f.state, subject, f.what, f.message, f.hint] for subject, f, _ in entries])
 
 
-def document(line: Noted) -> dict[str, Any]:
+def document(line: Entry) -> dict[str, Any]:
     """A line for JSON; see `cloudtrain schema doctor`."""
     finding = line.finding
     return {
         "about": line.subject,
         "what": finding.what,
         "state": finding.state,
-        "words": finding.words,
+        "words": finding.message,
         "hint": finding.hint,
         "exit_code": line.exit_code,
     }
 
 
-def short(line: Noted) -> list[str]:
+def short(line: Entry) -> list[str]:
     """A line for a person."""
     finding = line.finding
     state = bold(finding.state) if finding.state == "problem" else finding.state
-    words = f"{finding.words}; {finding.hint}" if finding.hint else finding.words
-    return [state, line.subject, finding.what, words]
+    message = f"{finding.message}; {finding.hint}" if finding.hint else finding.message
+    return [state, line.subject, finding.what, message]

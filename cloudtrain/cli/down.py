@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cloudtrain.cli.output import say
+from cloudtrain.cli.output import print_message
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
@@ -24,9 +24,9 @@ def command(run_name: str | None, everything: bool, yes: bool, force: bool) -> N
 
     if everything == (run_name is not None):
         raise UsageError("say which run", "`cloudtrain down RUN` or `cloudtrain down --all`")
-    ending = StopOptions(GRACE_S, force, lambda text: say(f"  {text}"))
-    if not end_runs(open_store(settings.load().state), run_name, ending, show):
-        say("nothing to end")
+    stopping = StopOptions(GRACE_S, force, lambda text: print_message(f"  {text}"))
+    if not end_runs(open_store(settings.load().state), run_name, stopping, show):
+        print_message("nothing to end")
 
 
 def show(ended: Ended) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.options import METHODS, TARGETS, Count, output_option
-from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.units import billions, gib
 
 if TYPE_CHECKING:
@@ -59,18 +59,18 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
     if verify:
         from cloudtrain.trainer import verify as verifier
 
-        proven = verifier.verify(spec, options, say)
+        proven = verifier.verify(spec, options, print_message)
     if output == "json":
         print_json(document(spec.name, estimated, proven))
         return
     if output == "table":
-        say(f"{spec.name}: {billions(spec.params_total)} parameters, {estimated.params_trainable:,} trained")
+        print_message(f"{spec.name}: {billions(spec.params_total)} parameters, {estimated.params_trainable:,} trained")
     found = rows(estimated, explain, output) + ([] if proven is None else proven_rows(estimated, proven, output))
     print_rows(output, ("part", "size"), found, "-r")
     if explain and output == "table":
         click.echo("\nassumptions")
-        for sentence in estimated.assumptions:
-            click.echo(f"- {sentence}")
+        for assumption in estimated.assumptions:
+            click.echo(f"- {assumption}")
 
 
 def document(name: str, estimated: MemoryEstimate, proven: Verified | None) -> dict[str, Any]:

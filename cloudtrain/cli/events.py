@@ -54,5 +54,5 @@ def document(event: EventRecord) -> dict[str, Any]:
 
 
 def details(event: EventRecord) -> str:
-    """What an event says beside its name."""
+    """An event's fields in addition to its name."""
     return ", ".join(f"{key} {value}" for key, value in event.more.items())

@@ -1,4 +1,4 @@
-"""The first minutes on a rented machine, told as they happen: first heartbeat, what it does, accelerator check."""
+"""The first minutes on a rented machine, reported as they happen: first heartbeat, what it does, accelerator check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cloudtrain.runs.events import MachinePhase
     from cloudtrain.runs.record import Run
 
-NEW_S = 120.0  # of an older machine it is not told when its first heartbeat came: somebody else has seen that
+NEW_S = 120.0  # of an older machine the first heartbeat is not reported: another client has done that
 PHASES = {
     "environment": "preparing the trainer's environment",
     "weights": "fetching the model",
@@ -20,7 +20,7 @@ PHASES = {
 
 
 class FirstMinutes:
-    """What a machine says of itself until its trainer speaks; each thing is told once."""
+    """What a machine reports until its trainer's first event; each thing is reported once."""
 
     def __init__(self, run: Run) -> None:
         self.is_new = run.machine is not None and time.time() - run.machine.created < NEW_S
@@ -33,14 +33,14 @@ class FirstMinutes:
         """Sentences about another phase."""
         if self.trains:
             return []
-        told = []
+        lines = []
         if not self.phase and self.is_new:
-            told.append(f"first heartbeat after {hours(event.waited_s)}")
+            lines.append(f"first heartbeat after {hours(event.waited_s)}")
         if event.phase in PHASES:
             size = f", {gib(event.fetch_bytes)}" if event.phase == "weights" and event.fetch_bytes else ""
-            told.append(f"{PHASES[event.phase]}{size}")
+            lines.append(f"{PHASES[event.phase]}{size}")
         self.phase = event.phase
-        return told
+        return lines
 
     def of_event(self, event: dict[str, Any]) -> str:
         """What a trainer's event says of the machine, "" for most. `data` comes after the accelerator was tried."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.units import GB
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,7 +58,7 @@ def build(flavour: str, base: str, torch: str, engine: str | None, wheels: Path 
     recipe = image.Recipe(flavour, base, torch)
     named = next((os.environ[name] for name in image.CERTIFICATES if os.environ.get(name)), None)
     certificates = Path(named) if named and Path(named).is_file() else None
-    click.echo(image.build(container_engine.find(engine), recipe, wheels, certificates, say))
+    click.echo(image.build(container_engine.find(engine), recipe, wheels, certificates, print_message))
 
 
 @command.command("push")
@@ -71,7 +71,7 @@ def push(flavour: str, base: str, torch: str, engine: str | None, registry: str 
 
     recipe = image.Recipe(flavour, base, torch)
     where = settings.load(flags={"registry": registry}).registry
-    click.echo(image.push(container_engine.find(engine), recipe, where, say))
+    click.echo(image.push(container_engine.find(engine), recipe, where, print_message))
 
 
 @command.command("ls")
@@ -89,7 +89,7 @@ def ls(engine: str | None, output: str) -> None:
         return
     print_rows(output, HEADERS, [row(one, output) for one in images], "--r")
     if not images and output == "table":
-        say("no image is here; `cloudtrain image build` makes one")
+        print_message("no image is here; `cloudtrain image build` makes one")
 
 
 def document(image: Any) -> dict[str, Any]:

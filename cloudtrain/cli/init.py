@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cloudtrain.cli.output import say
+from cloudtrain.cli.output import print_message
 from cloudtrain.errors import UsageError
 
 
@@ -18,7 +18,7 @@ from cloudtrain.errors import UsageError
 def command(model: str, data: str, target: Path, force: bool) -> None:
     """Write a commented spec for MODEL and the DATA file, with every key and its default.
 
-    Its JSON Schema, which its first line names, is written beside it: editors that know YAML complete and check keys.
+    Its JSON Schema, which its first line names, is written next to it: editors that know YAML complete and check keys.
     """
     from cloudtrain.models import registry
     from cloudtrain.spec import json_schema
@@ -33,4 +33,4 @@ def command(model: str, data: str, target: Path, force: bool) -> None:
         raise UsageError(f"`{target}` is there already", "--force writes over it") from None
     except OSError as error:
         raise UsageError(f"`{target}` cannot be written: {error.strerror}") from None
-    say(f"wrote {target} and {json_schema.FILE}; `cloudtrain up --dry-run` checks the spec")
+    print_message(f"wrote {target} and {json_schema.FILE}; `cloudtrain up --dry-run` checks the spec")

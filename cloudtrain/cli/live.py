@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.cli.first_minutes import FirstMinutes
-from cloudtrain.cli.output import say
+from cloudtrain.cli.output import print_message
 from cloudtrain.runs.events import FollowingEnded, LogBytes, MachinePhase
 from cloudtrain.runs.follow import Progress
 from cloudtrain.state.errors import BucketUnreachable
@@ -42,13 +42,13 @@ class View:
             self.clear()
         elif self.first_minutes:
             for text in self.first_minutes.of_phase(event):
-                self.tell(text)
+                self.show_line(text)
 
     def feed(self, data: bytes) -> None:
         """The bytes of the log, as events of the trainer."""
         for event in self.progress.feed(data):
             if self.first_minutes and (text := self.first_minutes.of_event(event)):
-                self.tell(text)
+                self.show_line(text)
             self.show(event)
         if self.terminal and not data:
             self.status()
@@ -62,16 +62,16 @@ class View:
                 self.status()
             elif last or time.monotonic() - self.printed >= PLAIN_EVERY_S:
                 self.printed = time.monotonic()
-                say(self.sentence())
-        elif text := words(event):
-            self.tell(text)
+                print_message(self.status_line())
+        elif text := describe_event(event):
+            self.show_line(text)
 
-    def tell(self, text: str) -> None:
+    def show_line(self, text: str) -> None:
         """An ordinary line."""
         self.clear()
-        say(text)
+        print_message(text)
 
-    def sentence(self) -> str:
+    def status_line(self) -> str:
         """Step, loss, tokens per second, time left, dollars so far."""
         now = self.progress.latest
         step, of = now.get("step"), now.get("of")
@@ -110,7 +110,7 @@ class View:
         if time.monotonic() - self.printed < REDRAW_S:
             return
         self.printed = time.monotonic()
-        text = self.sentence()[: shutil.get_terminal_size().columns - 1]
+        text = self.status_line()[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write("\r" + text.ljust(self.width))
         sys.stderr.flush()
         self.width = len(text)
@@ -123,8 +123,8 @@ class View:
             self.width = 0
 
 
-def words(event: dict[str, Any]) -> str:
-    """An event other than a step, in words; "" for those that say nothing to a person."""
+def describe_event(event: dict[str, Any]) -> str:
+    """An event other than a step, as text; "" for those that are not shown."""
     kind = event["event"]
     if kind == "data":
         return (

@@ -35,7 +35,7 @@ class Which(NamedTuple):
 @click.option("--offset", type=click.IntRange(0), help="From this byte on.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: the trainer's events.")
 def command(run_name: str | None, following: bool, offset: int | None, output: str, **which: Any) -> None:
-    """Print the log of RUN, or of the newest run. A reader that was cut off goes on with --offset."""
+    """Print the log of RUN, or of the newest run. --offset continues a reader that was cut off."""
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 

@@ -1,4 +1,4 @@
-"""Printing data: a table, JSON, CSV or Markdown on stdout; words for a person on stderr."""
+"""Printing data: a table, JSON, CSV or Markdown on stdout; messages on stderr."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], flush_rig
     ]
 
 
-def say(text: str = "") -> None:
+def print_message(text: str = "") -> None:
     """A line for the person, on stderr."""
     click.echo(text, err=True)
 
@@ -94,4 +94,4 @@ def ask(question: str, default: bool) -> bool:
             return True
         if not word:
             return default
-        say("answer y or n")
+        print_message("answer y or n")

@@ -1,4 +1,4 @@
-"""`cloudtrain poll`: one look at each rented run, and what has to be done about it; for a timer, from anywhere."""
+"""`cloudtrain poll`: checks each rented run once and acts; for a timer, from any machine."""
 
 from __future__ import annotations
 

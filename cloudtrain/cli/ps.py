@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_rows, say
+from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.runs.record import Run, readable_runs, refuse_damaged
 from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
 
@@ -38,7 +38,7 @@ def command(everything: bool, watch: bool, output: str) -> None:
         time.sleep(REFRESH_S)
     refuse_damaged(damaged)
     if not runs and output == "table" and not everything:
-        say("nothing is running; -a shows ended runs")
+        print_message("nothing is running; -a shows ended runs")
 
 
 def show(runs: list[Run], output: str) -> None:

@@ -1,4 +1,4 @@
-"""`cloudtrain pull`: bring a run's result home."""
+"""`cloudtrain pull`: download a run's result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cloudtrain.cli.output import say
+from cloudtrain.cli.output import print_message
 
 
 @click.command("pull", short_help="Copy the adapter of RUN, and what belongs to it, here.")
@@ -24,5 +24,5 @@ def command(run_name: str | None, target: Path | None, merge: bool) -> None:
     home = pull.pull(run, target or Path(run.id))
     click.echo(home)
     if merge:
-        say("merging the adapter into the base model")
+        print_message("merging the adapter into the base model")
         click.echo(pull.merge(run, home, home / "merged"))

@@ -17,7 +17,7 @@ SPEC = "spec"  # made from the records of the spec, not kept as a file
 def command(name: str | None) -> None:
     """Print the JSON Schema of what NAME (quote, estimate, ps ...) prints as JSON, or the names there are.
 
-    `spec` is the schema of cloudtrain.yaml, for editors: `cloudtrain init` writes it beside the spec.
+    `spec` is the schema of cloudtrain.yaml, for editors: `cloudtrain init` writes it next to the spec.
     """
     known = names()
     if name is None:

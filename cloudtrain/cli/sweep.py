@@ -1,4 +1,4 @@
-"""`cloudtrain sweep`: what providers hold of ours, found without any record, and its end."""
+"""`cloudtrain sweep`: find leftovers at providers without any record, and delete them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import ask, print_json, print_rows, say
+from cloudtrain.cli.output import ask, print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.sweep import Leftover, Listed, Looked, Removed
+from cloudtrain.runs.sweep import Leftover, Listed, ProviderAnswer, Removed
 from cloudtrain.units import money, money_text, rfc3339
 
 HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
@@ -32,25 +32,25 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
 
     def emit(event: Listed | Removed) -> None:
         if isinstance(event, Removed):
-            return say(f"{event.provider}: {event.gone} of {event.of} gone")
-        for words in event.unread:
-            say(f"continuing without some records: {words}")
+            return print_message(f"{event.provider}: {event.gone} of {event.of} gone")
+        for message in event.unread:
+            print_message(f"continuing without some records: {message}")
         show(event.answers, output)
         for name in event.no_cloud:
-            say(f"{name}: has nothing to sweep; `cloudtrain down` ends its runs")
+            print_message(f"{name}: has nothing to sweep; `cloudtrain down` ends its runs")
         return None
 
     sweep(SweepOptions(providers, everything, fail_if_found), yes or may_delete, emit)
 
 
 def may_delete(count: int) -> bool:
-    """Ask whether to delete so many. Raises UsageError when there is nobody to answer."""
+    """Ask whether to delete so many. Raises UsageError without a terminal."""
     if not sys.stdin.isatty():
         raise UsageError(f"{count} left over, and there is no terminal to ask on", "-y deletes them without asking")
     return ask(f"delete {count}?", default=False)
 
 
-def show(answers: list[Looked], output: str) -> None:
+def show(answers: list[ProviderAnswer], output: str) -> None:
     """Everything found, as asked for; what could not be asked on stderr."""
     things = [thing for answer in answers for thing in answer.things]
     if output == "json":
@@ -59,9 +59,9 @@ def show(answers: list[Looked], output: str) -> None:
         print_rows(output, HEADERS, [row(thing) for thing in things])
     for answer in answers:
         if answer.error is not None:
-            say(f"{answer.provider}: not {'wholly ' if answer.things else ''}asked: {answer.error.message}")
+            print_message(f"{answer.provider}: not {'wholly ' if answer.things else ''}asked: {answer.error.message}")
         elif not answer.things:
-            say(f"{answer.provider}: nothing of ours")
+            print_message(f"{answer.provider}: nothing of ours")
 
 
 def document(thing: Leftover) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """The job whose speed is asked for, beside its model and machine."""
+    """The job whose speed is asked for, in addition to its model and machine."""
 
     method: Method
     sequence_length: int

@@ -1,4 +1,4 @@
-"""`cloudtrain unlock`: take a dead engine's lock away from a run."""
+"""`cloudtrain unlock`: remove a dead engine's lock from a run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def command(run_name: str, force: bool) -> None:
     run = find(open_store(settings.load().state), run_name)
     unlock = run.stack.unlock
     removed, kept = unlock(run.id, run.store, force) if unlock else ([], [])
-    for words in removed:
-        click.echo(f"removed the lock of {words}")
+    for owner in removed:
+        click.echo(f"removed the lock of {owner}")
     if kept:
         raise NotFinished(f"run `{run.id}` is held by {'; '.join(kept)}", "end it there, or --force when that is dead")
     if not removed:

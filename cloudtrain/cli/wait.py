@@ -1,4 +1,4 @@
-"""`cloudtrain wait`: nothing but waiting, and an exit code that tells how the run ended."""
+"""`cloudtrain wait`: wait for a run; the exit code says how it ended."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def command(run_name: str | None, timeout: float | None) -> None:
 
 
 def pause_s(run: Run) -> float:
-    """Seconds between two looks at a rented run."""
+    """Seconds between two polls of a rented run."""
     from cloudtrain.runs import remote
 
     return min(SLOW_S, remote.pace(run.intent.provider).exit_s)

@@ -1,4 +1,4 @@
-"""What stands in the way of a run: every provider asked about access, quotas, prices and leftovers; and this machine.
+"""What would keep a run from starting: access, quotas, prices and leftovers at every provider; and this machine.
 
 Nothing here prints, and nothing is made at a provider.
 """
@@ -17,44 +17,44 @@ from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, lo
 from cloudtrain.quote import catalog
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
-from cloudtrain.runs.sweep import Looked, Records
+from cloudtrain.runs.sweep import ProviderAnswer, Records
 from cloudtrain.units import money, rfc3339
 
 LEFT, BARRED, OTHER = 6, 4, 1  # what a problem ends `doctor` with; the largest of all is the exit code
 HERE = "this machine"
 
 
-class Noted(NamedTuple):
-    """One line of `doctor`: about a provider or this machine, and the exit code that it stands for (0: none)."""
+class Entry(NamedTuple):
+    """One line of `doctor`: about a provider or this machine, and its exit code (0: none)."""
 
     subject: str
     finding: Finding
     exit_code: int
 
 
-def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = lambda subject: None) -> list[Noted]:
+def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = lambda subject: None) -> list[Entry]:
     """Everything about the named providers, or about all that can be rented from or run on, and about this machine.
 
-    `watch` is told what is looked at next. Raises UsageError for an unknown provider.
+    `watch` gets what is checked next. Raises UsageError for an unknown provider.
     """
     stacks = {name: load("stacks", name, Stack) for name in dict.fromkeys(named)}
     stacks = stacks or {name: load("stacks", name, Stack) for name in names("stacks")}
-    store, trouble = runs_sweep.state()
+    store, state_error = runs_sweep.state()
     known = runs_sweep.records(store)
-    noted: list[Noted] = []
+    entries: list[Entry] = []
     rents = False
     for name, stack in stacks.items():
         watch(name)
         if stack.cloud is None:
-            noted += [Noted(name, finding, code(finding, False)) for finding in processes(stack, known)]
+            entries += [Entry(name, finding, code(finding, False)) for finding in processes(stack, known)]
             continue
         found = list(of_cloud(name, stack.cloud, known, now, name in named))
         rents = rents or name in named or any(n.finding.state == "ok" for n in found)
-        noted += found
+        entries += found
     watch(HERE)
     newest = max((offer.price.as_of for name in names("pricing") for offer in offers(name)), default="")
-    here = local.findings(store, trouble, known, rents)
-    return [*noted, *(Noted(HERE, f, code(f, False)) for f in [*here, local.clock(known, newest)])]
+    here = local.findings(store, state_error, known, rents)
+    return [*entries, *(Entry(HERE, f, code(f, False)) for f in [*here, local.clock(known, newest)])]
 
 
 def code(finding: Finding, named: bool) -> int:
@@ -64,21 +64,21 @@ def code(finding: Finding, named: bool) -> int:
     return BARRED if named and finding.barring else OTHER
 
 
-def of_cloud(name: str, cloud: Cloud, known: Records, now: float, named: bool) -> Iterator[Noted]:
+def of_cloud(name: str, cloud: Cloud, known: Records, now: float, named: bool) -> Iterator[Entry]:
     """Access, quotas, prices and leftovers of one provider. Without credentials nothing more is asked."""
     try:
         cloud.account()
     except MissingCredentials as error:
         state = "problem" if named or runs_sweep.credentials_set(name) else "unknown"
         finding = Finding("credentials", state, error.message, error.hint)  # type: ignore[arg-type]
-        yield Noted(name, finding, code(finding, named))
+        yield Entry(name, finding, code(finding, named))
         return
     except ProviderError as error:
-        finding = trouble("credentials", error)
-        yield Noted(name, finding, code(finding, named))
+        finding = error_finding("credentials", error)
+        yield Entry(name, finding, code(finding, named))
         return
     for finding in [*access(cloud), prices(name, cloud, now)]:
-        yield Noted(name, finding, code(finding, named))
+        yield Entry(name, finding, code(finding, named))
     yield from left(runs_sweep.look_at(name, cloud, known, now), named)
 
 
@@ -87,32 +87,32 @@ def access(cloud: Cloud) -> Iterator[Finding]:
     try:
         yield from cloud.findings()
     except ProviderError as error:
-        yield trouble("access", error)
+        yield error_finding("access", error)
 
 
-def trouble(what: str, error: ProviderError) -> Finding:
+def error_finding(what: str, error: ProviderError) -> Finding:
     """A provider that does not answer as it should, as a finding."""
     barring = isinstance(error, MissingCredentials | Permission | Quota)
     return Finding(what, "problem", error.message, error.hint, barring)
 
 
-def left(looked: Looked, named: bool) -> Iterator[Noted]:
+def left(looked: ProviderAnswer, named: bool) -> Iterator[Entry]:
     """What should be gone, one line for each thing; else how much of ours there is."""
     name, sweep = looked.provider, f"`cloudtrain sweep --provider {looked.provider}`"
     due = [thing for thing in looked.things if thing.why]
     for thing in due:
         owned = thing.owned
         price = f"{money(owned.usd_per_hour)}/h" if owned.bills else "free"
-        words = f"{owned.what} {owned.id}, {price}, {thing.why} ({rfc3339(owned.expires) or 'none'})"
-        finding = Finding("left over", "problem", words, " ".join(f"{sweep} {owned.console_url}".split()))
-        yield Noted(name, finding, LEFT if owned.bills else OTHER)
+        message = f"{owned.what} {owned.id}, {price}, {thing.why} ({rfc3339(owned.expires) or 'none'})"
+        finding = Finding("left over", "problem", message, " ".join(f"{sweep} {owned.console_url}".split()))
+        yield Entry(name, finding, LEFT if owned.bills else OTHER)
     if looked.error is not None:
-        finding = trouble("leftovers", looked.error)
-        yield Noted(name, finding, code(finding, named))
+        finding = error_finding("leftovers", looked.error)
+        yield Entry(name, finding, code(finding, named))
     elif not due:
         count = len(looked.things)
-        words = f"{count} of ours, none past its deadline" if count else "nothing of ours, in any place"
-        yield Noted(name, Finding("leftovers", "ok", words), 0)
+        message = f"{count} of ours, none past its deadline" if count else "nothing of ours, in any place"
+        yield Entry(name, Finding("leftovers", "ok", message), 0)
 
 
 def processes(stack: Stack, known: Records) -> Iterator[Finding]:
@@ -120,14 +120,14 @@ def processes(stack: Stack, known: Records) -> Iterator[Finding]:
     ended = set(known.ended.values())
     alive = sorted({owned.run for owned in stack.list_owned()})
     for run in sorted(ended.intersection(alive)):
-        words = f"processes of run `{run}`, which is ended, still run"
-        yield Finding("left over", "problem", words, f"`cloudtrain down {run}`", barring=False)
+        message = f"processes of run `{run}`, which is ended, still run"
+        yield Finding("left over", "problem", message, f"`cloudtrain down {run}`", barring=False)
     if not ended.intersection(alive):
         yield Finding("leftovers", "ok", f"at work: {', '.join(alive)}" if alive else "no process of ours")
 
 
 def prices(name: str, cloud: Cloud, now: float) -> Finding:
-    """Whether the provider tells a price of this minute, and how old the snapshot's are."""
+    """Whether the provider has a live price, and how old the snapshot's are."""
     known = offers(name)
     served = [offer for offer in known if offer.usd_per_hour is not None and cloud.serves(first_place(offer))]
     if not served:
@@ -137,12 +137,12 @@ def prices(name: str, cloud: Cloud, now: float) -> Finding:
     age = "of unknown age" if days is None else f"{days} days old"
     live, why_not = live_price.ask(first_place(sample))
     if live is not None:
-        words = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
-        return Finding("prices", "ok", words)
-    words = f"the catalogue's are {age}; {why_not}"
+        message = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
+        return Finding("prices", "ok", message)
+    message = f"the catalogue's are {age}; {why_not}"
     if days is None or days > live_price.STALE_DAYS:
-        return Finding("prices", "problem", words, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
-    return Finding("prices", "unknown" if live is None and why_not else "ok", words)
+        return Finding("prices", "problem", message, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
+    return Finding("prices", "unknown" if live is None and why_not else "ok", message)
 
 
 def offers(name: str) -> list[Offer]:
@@ -160,15 +160,15 @@ def first_place(offer: Offer) -> OfferKey:
     return replace(offer.key, zone=(offer.zone.split() or [""])[0])
 
 
-def install_engine(install: Callable[[], object]) -> Noted | None:
+def install_engine(install: Callable[[], object]) -> Entry | None:
     """Install the engine; a failure is a line of `doctor`."""
     try:
         install()
     except CloudtrainError as error:
-        return Noted(HERE, Finding("Pulumi's installation", "problem", error.message, error.hint, False), OTHER)
+        return Entry(HERE, Finding("Pulumi's installation", "problem", error.message, error.hint, False), OTHER)
     return None
 
 
-def exit_code(noted: Iterable[Noted]) -> int:
+def exit_code(entries: Iterable[Entry]) -> int:
     """What `doctor` ends with."""
-    return max((line.exit_code for line in noted), default=0)
+    return max((line.exit_code for line in entries), default=0)

@@ -27,18 +27,22 @@ LEAST_FREE_BYTES = GB  # less holds neither the engine's download nor a checkpoi
 SKEW_S = 300.0  # clouds refuse signatures that are further off than five minutes
 
 
-def findings(store: Store | None, trouble: str, known: Records, rents: bool) -> Iterator[Finding]:
-    """Everything but the clock. `trouble`: why there is no state; `rents`: whether machines are rented at all.
+def findings(store: Store | None, state_error: str, known: Records, rents: bool) -> Iterator[Finding]:
+    """Everything but the clock. `state_error`: why there is no state; `rents`: whether machines are rented at all.
 
     The engine is only a problem where it is needed.
     """
-    door = provisioner()
-    yield problem_where(rents, engine(door))
-    yield problem_where(rents, plugin(door))
-    yield writable(store) if store is not None else broken("state", trouble, "`cloudtrain config show` tells its place")
+    tool = provisioner()
+    yield problem_where(rents, engine(tool))
+    yield problem_where(rents, plugin(tool))
+    yield (
+        writable(store)
+        if store is not None
+        else broken("state", state_error, "`cloudtrain config show` shows its place")
+    )
     yield records(known)
     if store is not None:
-        yield from locks(door, store, known)
+        yield from locks(tool, store, known)
         yield from disk("disk space for the state", Path(store.url)) if "://" not in store.url else ()
     try:
         yield from trainers()
@@ -50,38 +54,38 @@ def findings(store: Store | None, trouble: str, known: Records, rents: bool) -> 
         yield broken("disk space for the cache", error.message, error.hint)
 
 
-def broken(what: str, words: str, hint: str) -> Finding:
+def broken(what: str, message: str, hint: str) -> Finding:
     """A problem that has nothing to do with a provider's permission."""
-    return Finding(what, "problem", words, hint, barring=False)
+    return Finding(what, "problem", message, hint, barring=False)
 
 
 def problem_where(rents: bool, finding: Finding) -> Finding:
-    """The finding; a problem that nobody here meets is only told."""
+    """The finding; a problem that cannot occur here is only mentioned."""
     if rents or finding.state != "problem":
         return finding
-    return finding._replace(state="unknown", words=f"{finding.words}; only rented machines need it")
+    return finding._replace(state="unknown", message=f"{finding.message}; only rented machines need it")
 
 
-def engine(door: Provisioner) -> Finding:
+def engine(tool: Provisioner) -> Finding:
     """Which Pulumi is used, and from where."""
     what = "Pulumi's command line"
     try:
-        root, version = door.find()
+        root, version = tool.find()
     except UsageError as error:
         return broken(what, error.message, error.hint)
-    words = f"{version} in {root}"
-    if version == door.version:
-        return Finding(what, "ok", words)
-    hint = f"`cloudtrain doctor --install-pulumi` installs version {door.version}"
-    if version.partition(".")[0] != door.version.partition(".")[0]:
-        return broken(what, f"{words}, which this version cannot use", hint)
-    return Finding(what, "ok", f"{words}; tested with {door.version}")
+    message = f"{version} in {root}"
+    if version == tool.version:
+        return Finding(what, "ok", message)
+    hint = f"`cloudtrain doctor --install-pulumi` installs version {tool.version}"
+    if version.partition(".")[0] != tool.version.partition(".")[0]:
+        return broken(what, f"{message}, which this version cannot use", hint)
+    return Finding(what, "ok", f"{message}; tested with {tool.version}")
 
 
-def plugin(door: Provisioner) -> Finding:
+def plugin(tool: Provisioner) -> Finding:
     """Whether the engine finds what it talks to clouds through."""
     try:
-        return Finding("engine's plugin", "ok", str(door.plugin()))
+        return Finding("engine's plugin", "ok", str(tool.plugin()))
     except UsageError as error:
         return broken("engine's plugin", error.message, error.hint)
 
@@ -115,31 +119,31 @@ def records(known: Records) -> Finding:
     return Finding("run records", "ok", f"{len(known.runs)} of {len(known.runs)} can be read")
 
 
-def locks(door: Provisioner, store: Store, known: Records) -> Iterator[Finding]:
-    """Runs that somebody holds: a lock of a dead engine keeps `up` and `down` waiting."""
+def locks(tool: Provisioner, store: Store, known: Records) -> Iterator[Finding]:
+    """Runs with a lock: one of a dead engine keeps `up` and `down` waiting."""
     held = False
     for run in known.runs.values():
         try:
-            owners = door.held(store, run.id) if run.gone is None else []
+            owners = tool.held(store, run.id) if run.gone is None else []
         except CloudtrainError as error:
             yield broken(f"lock of run `{run.id}`", error.message, error.hint)
             continue
-        for words, owner in owners:
+        for holder, owner in owners:
             held = True
-            yield lock(run.id, words, owner)
+            yield lock(run.id, holder, owner)
     if not held:
         yield Finding("locks", "ok", "no run is locked")
 
 
-def lock(run: str, words: str, owner: str) -> Finding:
+def lock(run: str, holder: str, owner: str) -> Finding:
     """One lock as a finding."""
     what = f"lock of run `{run}`"
     if owner == "dead":
-        return broken(what, f"left by {words}, dead", f"`cloudtrain unlock {run}`")
+        return broken(what, f"left by {holder}, dead", f"`cloudtrain unlock {run}`")
     if owner == "elsewhere":
         hint = f"`cloudtrain unlock --force {run}` when that machine is dead"
-        return Finding(what, "unknown", f"held by {words}", hint)
-    return Finding(what, "ok", f"held by {words}, at work")
+        return Finding(what, "unknown", f"held by {holder}", hint)
+    return Finding(what, "ok", f"held by {holder}, at work")
 
 
 def trainers() -> Iterator[Finding]:
@@ -147,8 +151,8 @@ def trainers() -> Iterator[Finding]:
     for backend in backends.all_backends():
         if backend.program("train") is not None:
             made = [flavour for flavour in backend.flavours if environment.find(flavour)]
-            words = f"environments here: {', '.join(made)}" if made else "no environment here yet; `up` makes it"
-            yield Finding(f"trainer `{backend.name}`", "ok", words)
+            message = f"environments here: {', '.join(made)}" if made else "no environment here yet; `up` makes it"
+            yield Finding(f"trainer `{backend.name}`", "ok", message)
 
 
 def disk(what: str, folder: Path) -> Iterator[Finding]:
@@ -160,11 +164,11 @@ def disk(what: str, folder: Path) -> Iterator[Finding]:
     except OSError as error:
         yield broken(what, f"{folder}: {error.strerror or error}", "")
         return
-    words = f"{free / GB:.1f} GB free in {folder}"
+    message = f"{free / GB:.1f} GB free in {folder}"
     if free < LEAST_FREE_BYTES:
-        yield broken(what, words, "free some space: a training environment needs up to 8 GB")
+        yield broken(what, message, "free some space: a training environment needs up to 8 GB")
     else:
-        yield Finding(what, "ok", words)
+        yield Finding(what, "ok", message)
 
 
 def clock(known: Records, newest_price: str) -> Finding:
@@ -174,11 +178,11 @@ def clock(known: Records, newest_price: str) -> Finding:
     """
     if os.environ.get("CLOUDTRAIN_NOW"):
         return Finding("clock", "unknown", "stopped by CLOUDTRAIN_NOW", "unset CLOUDTRAIN_NOW")
-    now, hint = time.time(), "set the clock: deadlines and signatures hang on it"
-    words = f"it is {rfc3339(now)} here"
+    now, hint = time.time(), "set the clock: deadlines and signatures depend on it"
+    message = f"it is {rfc3339(now)} here"
     if newest_price and datetime.fromtimestamp(now + 86400, UTC).strftime("%Y-%m-%d") < newest_price:
-        return broken("clock", f"{words}, before the catalogue's prices of {newest_price}", hint)
+        return broken("clock", f"{message}, before the catalogue's prices of {newest_price}", hint)
     for run in known.runs.values():
         if run.begun is not None and run.begun.created > now + SKEW_S:
-            return broken("clock", f"{words}, and run `{run.id}` was begun at {rfc3339(run.begun.created)}", hint)
-    return Finding("clock", "ok", words)
+            return broken("clock", f"{message}, and run `{run.id}` was begun at {rfc3339(run.begun.created)}", hint)
+    return Finding("clock", "ok", message)

@@ -110,7 +110,9 @@ def _plain_attention(shape: Shape, options: Options, numbers: Precision) -> Laye
     if shape.traits.qk_norm != "none":
         block = block.plus(0.0, _norm(shape, numbers, query + key))
     block = block.plus(*_masked(shape, options, numbers))
-    if shape.traits.fused:  # values are a view of the fused output, which keeps it alive beside the rotated copies
+    if (
+        shape.traits.fused
+    ):  # values are a view of the fused output, which keeps it alive together with the rotated copies
         block = block.plus(0.0, numbers.compute * (query + key))
     if not numbers.trained:
         return block
@@ -197,7 +199,7 @@ def _extras(shape: Shape, options: Options) -> float:
 
 
 def head_bytes(shape: Shape, options: Options) -> int:
-    """Bytes per token that the last norm and the head keep beside the last layer's output.
+    """Bytes per token that the last norm and the head keep in addition to the last layer's output.
 
     Read off the shared measurements: a trained norm and head keep 6 bytes per hidden number (8 in float32), frozen
     ones 2, and none when the stream is float32 already. Without checkpointing the float32 input of the norm is new.

@@ -1,4 +1,4 @@
-"""Every choice behind a memory estimate, as sentences with their source: `--explain` for free."""
+"""Every choice behind a memory estimate, each with its source: what `--explain` prints."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SHARDING = {
 }
 
 
-def sentences(spec: ModelSpec, options: Options) -> tuple[str, ...]:
-    """What checked `options` assume for `spec`, one sentence each."""
+def describe(spec: ModelSpec, options: Options) -> tuple[str, ...]:
+    """What checked `options` assume for `spec`, one line each."""
     said = [
         f"{spec.name}: {spec.params_total:,} parameters counted from the shapes of the {spec.family} architecture",
         _method(options),

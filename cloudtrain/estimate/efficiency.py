@@ -49,7 +49,7 @@ class Query(NamedTuple):
 
 
 class Efficiency(NamedTuple):
-    """The share of peak to expect, and in words where it comes from."""
+    """The share of peak to expect, and where it comes from."""
 
     share: Range
     basis: str
@@ -60,7 +60,7 @@ class _Rung(NamedTuple):
 
     matches: Callable[[Row, Query], bool]
     widening: float
-    words: str
+    description: str
 
 
 def _same_chip(row: Row, query: Query) -> bool:
@@ -102,7 +102,7 @@ _MANY = 1.12
 # dense (TPU v5p, v6e, 7x). Tiers: tuned over framework from Gaudi2 and A100; naive from MI300X.
 _FP8_SHARE = 0.78
 _MOE_SHARE = 0.58
-_SHARED_CORES = 1.3  # every CPU row was measured beside other load, and a cloud's vCPU is half a core
+_SHARED_CORES = 1.3  # every CPU row was measured under other load, and a cloud's vCPU is half a core
 _BF16_GAIN = 4.0  # rows that ran in float32 say little about the top of what bfloat16 reaches on a GPU
 _TIER_SHARE = {"tuned": 1.0, "framework": 0.8, "naive": 0.12}
 _TIER_SHARE_CPU = {"tuned": 1.0, "framework": 0.8, "naive": 0.6}  # hand-written kernels against plain TRL, own runs
@@ -184,11 +184,11 @@ def _from_group(group: list[Row], query: Query, rung: _Rung) -> Efficiency:
     widening *= _SHARED_CORES if on_cpu else 1.0
     slow = any(row.precision == "fp32" for row in group) and not on_cpu
     high = shares[-1] * widening * (_BF16_GAIN if slow else 1.0)
-    words = rung.words.format(chip=query.hardware.name, backend=query.hardware.backend)
+    description = rung.description.format(chip=query.hardware.name, backend=query.hardware.backend)
     named = ", ".join(row.id for row in group[:4]) + (", ..." if len(group) > 4 else "")
     return Efficiency(
         Range(shares[0] / widening, min(likely, 0.95), min(high, 1.0)),
-        f"{len(group)} measured: {words} ({named}); {100 * likely:.1f} % of peak, range x/÷ {widening:.2f}",
+        f"{len(group)} measured: {description} ({named}); {100 * likely:.1f} % of peak, range x/÷ {widening:.2f}",
     )
 
 

@@ -83,7 +83,7 @@ def _whole(text: str, scale: int) -> int | None:
 
 
 def _hardware(row: dict[str, str]) -> Hardware:
-    backend: Backend = row["backend"]  # type: ignore[assignment]  # a test holds the column to the closed set
+    backend: Backend = row["backend"]  # type: ignore[assignment]  # a test holds the column to the defined values
     return Hardware(
         key=row["key"],
         vendor=row["vendor"],

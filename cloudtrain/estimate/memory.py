@@ -57,6 +57,6 @@ def estimate(spec: ModelSpec, options: Options) -> MemoryEstimate:
         devices=options.devices,
         params_total=spec.params_total,
         params_trainable=round(held.trainable.sum),
-        assumptions=assumptions.sentences(spec, options),
+        assumptions=assumptions.describe(spec, options),
         phases={name: part.total for name, part in phases.items()},
     )

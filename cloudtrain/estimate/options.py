@@ -51,7 +51,7 @@ class Options:
 
     @property
     def adapts(self) -> bool:
-        """Whether adapters are trained beside frozen weights."""
+        """Whether adapters are trained on frozen weights."""
         return self.method in ADAPTER_METHODS
 
 

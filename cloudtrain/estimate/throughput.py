@@ -1,4 +1,4 @@
-"""How fast a fine-tune goes on a chip: peak x measured efficiency / operations per token, always as a range."""
+"""The speed of a fine-tune on a chip: peak x measured efficiency / operations per token, always as a range."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def tokens_per_second(
     if adapts and chip.backend in WITHOUT_MEASUREMENT:
         low /= 1.5
     span = Range(low * speed, found.share.likely * scale.likely * method.likely * speed, found.share.high * speed)
-    words = f"{peak * units / 1e12:g} TFLOP/s {work.precision} per counted unit, {tier} software, {found.basis}"
+    basis = f"{peak * units / 1e12:g} TFLOP/s {work.precision} per counted unit, {tier} software, {found.basis}"
     if adapts and chip.backend in WITHOUT_MEASUREMENT:
-        words += "; no adapter run in tokens/s was ever published for this chip: widened"
-    return Throughput(span, words)
+        basis += "; no adapter run in tokens/s was ever published for this chip: widened"
+    return Throughput(span, basis)
 
 
 def _method_factor(chip: Hardware, method: Method) -> Range:

@@ -1,4 +1,4 @@
-"""A Hugging Face `config.json` read into a ModelSpec, with a sentence for everything that can be wrong with it."""
+"""A Hugging Face `config.json` read into a ModelSpec, with a message for everything that can be wrong with it."""
 
 from __future__ import annotations
 

@@ -149,6 +149,6 @@ def dense_mlps(shape: Shape) -> tuple[tuple[int, int], ...]:
     """`(width, how many in the model)` of every MLP that all tokens pass: dense ones and shared experts."""
     if not shape.experts:
         return ((shape.intermediate, shape.layers),)
-    if shape.traits.blocks_per_layer == 2:  # LongCat: one dense MLP beside each attention block, experts on a shortcut
+    if shape.traits.blocks_per_layer == 2:  # LongCat: one dense MLP for each attention block, experts on a shortcut
         return ((shape.intermediate, shape.attention_blocks),)
     return ((shape.intermediate, shape.dense_layers), (shape.shared_width, shape.moe_layers))

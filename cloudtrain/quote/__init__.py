@@ -1,1 +1,1 @@
-"""Quote: collect every offer, judge each for one job, rank by what it costs to finish."""
+"""Quote: collect every offer, assess each for one job, rank by what it costs to finish."""

@@ -1,4 +1,4 @@
-"""What a kind of machine makes of the job: does it fit, does it load, how long does it take.
+"""Assess a kind of machine for the job: does it fit, does it load, how long does it take.
 
 Most offers are the same machine in another place, so a Case is worked out once per (machine, market kind, provider) and
 shared; only the price differs from line to line.
@@ -80,7 +80,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         memory_bytes=usable,
         required_bytes=required,
         recipe=ours,
-        stack=found.stack,
+        software=found.stack,
         time_parts=tuple(parts),
         hours=hours,
         billed_hours=billed,

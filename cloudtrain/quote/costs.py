@@ -1,4 +1,4 @@
-"""The named cost lines of a quote: quantity x unit price, unit named. What a run keeps and a report is held against."""
+"""The named cost lines of a quote: quantity x unit price, unit named. Runs keep them, reports compare with them."""
 
 from __future__ import annotations
 

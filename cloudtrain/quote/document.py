@@ -22,13 +22,13 @@ def frozen(line: QuoteRow) -> RowRecord:
 
 
 def candidate(line: QuoteRow) -> RowRecord:
-    """The row as it is kept to be tried later: also with what disk and address cost beside the machine."""
+    """The row as it is kept to be tried later: also with what disk and address cost in addition to the machine."""
     return frozen(line).replace(beside_usd_per_hour=line.assessment.extras.hourly_usd)
 
 
 def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
     """A row as plain JSON; `advice` is the cheapest change that would make it work."""
-    offer, case = line.offer, line.assessment
+    offer, assessment = line.offer, line.assessment
     reasons = line.reasons()
     return {
         "provider": offer.provider,
@@ -38,17 +38,17 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
         "hardware": offer.hardware,
         "count": offer.count,
         "market": offer.market,
-        "memory_bytes": case.memory_bytes,
-        "required_bytes": case.required_bytes,
-        "devices": case.devices,
-        "fits": case.fits,
-        "loads": case.loads,
-        "allowed": not case.barred,
+        "memory_bytes": assessment.memory_bytes,
+        "required_bytes": assessment.required_bytes,
+        "devices": assessment.devices,
+        "fits": assessment.fits,
+        "loads": assessment.loads,
+        "allowed": not assessment.barred,
         "priced": line.priced,
-        "in_time": case.hours is not None and not case.late,
-        "launch": case.launch,
-        "recipe": case.recipe.summary() if case.recipe else None,
-        "stack": case.stack,
+        "in_time": assessment.hours is not None and not assessment.late,
+        "launch": assessment.launch,
+        "recipe": assessment.recipe.summary() if assessment.recipe else None,
+        "stack": assessment.software,
         "price_usd_per_hour": money_text(offer.usd_per_hour),
         "price": {
             "origin": offer.price.origin,
@@ -56,16 +56,18 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
             "source": offer.price.source,
             "confidence": offer.price.confidence,
         },
-        "hours": None if case.hours is None else bounds(case.hours, finite),
-        "billed_hours": None if case.billed_hours is None else bounds(case.billed_hours, finite),
-        "time_parts_s": {part.name: bounds(part.seconds, finite) for part in case.time_parts},
+        "hours": None if assessment.hours is None else bounds(assessment.hours, finite),
+        "billed_hours": None if assessment.billed_hours is None else bounds(assessment.billed_hours, finite),
+        "time_parts_s": {part.name: bounds(part.seconds, finite) for part in assessment.time_parts},
         "cost_parts": [part.document() for part in cost_parts(line)],
-        "tokens_per_second": None if case.tokens_per_second is None else bounds(case.tokens_per_second, finite),
-        "basis": case.basis,
+        "tokens_per_second": None
+        if assessment.tokens_per_second is None
+        else bounds(assessment.tokens_per_second, finite),
+        "basis": assessment.basis,
         "total_usd": None if (usd := line.usd) is None else bounds(usd, money_text),
         "viable": line.viable,
         "reasons": [*reasons, advice] if advice else reasons,
-        "guards": list(case.guards),
+        "guards": list(assessment.guards),
     }
 
 

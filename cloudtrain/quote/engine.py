@@ -1,4 +1,4 @@
-"""Collect the offers of every price source, judge each, rank them, choose one."""
+"""Collect the offers of every price source, assess each, rank them, choose one."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ def judged(
             kind = cases[key]
         else:
             kind = cases[key] = (
-                None if hidden(request, offer) else assess_with_terms(request, source, offer, stack, measured)
+                None if is_hidden(request, offer) else assess_with_terms(request, source, offer, stack, measured)
             )
         if kind is None:
             continue
-        case, hours, hourly, fixed, is_viable = kind
+        assessment, hours, hourly, fixed, is_viable = kind
         price = offer.usd_per_hour
         rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
-        lines.append(QuoteRow(offer, case, rank, is_viable and rank < INFINITE))
+        lines.append(QuoteRow(offer, assessment, rank, is_viable and rank < INFINITE))
     return lines
 
 
-def hidden(request: Request, offer: Offer) -> bool:
-    """Whether the offer is an NVIDIA one that nobody asked for."""
+def is_hidden(request: Request, offer: Offer) -> bool:
+    """Whether the offer is an NVIDIA one and `--include-nvidia` is off."""
     chip = chips().get(offer.hardware)
     nvidia = chip.vendor == "nvidia" if chip else offer.hardware.startswith("nvidia")
     return nvidia and not request.include_nvidia
@@ -94,44 +94,52 @@ def hidden(request: Request, offer: Offer) -> bool:
 def assess_with_terms(
     request: Request, source: PriceSource, offer: Offer, stack: Stack | None, measured: Measured | None
 ) -> tuple[Assessment, float, float, float, bool]:
-    """The case of an offer's machine; as numbers its billed hours, hourly and fixed dollars beside; does it work."""
-    case = assess(request, offer, source.terms, measured)
-    launch, why_not = launch_status(request, offer, case, stack)
-    case = replace(
-        case,
+    """The assessment of an offer's machine; its billed hours, hourly and fixed extras in dollars; is it viable."""
+    assessment = assess(request, offer, source.terms, measured)
+    launch, why_not = launch_status(request, offer, assessment, stack)
+    assessment = replace(
+        assessment,
         launch=launch,
-        reasons=(*case.reasons, *why_not),
-        barred=disallowed(offer, case.hours),
-        late=too_late(request, case.hours),
+        reasons=(*assessment.reasons, *why_not),
+        barred=reason_disallowed(offer, assessment.hours),
+        late=reason_too_late(request, assessment.hours),
         guards=tuple(guard.name for guard in stack.guards(offer.name, offer.market)) if stack else (),
     )
-    billed = case.billed_hours
+    billed = assessment.billed_hours
     hours = INFINITE if billed is None or billed.high == INFINITE else billed.likely
-    return case, hours, float(case.extras.hourly_usd), float(case.extras.fixed_usd), case.is_viable
+    return (
+        assessment,
+        hours,
+        float(assessment.extras.hourly_usd),
+        float(assessment.extras.fixed_usd),
+        assessment.is_viable,
+    )
 
 
-def launch_status(request: Request, offer: Offer, case: Assessment, stack: Stack | None) -> tuple[str, tuple[str, ...]]:
+def launch_status(
+    request: Request, offer: Offer, assessment: Assessment, stack: Stack | None
+) -> tuple[str, tuple[str, ...]]:
     """yes | by hand | not yet; with the reason when what we ship would not work on a machine that we can rent."""
-    if stack is not None and case.recipe is not None and case.recipe.backend in stack.backends:
-        known = environment_verdict(request, offer, case, stack)
+    if stack is not None and assessment.recipe is not None and assessment.recipe.backend in stack.backends:
+        known = environment_verdict(request, offer, assessment, stack)
         if known.word != "no":
             return "yes", ()
         return "not yet", (f"`up` cannot use it yet: {known.reason}",)
     return "by hand" if offer.limits.by_hand else "not yet", ()
 
 
-def environment_verdict(request: Request, offer: Offer, case: Assessment, stack: Stack) -> environments.Verdict:
+def environment_verdict(request: Request, offer: Offer, assessment: Assessment, stack: Stack) -> environments.Verdict:
     """Whether the environment that `up` ships runs this job on the offer's machine; on our own one it was made here."""
-    if case.recipe is None:
+    if assessment.recipe is None:
         return environments.Verdict("no", "there is no recipe for it")
     if stack.cloud is None:
         return environments.Verdict("yes")
     image = stack.cloud.image(offer.key)
-    job = environments.Job(case.recipe.flavour, request.spec.family, request.method)
-    return environments.verdict(job, offer.hardware, case.devices, image)
+    job = environments.Job(assessment.recipe.flavour, request.spec.family, request.method)
+    return environments.verdict(job, offer.hardware, assessment.devices, image)
 
 
-def disallowed(offer: Offer, hours: Range | None) -> str:
+def reason_disallowed(offer: Offer, hours: Range | None) -> str:
     """Why the provider's rules forbid it; "" when they do not."""
     limits = offer.limits
     if limits.barred:
@@ -145,7 +153,7 @@ def disallowed(offer: Offer, hours: Range | None) -> str:
     return ""
 
 
-def too_late(request: Request, hours: Range | None) -> str:
+def reason_too_late(request: Request, hours: Range | None) -> str:
     """Why it does not end in time; "" when it does."""
     if hours is None:
         return ""

@@ -1,4 +1,4 @@
-"""What this state's own runs measured: it goes before the shipped efficiency of the same hardware, method, stack.
+"""What this state's own runs measured: it overrides the shipped efficiency of the same hardware, method, software.
 
 The lines are `records.MeasurementRecord`s. They are read here by hand, because a quote does not wait for pydantic: a
 line of another shape is passed over, by the same rules (a test holds both to each other).
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from cloudtrain.quote.request import Request
 
 FILE = "measurements.jsonl"
-NEWEST = 200  # lines looked at
+NEWEST = 200  # lines read
 ONE_RUN_FACTOR = 1.3  # how far one run may mislead about another model or length
 SEVERAL_RUNS_FACTOR = 1.15
 
 
 WORD, NUMBER = (str,), (int, float)
-# The fields that are looked at, and the types that each may have; see NEVER_NULL for those that must be there.
+# The fields that are read, and the types that each may have; see NEVER_NULL for those that must be there.
 SHAPE: dict[str, tuple[type, ...]] = {
     "hardware": WORD,
     "count": (int,),
@@ -45,10 +45,10 @@ DEFAULTS = {"dtype": "bf16", "out_of_memory": False}
 
 
 class Measurement(NamedTuple):
-    """What a quote looks at of one run's measurement."""
+    """What a quote reads of one run's measurement."""
 
     hardware: str
-    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody asks it for
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which is not used
     model: str | None
     method: str | None
     stack: str | None
@@ -77,7 +77,7 @@ def measurement(line: str) -> Measurement | None:
         value = found.get(name)
         if type(value) not in types and not (value is None and name not in NEVER_NULL):
             return None
-    return Measurement(*(found.get(name) for name in SHAPE))  # type: ignore[arg-type]  # looked at above
+    return Measurement(*(found.get(name) for name in SHAPE))  # type: ignore[arg-type]  # checked above
 
 
 @dataclass(frozen=True)

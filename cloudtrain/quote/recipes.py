@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     quantise_per_s: Range
     dequantise_per_vcpu_s: Range | None
     memory: tuple[float, int] | None  # (factor on activations and logits, runtime bytes) where we measured our own runs
-    experts: str  # how a mixture's experts are kept, in words; "" for a dense model
+    experts: str  # how a mixture's experts are kept, as text; "" for a dense model
     notes: tuple[str, ...]
 
     def required_bytes(self, estimated: MemoryEstimate) -> int:
@@ -143,7 +143,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
 
 
 def expert_treatment(family: str, method: str, backend: str) -> tuple[bool, str]:
-    """Whether the experts of a mixture are kept in 4 bit, and how, in words.
+    """Whether the experts of a mixture are kept in 4 bit, and how, as text.
 
     transformers 5 keeps fused experts in bfloat16 under `load_in_4bit` (bitsandbytes issue 1849); the LongCat recipe
     pins transformers 4.57.6, whose experts are plain linears; MLX quantises them itself.

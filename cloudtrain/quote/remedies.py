@@ -1,4 +1,4 @@
-"""The cheapest change that would make a rejected line work: what a person would try next, checked before it is said."""
+"""The cheapest change that would make a rejected line work: what a user would try next, checked before printed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS_BY_NEED = ("qlora", "lora", "freeze")  # least memory first
 
 
 def advisor(quote: Quote) -> Callable[[QuoteRow], str]:
-    """A function from a rejected line of the quote to its remedy in words; "" when nothing is known to help.
+    """A function from a rejected line of the quote to its remedy as text; "" when nothing is known to help.
 
     Answers are kept per kind of machine, because many lines are the same machine in another place.
     """
@@ -55,9 +55,9 @@ def machine_remedy(quote: Quote, line: QuoteRow) -> str:
             if method != request.method and is_viable(other, offer, chip):
                 return f"--method {method}"
         return another_model(request, offer, chip)
-    for words, other in smaller_jobs(request):
+    for message, other in smaller_jobs(request):
         if is_viable(other, offer, chip):
-            return words
+            return message
     return more_chips(quote, line) or another_model(request, offer, chip)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a quote: the job, its limits, and which offers are looked at."""
+"""A quote's request: the job, its limits, and which offers are considered."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class CostPart(NamedTuple):
 
 
 class ExtraCosts(NamedTuple):
-    """What a machine costs beside its own price: sizes in gigabytes, unit prices in US dollars (None: unknown)."""
+    """A machine's costs in addition to its price: sizes in gigabytes, unit prices in US dollars (None: unknown)."""
 
     disk_gb: Decimal
     disk_usd_per_gb_hour: Decimal | None
@@ -76,7 +76,7 @@ NO_EXTRA_COSTS = ExtraCosts(Decimal(0), Decimal(0), Decimal(0), Decimal(0), Deci
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What a kind of machine makes of the job, wherever it stands: everything but the place and its price.
+    """How a kind of machine suits the job, in any place: everything but the place and its price.
 
     `hours` is wall time and `billed_hours` what the meter runs, each None when no throughput is known.
     """
@@ -87,7 +87,7 @@ class Assessment:
     memory_bytes: int  # usable, per device
     required_bytes: int  # per device
     recipe: Recipe | None
-    stack: str
+    software: str  # the packages that load and train the model, "" for none
     time_parts: tuple[TimePart, ...]
     hours: Range | None
     billed_hours: Range | None
@@ -108,7 +108,7 @@ class Assessment:
 
 
 class QuoteRow:
-    """One offer, judged. `rank` is its expected dollars as a number to sort by, infinite when they are unknown."""
+    """One offer, assessed. `rank` is its expected dollars as a number to sort by, infinite when they are unknown."""
 
     __slots__ = ("assessment", "offer", "rank", "viable")
 
@@ -122,7 +122,7 @@ class QuoteRow:
 
     @property
     def usd(self) -> Dollars | None:
-        """Dollars to finish: billed hours times the price and what is beside it; None when a figure is unknown."""
+        """Dollars to finish: billed hours times the price plus extras; None when a figure is unknown."""
         price, hours, extras = self.offer.usd_per_hour, self.assessment.billed_hours, self.assessment.extras
         if price is None or hours is None or hours.high == float("inf"):
             return None

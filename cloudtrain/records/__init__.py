@@ -1,8 +1,8 @@
-"""What the state keeps, as frozen records: every document that is written there and read again, and the one door to it.
+"""What the state keeps, as frozen records: every document that is written there and read again, and the one reader.
 
 A record is strict when it is made (no unknown field, no other type) and is read through `read`, which tolerates fields
 that a newer version added and documents of before records had a version, and never a wrong shape. Importing this
-package imports pydantic: whoever may be part of a quote imports it inside a function.
+package imports pydantic: modules that take part in a quote import it inside a function.
 """
 
 from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, PartsRecord

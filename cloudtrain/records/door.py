@@ -1,4 +1,4 @@
-"""The one door through which a document of the state comes in: bytes to a record, or one named fault."""
+"""The one reader of state documents: bytes to a record, or one named fault."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def read(kind: type[R], data: bytes, where: str) -> R:
         raise DamagedRecord(
             where, field, f"it has the version {visible(str(first['input']))}, and this cloudtrain reads {VERSION}"
         )
-    raise DamagedRecord(where, field, words(first, field))
+    raise DamagedRecord(where, field, describe(first, field))
 
 
-def words(error: Any, field: str) -> str:
-    """What is wrong, in a sentence without the wrong value: nobody knows what that is."""
+def describe(error: Any, field: str) -> str:
+    """What is wrong, as a message without the wrong value, which may be anything."""
     if error["type"] == "missing":
         return f"`{field}` is missing"
     said = str(error["msg"])

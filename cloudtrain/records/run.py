@@ -53,7 +53,7 @@ class QuoteRecord(Record):
 
 
 class MachineRecord(Record):
-    """`machine.json`: what stands. A rented one has `kind`, `inputs`, `outputs`; this machine has `pid` and `start`."""
+    """`machine.json`. A rented one has `kind`, `inputs`, `outputs`; this machine has `pid` and `start`."""
 
     id: str
     created: float
@@ -68,7 +68,7 @@ class MachineRecord(Record):
 
 
 class GoneRecord(Record):
-    """`gone.json`, the death certificate: who said in which words that it is gone, when, and what was billed."""
+    """`gone.json`, the deletion proof: the provider's answer, who gave it and when, and what was billed."""
 
     time: float
     said_by: str = ""

@@ -9,7 +9,7 @@ from cloudtrain.records.form import Form, Record
 
 
 class TicketPiece(Form):
-    """What lies at a signed address."""
+    """What is stored at a signed address."""
 
     url: str
     bytes: int

@@ -1,4 +1,4 @@
-"""CostReport: a run's quoted figures beside the metered ones, cost line by cost line."""
+"""CostReport: a run's quoted figures next to the metered ones, cost line by cost line."""
 
 from __future__ import annotations
 

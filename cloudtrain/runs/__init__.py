@@ -1,1 +1,1 @@
-"""Runs: plan, launch, follow, bring home, tear down. This package acts and never prints."""
+"""Runs: plan, launch, follow, download, tear down. This package acts and never prints."""

@@ -27,7 +27,7 @@ class Priced(NamedTuple):
     hourly_usd: Decimal | None
 
     def worst_usd(self) -> Decimal:
-        """What the machine costs, disk and address included, if it lives until its deadline; Infinity when unknown."""
+        """What the machine costs, disk and address included, if it runs until its deadline; Infinity when unknown."""
         if self.hourly_usd is None:
             return Decimal("Infinity")
         return self.hourly_usd * max(0, int(self.plan.deadline - now())) / SECONDS_PER_HOUR
@@ -63,7 +63,7 @@ def start_somewhere(
 
     `plan_at` is the run's plan in a place, priced and agreed to; an error of a kind in `passed_over` rules out that
     place alone. Returns the run, or None and the last answer when no place has a machine. Raises Cancelled when
-    somebody has ended the run meanwhile, Interrupted or TeardownIncomplete after Ctrl-C, and what `plan_at` and the
+    the run was ended by another client, Interrupted or TeardownIncomplete after Ctrl-C, and what `plan_at` and the
     stack raise.
     """
     answer = ""

@@ -1,4 +1,4 @@
-"""The bundle: what a rented machine needs beside the weights, as one archive that is the same for the same input.
+"""The bundle: what a rented machine needs but the weights, as one archive that is the same for the same input.
 
     machine/...  supervisor/...  common/...  BACKEND/...  data/...  job.json  bundle.json
 
@@ -34,7 +34,7 @@ MACHINES_OWN = ("run", "deadline", "grace_s", "output")  # keys of the job that 
 
 
 class Bundle(NamedTuple):
-    """An archive that lies in the state."""
+    """An archive in the state."""
 
     key: str
     sha256: str
@@ -121,7 +121,7 @@ def shipped(backend: backends.BackEnd) -> Iterator[tuple[str, bytes]]:
 
 
 def data_files(job: dict[str, Any]) -> dict[str, Path]:
-    """Name in the archive -> file, for what the job trains and evaluates on. The ending tells the trainer the kind."""
+    """Name in the archive -> file, for what the job trains and evaluates on. The suffix names the kind."""
     found = {}
     for name, key in (("train", "path"), ("eval", "eval_path")):
         if job["data"].get(key):

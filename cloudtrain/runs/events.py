@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A sentence about what is done; `detail`: about a step of it, in the words of whoever does it."""
+    """A message about what is done; `detail`: about a step of it, from the component that does it."""
 
     text: str
     detail: bool = False
@@ -100,7 +100,7 @@ class MachineCreated:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """The run continues, and nobody follows it here."""
+    """The run continues, and this client does not follow it."""
 
     run: Run
     why: Literal["started", "attached", "idle"]
@@ -193,12 +193,12 @@ def ignore(event: Event) -> None:
 
 
 def refuse(question: Question) -> bool:
-    """Leave a run running. Raises UsageError for what may be started only when somebody agrees."""
+    """Leave a run running. Raises UsageError for what may be started only with consent."""
     if isinstance(question, StartQuestion):
         raise UsageError("there is no terminal to ask on", "-y starts it without asking")
     return False
 
 
 def progress(emit: Emit) -> Callable[[str], None]:
-    """Who tells of steps in sentences tells them through this."""
+    """A logger for text that emits each line as a detail message."""
     return lambda text: emit(Message(text, detail=True))

@@ -53,10 +53,10 @@ def new_id(store: Store, stem: str, identity: str) -> str:
 
 
 def silent(text: str) -> None:
-    """Progress that nobody wants to hear of."""
+    """A logger that drops its messages."""
 
 
-def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
+def start(store: Store, plan: Plan, log: Callable[[str], None] = silent) -> Run:
     """Make the plan's run real. The record is on disk before anything is started.
 
     Raises NotFinished when another client was first, and what the stack raises.
@@ -82,11 +82,11 @@ def start(store: Store, plan: Plan, say: Callable[[str], None] = silent) -> Run:
             store.create(run.key("intent.json"), intent.as_bytes())
         except AlreadyThere:
             raise NotFinished(f"another client has just begun run `{run.id}`", "repeat the command to attach") from None
-    return launch(Run(store, plan.run), plan, say)
+    return launch(Run(store, plan.run), plan, log)
 
 
 def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
-    """The plan of a rented machine with what it boots from, and what its record holds beside the usual."""
+    """The plan of a rented machine with what it boots from, and what its record holds in addition."""
     if plan.idle:
         return plan, {"idle": True}
     from cloudtrain.runs import remote
@@ -117,12 +117,12 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
     )
 
 
-def launch(run: Run, plan: Plan, say: Callable[[str], None]) -> Run:
+def launch(run: Run, plan: Plan, log: Callable[[str], None]) -> Run:
     """Call the stack between two journal lines and keep the record of its machine."""
     stack = load("stacks", plan.provider, Stack)
     run.journal("intent", "start", attempt=run.intent.attempt)
     try:
-        machine = stack.start(plan, run.store, say)
+        machine = stack.start(plan, run.store, log)
     except BaseException as error:
         with contextlib.suppress(UsageError):  # what cannot be written must not hide what went wrong
             run.journal("failed", "start", error=type(error).__name__)

@@ -19,10 +19,10 @@ TOLERANCE = Decimal("1.10")  # a live price further above the quote than this st
 
 
 class Checked(NamedTuple):
-    """The price that a launch may count on, in US dollars per hour, and what to tell about it."""
+    """The price that a launch may count on, in US dollars per hour, and a message about it."""
 
     usd_per_hour: Decimal | None
-    words: str
+    message: str
 
 
 def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:

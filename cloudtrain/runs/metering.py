@@ -1,4 +1,4 @@
-"""For how long a machine of a run stood, and at what price: what the run's account is made of."""
+"""How long each machine of a run existed, and at what price: the metered side of the cost report."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from cloudtrain.records import AttemptRecord, MachineRecord, RowRecord
 
-SELF_END_S = 120.0  # from the last word of a rented machine to its end, at the most
+SELF_END_S = 120.0  # from the exit record of a rented machine to its end, at the most
 
 
 class Machine(NamedTuple):
-    """One machine of a run: what it was, for how long it stood, and why it ended ("" while it stands)."""
+    """One machine of a run: what it was, for how long it existed, and why it ended ("" while it exists)."""
 
     id: str
     offer: str
@@ -25,7 +25,7 @@ class Machine(NamedTuple):
 
 
 def machine_of(attempt: AttemptRecord, line: RowRecord | None, direct: bool) -> Machine | None:
-    """The machine of an attempt on a quoted row, as its documents tell it; None when it had none."""
+    """The machine of an attempt on a quoted row, by its documents; None when it had none."""
     machine, ended = attempt.machine, attempt.exit
     if machine is None:
         return None
@@ -38,7 +38,7 @@ def machine_of(attempt: AttemptRecord, line: RowRecord | None, direct: bool) -> 
 def _billed_s(attempt: AttemptRecord, machine: MachineRecord) -> float:
     """Seconds that a rented machine stood: until its end was proven, at the longest until its guards fired.
 
-    One that left its last word ends itself at once, however late somebody looks. Its clock may be wrong.
+    One that left an exit record ends itself at once, however late a client checks. Its clock may be wrong.
     """
     until = [attempt.gone.time if attempt.gone else time.time()]
     if attempt.deadline is not None:

@@ -1,4 +1,4 @@
-"""Files that lie in the state in several pieces, because a bucket takes no larger object from a machine's form.
+"""Files that are kept in the state in several pieces, because a bucket takes no larger object from a machine's form.
 
     optimizer.pt.part-00000  optimizer.pt.part-00001  optimizer.pt.parts
 

@@ -46,7 +46,7 @@ class Shortage(NamedTuple):
         """How far the need is above the estimate, at least."""
         return max(1.0, self.needed / self.estimated)
 
-    def sentence(self) -> str:
+    def describe(self) -> str:
         """By how much the estimate was exceeded, as far as that is known."""
         over = self.needed - self.estimated
         if over > 0:
@@ -86,8 +86,8 @@ def measured_peak(run: Run) -> int:
 
 
 def advice(run: Run, short: Shortage) -> str:
-    """The nearest settings and the next machine that fit, in words; "" when nothing is known to."""
-    found = [words for words in (setting(run, short), larger_machine(run, short)) if words]
+    """The nearest settings and the next machine that fit, as text; "" when nothing is known to."""
+    found = [change for change in (setting(run, short), larger_machine(run, short)) if change]
     return ", or ".join(found)
 
 
@@ -97,9 +97,9 @@ def setting(run: Run, short: Shortage) -> str:
     if spec is None or estimate is None or not short.memory:
         return ""
     factor = short.needed / estimate.required(estimate.request)
-    for words, request in smaller_jobs(spec, estimate.request):
+    for arguments, request in smaller_jobs(spec, estimate.request):
         if estimate.loads(request) and max(1.0, factor) * estimate.required(request) <= FITS_UP_TO * short.memory:
-            return f"`cloudtrain up {words}` fits by the estimate"
+            return f"`cloudtrain up {arguments}` fits by the estimate"
     return ""
 
 
@@ -131,8 +131,8 @@ def larger_machine(run: Run, short: Shortage) -> str:
     if not lines:
         return ""
     best = min(lines, key=lambda line: line.total_usd.likely if line.total_usd else Decimal("Infinity"))
-    words = f"--infra {best.provider}/{best.region} --hardware {best.hardware}:{best.count}"
-    return f"`{words}` ({best.offer}) has {gib(best.memory_bytes)}"
+    arguments = f"--infra {best.provider}/{best.region} --hardware {best.hardware}:{best.count}"
+    return f"`{arguments}` ({best.offer}) has {gib(best.memory_bytes)}"
 
 
 class Estimate(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a run came to, in a sentence and an exit code: ended, failed, left running, stopped, or possibly left over."""
+"""How a run ended, as a message and an exit code: failed, left running, stopped, or possibly left over."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unfinished(run: Run) -> CloudtrainError:
 
 
 def check_finished(run: Run) -> None:
-    """Raises by how a run ended that nobody has followed."""
+    """Raises by how a run ended that was not followed."""
     if run.state == "finished":
         return
     if run.state in ("cancelled", "failed"):
@@ -53,7 +53,7 @@ def failure(run: Run) -> JobFailed:
     if reason == out_of_memory.REASON and (short := out_of_memory.shortage(run)) is not None:
         advice = out_of_memory.advice(run, short)
         return JobFailed(
-            f"run `{run.id}` ran out of memory: {short.sentence()}", f"{advice}; {look}" if advice else look
+            f"run `{run.id}` ran out of memory: {short.describe()}", f"{advice}; {look}" if advice else look
         )
     return JobFailed(f"run `{run.id}` failed ({reason.replace('_', ' ')}){said}", f"{look}; {RESUME}")
 
@@ -84,7 +84,7 @@ def stopped(run: Run) -> Interrupted:
 
 @contextlib.contextmanager
 def teardown_guard(run: str) -> Iterator[None]:
-    """While a machine of the run may exist: losing sight of the state means that it may go on costing money."""
+    """While a machine of the run may exist: losing access to the state means that it may keep costing money."""
     from cloudtrain.state.errors import BucketUnreachable
 
     try:

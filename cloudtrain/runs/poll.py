@@ -1,4 +1,4 @@
-"""One look at each rented run and what is due: end it, start its next machine, bring its result home."""
+"""Check rented runs once and act: tear down, start the next machine, download the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PollOptions(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """What one look came to. `over`: nothing is left to be done for the run; `done` says in words what was done."""
+    """The result of one check. `over`: nothing is left to be done for the run; `done`: what was done, as text."""
 
     run: Run
     over: bool
@@ -30,7 +30,7 @@ class Polled(NamedTuple):
 
 
 class PollReport(NamedTuple):
-    """What was done about each run, and a sentence for every one that cannot be read."""
+    """What was done about each run, and a message for every one that cannot be read."""
 
     polled: list[Polled]
     damaged: list[str]
@@ -99,7 +99,7 @@ def look_alone(run: Run, options: PollOptions, emit: Emit) -> Polled:
 
 
 def act(run: Run, emit: Emit) -> tuple[Run, CloudtrainError | None]:
-    """Look, and do what is due; with what kept it from going on."""
+    """Check and act; returns the error that prevented it."""
     try:
         run = reconcile.adopt_orphan(run)
         return reconcile.reconcile(run, reconcile.look(run), emit), None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A spec that can be run: its file has been read and its data looked at, nothing has been made."""
+    """A spec that can be run: its file has been read and its data checked, nothing has been made."""
 
     spec: Spec
     model: ModelSpec
@@ -111,7 +111,7 @@ def target_group(spec: Spec) -> Targets | None:
 
 
 def chosen_line(quote: Quote) -> QuoteRow:
-    """The line that `up` starts. Raises OverBudget or NothingViable with what stands in the way."""
+    """The line that `up` starts. Raises OverBudget or NothingViable with the reason."""
     if quote.chosen is not None:
         return quote.lines[quote.chosen]
     request = quote.request
@@ -122,10 +122,10 @@ def chosen_line(quote: Quote) -> QuoteRow:
             f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",
             "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs",
         )
-    told = (
+    sources = (
         line for line in quote.lines if line.assessment.launch == "yes" or (line.viable and line.assessment.reasons)
     )
-    here = next(told, None)
+    here = next(sources, None)
     why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
     if here is not None and here.viable and here.assessment.launch == "yes":
         why = f"{here.offer.name} is experimental for this model"
@@ -159,7 +159,7 @@ class Chosen:
 
 
 def hourly_usd(line: QuoteRow, usd_per_hour: Decimal | None) -> Decimal | None:
-    """What an hour costs with disk and address beside the machine; None when its price is unknown."""
+    """What an hour costs with disk and address in addition to the machine; None when its price is unknown."""
     return None if usd_per_hour is None else usd_per_hour + line.assessment.extras.hourly_usd
 
 

@@ -1,4 +1,4 @@
-"""Bring a run's result home: adapter (or model), tokenizer, metrics, model card. Never deletes anything there."""
+"""Download a run's result: adapter (or model), tokenizer, metrics, model card. Never deletes anything there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person asks of a quote, and the quote: the job, what may be spent, where is looked."""
+"""The options of a quote (job, budget, places) and the quote for them."""
 
 from __future__ import annotations
 

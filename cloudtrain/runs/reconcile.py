@@ -1,4 +1,4 @@
-"""A rented run looked at from anywhere: what is over is ended with proof, a reclaimed machine is followed by another.
+"""Reconcile a rented run from any machine: an ended one is torn down with proof, a preempted machine replaced.
 
 Nothing here needs the client that began the run: plan, bundle and the places to try are read from the state.
 """
@@ -55,7 +55,7 @@ def is_over(run: Run) -> bool:
 
 
 def may_continue(run: Run) -> bool:
-    """Whether the run may still come to another end by itself, or by whoever looks after it."""
+    """Whether the run may still end differently, by itself or by a client."""
     return run.state in ("running", "starting", "unknown") or (not run.stack.direct and wants_another(run))
 
 
@@ -69,7 +69,7 @@ def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
         run.event("machine silent", attempt=run.intent.attempt, waited=waited)
         emit(Message(f"no heartbeat for {waited}: the machine's image or start has failed; it is ended", True))
     if event and run.gone is None:
-        run = teardown.down(run, StopOptions(GRACE_S, say=progress(emit)), wanted=False)
+        run = teardown.down(run, StopOptions(GRACE_S, log=progress(emit)), wanted=False)
     if not wants_another(run):
         return run
     why = "was preempted" if run.exit else "is gone without an exit record"
@@ -80,7 +80,7 @@ def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
 
 
 def wants_another(run: Run) -> bool:
-    """Whether the run's machine was taken away, and another one may follow it."""
+    """Whether the run's machine was preempted, and another one may replace it."""
     if run.intent.idle or run.wanted == "down" or run.gone is None or run.machine is None:
         return False
     if run.exit is not None and run.exit.reason != "preempted":
@@ -152,8 +152,8 @@ def adopt_orphan(run: Run) -> Run:
     find = run.stack.find
     if run.machine is not None or run.gone is not None or run.intent.idle or find is None:
         return run
-    spoke = run.exit is not None or (run.heartbeat is not None and run.heartbeat.attempt == run.intent.attempt)
-    machine = find(run.id, run.store, spoke)
+    has_reported = run.exit is not None or (run.heartbeat is not None and run.heartbeat.attempt == run.intent.attempt)
+    machine = find(run.id, run.store, has_reported)
     if machine is None:
         return run
     run.write("machine.json", machine.replace(usd_per_hour=run.usd_per_hour))

@@ -1,4 +1,4 @@
-"""A run as its documents tell it: which there are, what state each is in, what it has cost so far."""
+"""A run read from its documents: which runs there are, what state each is in, what it has cost so far."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Run:
 
     @cached_property
     def begun(self) -> IntentRecord | None:
-        """What is wanted; None for a run that nobody has begun: its folder may be there before."""
+        """What is wanted; None for a run that has not begun: its folder may exist before."""
         from cloudtrain.records import IntentRecord
 
         return self.document("intent.json", IntentRecord)
@@ -231,7 +231,7 @@ def log_size(run: Run) -> int:
 
 
 def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
-    """Every run whose first document can be read, newest first; and a sentence about each that cannot.
+    """Every run whose first document can be read, newest first; and a message about each that cannot.
 
     A state that cannot be reached is no damage: that is raised.
     """
@@ -251,7 +251,7 @@ def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
 
 
 def refuse_damaged(damaged: list[str]) -> None:
-    """Raises UsageError when there is a sentence about a damaged record."""
+    """Raises UsageError when there is a message about a damaged record."""
     if damaged:
         raise UsageError("; ".join(damaged), "move it away; `cloudtrain sweep` finds what such a run may have rented")
 

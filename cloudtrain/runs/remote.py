@@ -1,6 +1,6 @@
 """A job on a rented machine, as the client sees it: staged before the launch, watched through the bucket, ended.
 
-The machine writes into the bucket and ends itself; whoever can read the state can do the rest, from anywhere.
+The machine writes into the bucket and ends itself; any client that can read the state can do the rest.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def pace(provider: str) -> Pace:
 
 
 def reachable(url: str) -> None:
-    """Raises UsageError for a state that no rented machine can reach, BucketDenied when none could be let in."""
+    """Raises UsageError for a state that no rented machine can reach, BucketDenied when none can get access."""
     from cloudtrain.signing import urls
 
     urls.check(url)
@@ -63,7 +63,7 @@ def reachable(url: str) -> None:
 def stage_job(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     """The plan with what its machine boots from, and what the run's record keeps of it.
 
-    Bundle and ticket lie in the state when this returns. Raises UsageError when the machine could not reach something.
+    Bundle and ticket are in the state when this returns. Raises UsageError when the machine could not reach something.
     """
     from cloudtrain.records import BundleRecord
     from cloudtrain.runs import bundle as bundles
@@ -170,7 +170,7 @@ def stream(run: Run, offset: int, monitor: Monitor | None = None) -> Iterator[by
                 offset += len(data)
                 again = time.monotonic() + monitor.pace.idle_s * is_idle
                 yield data
-        except BucketUnreachable as error:  # the machine continues meanwhile, and so does its log
+        except BucketUnreachable as error:  # the machine continues, and so does its log
             monitor.tolerate(error)
             yield b""
             continue

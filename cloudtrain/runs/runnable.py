@@ -1,4 +1,4 @@
-"""The last look before a question is asked: does what would be shipped work on the machines that would be rented."""
+"""The last check before the launch: does what would be shipped work on the machines that would be rented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def verdict(line: QuoteRow, request: Request) -> environments.Verdict:
     return environment_verdict(request, line.offer, line.assessment, stack)
 
 
-def that_work(lines: Sequence[QuoteRow], request: Request, experimental: bool) -> list[QuoteRow]:
+def runnable_rows(lines: Sequence[QuoteRow], request: Request, experimental: bool) -> list[QuoteRow]:
     """The lines on which a job can start and its environment works, in their order.
 
     Raises NothingViable, with the nearest thing that works, when there were lines and none of them does.

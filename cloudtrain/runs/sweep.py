@@ -1,4 +1,4 @@
-"""What providers hold of ours, cloud first: found without any record, compared with the records, deleted."""
+"""Leftovers at providers, cloud first: found without any record, compared with the records, deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
 
-PATIENCE_ROUNDS = 144  # polls until something that goes on being listed is told as left: 12 min at the usual 5 s
+PATIENCE_ROUNDS = 144  # polls until something that is still listed is reported as left: 12 min at the usual 5 s
 
 
 class Leftover(NamedTuple):
@@ -33,13 +33,13 @@ class Leftover(NamedTuple):
     why: str
 
 
-class Looked(NamedTuple):
+class ProviderAnswer(NamedTuple):
     """What one provider answered: things, and the error that kept it from answering wholly."""
 
     provider: str
     things: list[Leftover]
     error: ProviderError | None
-    meant: bool = True  # somebody has set credentials for it, or they were good enough to begin
+    meant: bool = True  # credentials are set for it, or were good enough to begin
 
     @property
     def absent(self) -> bool:
@@ -52,7 +52,7 @@ class Records(NamedTuple):
 
     runs: dict[str, Run]  # run id -> a run whose records can be read
     ended: dict[str, str]  # run key -> id of a run that is ended
-    unread: list[str]  # a sentence for everything that cannot be read
+    unread: list[str]  # a message for everything that cannot be read
 
 
 class SweepOptions(NamedTuple):
@@ -69,8 +69,8 @@ class SweepOptions(NamedTuple):
 class Listed(NamedTuple):
     """What every provider answered, before anything is deleted."""
 
-    answers: list[Looked]
-    unread: list[str]  # a sentence for every record that could not be read
+    answers: list[ProviderAnswer]
+    unread: list[str]  # a message for every record that could not be read
     no_cloud: list[str]  # named providers with nothing to sweep
 
     @property
@@ -129,7 +129,9 @@ def sweep(
 def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Leftover, str]]) -> None:
     """Raises for what is left, and for what could not be asked."""
     unnamed = [each for each in unasked(listed.answers) if not (options.providers and lacks_credentials(each))]
-    rows = [f"{t.provider} {t.owned.what} {t.owned.id} ({words}) {t.owned.console_url}".strip() for t, words in left]
+    rows = [
+        f"{t.provider} {t.owned.what} {t.owned.id} ({message}) {t.owned.console_url}".strip() for t, message in left
+    ]
     rows += [f"{answer.provider} could not be asked: {answer.error and answer.error.message}" for answer in unnamed]
     if rows:
         raise TeardownIncomplete("; ".join(rows), "cloudtrain sweep --yes")
@@ -142,7 +144,7 @@ def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Lefto
         )
 
 
-def lacks_credentials(answer: Looked) -> bool:
+def lacks_credentials(answer: ProviderAnswer) -> bool:
     """Whether nothing could be asked for want of credentials."""
     return isinstance(answer.error, MissingCredentials) and not answer.things
 
@@ -155,7 +157,7 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
 
 
 def state() -> tuple[Store | None, str]:
-    """The state by the settings, or None and a sentence why it cannot be opened. A sweep does without."""
+    """The state by the settings, or None and a message why it cannot be opened. A sweep works without."""
     try:
         return open_store(settings.load().state), ""
     except CloudtrainError as error:
@@ -183,13 +185,15 @@ def records(store: Store | None) -> Records:
     return known
 
 
-def look(store: Store | None, wanted: Mapping[str, Cloud], now: float, everything: bool = False) -> list[Looked]:
+def look(
+    store: Store | None, wanted: Mapping[str, Cloud], now: float, everything: bool = False
+) -> list[ProviderAnswer]:
     """Ask each provider for everything of ours, in every region and on every page."""
     known = records(store)
     return [look_at(name, cloud, known, now, everything) for name, cloud in wanted.items()]
 
 
-def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: bool = False) -> Looked:
+def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: bool = False) -> ProviderAnswer:
     """Ask one provider. What it lists before its error counts: it is there, whatever else there may be."""
     things: list[Leftover] = []
     meant = credentials_set(name)
@@ -199,8 +203,8 @@ def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: boo
         for thing in cloud.list_owned(None, None):
             things.append(Leftover(name, thing, reason(thing, known.ended.get(thing.run), now, everything)))
     except ProviderError as error:
-        return Looked(name, things, error, meant)
-    return Looked(name, things, None)
+        return ProviderAnswer(name, things, error, meant)
+    return ProviderAnswer(name, things, None)
 
 
 def credentials_set(name: str) -> bool:
@@ -222,33 +226,33 @@ def reason(thing: OwnedResource, ended: str | None, now: float, everything: bool
 
 
 def remove(cloud: Cloud, things: list[Leftover], sleep: Callable[[float], None]) -> list[tuple[Leftover, str]]:
-    """Delete them, machines before what they stand on, until the provider lists none of them twice in a row.
+    """Delete them, machines before what they depend on, until the provider lists none of them twice in a row.
 
-    Returns what is still listed after a while, with the provider's last words about it.
+    Returns what is still listed after a while, with the provider's last message about it.
     """
     timing = cloud.timing()
     order = list(cloud.drivers)
     wanted = {(t.owned.kind, t.owned.id): t for t in things}
-    words: dict[tuple[str, str], str] = {}
+    messages: dict[tuple[str, str], str] = {}
     empty = 0
     left = dict(wanted)
     for _ in range(PATIENCE_ROUNDS):
         for key in sorted(left, key=lambda k: -order.index(k[0]) if k[0] in order else 0):
-            words[key] = delete(cloud, left[key].owned)
+            messages[key] = delete(cloud, left[key].owned)
         sleep(timing.consistency_s if not left else timing.poll_s)
         try:
             listed = {(o.kind, o.id) for o in cloud.list_owned(None, None)}
         except ProviderError as error:
-            words.update(dict.fromkeys(wanted, error.message))
+            messages.update(dict.fromkeys(wanted, error.message))
             empty = 0
             if isinstance(error, MissingCredentials | Permission):
-                break  # waiting mends neither
+                break  # waiting fixes neither
             continue
         left = {key: thing for key, thing in wanted.items() if key in listed}
         empty = 0 if left else empty + 1
         if empty == 2:
             return []
-    return [(thing, words.get(key) or "still listed") for key, thing in (left or wanted).items()]
+    return [(thing, messages.get(key) or "still listed") for key, thing in (left or wanted).items()]
 
 
 def delete(cloud: Cloud, owned: OwnedResource) -> str:
@@ -265,6 +269,6 @@ def delete(cloud: Cloud, owned: OwnedResource) -> str:
     return ""
 
 
-def unasked(answers: Iterable[Looked]) -> list[Looked]:
+def unasked(answers: Iterable[ProviderAnswer]) -> list[ProviderAnswer]:
     """Providers that could not be asked, or not wholly, and are meant to be: nothing is proven about those."""
     return [answer for answer in answers if answer.error is not None and not answer.absent]

@@ -1,4 +1,4 @@
-"""Ending runs: stop them, have it proven that they are gone, write the proof down. Outputs are never deleted."""
+"""Teardown: stop runs, prove that they are gone, write the proof down. Outputs are never deleted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Ended(NamedTuple):
     proof: GoneRecord | None
 
 
-def end_runs(store: Store, name: str | None, ending: StopOptions, report: Callable[[Ended], None]) -> int:
+def end_runs(store: Store, name: str | None, stopping: StopOptions, report: Callable[[Ended], None]) -> int:
     """End the run of that name, or without one every run that is not gone, and report each that is proven gone.
 
     One failure does not keep the others alive. Returns how many runs there were to end. Raises TeardownIncomplete when
@@ -42,7 +42,7 @@ def end_runs(store: Store, name: str | None, ending: StopOptions, report: Callab
         with contextlib.suppress(UsageError):  # what cannot be read does not keep the run alive
             was = run.state
         try:
-            after = down(run, ending)
+            after = down(run, stopping)
             report(Ended(after, was, after.gone))
         except CloudtrainError as error:
             failures.append(error)
@@ -53,11 +53,11 @@ def end_runs(store: Store, name: str | None, ending: StopOptions, report: Callab
     return len(runs)
 
 
-def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = True) -> Run:  # noqa: B008  # it cannot be changed
-    """End whatever is left of the run and write gone.json. A run that is already gone is looked at again.
+def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = True) -> Run:  # noqa: B008  # it cannot be changed
+    """End whatever is left of the run and write gone.json. A run that is already gone is checked again.
 
-    `wanted`: somebody asked for it, so that it is called cancelled. Otherwise only what is over is cleared away.
-    A state that cannot be written does not keep the run alive: it is ended first, and told afterwards. Raises
+    `wanted`: the user asked for it, so it counts as cancelled. Otherwise only an ended run is torn down.
+    A state that cannot be written does not keep the run alive: it is ended first, and reported afterwards. Raises
     TeardownIncomplete (6) when something could not be proven gone, UsageError when only the written proof is missing.
     """
     provider = run.intent.provider
@@ -65,11 +65,11 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
         if wanted and run.state not in SETTLED:
             run.write("intent.json", run.intent.replace(wanted="down"))
             run.store.write(run.key("kill"), b"down\n")
-            if not ending.force:
-                await_checkpoint(run, ending)
+            if not stopping.force:
+                await_checkpoint(run, stopping)
         run.journal("intent", "stop")
     try:
-        proof = run.stack.stop(run.id, run.store, ending)
+        proof = run.stack.stop(run.id, run.store, stopping)
     except TeardownIncomplete:
         with contextlib.suppress(UsageError):
             run.journal("failed", "stop")
@@ -83,7 +83,7 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
     after = Run(run.store, run.id)
     try:
         after.journal("done", "stop", answer=proof.answer)
-        after.store.delete(after.key("tickets"))  # nobody may use them any more
+        after.store.delete(after.key("tickets"))  # they must not be used any more
         if after.gone is None:
             after.write("gone.json", deletion_record(after, provider, proof))
             after.event("gone", answer=proof.answer)
@@ -92,15 +92,15 @@ def down(run: Run, ending: StopOptions = StopOptions(GRACE_S), wanted: bool = Tr
     return Run(run.store, run.id)
 
 
-def await_checkpoint(run: Run, ending: StopOptions) -> None:
-    """Give a job on a rented machine that still speaks the time to read the request, save and say its last word."""
+def await_checkpoint(run: Run, stopping: StopOptions) -> None:
+    """Give a job on a rented machine with a heartbeat the time to read the request, save and write its exit record."""
     if run.stack.direct or run.intent.idle or not run.heartbeat:
         return
     from cloudtrain.runs import remote
 
     monitor = remote.Monitor(run)
-    give_up = time.monotonic() + ending.grace_s + 2 * monitor.pace.heartbeat_s
-    ending.say("waiting for its last checkpoint")
+    give_up = time.monotonic() + stopping.grace_s + 2 * monitor.pace.heartbeat_s
+    stopping.log("waiting for its last checkpoint")
     while time.monotonic() < give_up and not monitor.poll():
         time.sleep(monitor.pace.log_s)
 

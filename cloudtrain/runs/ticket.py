@@ -29,7 +29,7 @@ MODELS = "models"  # folders with weights in the state: `models/<name of a hub i
 
 
 def issue(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
-    """Write the attempt's ticket; returns what the machine is told (`Plan.boot`): no address in it is signed.
+    """Write the attempt's ticket; returns what the machine is given (`Plan.boot`): no address in it is signed.
 
     Raises UsageError when weights or state are where the machine cannot reach them.
     """
@@ -68,7 +68,7 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
 
 
 def weights(store: Store, plan: Plan, url: Url) -> TicketFiles | None:
-    """The model's files when they lie in the state; None: the machine takes them from the hub.
+    """The model's files when they are in the state; None: the machine takes them from the hub.
 
     Raises UsageError for a model that is only a folder of this machine: weights never travel from here.
     """
@@ -96,7 +96,7 @@ def folder_of_weights(name: str) -> str:
 
 
 def checkpoint(store: Store, run: Run, url: Url) -> TicketFiles | None:
-    """The newest whole checkpoint, to go on from; None without one."""
+    """The newest whole checkpoint, to resume from; None without one."""
     from cloudtrain.records import TicketFiles
 
     latest = (store.read(run.key("ckpt/LATEST")) or b"").decode(errors="replace").strip()

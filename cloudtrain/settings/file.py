@@ -94,9 +94,9 @@ def _parse(path: Path, source: str) -> dict[str, Any]:
     except (ValueError, ArithmeticError) as broken:
         where = _AT_LINE.search(str(broken))
         line = where[1] if where and where[1] else source.rstrip("\n").count("\n") + 1
-        sentence = _AT_LINE.sub("", str(broken))
-        sentence = sentence[:1].lower() + sentence[1:]
-        raise UsageError(f"{path}:{line}: {sentence}", "a settings file is TOML: lines of key = value") from None
+        message = _AT_LINE.sub("", str(broken))
+        message = message[:1].lower() + message[1:]
+        raise UsageError(f"{path}:{line}: {message}", "a settings file is TOML: lines of key = value") from None
 
 
 def _scalar_text(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Where the settings file, the cache and the state are when nobody says otherwise.
+"""The default places of settings file, cache and state.
 
 A folder that exists is kept: first the system's own, then the one below the home folder (`~/.config/cloudtrain`,
 `~/.cache/cloudtrain`, `~/.local/share/cloudtrain`). Where neither exists it is the system's own, as platformdirs knows

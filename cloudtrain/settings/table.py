@@ -17,7 +17,7 @@ _STATE_SCHEMES = ("s3", "gs")
 
 
 class Settings(NamedTuple):
-    """The values in force. Money and power are Decimal; None or an empty value means that nobody has said."""
+    """The values in force. Money and power are Decimal; None or an empty value means not set."""
 
     state: str  # an absolute or relative folder, or s3://bucket/prefix, gs://bucket/prefix
     usd_per_kwh: Decimal
@@ -33,7 +33,7 @@ class Settings(NamedTuple):
         return self.origins[KEYS.index(find(key))]
 
     def text(self, key: str) -> str:
-        """The value of `key` as `config get` prints it: "" when nobody has said. Raises UsageError."""
+        """The value of `key` as `config get` prints it: "" when not set. Raises UsageError."""
         value = getattr(self, find(key).key)
         if value is None:
             return ""
@@ -134,7 +134,7 @@ def find(key: str) -> Setting:
 
 
 def value_of(setting: Setting, text: str, place: str) -> Any:
-    """The value of `text`, which stands at `place` (a flag, an environment name, `file:line`). Raises UsageError."""
+    """The value of `text`, found at `place` (a flag, an environment name, `file:line`). Raises UsageError."""
     try:
         return setting.read(text)
     except ValueError as wrong:

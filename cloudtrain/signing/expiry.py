@@ -35,14 +35,14 @@ def limit(state: str, now: float) -> Limit:
         return week
     end = credentials_end(address)
     if end is None:
-        words = "the credentials of the state are temporary, and do not say until when: the run ends with them"
-        return week._replace(warning=f"{words}; {EXPIRATION} would tell")
+        message = "the credentials of the state are temporary, and do not say until when: the run ends with them"
+        return week._replace(warning=f"{message}; {EXPIRATION} would say")
     found = Limit(end - SHIPPING_S, f"the temporary credentials of the state end at {rfc3339(end)}")
     return min(week, found, key=lambda each: each.deadline)
 
 
 def credentials_end(address: Address) -> float | None:
-    """When the client's temporary credentials for Amazon end, in seconds since the epoch; None when nobody says."""
+    """When the client's temporary credentials for Amazon end, in seconds since the epoch; None when unknown."""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         text = os.environ.get(EXPIRATION, "")
         try:
@@ -53,7 +53,9 @@ def credentials_end(address: Address) -> float | None:
     from cloudtrain.state.bucket import amazon_credentials
 
     held = getattr(amazon_credentials(address), "credentials", None)
-    found = getattr(held, "_expiry_time", None)  # what the SDK knows of credentials that it renews, and tells nobody
+    found = getattr(
+        held, "_expiry_time", None
+    )  # what the SDK knows of credentials that it renews, and does not publish
     return found.timestamp() if isinstance(found, datetime) else None
 
 

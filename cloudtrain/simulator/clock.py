@@ -43,7 +43,7 @@ class Clock:
         with self.lock:
             heapq.heappush(self._due, (when, next(self._numbers), action))
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Let happen what is due by now."""
         self.advance(0.0)
 

@@ -1,4 +1,4 @@
-"""A fake cloud for machines and a fake S3 beside it, as one: for a state in a bucket wherever the machines are."""
+"""A fake cloud for machines and a fake S3, as one: for a state in a bucket wherever the machines are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Together:
     """
 
     def __init__(self, fake: Front, buckets: AwsCloud | GcsCloud | None = None) -> None:
-        """Without `buckets` a fake AWS keeps them itself, and one is made beside any other cloud."""
+        """Without `buckets` a fake AWS keeps them itself, and one is made for any other cloud."""
         self.fake = fake
         self.buckets: AwsCloud | GcsCloud = buckets or (fake if isinstance(fake, AwsCloud) else AwsCloud(fake.clock))
         if self.buckets.clock is not fake.clock:
@@ -47,8 +47,8 @@ class Together:
 
     def leftovers(self) -> list[str]:
         """What still exists or costs money in either, apart from buckets, which are the user's own."""
-        beside = [] if self.buckets is self.fake else self.buckets.leftovers()
-        return [*self.fake.leftovers(), *beside]
+        extra = [] if self.buckets is self.fake else self.buckets.leftovers()
+        return [*self.fake.leftovers(), *extra]
 
     def reset(self, clock: Clock | None = None) -> None:
         """Both empty again, behind the same doors, with a common clock: a new real one unless one is given."""

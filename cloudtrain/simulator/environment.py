@@ -24,7 +24,7 @@ ROOMY_QUOTA = 10_000.0  # vCPUs
 MARK = "CLOUDTRAIN_SIMULATOR_WORLD"
 # Where clients of the clouds find an account, or another way to it.
 OF_ACCOUNTS = ("AWS_", "GOOGLE_", "GCLOUD_", "GCE_", "CLOUDSDK_", "RUNPOD_", "PULUMI_", "BOTO_")
-TIMING = "10,12,0.5,0.1"  # request, horizon, consistency, poll in seconds: a busy machine answers late
+TIMING = "10,12,0.5,0.1"  # request, in-flight, consistency, poll in seconds: a busy machine answers late
 PATIENCE_S = 10.0
 
 
@@ -114,7 +114,7 @@ class World:
         return b"".join(path.read_bytes() for box in boxes for path in sorted(box.folder.glob("**/run/log/*")))
 
     def close(self) -> None:
-        """End everything. A Ctrl-C meanwhile is not heard: half of it would leave something."""
+        """End everything. A Ctrl-C meanwhile is ignored: half of it would leave something running."""
         with deaf():
             if self.both is not None:
                 self.both.stop()
@@ -161,7 +161,7 @@ def account(provider: str) -> Any:
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """No signal that asks for an end is heard; only the main thread can see to that."""
+    """Ignores signals that ask for an end; only the main thread can do that."""
     before = {}
     with contextlib.suppress(ValueError):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

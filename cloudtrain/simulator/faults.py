@@ -15,7 +15,7 @@ Kind = Literal[
     "throttled",  # 429, not performed
     "unavailable",  # 503, not performed
     "no_capacity",  # refused at once: nothing to be had here
-    "no_capacity_later",  # accepted, and given up `seconds` later
+    "no_capacity_later",  # accepted, and abandoned by the provider `seconds` later
     "quota",
     "permission",
     "balance",
@@ -23,7 +23,7 @@ Kind = Literal[
     "slow",  # what this call makes needs `seconds` until it is ready
     "refused",  # a delete is refused
 ]
-Menu = list[tuple[str, tuple[Kind, ...]]]  # (call, what may happen to it)
+FaultTable = list[tuple[str, tuple[Kind, ...]]]  # (call, what may happen to it)
 DECISIVE = ("create", "insert", "runinstances", "delete", "terminate")
 TRANSPORT: frozenset[str] = frozenset({"lost_reply", "dropped", "late", "cut", "throttled", "unavailable"})
 
@@ -62,14 +62,14 @@ class Faults:
         """No more faults."""
         self.waiting.clear()
 
-    def scatter(self, random: Random, menu: Menu, count: int, longest_s: float, lag_s: float) -> None:
+    def scatter(self, random: Random, fault_table: FaultTable, count: int, longest_s: float, lag_s: float) -> None:
         """`count` random faults out of a cloud's menu, those of making and deleting more often than others.
 
         A call is late by up to `longest_s`, a list by up to `lag_s`.
         """
-        weights = [4 if any(verb in call.lower() for verb in DECISIVE) else 1 for call, _ in menu]
+        weights = [4 if any(verb in call.lower() for verb in DECISIVE) else 1 for call, _ in fault_table]
         for _ in range(count):
-            call, kinds = random.choices(menu, weights)[0]
+            call, kinds = random.choices(fault_table, weights)[0]
             kind = random.choice(kinds)
             seconds = random.uniform(0.0, lag_s if kind == "stale" else longest_s)
             self.add(call, kind, random.choice((1, 1, 1, 2, 3)), seconds)

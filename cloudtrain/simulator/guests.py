@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cloudtrain.simulator.network import Cable, Door
+from cloudtrain.simulator.network import Link, Server
 from cloudtrain.simulator.sandbox import Sandbox
 
-DOOR = "/.machine/"
+MACHINE_PATH = "/.machine/"
 TICK_S = 0.1
 
 
-class Wish(NamedTuple):
+class PowerRequest(NamedTuple):
     """What a power program asks for, and in how many seconds."""
 
     what: Literal["off", "restart", "cancel"]
@@ -29,8 +29,8 @@ class MachineRoom:
 
     def __init__(self) -> None:
         self.environment: dict[str, str] = {}
-        self.network = False  # whether every machine has a cable of its own (`cable.available()`), which can be cut
-        self.reached: list[Door] = []  # the fakes that machines with cables reach, the one that makes them first
+        self.network = False  # whether every machine has a cable of its own (`link.available()`), which can be cut
+        self.reached: list[Server] = []  # the fakes that machines with cables reach, the one that makes them first
         self.restart_s = 0.2  # from the end of a container's process to its next start
         self.running: dict[str, Sandbox] = {}
         self.ended: dict[str, list[Sandbox]] = {}
@@ -59,11 +59,11 @@ class MachineRoom:
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="cloudtrain-machines-"))
         folder = self._root / f"{id}.{next(self._numbers)}"
-        cable = Cable(self.reached) if self.network else None
-        board = door(f"http://{cable.board[0]}:{self.reached[0].port}" if cable else url, id)
-        environment = {key: value.replace(door(url, id), board) for key, value in environment.items()}
+        link = Link(self.reached) if self.network else None
+        board = machine_url(f"http://{link.board[0]}:{self.reached[0].port}" if link else url, id)
+        environment = {key: value.replace(machine_url(url, id), board) for key, value in environment.items()}
         sandbox = Sandbox(folder, board, {**self.environment, **environment}, self.restart_s)
-        sandbox.cable = cable
+        sandbox.link = link
         self.running[id] = sandbox
         return sandbox
 
@@ -73,8 +73,8 @@ class MachineRoom:
         sandbox = self.running.pop(id, None)
         if sandbox is not None:
             sandbox.cut()
-            if sandbox.cable:
-                sandbox.cable.remove()
+            if sandbox.link:
+                sandbox.link.remove()
             self.ended.setdefault(id, []).append(sandbox)
 
     def console(self, id: str) -> str:  # noqa: A002
@@ -105,35 +105,35 @@ class MachineRoom:
             self._root = None
 
 
-def door(url: str, id: str) -> str:  # noqa: A002
+def machine_url(url: str, id: str) -> str:  # noqa: A002
     """Where a machine asks for its own affairs: the fake's address in place of the link-local one of a real cloud."""
-    return f"{url}{DOOR}{id}"
+    return f"{url}{MACHINE_PATH}{id}"
 
 
-def understood(words: Sequence[str]) -> Wish | None:
+def understood(command: Sequence[str]) -> PowerRequest | None:
     """What `shutdown -h +5` and its like mean; None for what a machine of the fake cannot do."""
-    program, *arguments = words
+    program, *arguments = command
     if program == "shutdown":
         return _of_shutdown(arguments)
     if program in ("init", "telinit"):
-        return {"0": Wish("off", 0.0), "6": Wish("restart", 0.0)}.get("".join(arguments))
+        return {"0": PowerRequest("off", 0.0), "6": PowerRequest("restart", 0.0)}.get("".join(arguments))
     if program == "systemctl":
         verbs = [each for each in arguments if not each.startswith("-")]
         program = verbs[0] if len(verbs) == 1 else ""
     if program in ("poweroff", "halt"):
-        return Wish("off", 0.0)
-    return Wish("restart", 0.0) if program == "reboot" else None
+        return PowerRequest("off", 0.0)
+    return PowerRequest("restart", 0.0) if program == "reboot" else None
 
 
-def _of_shutdown(arguments: Sequence[str]) -> Wish | None:
+def _of_shutdown(arguments: Sequence[str]) -> PowerRequest | None:
     options = [each for each in arguments if each.startswith("-")]
     times = [each for each in arguments if not each.startswith("-")]
     if "-c" in options:
-        return Wish("cancel", 0.0)
+        return PowerRequest("cancel", 0.0)
     if set(options) - {"-h", "-P", "-H", "-r", "--poweroff", "--halt", "--reboot", "--no-wall"}:
         return None
     what: Literal["off", "restart"] = "restart" if {"-r", "--reboot"} & set(options) else "off"
     time = times[0].removeprefix("+") if times else "1"
     if time == "now":
-        return Wish(what, 0.0)
-    return Wish(what, 60.0 * int(time)) if time.isdecimal() else None
+        return PowerRequest(what, 0.0)
+    return PowerRequest(what, 60.0 * int(time)) if time.isdecimal() else None

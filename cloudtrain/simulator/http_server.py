@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.faults import TRANSPORT, Faults, Menu
-from cloudtrain.simulator.guests import DOOR, MachineRoom, understood
+from cloudtrain.simulator.faults import TRANSPORT, Faults, FaultTable
+from cloudtrain.simulator.guests import MACHINE_PATH, MachineRoom, understood
 from cloudtrain.simulator.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Fake:
     """What every fake cloud has, whatever it speaks: a clock, a ledger, faults, the list of calls it got."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.menu: Menu = []  # (call, faults that a campaign may let happen at it)
+        self.fault_table: FaultTable = []  # (call, faults that a campaign may let happen at it)
         self.clock = clock or Clock()
         self.ledger = Ledger(self.clock)
         self.faults = Faults()
@@ -62,7 +62,7 @@ class Fake:
         raise NotImplementedError
 
     def leftovers(self) -> list[str]:
-        """Everything that still exists or costs money, in words: the ledger's and what is free but ours."""
+        """Everything that still exists or costs money, described: the ledger's and what is free but ours."""
         return [f"{entry.what} {entry.id}" for entry in self.ledger.running()]
 
 
@@ -115,9 +115,9 @@ class Front(Fake):
         """An empty cloud behind the same door, without faults, with another clock."""
         raise NotImplementedError
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Let happen what is due; a cloud with more than its clock to look at adds to it."""
-        self.clock.settle()
+        self.clock.run_due()
 
     def run_machine(self, id: str, environment: Mapping[str, str]) -> Sandbox | None:  # noqa: A002
         """A cold machine for an id, or None when machines of this fake do not run."""
@@ -155,13 +155,13 @@ class Front(Fake):
 
     def answer(self, request: Request) -> Reply | None:
         """The reply, or None: drop the connection."""
-        if request.path.startswith(DOOR):
+        if request.path.startswith(MACHINE_PATH):
             return self._answer_inside(request)
         call = self.call_of(request)
         fault = self.faults.take(call, *TRANSPORT)
         self.calls.append(call)
         if self.machines_run and not self.clock.virtual:
-            self.room.watch(self.settle)  # machines that run do not wait until somebody calls
+            self.room.watch(self.run_due)  # machines that run do not wait until somebody calls
         if fault and fault.kind == "dropped":
             return None
         if fault and fault.kind in ("throttled", "unavailable"):
@@ -170,33 +170,33 @@ class Front(Fake):
             self.clock.at(self.clock.now() + fault.seconds, lambda: self._perform_late(call, request))
             return None
         if self.slow_s and self.mutates(call):
-            time.sleep(self.slow_s)  # goes on when the client dies, as a real request does
+            time.sleep(self.slow_s)  # continues when the client dies, as a real request does
         reply = self._perform(call, request)
         if fault and fault.kind == "cut":
             return reply._replace(cut=True)
         return None if fault and fault.kind == "lost_reply" else reply
 
     def _answer_inside(self, request: Request) -> Reply:
-        id_, _, rest = request.path.removeprefix(DOOR).partition("/")
+        id_, _, rest = request.path.removeprefix(MACHINE_PATH).partition("/")
         if id_ not in self.room.running:
             return Reply(404)
         if rest != "power":
             return self.asked_from_inside(id_, f"/{rest}", request)
-        wish = understood(json.loads(request.body))
-        if wish is None or type(self).power_off is Front.power_off:
+        power_request = understood(json.loads(request.body))
+        if power_request is None or type(self).power_off is Front.power_off:
             return Reply(400, b"this machine cannot do that")
         with self.clock.lock:
             number = self.room.set_timer(id_)
-            if wish.what != "cancel":
-                act = self.power_off if wish.what == "off" else self.restart
-                due = self.clock.now() + wish.seconds
+            if power_request.what != "cancel":
+                act = self.power_off if power_request.what == "off" else self.restart
+                due = self.clock.now() + power_request.seconds
                 self.clock.at(due, lambda: act(id_) if self.room.timer_holds(id_, number) else None)
-            self.clock.settle()
+            self.clock.run_due()
         return Reply(200)
 
     def _perform(self, call: str, request: Request) -> Reply:
         with self.clock.lock:
-            self.clock.settle()
+            self.clock.run_due()
             return self.perform(call, request)
 
     def _perform_late(self, call: str, request: Request) -> None:

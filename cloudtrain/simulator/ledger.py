@@ -37,7 +37,7 @@ class Ledger:
 
     def running(self) -> list[Entry]:
         """What costs money now."""
-        self.clock.settle()
+        self.clock.run_due()
         return [entry for entry in self.entries if entry.end is None]
 
     def usd(self) -> float:

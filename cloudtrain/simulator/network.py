@@ -22,7 +22,7 @@ NOBODY = "02:00:00:00:00:01"  # a hardware address that nothing has
 NUMBERS = itertools.count()
 
 
-class Door(Protocol):
+class Server(Protocol):
     """A server at a port of 127.0.0.1."""
 
     @property
@@ -33,18 +33,18 @@ class Door(Protocol):
         """Answer at the same port of another address too, until what this returns is called."""
 
 
-class Cable:
+class Link:
     """Plugged in when it is made. `remove` takes the network away; processes in it must have ended."""
 
-    def __init__(self, doors: Sequence[Door]) -> None:
-        """`doors` are the fakes that it leads to; the first is on the board too. Raises CalledProcessError."""
+    def __init__(self, servers: Sequence[Server]) -> None:
+        """`servers` are the fakes that it leads to; the first is on the board too. Raises CalledProcessError."""
         forget_dead()
         self.name = f"{PREFIX}{os.getpid()}-{next(NUMBERS)}"
         start, first = free_network()
-        self.cable, self.board = ((f"{start}{first + n}", f"{start}{first + n + 1}") for n in (1, 5))
+        self.link, self.board = ((f"{start}{first + n}", f"{start}{first + n + 1}") for n in (1, 5))
         run("ip", "netns", "add", self.name)
         self._inside("ip", "link", "set", "lo", "up")
-        for kind, (here, there) in (("cable", self.cable), ("board", self.board)):
+        for kind, (here, there) in (("cable", self.link), ("board", self.board)):
             near = f"{self.name}{kind[0]}"
             run("ip", "link", "add", near, "type", "veth", "peer", "name", kind, "netns", self.name)
             run("ip", "addr", "add", f"{here}/30", "dev", near)
@@ -52,35 +52,35 @@ class Cable:
             self._inside("ip", "addr", "add", f"{there}/30", "dev", kind)
             self._inside("ip", "link", "set", kind, "up")
         self._inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet")
-        for door in doors:
-            leads = ("-d", "127.0.0.1", "-p", "tcp", "--dport", str(door.port), "-j", "DNAT", "--to", self.cable[0])
+        for server in servers:
+            leads = ("-d", "127.0.0.1", "-p", "tcp", "--dport", str(server.port), "-j", "DNAT", "--to", self.link[0])
             self._inside("iptables", "-w", "-t", "nat", "-A", "OUTPUT", *leads)
-        self.closers = [door.listen(self.cable[0]) for door in doors]
-        self.closers += [door.listen(self.board[0]) for door in doors[:1]]
+        self.closers = [server.listen(self.link[0]) for server in servers]
+        self.closers += [server.listen(self.board[0]) for server in servers[:1]]
         self._inside("iptables", "-w", "-t", "nat", "-A", "POSTROUTING", "-o", "cable", "-j", "MASQUERADE")
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What stands in front of a command that is to run in this network."""
+    def command(self) -> tuple[str, ...]:
+        """The prefix of a command that is to run in this network."""
         return ("nsenter", f"--net=/run/netns/{self.name}", "--")
 
     def cut(self) -> None:
         """The cable is out: both ends know."""
         run("ip", "link", "set", f"{self.name}c", "down")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """It is in again."""
         run("ip", "link", "set", f"{self.name}c", "up")
 
     def lose(self) -> None:
-        """Every packet is lost on its way, in both directions, and nobody is told."""
-        run("ip", "neigh", "replace", self.cable[1], "lladdr", NOBODY, "dev", f"{self.name}c", "nud", "permanent")
-        self._inside("ip", "neigh", "replace", self.cable[0], "lladdr", NOBODY, "dev", "cable", "nud", "permanent")
+        """Every packet is lost on its way, in both directions, without an error."""
+        run("ip", "neigh", "replace", self.link[1], "lladdr", NOBODY, "dev", f"{self.name}c", "nud", "permanent")
+        self._inside("ip", "neigh", "replace", self.link[0], "lladdr", NOBODY, "dev", "cable", "nud", "permanent")
 
     def find(self) -> None:
         """Packets arrive again."""
-        run("ip", "neigh", "del", self.cable[1], "dev", f"{self.name}c")
-        self._inside("ip", "neigh", "del", self.cable[0], "dev", "cable")
+        run("ip", "neigh", "del", self.link[1], "dev", f"{self.name}c")
+        self._inside("ip", "neigh", "del", self.link[0], "dev", "cable")
 
     def remove(self) -> None:
         """Nothing of it is left; twice is fine."""
@@ -88,13 +88,13 @@ class Cable:
             self.closers.pop()()
         remove(self.name)
 
-    def _inside(self, *words: str) -> None:
-        run(*self.words, *words)
+    def _inside(self, *command: str) -> None:
+        run(*self.command, *command)
 
 
-def run(*words: str) -> None:
+def run(*command: str) -> None:
     """A command that must succeed."""
-    subprocess.run(words, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def remove(name: str) -> None:
@@ -129,7 +129,7 @@ def available() -> bool:
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "iptables", "nsenter"))):
         return False
     try:
-        Cable([]).remove()
+        Link([]).remove()
     except (OSError, subprocess.CalledProcessError):
         return False
     return True

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from cloudtrain.simulator.network import Cable
+from cloudtrain.simulator.network import Link
 
 MARK = "CLOUDTRAIN_SIMULATOR_MACHINE"
 POWER_PROGRAMS = ("shutdown", "poweroff", "halt", "reboot", "init", "telinit", "systemctl", "systemd-run")
@@ -47,7 +47,7 @@ PATIENCE_S = 10.0
 class Sandbox:
     """Made cold; `boot` or `run` starts it, `cut` ends it for good. `folder` stays for who wants to look."""
 
-    cable: Cable | None = None  # its network, where it has one of its own
+    link: Link | None = None  # its network, where it has one of its own
 
     def __init__(self, folder: Path, url: str, environment: Mapping[str, str], restart_s: float = 0.2) -> None:
         """`url` is the machine's own door at the fake cloud, below which its power programs ask."""
@@ -154,7 +154,7 @@ class Sandbox:
         )
 
     def _network(self) -> tuple[str, ...]:
-        return self.cable.words if self.cable else ()
+        return self.link.command if self.link else ()
 
     def _clean(self) -> list[str]:
         return [sys.executable, "-IS", "-c", _EXEC, str(self._environment_file())]
@@ -178,13 +178,13 @@ _EXEC = (
 def namespace() -> tuple[str, ...]:
     """The words in front of a command that give it a pid namespace of its own; none where that cannot be had."""
     base = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-    for words in (base, (*base, "--user", "--map-root-user")):
+    for command in (base, (*base, "--user", "--map-root-user")):
         try:
-            tried = subprocess.run([*words, "true"], capture_output=True, timeout=PATIENCE_S, check=False)
+            tried = subprocess.run([*command, "true"], capture_output=True, timeout=PATIENCE_S, check=False)
         except (OSError, subprocess.TimeoutExpired):
             continue
         if tried.returncode == 0:
-            return words
+            return command
     return ()
 
 

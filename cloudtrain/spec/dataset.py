@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
-from cloudtrain.spec.rows import doubts
+from cloudtrain.spec.rows import warnings
 
 if TYPE_CHECKING:  # the same files, where a type checker finds them
     from templates.common import lines as data_lines
@@ -103,14 +103,14 @@ def check(
     """Read the training file, and the eval file when there is one, to their ends.
 
     JSON lines, or CSV with a header when the name ends in `.csv`. Every conversation must end with the assistant.
-    `expected_format` is the spec's `data.format`: rows of another shape are faults then. Faults that let a run go on
+    `expected_format` is the spec's `data.format`: rows of another shape are faults then. Faults that do not stop a run
     (rows that repeat, rows in both files, odd turns) come back as `problems`. Raises UsageError that lists the first
     fatal faults with their lines.
     """
     trained = _read(path, expected_format)
     if eval_fraction and trained.rows * eval_fraction < 1 and not trained.fatal:
-        sentence = f"{trained.rows} rows leave none for an evaluation on {eval_fraction:g} of them"
-        trained.note(0, sentence, fatal=True)
+        message = f"{trained.rows} rows leave none for an evaluation on {eval_fraction:g} of them"
+        trained.note(0, message, fatal=True)
     evaluated = _read(eval_path, expected_format) if eval_path else None
     _raise_fatal(trained, evaluated)
     overlap = 0
@@ -144,14 +144,14 @@ def _read(path: Path, expected_format: str | None) -> _Found:
         for line, row in judged(path, source, shape):
             _take(found, line, row)
     except data_lines.Unreadable as unreadable:
-        raise UsageError(str(Problem(path, unreadable.line, unreadable.sentence, True)), unreadable.hint) from None
+        raise UsageError(str(Problem(path, unreadable.line, unreadable.message, True)), unreadable.hint) from None
     found.sha256, found.format = source.sha256(), shape.kind
     _conclude(found)
     return found
 
 
 def judged(path: Path, source: data_lines.Lines, shape: Shape) -> Iterator[tuple[int, Row | str]]:
-    """Every row of a file with its line, or the sentence for which the trainer would refuse it."""
+    """Every row of a file with its line, or the message with which the trainer would refuse it."""
     for line, record in data_lines.records(path, source):
         if isinstance(record, str):
             yield line, record
@@ -168,7 +168,7 @@ def _take(found: _Found, line: int, row: Row | str) -> None:
         found.note(line, row, fatal=True)
         return
     found.rows += 1
-    for doubt in doubts(row):
+    for doubt in warnings(row):
         found.note(line, doubt)
     _count(found, line, row)
 
@@ -201,8 +201,8 @@ def _conclude(found: _Found) -> None:
     if 0 < found.rows < FEW_ROWS:
         found.note(0, f"has only {_rows(found.rows)}")
     if found.short_rows:
-        sentence = f"{_rows(found.short_rows)} {_is(found.short_rows)} shorter than {SHORT_ROW_CHARACTERS} characters"
-        found.note(found.short_line, f"{sentence}; this is the first")
+        message = f"{_rows(found.short_rows)} {_is(found.short_rows)} shorter than {SHORT_ROW_CHARACTERS} characters"
+        found.note(found.short_line, f"{message}; this is the first")
     if found.repeats:
         lines = ", ".join(str(line) for line in found.repeat_lines)
         more = " and more" if found.repeats > len(found.repeat_lines) else ""
@@ -217,7 +217,7 @@ def _raise_fatal(trained: _Found, evaluated: _Found | None) -> None:
     lines = [str(problem) for problem in fatal[:SHOWN_PROBLEMS]]
     if total > len(lines):
         lines.append(f"and {total - len(lines)} more")
-    hint = "mend these rows or take them out" if fatal[0].line else "name another file"
+    hint = "fix or remove these rows" if fatal[0].line else "name another file"
     raise UsageError("\n".join(lines), f"{hint}; nothing was started")
 
 

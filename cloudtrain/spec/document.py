@@ -177,8 +177,8 @@ def _mapping(node: Any, path: tuple[str | int, ...], document: Document) -> dict
             raise UsageError(f"{document.name}:{line}: a key is not one word", "write `key: value`")
         key = key_node.value
         if key in lines:
-            sentence = f"`{visible(key)}` is written twice (first on line {lines[key]})"
-            raise UsageError(f"{document.name}:{line}: {sentence}", "keep one of the two")
+            message = f"`{visible(key)}` is written twice (first on line {lines[key]})"
+            raise UsageError(f"{document.name}:{line}: {message}", "keep one of the two")
         lines[key] = line
         document.places[(*path, key)] = f"{document.name}:{line}"
         value = _built(value_node, (*path, key), document)

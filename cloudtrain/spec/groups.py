@@ -128,7 +128,7 @@ class Eval(Record):
 
 
 class Budget(Record):
-    """What the run may cost in US dollars and last in hours, all told. None: the settings decide."""
+    """What the run may cost in US dollars and last in hours, in total. None: the settings decide."""
 
     max_cost: Decimal | None = Field(
         default=None, ge=0, le=10**7, description="US dollars that the run may cost; it is ended before it costs more"

@@ -1,4 +1,4 @@
-"""The JSON Schema of a spec file, for editors: what `cloudtrain schema spec` prints and `init` writes beside a spec.
+"""The JSON Schema of a spec file, for editors: what `cloudtrain schema spec` prints and `init` writes next to a spec.
 
 It is made from the records of `schema`, so it cannot say anything else than what is accepted, but for one thing: an
 editor reads plain words by YAML 1.2, so it warns of `packing: off` or `seed: 010`, which we take.
@@ -12,7 +12,7 @@ from typing import Any
 from cloudtrain.spec.schema import Spec
 
 FILE = (
-    "cloudtrain.schema.json"  # beside the spec: an editor finds it by the spec's first line, wherever the folder goes
+    "cloudtrain.schema.json"  # next to the spec: an editor finds it by the spec's first line, wherever the folder goes
 )
 FIRST_LINE = f"# yaml-language-server: $schema={FILE}\n"
 NULL = {"type": "null"}
@@ -20,7 +20,7 @@ _MADE_BY = f"Made by `cloudtrain schema spec > {FILE}`; make it again after an u
 
 
 def json_schema() -> dict[str, Any]:
-    """The whole document; every key has a description, and an empty value stands for the default."""
+    """The whole document; every key has a description, and an empty value means the default."""
     made = Spec.model_json_schema()
     groups = made.pop("$defs")
     keys = {key: _key(field, groups, key in made["required"]) for key, field in made["properties"].items()}
@@ -57,5 +57,5 @@ def _key(field: dict[str, Any], groups: dict[str, Any], required: bool) -> dict[
         return described | plain
     if "anyOf" in plain:
         return described | plain | {"anyOf": [*(kind for kind in plain["anyOf"] if kind != NULL), NULL]}
-    words = {"enum": [*plain["enum"], None]} if "enum" in plain else {}
-    return described | plain | {"type": [plain["type"], "null"]} | words
+    choices = {"enum": [*plain["enum"], None]} if "enum" in plain else {}
+    return described | plain | {"type": [plain["type"], "null"]} | choices

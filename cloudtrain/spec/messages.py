@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a spec, as sentences with a place and the nearest known word."""
+"""What pydantic found wrong with a spec, as messages with a place and the nearest known word."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ _ELSEWHERE = {
 def usage_error(wrong: ValidationError, document: Document, record: type[BaseModel]) -> UsageError:
     """The first faults in the order of the file, each with its place; the hint belongs to the first."""
     errors = [error for error in wrong.errors(include_url=False) if error["type"] != "default_factory_not_called"]
-    found = sorted((_sentence(error, document, record) for error in errors), key=lambda fault: fault[0])
-    lines = [f"{place}: {sentence}" for _, place, sentence, _ in found[:SHOWN]]
+    found = sorted((_message(error, document, record) for error in errors), key=lambda fault: fault[0])
+    lines = [f"{place}: {message}" for _, place, message, _ in found[:SHOWN]]
     if len(found) > SHOWN:
         lines.append(f"and {len(found) - SHOWN} more")
     return UsageError("\n".join(lines), found[0][3])
@@ -94,20 +94,20 @@ def descriptions(record: type[BaseModel]) -> list[tuple[str, str]]:
     return keys
 
 
-def _sentence(
-    error: ErrorDetails, document: Document, record: type[BaseModel]
-) -> tuple[tuple[int, int], str, str, str]:
-    """How the fault sorts, its place, its sentence, its hint."""
+def _message(error: ErrorDetails, document: Document, record: type[BaseModel]) -> tuple[tuple[int, int], str, str, str]:
+    """The fault's sort key, place, message and hint."""
     context: dict[str, Any] = error.get("ctx", {})
     path = tuple(context["key"].split(".")) if "key" in context else tuple(error["loc"])
     key = ".".join(str(part) for part in path)
     place = document.place(path)
-    sentence, hint = _words(error, key, context, record)
+    message, hint = _message_and_hint(error, key, context, record)
     line = place.rpartition(":")[2]
-    return (0, int(line)) if line.isdecimal() and path in document.places else (1, 0), place, sentence, hint
+    return (0, int(line)) if line.isdecimal() and path in document.places else (1, 0), place, message, hint
 
 
-def _words(error: ErrorDetails, key: str, context: dict[str, Any], record: type[BaseModel]) -> tuple[str, str]:
+def _message_and_hint(
+    error: ErrorDetails, key: str, context: dict[str, Any], record: type[BaseModel]
+) -> tuple[str, str]:
     kind = error["type"]
     if kind == "missing":
         return f"`{key}` is missing", f"write `{key}: ...`; everything but `model` and `data` is optional"
@@ -131,13 +131,13 @@ def _near_key(key: str, record: type[BaseModel]) -> str:
     known = known_keys(record)
     group, _, leaf = key.rpartition(".")
     leaf = leaf.lower().replace("-", "_")
-    beside = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
     elsewhere = [name for name in known if name.rpartition(".")[2] == leaf]
-    close = nearest(leaf, beside)
+    close = nearest(leaf, siblings)
     likely = _ELSEWHERE.get(leaf) or (elsewhere[0] if elsewhere else "")
     if not likely and close:
         likely = f"{group}.{close}" if group else close
-    return f"did you mean `{likely}`?" if likely else f"known here: {', '.join(beside)}"
+    return f"did you mean `{likely}`?" if likely else f"known here: {', '.join(siblings)}"
 
 
 def _near_value(text: str, key: str, record: type[BaseModel]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from templates.common.rows import Row
 
 
-def doubts(row: Row) -> list[str]:
+def warnings(row: Row) -> list[str]:
     """Sentences about the order of a conversation; [] for a row of plain text."""
     roles = [turn["role"] for turn in row.messages]
     if row.first_trained:  # `prompt` and `completion`, each a list of turns

@@ -29,7 +29,7 @@ DEFAULT_LR = {"full": 2e-5, "freeze": 2e-5, "lora": 2e-4, "qlora": 2e-4, "dora":
 class Spec(Record):
     """One run. Exactly one of `epochs` and `max_steps`, and of `grad_accum` and `batch_tokens`, is not None.
 
-    The descriptions are what `init` writes beside each key, what an editor shows, and the reference page.
+    The descriptions are what `init` writes next to each key, what an editor shows, and the reference page.
     """
 
     model: Text = Field(description="a name of `cloudtrain models`, a Hugging Face id, or a folder next to this file")
@@ -147,8 +147,8 @@ class Spec(Record):
         return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=2**20))
 
 
-def _conflict(key: str, sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("conflict", sentence, {"key": key})
+def _conflict(key: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("conflict", message, {"key": key})
 
 
 def load(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> Spec:

@@ -1,4 +1,4 @@
-"""Where a state in a bucket lies: `s3://bucket/prefix?region=eu-west-1` or `gs://bucket/prefix`, read and checked."""
+"""The address of a bucket state: `s3://bucket/prefix?region=eu-west-1` or `gs://bucket/prefix`, read and checked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from cloudtrain import endpoints
 from cloudtrain.errors import UsageError, visible
 
 SCHEMES = ("s3", "gs")
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")  # what the clients of S3 look at
-EMULATOR = "STORAGE_EMULATOR_HOST"  # what the clients of Google Cloud Storage look at
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")  # what the clients of S3 read
+EMULATOR = "STORAGE_EMULATOR_HOST"  # what the clients of Google Cloud Storage read
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _BUCKET = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 
 
 class Address(NamedTuple):
-    """A bucket and a prefix in it. `region` is "" when nobody has said; `endpoint` "" for the vendor's own."""
+    """A bucket and a prefix in it. `region` is "" when it is not given; `endpoint` "" for the vendor's own."""
 
     scheme: str
     bucket: str

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from cloudtrain.errors import UsageError
 from cloudtrain.state.address import Address, parse
-from cloudtrain.state.errors import CREDENTIALS, BucketDenied, is_no_bucket, sentence
+from cloudtrain.state.errors import CREDENTIALS, BucketDenied, explain, is_no_bucket
 from cloudtrain.state.protocol import AlreadyThere, Holder
 
 LINES = ".d"  # what is added to a key to name the folder of its lines
@@ -49,7 +49,7 @@ class ObjectFolder:
     def read(self, key: str) -> bytes | None:
         import obstore
 
-        with self._told():
+        with self._translate_errors():
             if key.endswith(".jsonl") and (names := self._below(key + LINES)):
                 return b"".join(self._whole_lines(names))
             try:
@@ -65,7 +65,7 @@ class ObjectFolder:
 
         if limit <= 0:
             return b""
-        with self._told():
+        with self._translate_errors():
             try:
                 return bytes(obstore.get_range(self.objects, key, start=start, length=limit))
             except FileNotFoundError as error:
@@ -80,7 +80,7 @@ class ObjectFolder:
     def size(self, key: str) -> int:
         import obstore
 
-        with self._told():
+        with self._translate_errors():
             try:
                 return int(obstore.head(self.objects, key)["size"])
             except FileNotFoundError:
@@ -90,14 +90,14 @@ class ObjectFolder:
     def write(self, key: str, data: bytes) -> None:
         import obstore
 
-        with self._told():
+        with self._translate_errors():
             obstore.put(self.objects, key, data, use_multipart=False)
 
     def upload(self, key: str, file: IO[bytes]) -> None:
         """Replace the document by an open file's content, in parts: each has the time-out of one request."""
         import obstore
 
-        with self._told():
+        with self._translate_errors():
             obstore.put(self.objects, key, file, chunk_size=PART_BYTES)
 
     def create(self, key: str, data: bytes) -> None:
@@ -105,7 +105,7 @@ class ObjectFolder:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         writer = uuid.uuid4().hex
-        with self._told():
+        with self._translate_errors():
             try:
                 obstore.put(self.objects, key, data, mode="create", attributes={"writer": writer}, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
@@ -121,13 +121,13 @@ class ObjectFolder:
         with self._lock:
             self._last_ns = max(self._last_ns + 1, time.time_ns())
             name = f"{key}{LINES}/{self._last_ns:020d}-{uuid.uuid4().hex[:12]}"
-        with self._told():
+        with self._translate_errors():
             obstore.put(self.objects, name, line.rstrip(b"\n") + b"\n", use_multipart=False)
 
     def delete(self, key: str) -> None:
         import obstore
 
-        with self._told():
+        with self._translate_errors():
             gone = [*self._below(key), *self._below(key + LINES)]
             for start in range(0, len(gone), 500):
                 obstore.delete(self.objects, gone[start : start + 500])
@@ -137,7 +137,7 @@ class ObjectFolder:
     def children(self, key: str) -> list[str]:
         import obstore
 
-        with self._told():
+        with self._translate_errors():
             found = obstore.list_with_delimiter(self.objects, key or None)
             paths = [meta["path"] for meta in found["objects"]]
             paths += [path.removesuffix(LINES) for path in found["common_prefixes"]]
@@ -145,7 +145,7 @@ class ObjectFolder:
         raise AssertionError("unreachable")
 
     def files(self, key: str) -> list[str]:
-        with self._told():
+        with self._translate_errors():
             return sorted(path[len(key) + 1 :] for path in self._below(key))
         raise AssertionError("unreachable")
 
@@ -163,14 +163,14 @@ class ObjectFolder:
         from cloudtrain.state import lease
 
         with contextlib.ExitStack() as held:
-            with self._told():
+            with self._translate_errors():
                 held.enter_context(lease.hold(self.objects, key))
             yield
 
     def holder(self, key: str) -> Holder | None:
         from cloudtrain.state import lease
 
-        with self._told():
+        with self._translate_errors():
             return lease.holder(self.objects, key)
         raise AssertionError("unreachable")
 
@@ -194,17 +194,17 @@ class ObjectFolder:
     def _not_the_bucket(self, error: FileNotFoundError) -> None:
         """An object may be missing, the bucket may not: a run that is not found there would be called unknown."""
         if is_no_bucket(error):
-            raise sentence(self.address, error) from None
+            raise explain(self.address, error) from None
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn the client's errors into sentences that name the bucket."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn the client's errors into messages that name the bucket."""
         from obstore.exceptions import BaseError
 
         try:
             yield
         except (BaseError, FileNotFoundError, TimeoutError) as error:
-            raise sentence(self.address, error) from None
+            raise explain(self.address, error) from None
 
 
 def client(address: Address) -> Any:

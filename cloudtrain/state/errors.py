@@ -1,4 +1,4 @@
-"""What went wrong with a bucket, in a sentence that names it and a hint that mends it."""
+"""What went wrong with a bucket, as a message that names it and a hint how to fix it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BucketUnreachable(UsageError):
     exit_code = 1
 
 
-def sentence(address: Address, error: Exception) -> UsageError:
+def explain(address: Address, error: Exception) -> UsageError:
     """The error of the bucket as one of ours. Nothing of a request but its verdict is repeated: it may be signed."""
     text, kind, where = OURS.sub("", str(error)), type(error).__name__, f"state `{address.base}`"
     credentials = CREDENTIALS[address.scheme]

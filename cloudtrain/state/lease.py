@@ -1,9 +1,9 @@
-"""A lease on a run that lies in a bucket: one object, made and renewed under a condition, that dies with its holder.
+"""A lease on a run in a bucket: one object, made and renewed under a condition, that expires with its holder.
 
 The holder renews it from a thread. Whoever else wants it takes it over when it was not renewed for LEASE_S, by the
 bucket's own clock, or when its holder was a process of this machine that is dead. A holder that could not renew it for
 so long, because it slept or was cut off, has lost it; what it still begins then is caught by the engine's lock and by
-the tombstone, which do not hang on a clock.
+the `cancelled` marker, which do not depend on a clock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEASE_S = 90.0
 
 
 class Lease(NamedTuple):
-    """A lease as it lies in the bucket: its record, None for a damaged one, and the version a take-over must name."""
+    """A lease as read from the bucket: its record, None for a damaged one, and the version a take-over must name."""
 
     record: LeaseRecord | None
     version: Any
@@ -42,7 +42,7 @@ class Lease(NamedTuple):
         return self.record is not None and self.record.machine == this_machine()
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The holder, for a person."""
         who = self.record
         return "somebody" if who is None else f"{who.user} on {who.host} (process {who.pid})"
@@ -65,7 +65,7 @@ def hold(objects: Any, path: str) -> Iterator[None]:
     finally:
         done.set()
         beat.join(BEAT_S)
-        with contextlib.suppress(Exception):  # it dies by age all the same; the block's own outcome counts
+        with contextlib.suppress(Exception):  # it expires by age all the same; the block's own result counts
             release(objects, path, token)
 
 
@@ -87,7 +87,7 @@ def take(objects: Any, path: str, token: str) -> Any:
         elif is_dead(objects, path, seen):
             mode = seen.version
         else:
-            raise AlreadyThere(f"{seen.words} holds `{path}`")
+            raise AlreadyThere(f"{seen.description} holds `{path}`")
     raise AlreadyThere(f"another client has just taken `{path}`")
 
 
@@ -105,12 +105,12 @@ def renew(objects: Any, path: str, token: str, version: Any, done: threading.Eve
                 if seen is None or not seen.is_of(token):
                     return
                 version = seen.version  # renewed, and the answer was lost
-        except Exception:  # noqa: S112  # no network: the lease lives for a few beats without one
+        except Exception:  # noqa: S112  # no network: the lease survives a few beats without renewal
             continue
 
 
 def release(objects: Any, path: str, token: str) -> None:
-    """Give it back, unless somebody has taken it over."""
+    """Release it, unless another client has taken it over."""
     import obstore
 
     seen = look(objects, path)
@@ -119,13 +119,13 @@ def release(objects: Any, path: str, token: str) -> None:
 
 
 def holder(objects: Any, path: str) -> Holder | None:
-    """Who holds the lease now; None when nobody does, or only somebody who is dead."""
+    """Who holds the lease now; None when it is free or its holder is dead."""
     seen = look(objects, path)
-    return None if seen is None or is_dead(objects, path, seen) else Holder(seen.words, seen.here)
+    return None if seen is None or is_dead(objects, path, seen) else Holder(seen.description, seen.here)
 
 
 def look(objects: Any, path: str) -> Lease | None:
-    """The lease as it lies there, or None. A damaged one has no record, and dies by age."""
+    """The lease in the bucket, or None. A damaged one has no record, and expires by age."""
     import obstore
 
     from cloudtrain.records import LeaseRecord, read
@@ -181,9 +181,9 @@ def document(token: str) -> bytes:
     ).as_line()
 
 
-def version_of(told: Any) -> dict[str, str]:
+def version_of(tags: Any) -> dict[str, str]:
     """The condition "still this version" out of what the bucket answered."""
-    return {name: told[name] for name in ("e_tag", "version") if told.get(name)}
+    return {name: tags[name] for name in ("e_tag", "version") if tags.get(name)}
 
 
 def is_running(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a state can do, wherever it lies: small documents under keys, one conditional write, and a lease.
+"""The interface of a state: small documents under keys, one conditional write, and a lease.
 
 Keys are slash-separated and relative (`runs/<id>/intent.json`). Every write is whole or absent. `create` is the only
 conditional write; "has anybody begun this run" depends on it. `hold` is a lease that ends with its holder.
@@ -20,12 +20,12 @@ class AlreadyThere(CloudtrainError):
 class Holder(NamedTuple):
     """Who holds a lease: words for a person, and whether it is a process of this machine."""
 
-    words: str
+    description: str
     here: bool
 
 
 class Store(Protocol):
-    """What a state folder can do, wherever it lies."""
+    """What a state can do, local or in a bucket."""
 
     url: str
 
@@ -39,7 +39,7 @@ class Store(Protocol):
         """Replace the document atomically."""
 
     def create(self, key: str, data: bytes) -> None:
-        """Write the document if nobody has; raises AlreadyThere."""
+        """Write the document if it does not exist; raises AlreadyThere."""
 
     def append(self, key: str, line: bytes) -> None:
         """Add one line to a `.jsonl` document; it has reached the disk when this returns."""
@@ -57,13 +57,13 @@ class Store(Protocol):
         """Every document below a key, however deep, relative to it, sorted."""
 
     def place(self, key: str) -> str:
-        """Where a document lies, for a person."""
+        """A document's path or URL, for messages."""
 
     def folder(self, key: str) -> Path:
-        """Where the documents below a key lie on this machine; raises UsageError when they do not."""
+        """The local folder of the documents below a key; raises UsageError when they are not on this machine."""
 
     def hold(self, key: str) -> contextlib.AbstractContextManager[None]:
         """Hold a lease while the block runs; raises AlreadyThere, naming the process, while another holds it."""
 
     def holder(self, key: str) -> Holder | None:
-        """Who holds a lease, where processes of several machines can; None: nobody, or that cannot be."""
+        """Who holds a lease, where processes of several machines can; None: it is free, or there are no leases."""

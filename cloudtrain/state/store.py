@@ -1,4 +1,4 @@
-"""The state in a folder of this machine, written atomically; and opening a state wherever it lies."""
+"""The state in a folder of this machine, written atomically; and opening a state by its URL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LocalFolder:
         self.url = str(root)
 
     def read(self, key: str) -> bytes | None:
-        with self._told(key, "read"):
+        with self._translate_errors(key, "read"):
             try:
                 return (self.root / key).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -36,7 +36,7 @@ class LocalFolder:
         raise AssertionError("unreachable")
 
     def read_from(self, key: str, start: int, limit: int) -> bytes:
-        with self._told(key, "read"):
+        with self._translate_errors(key, "read"):
             try:
                 with open(self.root / key, "rb") as file:
                     file.seek(start)
@@ -46,7 +46,7 @@ class LocalFolder:
         raise AssertionError("unreachable")
 
     def write(self, key: str, data: bytes) -> None:
-        with self._told(key, "written"):
+        with self._translate_errors(key, "written"):
             path = self._prepared(key)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
@@ -62,7 +62,7 @@ class LocalFolder:
                 raise
 
     def create(self, key: str, data: bytes) -> None:
-        with self._told(key, "written"):
+        with self._translate_errors(key, "written"):
             path = self._prepared(key)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
@@ -78,7 +78,7 @@ class LocalFolder:
                     os.unlink(temporary)
 
     def append(self, key: str, line: bytes) -> None:
-        with self._told(key, "written"):
+        with self._translate_errors(key, "written"):
             path = self._prepared(key)
             new = not path.exists()
             handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -96,7 +96,7 @@ class LocalFolder:
                 _sync_folder(path.parent)
 
     def size(self, key: str) -> int:
-        with self._told(key, "read"):
+        with self._translate_errors(key, "read"):
             try:
                 return (self.root / key).stat().st_size
             except (FileNotFoundError, NotADirectoryError):
@@ -104,7 +104,7 @@ class LocalFolder:
         raise AssertionError("unreachable")
 
     def delete(self, key: str) -> None:
-        with self._told(key, "removed"):
+        with self._translate_errors(key, "removed"):
             path = self.root / key
             if path.is_dir():
                 shutil.rmtree(path)
@@ -112,7 +112,7 @@ class LocalFolder:
                 path.unlink(missing_ok=True)
 
     def children(self, key: str) -> list[str]:
-        with self._told(key, "read"):
+        with self._translate_errors(key, "read"):
             try:
                 return sorted(name for name in os.listdir(self.root / key) if not name.startswith("."))
             except (FileNotFoundError, NotADirectoryError):
@@ -121,7 +121,7 @@ class LocalFolder:
 
     def files(self, key: str) -> list[str]:
         top = self.root / key
-        with self._told(key, "read"):
+        with self._translate_errors(key, "read"):
             return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
         raise AssertionError("unreachable")
 
@@ -136,7 +136,7 @@ class LocalFolder:
 
     @contextlib.contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        with self._told(key, "written"):
+        with self._translate_errors(key, "written"):
             handle = os.open(self._prepared(key), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -156,8 +156,8 @@ class LocalFolder:
         return path
 
     @contextlib.contextmanager
-    def _told(self, key: str, what: str) -> Iterator[None]:
-        """Turn an operating-system error into a sentence that names the file."""
+    def _translate_errors(self, key: str, what: str) -> Iterator[None]:
+        """Turn an operating-system error into a message that names the file."""
         try:
             yield
         except OSError as error:
@@ -185,7 +185,7 @@ def _last_byte(handle: int) -> bytes:
 
 
 def _sync_folder(path: Path) -> None:
-    """Let a new name in a folder survive a power cut, where the system can be told to."""
+    """Let a new name in a folder survive a power cut, where the system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -14,7 +14,7 @@ PROGRAMS = ("podman", "docker")
 ANSWER_PATIENCE_S = 20
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Engine:
@@ -23,8 +23,8 @@ class Engine:
     def __init__(self, program: str) -> None:
         self.program = program
 
-    def run(self, arguments: Sequence[str], say: Say) -> None:
-        """Run to the end, each line of output to `say` as it comes."""
+    def run(self, arguments: Sequence[str], log: Log) -> None:
+        """Run to the end, each line of output to `log` as it comes."""
         command = [self.program, *arguments]
         last: list[str] = []
         with subprocess.Popen(
@@ -32,7 +32,7 @@ class Engine:
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                say(line.rstrip())
+                log(line.rstrip())
                 last = [*last[-199:], line.strip()]
         if process.returncode:
             raise failure(self.program, arguments[0], last)
@@ -88,7 +88,7 @@ def answers(program: str) -> bool:
 
 
 def failure(program: str, verb: str, lines: list[str]) -> CloudtrainError:
-    """What the program said, as an error of ours: our own build step's sentence first, else the last lines."""
+    """What the program said, as an error of ours: our own build step's message first, else the last lines."""
     own = [line for line in lines if line.startswith("error: ")]
     said = own[-1].removeprefix("error: ") if own else " ".join(line for line in lines[-3:] if line)[-400:]
     low = " ".join(lines).lower()

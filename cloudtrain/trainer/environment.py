@@ -1,6 +1,6 @@
 """Private Python environments of trainer and verifier: made with uv from lock files on first use, found by their key.
 
-An environment is a folder named by the hash of what decides its content. It is built beside its place and renamed into
+An environment is a folder named by the hash of what decides its content. It is built next to its place and renamed into
 it when it is whole, under a lock that the system drops when the builder dies; so a folder of that name is complete.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the same file, where a type checker finds it
 else:
     from cloudtrain.templates.machine import flavours
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def find(flavour: str = "cpu") -> Path | None:
@@ -35,10 +35,10 @@ def find(flavour: str = "cpu") -> Path | None:
     return python if python.exists() else None
 
 
-def ensure(flavour: str = "cpu", say: Say = lambda sentence: None) -> Path:
+def ensure(flavour: str = "cpu", log: Log = lambda text: None) -> Path:
     """The Python of the flavour's environment, which is made when there is none (20 s to some minutes, up to 8 GB).
 
-    `say` gets one sentence per thing that takes long. Raises UsageError for an unknown flavour or no home folder,
+    `log` gets one message per slow step. Raises UsageError for an unknown flavour or no home folder,
     Unavailable when packages cannot be fetched, CloudtrainError when the disk is full or uv fails otherwise.
     """
     folder = _folder(flavour)
@@ -46,9 +46,9 @@ def ensure(flavour: str = "cpu", say: Say = lambda sentence: None) -> Path:
         return python
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock"), say):
+        with _locked(folder.with_suffix(".lock"), log):
             if not _python(folder).exists():
-                _build(folder, flavour, say)
+                _build(folder, flavour, log)
     except OSError as error:
         hint = "free some disk space, or set CLOUDTRAIN_CACHE to a folder with room for 8 GB"
         raise CloudtrainError(f"the environment could not be written: {error.strerror}", hint) from None
@@ -86,7 +86,7 @@ def _python(folder: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path, say: Say) -> Iterator[None]:
+def _locked(path: Path, log: Log) -> Iterator[None]:
     """Hold the lock file; the system lets go of it when the process ends, however it ends."""
     with path.open("w") as file:
         try:
@@ -94,12 +94,12 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            say("another process is making the trainer's environment; waiting for it")
+            log("another process is making the trainer's environment; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _build(folder: Path, flavour: str, say: Say) -> None:
+def _build(folder: Path, flavour: str, log: Log) -> None:
     """Make the environment aside and rename it into place. Only `python` is used of it: its path is not baked in."""
     building = folder.with_suffix(".building")
     shutil.rmtree(building, ignore_errors=True)  # of a builder that died; the lock is ours
@@ -108,12 +108,12 @@ def _build(folder: Path, flavour: str, say: Say) -> None:
     version = _version(about.packages)
     interpreter = sys.executable if version == sys.version_info[:2] else ".".join(map(str, version))  # uv finds it
     if older := [str(path) for path in _older(folder, flavour, version)]:
-        say(f"the {backend.title}'s packages have changed; this version does not use {', '.join(older)} any more")
-    say(f"making the {backend.title}'s environment (once; about {about.disk} on disk)")
+        log(f"the {backend.title}'s packages have changed; this version does not use {', '.join(older)} any more")
+    log(f"making the {backend.title}'s environment (once; about {about.disk} on disk)")
     try:
         _uv(["venv", "--relocatable", "--python", interpreter, str(building)])
         for step in flavours.steps(str(backend.folder), about.packages, backend.title):
-            _install(building, step, say)
+            _install(building, step, log)
         building.rename(folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -128,15 +128,15 @@ def _older(folder: Path, flavour: str, version: tuple[int, ...]) -> Iterator[Pat
             yield other.parent
 
 
-def _install(building: Path, step: flavours.Step, say: Say) -> None:
+def _install(building: Path, step: flavours.Step, log: Log) -> None:
     """One step, or what does in its place where it fails."""
-    say(step.say)
+    log(step.message)
     try:
         _uv(["pip", "install", "--python", str(_python(building)), "--no-deps", *step.arguments], step.variables)
     except CloudtrainError:
         if step.instead is None:
             raise
-        _install(building, step.instead, say)
+        _install(building, step.instead, log)
 
 
 def _uv(arguments: list[str], env: Mapping[str, str] | None = None) -> None:

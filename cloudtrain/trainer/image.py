@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, UsageError, nearest
-from cloudtrain.trainer.container_engine import Engine, Say
+from cloudtrain.trainer.container_engine import Engine, Log
 
 if TYPE_CHECKING:  # the same file, where a type checker finds it
     from templates.machine import flavours
@@ -29,7 +29,7 @@ LABEL = "cloudtrain.flavour"
 TORCHES = ("index", "pypi", "base")
 HASH_LETTERS = 8
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
-SHARED = ("common", "supervisor")  # folders of programs that every image holds beside its back end's
+SHARED = ("common", "supervisor")  # folders of programs that every image holds in addition to its back end's
 
 
 def image_flavours() -> list[str]:
@@ -119,8 +119,8 @@ class Image:
     current: bool
 
 
-def build(engine: Engine, recipe: Recipe, wheels: Path | None, certificates: Path | None, say: Say) -> str:
-    """Build the image unless it is here, and return its name. Takes minutes; `say` gets the engine's lines.
+def build(engine: Engine, recipe: Recipe, wheels: Path | None, certificates: Path | None, log: Log) -> str:
+    """Build the image unless it is here, and return its name. Takes minutes; `log` gets the engine's lines.
 
     `wheels` is a folder with PyTorch's wheel for builds without its index; `certificates` a bundle that the build
     trusts (kept out of the image). Raises UsageError, Unavailable (network), CloudtrainError (disk, anything else).
@@ -130,7 +130,7 @@ def build(engine: Engine, recipe: Recipe, wheels: Path | None, certificates: Pat
             f"`{wheels}` has no wheel of PyTorch", "put torch-*.whl into it, for example by `pip download`"
         )
     if engine.inspect(recipe.name):
-        say(f"{recipe.name} is here already")
+        log(f"{recipe.name} is here already")
         return recipe.name
     given = {
         "BACKEND": recipe.backend.name,
@@ -147,7 +147,7 @@ def build(engine: Engine, recipe: Recipe, wheels: Path | None, certificates: Pat
         context = Path(folder)
         write_context(context, recipe.backend)
         file = str(context / "image" / "Dockerfile")
-        engine.run(["build", "-f", file, *arguments, "-t", recipe.name, str(context)], say)
+        engine.run(["build", "-f", file, *arguments, "-t", recipe.name, str(context)], log)
     return recipe.name
 
 
@@ -161,7 +161,7 @@ def write_context(folder: Path, backend: backends.BackEnd) -> None:
         shutil.copyfile(path, target)
 
 
-def push(engine: Engine, recipe: Recipe, registry: str, say: Say) -> str:
+def push(engine: Engine, recipe: Recipe, registry: str, log: Log) -> str:
     """Push the image unless the registry has it; return registry/name:tag, with @digest when this call pushed it.
 
     Raises UsageError without a registry or image, MissingCredentials, Permission, Unavailable, CloudtrainError.
@@ -170,7 +170,7 @@ def push(engine: Engine, recipe: Recipe, registry: str, say: Say) -> str:
         raise UsageError("no registry is set", "`cloudtrain config set registry HOST/PATH`, or --registry")
     remote = f"{registry}/{recipe.repository}:{recipe.tag}"
     if engine.is_in_registry(remote):
-        say(f"{remote} is there already")
+        log(f"{remote} is there already")
         return remote
     if not engine.inspect(recipe.name):
         raise UsageError(
@@ -183,11 +183,11 @@ def push(engine: Engine, recipe: Recipe, registry: str, say: Say) -> str:
         note = Path(folder) / "digest"
         podman = ["--digestfile", str(note)] if engine.program == "podman" else []
 
-        def hear(line: str) -> None:
+        def on_line(line: str) -> None:
             said.append(line)
-            say(line)
+            log(line)
 
-        engine.run(["push", *engine.without_tls(registry), *podman, remote], hear)
+        engine.run(["push", *engine.without_tls(registry), *podman, remote], on_line)
         text = note.read_text() if note.exists() else " ".join(said)
     digest = re.search(r"sha256:[0-9a-f]{64}", text)
     return f"{remote}@{digest[0]}" if digest else remote

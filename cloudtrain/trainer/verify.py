@@ -73,10 +73,10 @@ class Verified:
     available_bytes: int | None = None
 
 
-def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Verified:
+def verify(spec: ModelSpec, options: Options, log: Callable[[str], None]) -> Verified:
     """Prove the peak of `options` for `spec`: 5 s to about a minute, and once some minutes to make the environment.
 
-    `say` gets one sentence per thing that takes long. Raises UsageError for what cannot be proven, Unavailable when the
+    `log` gets one message per slow step. Raises UsageError for what cannot be proven, Unavailable when the
     environment's packages cannot be fetched, CloudtrainError when the environment or the proof fails otherwise.
     """
     spec, options = checked(spec, options)
@@ -90,9 +90,9 @@ def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Ver
             f"nothing can prove a step of back end `{options.estimator}`: its memory is only estimated",
             "leave --verify out, or take --backend torch or tpu",
         )
-    python = environment.ensure(flavour, say)
+    python = environment.ensure(flavour, log)
     doing = "running the step on fake tensors" if flavour == "cpu" else f"compiling the step for {options.chip}"
-    say(f"{doing} (some seconds to a minute)")
+    log(f"{doing} (some seconds to a minute)")
     started = time.monotonic()
     answer = _run(python, script, document)
     return read(answer, options, time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""What a machine is sent so that it begins its job by itself: the first program, and the address of the run's ticket.
+"""What a machine is sent to start its job by itself: the first program, and the address of the run's ticket.
 
 The address is made when the machine is: journal and state hold only the ticket's key. It is the same in a repeat.
 """

@@ -1,7 +1,7 @@
 """Create, wait, read and delete one resource so that a crash at any point leaves a record of what may exist.
 
 The provider plugin, the in-process campaign and the recovery all go through here; the order of record and call is
-the crash protocol: tombstone, intent, call, answer, and only then any waiting.
+the crash protocol: marker, intent, call, answer, and only then any waiting.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BEGAN = time.time() - time.monotonic()
 
 
 def steady() -> float:
-    """Seconds since 1970 as this process began to count them: whoever moves the clock meanwhile does not move it."""
+    """Seconds since 1970 as this process began to count them: changes of the clock do not affect it."""
     return BEGAN + time.monotonic()
 
 
@@ -54,7 +54,7 @@ class HalfMade(Exception):
 
 @dataclass(frozen=True)
 class World:
-    """What the protocol needs around a cloud: its record, the journal, a clock, a way to be stopped and to speak."""
+    """What the protocol needs around a cloud: its record, the journal, a clock, a stop request and a log."""
 
     provider: str
     cloud: Cloud
@@ -62,7 +62,7 @@ class World:
     now: Callable[[], float] = steady
     sleep: Callable[[float], None] = time.sleep
     stopped: Callable[[], bool] = lambda: False
-    say: Callable[[str], None] = lambda text: None
+    log: Callable[[str], None] = lambda text: None
 
     def driver(self, kind: str) -> Driver:
         """The driver of a kind. Raises KeyError for one that this version does not know."""
@@ -72,7 +72,7 @@ class World:
 def create(world: World, kind: str, inputs: Mapping[str, Any]) -> ResourceState:
     """Make it, or adopt what a lost answer made, and wait until it is ready.
 
-    Raises HalfMade when it exists and did not become ready, Cancelled behind a tombstone, else a provider error.
+    Raises HalfMade when it exists and did not become ready, Cancelled after the marker, else a provider error.
     """
     driver = world.driver(kind)
     if driver.shared and (there := driver.find(inputs)):
@@ -81,7 +81,7 @@ def create(world: World, kind: str, inputs: Mapping[str, Any]) -> ResourceState:
     try:
         return wait_ready(world, kind, inputs, seen)
     except HalfMade as half:
-        world.journal.gave_up(number, half.cause)
+        world.journal.abandoned(number, half.cause)
         raise
 
 
@@ -90,9 +90,9 @@ def send_create(world: World, kind: str, inputs: Mapping[str, Any]) -> tuple[str
     driver, timing = world.driver(kind), world.cloud.timing()
     refusals = repeats = 0
     while True:
-        world.journal.check_tombstone(int(inputs["attempt"]))
+        world.journal.check_cancelled(int(inputs["attempt"]))
         number = world.journal.intend("create", world.provider, kind, inputs)
-        world.say(f"asking {world.provider} for {inputs['role']}")
+        world.log(f"asking {world.provider} for {inputs['role']}")
         try:
             seen = driver.create(inputs)
         except Unknown as error:
@@ -101,7 +101,7 @@ def send_create(world: World, kind: str, inputs: Mapping[str, Any]) -> tuple[str
                 repeats += 1
                 continue
             if found is None:
-                world.journal.gave_up(number, error)
+                world.journal.abandoned(number, error)
                 raise
             seen = found
         except Unavailable as error:
@@ -122,7 +122,7 @@ def look(world: World, driver: Driver, inputs: Mapping[str, Any], lost: Unknown)
     """What a call without an answer has made, or None when nothing shows.
 
     Long enough that a repeat is safe: as long as a list may lag where the same call twice makes one thing, else until
-    no such call can be on its way any more and the provider has said once more that nothing is there. Raises `lost`
+    no such call can be in flight any more and the provider has said once more that nothing is there. Raises `lost`
     when it does not say so.
     """
     timing = world.cloud.timing()
@@ -141,12 +141,12 @@ def look(world: World, driver: Driver, inputs: Mapping[str, Any], lost: Unknown)
 
 
 def wait_ready(world: World, kind: str, inputs: Mapping[str, Any], seen: ResourceState) -> ResourceState:
-    """Wait until it is ready. Raises HalfMade with the reason: gone again, ended, too slow, or told to stop."""
+    """Wait until it is ready. Raises HalfMade with the reason: gone again, ended, too slow, or asked to stop."""
     driver, timing = world.driver(kind), world.cloud.timing()
     begin = world.now()
     while seen.state != "ready":
         if seen.state in ("ended", "deleting"):
-            raise HalfMade(seen, Unavailable(f"{inputs['role']} {seen.id} ended before it was ready: {seen.words}"))
+            raise HalfMade(seen, Unavailable(f"{inputs['role']} {seen.id} ended before it was ready: {seen.message}"))
         if world.stopped():
             raise HalfMade(seen, Cancelled(f"asked to stop while {inputs['role']} {seen.id} was being made"))
         if world.now() - begin > driver.ready_s:
@@ -154,7 +154,7 @@ def wait_ready(world: World, kind: str, inputs: Mapping[str, Any], seen: Resourc
         world.sleep(timing.poll_s)
         try:
             seen = driver.status(inputs, seen.id)
-        except FINAL as error:  # may be a NotFound as well, when nothing is left of what was given up
+        except FINAL as error:  # may be a NotFound as well, when nothing is left of what was abandoned
             raise HalfMade(seen, error) from None
         except NotFound as error:
             if world.now() - begin > timing.consistency_s:
@@ -170,7 +170,7 @@ def wait_ready(world: World, kind: str, inputs: Mapping[str, Any], seen: Resourc
 def delete(world: World, kind: str, inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
     """Ask for its end until the provider takes it; what is not there any more is fine.
 
-    Raises Unavailable or Unknown after a while, and at once what repeating does not mend. A record that cannot be
+    Raises Unavailable or Unknown after a while, and at once what repeating does not fix. A record that cannot be
     written, on a full disk say, keeps nothing alive: a delete without one does no harm.
     """
     driver, timing = world.driver(kind), world.cloud.timing()

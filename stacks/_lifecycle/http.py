@@ -1,4 +1,4 @@
-"""One HTTP call to a provider's REST API, and what its failing means: never sent, refused, or nobody knows."""
+"""One HTTP call to a provider's REST API, and what its failure means: never sent, refused, or unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written before anything is asked of a cloud, and read by whoever cleans up: intents, answers, tombstone.
+"""The write-ahead journal of calls to a cloud, which cleaning up reads: intents, answers, the `cancelled` marker.
 
 Lines of `journal.jsonl`: `{time, boot, uptime_s, phase: intent|done|failed, call: create|delete, number, provider,
 kind, inputs, id}`. A torn last line, left by a power cut, is skipped; its call was never sent, because the line comes
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from cloudtrain.records import JournalRecord
     from cloudtrain.state.protocol import Store
 
-TOLD_CHARACTERS = 600  # of a provider's sentence
+ERROR_TEXT_CHARACTERS = 600  # of a provider's message
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def uptime() -> tuple[str, float] | None:
-    """(which boot of this machine, seconds since it): what no change of the clock moves. None where nobody tells."""
+    """(which boot of this machine, seconds since it): unaffected by changes of the clock. None where unknown."""
     try:
         with open(BOOT_ID) as file:
             return file.read().strip(), time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -49,7 +49,7 @@ class Intent(NamedTuple):
 
 @dataclass(frozen=True)
 class Journal:
-    """The records of one run that the crash protocol lives on."""
+    """The records of one run that the crash protocol depends on."""
 
     store: Store
     run: str
@@ -63,7 +63,7 @@ class Journal:
     def age_s(self, intent: Intent) -> float:
         """Seconds since an intent was written, at the least: the smaller of what the clock and the uptime say.
 
-        A clock that was moved forward must not make a call old that may still be on its way; neither must the clock of
+        A clock that was moved forward must not make a call old that may still be in flight; neither must the clock of
         another machine, so that an intent of another boot has no age at all. Negative for one from the future.
         """
         age_s, boot = self.now() - intent.time, self.since_boot()
@@ -87,7 +87,7 @@ class Journal:
 
     def refused(self, number: str, error: Exception) -> None:
         """The call was surely not performed."""
-        self._add(phase="failed", number=number, **told(error))
+        self._add(phase="failed", number=number, **error_record(error))
 
     def _add(self, **line: Any) -> None:
         from cloudtrain.records import JournalRecord
@@ -143,31 +143,31 @@ class Journal:
                 return line.error, line.message, line.hint
         return None
 
-    def gave_up(self, number: str, error: Exception) -> None:
-        """The create was sent, and its thing came to nothing later, or nobody knows: the error, for whoever asks."""
-        self._add(phase="gave up", number=number, **told(error))
+    def abandoned(self, number: str, error: Exception) -> None:
+        """The create was sent, and failed later or with an unknown result: records the error."""
+        self._add(phase="gave up", number=number, **error_record(error))
 
-    def lay_tombstone(self, attempt: int) -> None:
+    def mark_cancelled(self, attempt: int) -> None:
         """From now on nothing of this or an earlier attempt may be made any more."""
-        self.store.write(self.key("tombstone"), str(max(attempt, self.tombstone())).encode())
+        self.store.write(self.key("tombstone"), str(max(attempt, self.cancelled_attempt())).encode())
 
-    def tombstone(self) -> int:
+    def cancelled_attempt(self) -> int:
         """The newest attempt that was ended; 0 when none was."""
         text = self.store.read(self.key("tombstone")) or b""
         return int(text) if text.strip().isdigit() else 0
 
-    def check_tombstone(self, attempt: int) -> None:
-        """Raises Cancelled when the attempt was ended meanwhile."""
-        if attempt <= self.tombstone():
+    def check_cancelled(self, attempt: int) -> None:
+        """Raises Cancelled when the attempt has been ended."""
+        if attempt <= self.cancelled_attempt():
             raise Cancelled(f"attempt {attempt} of run `{self.run}` was ended")
 
 
-def told(error: Exception) -> dict[str, str]:
-    """An error as the journal keeps it: the client, another process, tells the person."""
+def error_record(error: Exception) -> dict[str, str]:
+    """An error as the journal keeps it: the client, another process, shows it."""
     return {
         "error": type(error).__name__,
-        "message": str(error)[:TOLD_CHARACTERS],
-        "hint": str(getattr(error, "hint", ""))[:TOLD_CHARACTERS],
+        "message": str(error)[:ERROR_TEXT_CHARACTERS],
+        "hint": str(getattr(error, "hint", ""))[:ERROR_TEXT_CHARACTERS],
     }
 
 

@@ -1,4 +1,4 @@
-"""Processes of this machine that carry a run's tag: finding them, asking them to end, proving that they have.
+"""Processes of this machine that carry a run's tag: find them, stop them, prove that they have ended.
 
 The tag is `CLOUDTRAIN_RUN=<id>` in a process's environment, inherited by whatever it starts, so that nothing is missed
 that changed its group or lost its parent. Where there is no /proc (macOS) `ps -E` shows the same.
@@ -20,7 +20,7 @@ PROC = Path("/proc")
 
 
 class Process(NamedTuple):
-    """A tagged process. `start` tells it from a later one that was given the same number."""
+    """A tagged process. `start` distinguishes it from a later one with the same number."""
 
     pid: int
     run: str
@@ -72,7 +72,7 @@ def _from_ps() -> Iterator[Process]:
 
 
 def start_of(pid: int) -> str:
-    """What tells this process from a later one with its number; "" when it is gone."""
+    """What distinguishes this process from a later one with its number; "" when it is gone."""
     try:
         return _stat(PROC / str(pid))[1]
     except OSError:

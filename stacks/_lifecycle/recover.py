@@ -1,8 +1,8 @@
-"""The crash protocol's second half: end a run whatever happened to it, and prove that nothing of it is left.
+"""The crash protocol's second half: end a run after any crash, and prove that nothing of it is left.
 
 Plain `cancel` and `destroy` forget a machine whose create was killed. So everything that may exist is looked for three
 times over: in the engine's state with its pending creates, in the journal, and in the cloud by tag; until two empty
-answers lie a consistency delay apart and no call without an answer can still be on its way.
+answers are a consistency delay apart and no call without an answer can still be in flight.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from cloudtrain.providers import DeletionProof, ResourceState, run_key
 from . import crud
 from .crud import World
 
-ROUNDS = 20  # consistency delays after which what is left is told instead of waited for
+ROUNDS = 20  # consistency delays after which what is left is reported instead of waited for
 
 
 class State(Protocol):
     """What recovery asks of the engine that made the run."""
 
-    def seize(self) -> None:
-        """End whoever is at work on the run. Raises TeardownIncomplete when that is not possible from here."""
+    def take_lock(self) -> None:
+        """End the processes that work on the run. Raises TeardownIncomplete when that is not possible from here."""
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:
         """(kind, inputs) of every create that was begun and not recorded as ended."""
@@ -36,7 +36,7 @@ class State(Protocol):
         """Remove the state."""
 
 
-class Thing(NamedTuple):
+class FoundResource(NamedTuple):
     """Something that exists, and how to delete it."""
 
     kind: str
@@ -53,17 +53,17 @@ def recover(world: World, state: State, attempt: int) -> DeletionProof:
     Raises TeardownIncomplete with a list of what is, or may be, left.
     """
     notes: list[str] = []
-    told(notes, lambda: world.journal.lay_tombstone(attempt))  # may be impossible on a full disk
-    state.seize()
-    for kind, inputs in told(notes, state.pending) or ():
-        told(notes, partial(delete_found, world, kind, inputs))
-    told(notes, state.destroy)
-    absence = sweep(world, notes)
-    told(notes, state.forget)
-    return absence
+    try_step(notes, lambda: world.journal.mark_cancelled(attempt))  # may be impossible on a full disk
+    state.take_lock()
+    for kind, inputs in try_step(notes, state.pending) or ():
+        try_step(notes, partial(delete_found, world, kind, inputs))
+    try_step(notes, state.destroy)
+    proof = sweep(world, notes)
+    try_step(notes, state.forget)
+    return proof
 
 
-def told(notes: list[str], step: Callable[[], Any]) -> Any:
+def try_step(notes: list[str], step: Callable[[], Any]) -> Any:
     """Do a step whose failing is no reason to stop: the proof at the end does not hang on it."""
     try:
         return step()
@@ -86,24 +86,24 @@ def sweep(world: World, notes: list[str]) -> DeletionProof:
     begin = world.now()
     give_up = begin + ROUNDS * timing.consistency_s + timing.in_flight_s
     empty_since: float | None = None
-    ripe = Ripe(world)
-    if not creates(world) and not ripe.lost:
+    in_flight = InFlight(world)
+    if not creates(world) and not in_flight.lost:
         return DeletionProof("the journal", f"{world.provider} was never asked for anything", world.now())
     while True:
-        left, trouble = look(world, notes, ripe.lost)
-        if left or trouble:
+        left, last_error = look(world, notes, in_flight.lost)
+        if left or last_error:
             empty_since = None
         elif empty_since is None:
             empty_since = world.now()
-            world.say(f"{world.provider} lists nothing of it; asking again in {timing.consistency_s:.0f} s")
+            world.log(f"{world.provider} lists nothing of it; asking again in {timing.consistency_s:.0f} s")
         now = world.now()
-        if empty_since is not None and now - empty_since >= timing.consistency_s and now >= ripe.at():
+        if empty_since is not None and now - empty_since >= timing.consistency_s and now >= in_flight.at():
             times = f"twice, {now - empty_since:.0f} s apart"
             return DeletionProof(world.provider, f"{world.provider} lists nothing of it, {times}", now)
-        if now > give_up or isinstance(trouble, MissingCredentials | Permission):
-            raise incomplete(world, left, trouble, notes)
+        if now > give_up or isinstance(last_error, MissingCredentials | Permission):
+            raise incomplete(world, left, last_error, notes)
         for thing in left:
-            told(notes, partial(crud.delete, world, thing.kind, thing.inputs, thing.id))
+            try_step(notes, partial(crud.delete, world, thing.kind, thing.inputs, thing.id))
         world.sleep(timing.poll_s)
 
 
@@ -116,11 +116,11 @@ def creates(world: World) -> list[Any]:
     ]
 
 
-class Ripe:
+class InFlight:
     """When no create without an answer can still make something, or have made something that is not listed yet.
 
     Each counts from the age that it has when it is first seen here; one from the future, and whatever a damaged
-    journal does not tell, from now on.
+    journal no longer records, from now on.
     """
 
     def __init__(self, world: World) -> None:
@@ -140,10 +140,10 @@ class Ripe:
         return max(waiting) + timing.in_flight_s + timing.consistency_s if waiting else 0.0
 
 
-def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Thing], ProviderError | None]:
-    """Everything of the run that exists, machines before what they stand on; and what kept it from being all."""
-    found: dict[tuple[str, str], Thing] = {}
-    trouble: ProviderError | None = None
+def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[FoundResource], ProviderError | None]:
+    """What exists of the run, machines before what they depend on; and the error that kept the list incomplete."""
+    found: dict[tuple[str, str], FoundResource] = {}
+    last_error: ProviderError | None = None
     places: list[Mapping[str, str]] = []
     for intent in creates(world):
         place = dict(intent.inputs.get("place", {}))
@@ -153,24 +153,25 @@ def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Thing
             for seen in sightings(world, intent):
                 found[intent.kind, seen.id] = thing(world, intent, seen)
         except ProviderError as error:
-            trouble = error
+            last_error = error
     try:
         where = None if lost else places  # what is lost of the journal may have been anywhere
         for owned in world.cloud.list_owned(run_key(world.journal.run), where):
             price = "" if owned.usd_per_hour is None else f"${owned.usd_per_hour}/h"
             found.setdefault(
-                (owned.kind, owned.id), Thing(owned.kind, owned.inputs, owned.id, owned.bills, price, owned.console_url)
+                (owned.kind, owned.id),
+                FoundResource(owned.kind, owned.inputs, owned.id, owned.bills, price, owned.console_url),
             )
     except ProviderError as error:
-        trouble = error
-    if trouble is not None and trouble.message not in notes:
-        notes.append(trouble.message)
+        last_error = error
+    if last_error is not None and last_error.message not in notes:
+        notes.append(last_error.message)
     order = list(world.cloud.drivers)
-    return sorted(found.values(), key=lambda t: -order.index(t.kind) if t.kind in order else 0), trouble
+    return sorted(found.values(), key=lambda t: -order.index(t.kind) if t.kind in order else 0), last_error
 
 
 def sightings(world: World, intent: Any) -> Iterator[ResourceState]:
-    """What exists for a create: by its name, token or tag, and by the id that its answer told."""
+    """What exists for a create: by its name, token or tag, and by the id in its answer."""
     driver = world.driver(intent.kind)
     ids = set()
     for seen in driver.find(intent.inputs):
@@ -187,13 +188,17 @@ def deleted(world: World, id: str) -> bool:  # noqa: A002
     return any(i.call == "delete" and i.id == id and i.answer == "done" for i in world.journal.intents())
 
 
-def thing(world: World, intent: Any, seen: ResourceState) -> Thing:
+def thing(world: World, intent: Any, seen: ResourceState) -> FoundResource:
     """A sighting with what a person needs to know of it."""
     bills = world.driver(intent.kind).bills
-    return Thing(intent.kind, intent.inputs, seen.id, bills, "", world.cloud.console_url(intent.inputs, seen.id))
+    return FoundResource(
+        intent.kind, intent.inputs, seen.id, bills, "", world.cloud.console_url(intent.inputs, seen.id)
+    )
 
 
-def incomplete(world: World, left: list[Thing], trouble: ProviderError | None, notes: list[str]) -> TeardownIncomplete:
+def incomplete(
+    world: World, left: list[FoundResource], last_error: ProviderError | None, notes: list[str]
+) -> TeardownIncomplete:
     """The list of what is, or may be, left: kind, id, price, console; and the command to repeat."""
     run = world.journal.run
     rows = [
@@ -203,14 +208,14 @@ def incomplete(world: World, left: list[Thing], trouble: ProviderError | None, n
         for t in left
     ]
     if not rows:
-        rows = [f"perhaps {i.kind} {i.inputs.get('name')} in {place_words(i.inputs)}" for i in creates(world)]
+        rows = [f"perhaps {i.kind} {i.inputs.get('name')} in {describe_place(i.inputs)}" for i in creates(world)]
         rows = list(dict.fromkeys(rows)) or ["perhaps something that the damaged journal no longer records"]
-    because = f"; {trouble.message}" if trouble else f"; {notes[-1]}" if notes else ""
-    hint = f"cloudtrain down {run}" + (f" (before: {trouble.hint})" if trouble and trouble.hint else "")
+    because = f"; {last_error.message}" if last_error else f"; {notes[-1]}" if notes else ""
+    hint = f"cloudtrain down {run}" + (f" (before: {last_error.hint})" if last_error and last_error.hint else "")
     return TeardownIncomplete(f"run `{run}` is not proven gone from {world.provider}: {'; '.join(rows)}{because}", hint)
 
 
-def place_words(inputs: Mapping[str, Any]) -> str:
+def describe_place(inputs: Mapping[str, Any]) -> str:
     """Where something is, for a person: zone, or region, or anywhere."""
     place = dict(inputs.get("place", {}))
     return str(place.get("zone") or place.get("region") or "anywhere")

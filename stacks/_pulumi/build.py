@@ -25,7 +25,7 @@ LAST_CHARACTERS = 300  # of what a failed program said
 
 
 def build(root: Path) -> None:
-    """Put `bin/pulumi` into `root`. Raises OSError, also with the last words of Go, and CloudtrainError without uv."""
+    """Put `bin/pulumi` into `root`. Raises OSError, with the end of Go's output, and CloudtrainError without uv."""
     work = Path(tempfile.mkdtemp(dir=root.parent, prefix=".new-"))
     try:
         go, environment = find_go(work)

@@ -1,4 +1,4 @@
-"""Pulumi's command line: where it is, and running it so that neither our death nor a Ctrl-C takes it along.
+"""Pulumi's command line: where it is, and running it so that neither our end nor a Ctrl-C ends it.
 
 The SDK reads the CLI through pipes; when our process dies, the CLI dies of SIGPIPE at its next line, and what it was
 making is lost (pulumi/pulumi issue 9103 and our own kill tests). So it gets files, and a session of its own.

@@ -1,6 +1,6 @@
-"""The one door to the Pulumi engine: a run's own stack, its operations.
+"""The one interface to the Pulumi engine: a run's own Pulumi stack and its operations.
 
-Everything of a run's stack lies under `runs/<id>/pulumi` of the state: the backend, and on this machine a work folder
+A run's Pulumi stack is under `runs/<id>/pulumi` of the state: the backend, and on this machine a work folder
 with the project file that names our plugin, and a home. Nothing of the user's own Pulumi is touched.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 PROJECT = "cloudtrain"
-DONE = {"create": "created", "delete": "deleted", "update": "ready", "same": "there already", "refresh": "looked at"}
+DONE = {"create": "created", "delete": "deleted", "update": "ready", "same": "there already", "refresh": "refreshed"}
 PLUGIN = "pulumi-resource-cloudtrain"
 CHECKPOINT = 3  # the version of a stack's record of which `nothing_pending` knows the shape
 
@@ -33,10 +33,10 @@ CHECKPOINT = 3  # the version of a stack's record of which `nothing_pending` kno
 class Engine:
     """Operations on one run's stack. Each raises Unavailable with the engine's words when the engine refuses."""
 
-    def __init__(self, store: Store, run: str, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, store: Store, run: str, log: Callable[[str], None] = lambda text: None) -> None:
         self.store = store
         self.run = run
-        self.say = say
+        self.log = log
         self.work = work_folder(store, run)
 
     def up(self, cloud: str, resources: Sequence[Resource]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Engine:
         self.operate(lambda: self.stack().destroy(on_event=self.tell, continue_on_error=True, show_secrets=False))
 
     def clear(self) -> None:
-        """Look at what is left in the state, and drop the creates that never came to an end, if there are any."""
+        """Look at what is left in the state, and drop the creates that never finished, if there are any."""
         if self.nothing_pending():
             return
         self.operate(lambda: self.stack().refresh(clear_pending_creates=True, show_secrets=False))
@@ -80,10 +80,10 @@ class Engine:
         return found
 
     def nothing_pending(self) -> bool:
-        """Whether the state tells, in a shape that we know, that no operation waits for its end.
+        """Whether the state says, in a known shape, that no operation is pending.
 
         It is read where the engine keeps it, which spares a process that would say the same. One that is packed,
-        damaged or of another version tells nothing: then the engine is asked.
+        damaged or of another version says nothing: then the engine is asked.
         """
         try:
             document = json.loads(self.store.read(f"{self.stack_folder}/{self.run_stack}.json") or b"")
@@ -111,7 +111,7 @@ class Engine:
         try:
             return pulumi_command.in_worker(work, self.command.stop)
         except CommandError as error:
-            raise Unavailable(f"the Pulumi engine refused: {last_words(str(error))}", "repeat the command") from None
+            raise Unavailable(f"the Pulumi engine refused: {error_lines(str(error))}", "repeat the command") from None
 
     @cached_property
     def command(self) -> Any:
@@ -163,13 +163,13 @@ class Engine:
         """The engine's event as a line of progress, if it is one."""
         diagnostic = getattr(event, "diagnostic_event", None)
         if diagnostic is not None and diagnostic.severity == "info" and diagnostic.message.strip():
-            self.say(diagnostic.message.strip())
+            self.log(diagnostic.message.strip())
         done = getattr(event, "res_outputs_event", None)
         if done is not None and done.metadata.type.startswith(f"{PROJECT}:"):
             _, cloud, kind = done.metadata.type.split(":")
             verb = str(done.metadata.op.value)
             word = "kept, it is shared" if verb == "delete" and is_shared(cloud, kind) else DONE.get(verb, verb)
-            self.say(f"{done.metadata.urn.rpartition('::')[2]}: {word}")
+            self.log(f"{done.metadata.urn.rpartition('::')[2]}: {word}")
 
 
 def is_shared(cloud: str, kind: str) -> bool:
@@ -279,7 +279,7 @@ def _script_folders() -> Iterator[Path]:
     yield Path(sys.argv[0]).absolute().parent
 
 
-def last_words(text: str) -> str:
+def error_lines(text: str) -> str:
     """The lines of the engine's output that say what went wrong."""
     lines = [line.strip() for line in text.splitlines() if "error" in line.lower() and "diagnostic" not in line.lower()]
     return " ".join(dict.fromkeys(lines))[:600] or text.strip()[-300:]

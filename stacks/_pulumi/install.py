@@ -64,7 +64,7 @@ def plugin() -> Path:
 
 
 def install() -> Path:
-    """Have the SDK's installer put the pinned version into a folder beside the target, run it, and move it there.
+    """Have the SDK's installer put the pinned version into a folder next to the target, run it, and move it there.
 
     Returns the target; when a working one is there already, nothing is downloaded. Raises Unavailable.
     """
@@ -118,7 +118,7 @@ def download(root: Path) -> None:
 
 
 def put(made: Path, target: Path) -> None:
-    """Move a whole installation to its place; one that another process has put there meanwhile is as good."""
+    """Move a whole installation to its place; one that another process has put there is as good."""
     if target.exists() and not works(target):
         shutil.rmtree(target)
     try:
@@ -139,10 +139,10 @@ def bounded_silence() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def refusal(words: str) -> Unavailable:
+def refusal(message: str) -> Unavailable:
     """Why it is not installed, and the other ways."""
     return Unavailable(
-        f"Pulumi {command.VERSION} could not be installed: {words}",
+        f"Pulumi {command.VERSION} could not be installed: {message}",
         "repeat the command, or install it by other means and have it on PATH or in CLOUDTRAIN_PULUMI_ROOT",
     )
 
@@ -158,11 +158,11 @@ def held(store: Store, run: str) -> list[Held]:
     found = []
     for lock in owners.locks(store, run):
         if not lock.here and lock.host != "?":
-            found.append(Held(lock.words, "elsewhere"))
+            found.append(Held(lock.description, "elsewhere"))
         elif lock.here and processes.start_of(lock.pid) and "pulumi" in owners._command_line(lock.pid):
-            found.append(Held(lock.words, "alive"))
+            found.append(Held(lock.description, "alive"))
         else:
-            found.append(Held(lock.words, "dead"))
+            found.append(Held(lock.description, "dead"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The verbs of a provisioned stack: make a machine, ask after it, end it; one that fails leaves nothing behind."""
+"""The verbs of a provisioned stack: create a machine, ask its state, delete it; a failed create leaves nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EngineState:
         self.engine = engine
         self.force = force
 
-    def seize(self) -> None:
+    def take_lock(self) -> None:
         """End the engine and the plugins that still work on the run; then, and only then, take their lock away."""
         owners.end_owner(self.engine.store, self.engine.run, self.force)
         owners.end_orphans(self.engine.plugin_folder)
@@ -64,7 +64,7 @@ class EngineState:
         self.engine.forget()
 
 
-def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
+def start(name: str, cloud: Cloud, plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
     """Make the plan's machine and what belongs to it.
 
     On any failure, Ctrl-C included, what was made is removed first; raises what went wrong, in the provider's closed
@@ -78,16 +78,16 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, say: Callable[[str]
     except CloudtrainError as error:
         mark_nothing_left(error)
         raise
-    engine = Engine(store, plan.run, say)
+    engine = Engine(store, plan.run, log)
     journal = Journal(store, plan.run)
     with command.terminated_as_interrupt():
         try:
             made = engine.up(name, resources)
             return machine_record(name, plan, resources, made)
         except BaseException as error:
-            say(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
-            was_ended = is_ended(journal, plan.attempt)  # asked before our own tombstone is laid
-            remove(World(name, cloud, journal, say=say), EngineState(engine), plan.attempt)
+            log(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
+            was_ended = is_ended(journal, plan.attempt)  # asked before our own marker is written
+            remove(World(name, cloud, journal, log=log), EngineState(engine), plan.attempt)
             outcome = reason(journal, plan.attempt, error)
             if was_ended and isinstance(error, Unavailable):
                 outcome = Cancelled(f"run `{plan.run}` was ended by `cloudtrain down` while its machine was being made")
@@ -113,9 +113,9 @@ def remove(world: World, state: EngineState, attempt: int) -> DeletionProof:
 
 
 def is_ended(journal: Journal, attempt: int) -> bool:
-    """Whether somebody has ended the attempt meanwhile, as far as the state tells."""
+    """Whether the attempt has been ended, according to the state."""
     try:
-        return journal.tombstone() >= attempt
+        return journal.cancelled_attempt() >= attempt
     except UsageError:
         return False
 
@@ -145,17 +145,17 @@ def machine_record(name: str, plan: Plan, resources: Sequence[Resource], made: d
         kind=resource.kind,
         inputs=dict(resource.inputs),
         outputs=made[MACHINE]["outputs"],
-        place=recover.place_words(resource.inputs),
+        place=recover.describe_place(resource.inputs),
         created=time.time(),
         usd_per_hour=plan.line.price_usd_per_hour,
     )
 
 
-def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> MachineRecord | None:
+def find(name: str, cloud: Cloud, run: str, store: Store, has_reported: bool) -> MachineRecord | None:
     """The machine that the newest attempt asked for, out of its journal, for a run whose client died before the answer.
 
-    `spoke`: it has written to the state, so it has been there even if the cloud does not show it any more; else only
-    one that is seen counts. Its price is not known here. Raises a provider error when the cloud cannot be asked.
+    `has_reported`: it has written to the state, so it existed even if the cloud no longer shows it; else only one that
+    the cloud shows counts. Its price is not known here. Raises a provider error when the cloud cannot be asked.
     """
     from cloudtrain.records import MachineRecord
 
@@ -165,7 +165,7 @@ def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> Machin
         if not asked or int(intent.inputs.get("attempt", 0)) != attempt:
             continue
         seen = next((s for s in cloud.drivers[intent.kind].find(intent.inputs) if s.state in STANDING), None)
-        if seen is None and not spoke:
+        if seen is None and not has_reported:
             continue
         return MachineRecord(
             provider=name,
@@ -173,14 +173,14 @@ def find(name: str, cloud: Cloud, run: str, store: Store, spoke: bool) -> Machin
             kind=intent.kind,
             inputs=dict(intent.inputs),
             outputs=dict(seen.outputs) if seen else {},
-            place=recover.place_words(intent.inputs),
+            place=recover.describe_place(intent.inputs),
             created=intent.time,
         )
     return None
 
 
 def alive(cloud: Cloud, machine: MachineRecord) -> bool:
-    """Whether the provider says that the machine stands. Raises a provider error when it cannot be asked."""
+    """Whether the provider says that the machine exists. Raises a provider error when it cannot be asked."""
     try:
         seen = cloud.drivers[machine.kind].status(machine.inputs, machine.id)
     except (NotFound, NoCapacity):
@@ -188,19 +188,19 @@ def alive(cloud: Cloud, machine: MachineRecord) -> bool:
     return seen.state in STANDING
 
 
-def stop(name: str, cloud: Cloud, run: str, store: Store, ending: StopOptions) -> DeletionProof:
-    """End the run by the crash protocol, and attempts that a client began meanwhile. Raises TeardownIncomplete."""
-    engine = Engine(store, run, ending.say)
-    world = World(name, cloud, Journal(store, run), say=ending.say)
-    ended, absence = 0, None
-    while absence is None or ended < newest_attempt(store, run):
+def stop(name: str, cloud: Cloud, run: str, store: Store, stopping: StopOptions) -> DeletionProof:
+    """End the run by the crash protocol, and attempts that a client has begun since. Raises TeardownIncomplete."""
+    engine = Engine(store, run, stopping.log)
+    world = World(name, cloud, Journal(store, run), log=stopping.log)
+    ended, proof = 0, None
+    while proof is None or ended < newest_attempt(store, run):
         ended = newest_attempt(store, run)
-        absence = remove(world, EngineState(engine, ending.force), ended)
-    return absence
+        proof = remove(world, EngineState(engine, stopping.force), ended)
+    return proof
 
 
 def newest_attempt(store: Store, run: str) -> int:
-    """The attempt that the run's record tells of."""
+    """The attempt in the run's record."""
     from cloudtrain.records import IntentRecord
     from cloudtrain.state.store import read_record
 
@@ -209,7 +209,7 @@ def newest_attempt(store: Store, run: str) -> int:
 
 
 def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:
-    """What would be made, in words, after the engine and the plugin have looked at it; makes nothing, keeps nothing."""
+    """What would be made, as text, after the engine and the plugin have checked it; makes nothing, keeps nothing."""
     import tempfile
     from pathlib import Path
 
@@ -224,4 +224,4 @@ def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:
             engine.forget()
     if sum(counts.values()) < len(resources):
         raise CloudtrainError(f"the engine's preview makes {counts}, not {len(resources)} resources")
-    return [resource.say or resource.role for resource in resources]
+    return [resource.summary or resource.role for resource in resources]

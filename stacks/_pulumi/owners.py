@@ -1,4 +1,4 @@
-"""Who is at work on a run's stack: the engine that holds its lock, plugins that outlived theirs; and ending them."""
+"""The owners of a run's Pulumi stack: the engine that holds its lock, orphaned plugins; and ending them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Lock(NamedTuple):
         return self.host == socket.gethostname()
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For a person."""
         return f"{self.user} on {self.host} (process {self.pid}) since {self.since}"
 
@@ -61,7 +61,7 @@ def locks(store: Store, run: str) -> list[Lock]:
 
 
 def end_owner(store: Store, run: str, force: bool = False) -> None:
-    """End whoever holds the stack, gently first. Raises TeardownIncomplete for one on another machine."""
+    """End the holder of the Pulumi stack's lock, gently first. Raises TeardownIncomplete for one on another machine."""
     refuse_elsewhere(store, run, force)
     for lock in locks(store, run):
         if not lock.here and lock.host != "?":
@@ -77,12 +77,12 @@ def end_owner(store: Store, run: str, force: bool = False) -> None:
 def refuse_elsewhere(store: Store, run: str, force: bool) -> None:
     """Raises TeardownIncomplete while a client of another machine is at work on the run.
 
-    The engine's lock tells machines apart by their host name only, and two can have the same.
+    The engine's lock distinguishes machines by their host name only, and two can have the same.
     """
     client = store.holder(f"runs/{run}/client.lock")
     if client is not None and not client.here and not force:
         raise TeardownIncomplete(
-            f"run `{run}` is being changed by {client.words}",
+            f"run `{run}` is being changed by {client.description}",
             f"end it there, or `cloudtrain down --force {run}` when that machine is dead",
         )
 
@@ -94,10 +94,10 @@ def unlock(store: Store, run: str, force: bool) -> tuple[list[str], list[str]]:
     for name, lock in zip(store.children(folder), locks(store, run), strict=True):
         alive = lock.here and bool(processes.start_of(lock.pid)) and "pulumi" in _command_line(lock.pid)
         if alive or (not lock.here and lock.host != "?" and not force):
-            kept.append(lock.words)
+            kept.append(lock.description)
         else:
             store.delete(f"{folder}/{name}")
-            removed.append(lock.words)
+            removed.append(lock.description)
     return removed, kept
 
 

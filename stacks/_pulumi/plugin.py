@@ -1,4 +1,4 @@
-"""`pulumi-resource-cloudtrain`: the provider plugin that the Pulumi engine starts, speaking its raw protocol.
+"""`pulumi-resource-cloudtrain`: the provider plugin that the Pulumi engine starts, on its raw protocol.
 
 One resource is `{cloud, kind, inputs (JSON text), needs}`; what is done with it is `_crud.py`. The engine passes its
 own address as the only argument and reads our port from the first line of stdout. It sends Cancel and SIGINT at the
@@ -151,7 +151,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             crud.steady,
             lambda seconds: void(self.stopping.wait(seconds)),
             self.stopping.is_set,
-            lambda text: self.say(text, urn),
+            lambda text: self.log(text, urn),
         )
         return world, str(properties["kind"]), inputs_of(properties)
 
@@ -171,7 +171,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
         context.abort(grpc.StatusCode.UNKNOWN, half.cause.message)
 
-    def say(self, text: str, urn: str) -> None:
+    def log(self, text: str, urn: str) -> None:
         """A line of progress, through the engine's log."""
         with contextlib.suppress(grpc.RpcError):
             if self._log is None:
@@ -216,11 +216,11 @@ def void(value: object) -> None:
 
 
 def watch_stdin(plugin: Plugin) -> None:
-    """The engine holds the other end: when it closes, nothing more may be made, and nobody waits for an answer."""
+    """The engine holds the other end: when it closes, nothing more may be made, and no answer is awaited."""
     while os.read(0, 4096):
         pass
     plugin.stopping.set()
-    os._exit(0)  # a request in flight is in the journal, and looked for by whoever cleans up
+    os._exit(0)  # a request in flight is in the journal, and cleaning up looks for it
 
 
 def write_pid_file() -> None:

@@ -1,4 +1,4 @@
-"""A stack whose machines have to be made: the four verbs of the seam, through the engine and the crash protocol."""
+"""A provider stack whose machines are rented: the four verbs of `Stack`, through the engine and the crash protocol."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def provisioned(
 ) -> Stack:
     """The record at the end of a provider's file. Nothing heavy is imported before a verb is used."""
 
-    def start(plan: Plan, store: Store, say: Callable[[str], None]) -> MachineRecord:
+    def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
         from . import launch
 
-        return launch.start(name, cloud, plan, store, say)
+        return launch.start(name, cloud, plan, store, log)
 
     def alive(machine: MachineRecord) -> bool:
         from . import launch
 
         return launch.alive(cloud, machine)
 
-    def stop(run: str, store: Store, ending: StopOptions) -> DeletionProof:
+    def stop(run: str, store: Store, stopping: StopOptions) -> DeletionProof:
         from . import launch
 
-        return launch.stop(name, cloud, run, store, ending)
+        return launch.stop(name, cloud, run, store, stopping)
 
     def preview(plan: Plan) -> Sequence[str]:
         from . import launch
@@ -43,10 +43,10 @@ def provisioned(
 
         return owners.unlock(store, run, force)
 
-    def find(run: str, store: Store, spoke: bool) -> MachineRecord | None:
+    def find(run: str, store: Store, has_reported: bool) -> MachineRecord | None:
         from . import launch
 
-        return launch.find(name, cloud, run, store, spoke)
+        return launch.find(name, cloud, run, store, has_reported)
 
     def list_owned() -> Iterator[OwnedResource]:
         yield from cloud.list_owned(None, None)

@@ -1,9 +1,9 @@
-"""The SDK's stack without the processes that only keep books: one command of the engine for one operation.
+"""The SDK's Pulumi stack without its bookkeeping processes: one command of the engine for one operation.
 
 Left alone, the SDK asks `pulumi` for its version, selects the stack before each operation, and afterwards asks for the
 outputs (twice) and the history: 15 of the 20 processes of an `up` and a `down`, each a quarter of a second of processor
 time, more with the state in a bucket. Whether there is a stack and what is pending in it is read from the state, where
-the engine keeps it; what was made is told to our own program; the history is read by nobody.
+the engine keeps it; what was made is reported to our own program; the history is not read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def open_stack(name: str, new: bool, **options: Any) -> Any:
         """The SDK's workspace, which selects nothing (every command names its stack) and asks for no outputs."""
 
         def select_stack(self, stack_name: str) -> None:
-            """Each operation passes `--stack`; what would be selected is nobody's default."""
+            """Each operation passes `--stack`; no default is selected."""
 
         def stack_outputs(self, stack_name: str) -> dict[str, Any]:
             """None: the program has them."""

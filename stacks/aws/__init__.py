@@ -43,9 +43,9 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     machine = {"type": line.offer, "market": line.market, "image": image(line.hardware)}
     where = place["zone"] or place["region"]
 
-    def made(role: str, kind: str, after: tuple[str, ...], say: str, **more: Any) -> Resource:
+    def made(role: str, kind: str, after: tuple[str, ...], summary: str, **more: Any) -> Resource:
         inputs = {**base_inputs(plan, role, place, account.get("user", "")), **more}
-        return Resource(role, kind, inputs, after, say)
+        return Resource(role, kind, inputs, after, summary)
 
     return (
         made("firewall", "security_group", (), f"security group without a way in, {place['region']}"),

@@ -77,7 +77,7 @@ def quota(region: str, what: str, code: str, least_vcpus: int) -> Finding:
     except ProviderError as error:
         return Finding(what, "unknown", error.message, error.hint)
     vcpus = float(answer["Quota"]["Value"])
-    words = f"{code}: {vcpus:g} vCPUs, the smallest machine needs {least_vcpus}"
+    message = f"{code}: {vcpus:g} vCPUs, the smallest machine needs {least_vcpus}"
     if vcpus < least_vcpus:
-        return Finding(what, "problem", words, f"ask for more at {quota_link(code, region)}")
-    return Finding(what, "ok", words)
+        return Finding(what, "problem", message, f"ask for more at {quota_link(code, region)}")
+    return Finding(what, "ok", message)

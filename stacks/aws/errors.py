@@ -1,4 +1,4 @@
-"""What an AWS error code means for us: the whole translation into the closed set, in one table."""
+"""What an AWS error code means for us: the whole translation into provider errors, in one table."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NO_CAPACITY = (
 )
 
 
-class GivenUp(NoCapacity, NotFound):
+class Abandoned(NoCapacity, NotFound):
     """Accepted, then ended by AWS for lack of capacity: gone, and the reason to try elsewhere."""
 
 
@@ -109,7 +109,7 @@ def default_subnet(region: str, zone: str) -> str | None:
 
 
 def seen(instance: Mapping[str, Any]) -> ResourceState:
-    """An instance as the seam has it. One that is terminated is told as `ended`; see `status`."""
+    """An instance as a ResourceState. One that is terminated is `ended`; see `status`."""
     state = instance["State"]["Name"]
     reason = instance.get("StateReason", {}).get("Code", "")
     outputs = {
@@ -151,10 +151,10 @@ def status(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002
 def ended_because(id: str, reason: Mapping[str, str]) -> ProviderError:  # noqa: A002
     """Why a terminated instance is one."""
     code = reason.get("Code", "")
-    words = f"{id} is terminated: {reason.get('Message') or code or 'no reason given'}"
+    message = f"{id} is terminated: {reason.get('Message') or code or 'no reason given'}"
     if code in NO_CAPACITY:
-        return GivenUp(words, "another zone, region or market may have it")
-    return NotFound(words)
+        return Abandoned(message, "another zone, region or market may have it")
+    return NotFound(message)
 
 
 def delete(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002

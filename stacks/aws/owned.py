@@ -29,8 +29,8 @@ def account() -> dict[str, str]:
     """
     answer = read("sts", home_region(), "get_caller_identity")
     arn = str(answer["Arn"]).split(":", 5)
-    words = arn[5].split("/")
-    return {"account": str(answer["Account"]), "partition": arn[1], "user": words[1] if len(words) > 1 else words[0]}
+    parts = arn[5].split("/")
+    return {"account": str(answer["Account"]), "partition": arn[1], "user": parts[1] if len(parts) > 1 else parts[0]}
 
 
 def home_region() -> str:
@@ -68,18 +68,18 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
     who = account()
     check_account(who["account"], places)
     where = sorted({place["region"] for place in places}) if places is not None else regions()
-    trouble: list[tuple[str, ProviderError]] = []
+    failures: list[tuple[str, ProviderError]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         together = map if len(where) == 1 else pool.map
         for region, (found, error) in zip(where, together(lambda r: in_region(r, run, who), where), strict=True):
             yield from found
             if error:
-                trouble.append((region, error))
-    if trouble:
-        region, error = trouble[0]
+                failures.append((region, error))
+    if failures:
+        region, error = failures[0]
         hint = f"{error.hint}; or name the regions to search in {ONLY_REGIONS}".lstrip("; ")
         raise type(error)(
-            f"{error.message} in {', '.join(name for name, _ in trouble)}",
+            f"{error.message} in {', '.join(name for name, _ in failures)}",
             hint if isinstance(error, Permission) else error.hint,
         )
 

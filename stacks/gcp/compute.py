@@ -62,22 +62,22 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     place = {"project": account["project"], "region": where.rpartition("-")[0], "zone": where}
     market = plan.line.market
 
-    def made(role: str, kind: str, after: tuple[str, ...], say: str, **more: Any) -> Resource:
+    def made(role: str, kind: str, after: tuple[str, ...], summary: str, **more: Any) -> Resource:
         inputs = names.base_inputs(plan, role, place, account.get("owner") or account["project"])
         token = names.request_id(plan.run, plan.attempt, role)
-        return Resource(role, kind, {**inputs, "kind": kind, "request_id": token, **more}, after, say)
+        return Resource(role, kind, {**inputs, "kind": kind, "request_id": token, **more}, after, summary)
 
     machine = _machine(wanted, market)
-    words = f"{wanted.machine_type}, {market.replace('_', ' ')}, {where}"
+    message = f"{wanted.machine_type}, {market.replace('_', ' ')}, {where}"
     if wanted.hosts == 1:
-        return [made("machine", "instance", (), f"machine {words}", **machine, **boot.inputs(plan))]
+        return [made("machine", "instance", (), f"machine {message}", **machine, **boot.inputs(plan))]
     hosts: dict[str, Any] = {"hosts": wanted.hosts, "machine_type": wanted.machine_type}
     return [
         made("policy", "workload_policy", (), f"workload policy {wanted.topology}", topology=wanted.topology),
         made("template", "instance_template", (), f"template of {wanted.machine_type}", **machine),
         made(
             *("machine", "instance_group", ("policy", "template")),
-            f"group of {wanted.hosts} machines {words}",
+            f"group of {wanted.hosts} machines {message}",
             **hosts,
         ),
     ]

@@ -20,7 +20,7 @@ PERMISSIONS = (
 )
 TPU_QUOTAS = (
     "PREEMPTIBLE-TPU-V6E-per-project-region (spot v6e)",
-    "TPUS-PER-TPU-FAMILY-per-project-region with CT6E (v6e on demand; 0 where nobody asked)",
+    "TPUS-PER-TPU-FAMILY-per-project-region with CT6E (v6e on demand; 0 unless requested)",
     "TPU-V5P-per-project-region and PREEMPTIBLE-TPU-V5P-per-project-region",
 )
 
@@ -42,7 +42,7 @@ def findings() -> Iterator[Finding]:
     yield _permissions(project)
     yield _all_regions(project)
     for quota in TPU_QUOTAS:
-        yield Finding(f"quota {quota}", "unknown", "Compute Engine does not tell it", QUOTAS)
+        yield Finding(f"quota {quota}", "unknown", "Compute Engine does not report it", QUOTAS)
 
 
 def _permissions(project: str) -> Finding:

@@ -1,4 +1,4 @@
-"""What Google's error codes mean, in the closed set: one table for REST, for operations and for gRPC."""
+"""What Google's error codes mean, as provider errors: one table for REST, for operations and for gRPC."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AlreadyThere(Rejected):
 QUOTAS = "ask for more at https://console.cloud.google.com/iam-admin/quotas"
 SIGN_IN = "run `gcloud auth application-default login`"
 
-# Texts come first: Google uses one code for several things, and says the truth in the sentence.
+# Texts come first: Google uses one code for several things, and the message tells which.
 _BY_TEXT: tuple[tuple[str, type[ProviderError], str], ...] = (
     ("per minute", Unavailable, "try again in a minute"),
     ("rate_limit_exceeded", Unavailable, "try again in a minute"),
@@ -86,7 +86,7 @@ _BY_STATUS: dict[int, tuple[type[ProviderError], str]] = {
 
 
 def refusal(document: Mapping[str, Any], status: int = 0) -> ProviderError:
-    """The error that a Google document stands for, not raised: an HTTP error's, or an operation that failed.
+    """The error in a Google document, not raised: an HTTP error's, or an operation that failed.
 
     `document` has `error` with `message`, `status` and `errors[]` of `reason` (HTTP) or `code` (operation); for gRPC,
     give {"error": {"status": code.name, "message": details}}.
@@ -99,15 +99,15 @@ def refusal(document: Mapping[str, Any], status: int = 0) -> ProviderError:
     codes = [str(part.get(key)) for part in parts for key in ("code", "reason") if part.get(key)]
     codes += [str(part["reason"]) for part in details if part.get("reason")]
     codes += [str(error[key]) for key in ("status", "code") if error.get(key)]
-    words = str(error.get("message") or next((part["message"] for part in parts if part.get("message")), "") or codes)
-    return mean(codes, words, status)
+    message = str(error.get("message") or next((part["message"] for part in parts if part.get("message")), "") or codes)
+    return provider_error(codes, message, status)
 
 
-def mean(codes: list[str], words: str, status: int = 0) -> ProviderError:
-    """The error for codes in order of trust, Google's sentence, and an HTTP status. What nobody knows is Rejected."""
-    text = " ".join([*codes, words]).lower()
+def provider_error(codes: list[str], message: str, status: int = 0) -> ProviderError:
+    """The error for codes in order of trust, Google's message, and an HTTP status. Anything unknown is Rejected."""
+    text = " ".join([*codes, message]).lower()
     code = codes[0] if codes else str(status)
-    said = f"Google answers {visible(code, 60)}: {visible(words, 200)}"
+    said = f"Google answers {visible(code, 60)}: {visible(message, 200)}"
     if status != 404:
         for part, kind, hint in _BY_TEXT:
             if part in text:

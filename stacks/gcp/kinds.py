@@ -166,14 +166,14 @@ def _group_seen(inputs: Mapping[str, Any], document: Document) -> ResourceState:
     actions = document.get("currentActions") or {}
     running, size = int(actions.get("none") or 0), int(document.get("targetSize") or 0)
     stable = bool((document.get("status") or {}).get("isStable"))
-    words = f"{running} of {wanted} hosts"
+    message = f"{running} of {wanted} hosts"
     state: State = "building"
     if size < wanted or not wanted:
-        state, words = "ended", f"{words}, and the group wants {size}"
+        state, message = "ended", f"{message}, and the group wants {size}"
     elif stable and running >= wanted:
         state = "ready"
     return ResourceState(
-        str(document["name"]), state, words, {"hosts": wanted, "group": str(document.get("instanceGroup", ""))}
+        str(document["name"]), state, message, {"hosts": wanted, "group": str(document.get("instanceGroup", ""))}
     )
 
 

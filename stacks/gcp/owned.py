@@ -35,21 +35,21 @@ def _of_project(project_id: str, run: str | None) -> Iterator[OwnedResource]:
     # Groups before machines for the same reason.
     inserts = list(_running_inserts(project_id, run))
     groups = list(_unlabelled(project_id, "instance_group", run))
-    told = {(owned.kind, owned.id) for owned in groups}
+    reported = {(owned.kind, owned.id) for owned in groups}
     yield from groups
     group_names = {owned.id for owned in groups}
     for document in _labelled(project_id, "instance", run):
         if _group_of(document) not in group_names:  # a group makes a deleted machine again: it goes with its group
-            told.add(("instance", str(document["name"])))
+            reported.add(("instance", str(document["name"])))
             yield _owned("instance", project_id, document)
     for document in _labelled(project_id, "disk", run):
         if not document.get("users"):  # else it goes with its machine, and could not be deleted before
             yield _owned("disk", project_id, document)
     for kind in UNLABELLED[1:]:
         for owned in _unlabelled(project_id, kind, run):
-            told.add((kind, owned.id))
+            reported.add((kind, owned.id))
             yield owned
-    yield from (owned for owned in inserts if (owned.kind, owned.id) not in told)
+    yield from (owned for owned in inserts if (owned.kind, owned.id) not in reported)
 
 
 def aggregated(project_id: str, collection: str, query: str) -> Iterator[dict[str, Any]]:
@@ -106,11 +106,11 @@ def _owned(kind: str, project_id: str, document: Mapping[str, Any], key: str = "
         "tags": {names.KEY: tags.get(names.KEY, key), **tags},
     }
     where = place.get("zone") or place.get("region") or "global"
-    words = document["status"] if isinstance(document.get("status"), str) else "there"
+    message = document["status"] if isinstance(document.get("status"), str) else "there"
     return OwnedResource(
         tags.get(names.KEY, key),
         name,
-        f"{kind.replace('_', ' ')} {name}, {where}, {words}",
+        f"{kind.replace('_', ' ')} {name}, {where}, {message}",
         kind,
         inputs,
         float(expires) if expires.isdigit() else None,

@@ -34,7 +34,7 @@ COMPUTE = Api("https://compute.googleapis.com", "/compute/v1", "CLOUDTRAIN_GCE_U
 PROJECTS = Api("https://cloudresourcemanager.googleapis.com", "/v1", "CLOUDTRAIN_GCE_URL")
 TPU = Api("https://tpu.googleapis.com", "/v2alpha1", "CLOUDTRAIN_TPU_URL")
 TASKS = Api("https://cloudtasks.googleapis.com", "/v2", "CLOUDTRAIN_TASKS_URL")
-TPU_ENDPOINT = "CLOUDTRAIN_TPU_ENDPOINT"  # host:port of the fake that speaks gRPC
+TPU_ENDPOINT = "CLOUDTRAIN_TPU_ENDPOINT"  # host:port of the fake's gRPC server
 
 
 def simulating() -> bool:
@@ -136,7 +136,7 @@ def _send(api: Api, method: str, url: str, mutating: bool, more: dict[str, Any])
             *(method, url),
             timeout_s=timing().request_s,
             mutating=mutating,
-            hooks={"response": _look_at_429},
+            hooks={"response": _classify_429},
             **more,
         )
     except exceptions.TransportError as error:  # while getting a token: our own request was not sent
@@ -145,7 +145,7 @@ def _send(api: Api, method: str, url: str, mutating: bool, more: dict[str, Any])
         raise MissingCredentials(f"Google refuses the credentials ({type(error).__name__})", HINT) from None
 
 
-def _look_at_429(reply: requests.Response, *_: Any, **__: Any) -> None:
+def _classify_429(reply: requests.Response, *_: Any, **__: Any) -> None:
     """A 429 is mostly "slower"; the TPU API also says "quota" and "no capacity" with it."""
     if reply.status_code == 429 and (document := _document(reply)) is not None:
         error: ProviderError = refusal(document, 429)

@@ -27,7 +27,7 @@ QUEUE, TASK, QUEUED, FLEX = "time_limit_queue", "time_limit_task", "queued_resou
 MARKETS = ("on_demand", "spot")
 LONGEST_FLEX_DAYS = 7
 FLEX_ZONES = frozenset({"us-west4-a"})  # of v5e for training: cloud.google.com/tpu/docs/request-using-flex-start
-CAPACITY_PATIENCE_S = 1800.0  # a queued resource waits for capacity; nothing is billed meanwhile
+CAPACITY_PATIENCE_S = 1800.0  # a queued resource waits for capacity; nothing is billed while it waits
 WORKER = "ct-worker"  # the service account as which the time limit deletes a machine, and the machine deletes itself
 
 _OFFER = re.compile(r"(v5litepod|v4|v3|v2)-[1-9]\d*")
@@ -49,7 +49,7 @@ def is_flex(offer: str, market: str, zone: str) -> bool:
 
 
 def guards(offer: str, market: str) -> tuple[Guard, ...]:
-    """What ends a run's cost there. A sweep needs somebody who runs it, so it does not count as standing alone."""
+    """What ends a run's cost there. A sweep needs a client that runs it, so it does not count as independent."""
     by_client = (Guard("client teardown", alone=False), Guard("sweep by label", alone=False))
     at_the_provider = "Cloud Tasks delete at the deadline"
     if _may_be_flex(offer, market):  # which of the two depends on the zone
@@ -88,10 +88,10 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         "spot": market == "spot",
     }
     if is_flex(offer, market, zone):
-        say = f"queued resource {offer}, flex-start, {zone}"
-        return [Resource("machine", FLEX, inputs("machine", **slice_, api="v2alpha1", worker=own), (), say)]
+        summary = f"queued resource {offer}, flex-start, {zone}"
+        return [Resource("machine", FLEX, inputs("machine", **slice_, api="v2alpha1", worker=own), (), summary)]
     target = names.resource_name(plan.run, plan.attempt, "machine")
-    words = {"spot": "spot", "on_demand": "on demand"}[market]
+    message = {"spot": "spot", "on_demand": "on demand"}[market]
     return [
         Resource("time-limit-queue", QUEUE, inputs("time-limit-queue"), (), f"Cloud Tasks queue in {place['tasks']}"),
         Resource(
@@ -106,7 +106,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
             QUEUED,
             inputs("machine", **slice_, api="v2", worker=own),
             ("time-limit",),
-            f"queued resource {offer}, {words}, {zone}",
+            f"queued resource {offer}, {message}, {zone}",
         ),
     ]
 

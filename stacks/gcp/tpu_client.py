@@ -11,7 +11,7 @@ from cloudtrain.errors import MissingCredentials, ProviderError, Unavailable, Un
 from . import rest
 from .errors import refusal
 
-# After these nobody knows whether a mutating call was performed.
+# After these it is unknown whether a mutating call was performed.
 _DOUBTFUL = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "CANCELLED", "DATA_LOSS"})
 _NEVER_SENT = ("failed to connect", "name resolution", "dns resolution")
 
@@ -30,21 +30,21 @@ def ask(verb: str, request: Any, *, mutating: bool) -> Any:
         return getattr(tpu, verb)(request=request, retry=None, timeout=rest.timing().request_s)
     except exceptions.GoogleAPICallError as error:
         code = error.grpc_status_code.name if error.grpc_status_code else "UNKNOWN"
-        raise meaning(code, str(error.message), mutating) from None
+        raise provider_error(code, str(error.message), mutating) from None
     except GoogleAuthError as error:
         raise MissingCredentials(f"Google refuses the credentials ({type(error).__name__})", rest.HINT) from None
 
 
-def meaning(code: str, words: str, mutating: bool) -> ProviderError:
+def provider_error(code: str, message: str, mutating: bool) -> ProviderError:
     """The error for a gRPC status, not raised."""
-    text = words.lower()
+    text = message.lower()
     if "metadata from plugin failed" in text:  # no token, so nothing was sent
         return MissingCredentials("Google refuses the credentials", rest.HINT)
     if code in _DOUBTFUL:
         if mutating and not any(part in text for part in _NEVER_SENT):
             return Unknown(f"the Cloud TPU API was asked and gave no answer ({code})")
         return Unavailable(f"the Cloud TPU API does not answer ({code})", "try again")
-    return refusal({"error": {"status": code, "message": words}})
+    return refusal({"error": {"status": code, "message": message}})
 
 
 @lru_cache(maxsize=4)

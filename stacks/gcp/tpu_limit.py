@@ -65,7 +65,7 @@ def delete_queue(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
 def create_task(inputs: Mapping[str, Any]) -> ResourceState:
     """Arm the limit. Raises Rejected when the queue is paused, the deadline too far away or the name used up."""
     try:
-        state = status_queue(inputs, queue_path(inputs)).words
+        state = status_queue(inputs, queue_path(inputs)).message
     except NotFound:
         raise Unavailable(f"the Cloud Tasks queue {QUEUE_NAME} is not to be seen yet", "try again") from None
     if state != "RUNNING":
@@ -108,7 +108,7 @@ def status_task(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A
 
 
 def delete_task(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
-    """Disarm the limit. Raises Rejected while what it guards still stands and is not on its way out."""
+    """Disarm the limit. Raises Rejected while what it guards still exists and is not being deleted."""
     guarded = find_queued(_target(inputs))
     if any(seen.state in ("building", "ready") for seen in guarded):
         raise Rejected(f"{id} is the time limit of {guarded[0].id}, which is still there", "delete that first")

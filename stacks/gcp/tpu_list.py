@@ -77,7 +77,7 @@ def findings() -> Iterator[Finding]:
 def _permissions() -> Finding:
     what = "Cloud TPU permissions"
     if not rest.reachable(PROJECTS):
-        return Finding(what, "unknown", "this simulation cannot tell")
+        return Finding(what, "unknown", "unknown in a simulation")
     try:
         path = f"/projects/{rest.project()}:testIamPermissions"
         answer = rest.call(PROJECTS, "POST", path, body={"permissions": list(PERMISSIONS)})

@@ -16,7 +16,7 @@ from cloudtrain.providers import ResourceState
 
 from .._lifecycle.names import KEY
 from . import rest
-from .errors import AlreadyThere, mean
+from .errors import AlreadyThere, provider_error
 from .tpu import LONGEST_FLEX_DAYS
 from .tpu_client import ask
 from .tpu_startup import startup_script
@@ -25,7 +25,7 @@ Document = dict[str, Any]
 _WAITING = frozenset({"CREATING", "ACCEPTED", "PROVISIONING", "WAITING_FOR_RESOURCES"})
 _ENDED = frozenset({"FAILED", "SUSPENDING", "SUSPENDED"})
 _NODE_BUILDING = frozenset({"CREATING", "STARTING", "RESTARTING", "REIMAGING", "REPAIRING"})
-# Numbers of google.rpc.Code, as a failed queued resource tells its reason.
+# Numbers of google.rpc.Code, the form of a failed queued resource's reason.
 _CODES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 16: "UNAUTHENTICATED"}
 
 
@@ -109,7 +109,7 @@ def find_queued(inputs: Mapping[str, Any]) -> list[ResourceState]:
 
 
 def status_queued(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002  # the seam's word
-    """What it is now. Raises NotFound, and for a request that Google has given up the reason, mostly NoCapacity."""
+    """What it is now. Raises NotFound, and for a request that Google has abandoned the reason, mostly NoCapacity."""
     document = get(inputs, id)
     if state_of(document) == "FAILED":
         raise _reason(document)
@@ -189,7 +189,7 @@ def _seen(inputs: Mapping[str, Any], document: Mapping[str, Any]) -> ResourceSta
             node = _seen_node(path, get(inputs, node_path(inputs)))
         except NotFound:
             return ResourceState(path, "ended", "ACTIVE, but its node is gone")
-        return node._replace(words=f"ACTIVE, its node {node.words}")
+        return node._replace(message=f"ACTIVE, its node {node.message}")
     if state in _ENDED:
         return ResourceState(path, "ended", state)
     return ResourceState(path, "deleting" if state == "DELETING" else "building", state)
@@ -211,13 +211,13 @@ def _seen_node(path: str, node: Mapping[str, Any]) -> ResourceState:
 
 def _reason(document: Mapping[str, Any]) -> ProviderError:
     error = document.get("state", {}).get("failedData", {}).get("error") or {}
-    words = str(error.get("message") or "the request failed")
+    message = str(error.get("message") or "the request failed")
     code = _CODES.get(int(error.get("code") or 0), "")
-    found = mean([code] if code else [], words)
-    stockout = code == "RESOURCE_EXHAUSTED" and "quota" not in words.lower()
+    found = provider_error([code] if code else [], message)
+    stockout = code == "RESOURCE_EXHAUSTED" and "quota" not in message.lower()
     if stockout or (type(found) is Rejected and code != "INVALID_ARGUMENT"):
         # Valid-until has passed, or INTERNAL after minutes: in practice both mean that nothing was to be had.
-        return NoCapacity(f"the Cloud TPU API abandoned the request: {words[:200]}", "try another zone")
+        return NoCapacity(f"the Cloud TPU API abandoned the request: {message[:200]}", "try another zone")
     return found
 
 

@@ -14,7 +14,7 @@ from .kinds import NOUNS, Noun, tags_of
 from .rest import COMPUTE, call, pages
 
 Inputs = Mapping[str, Any]
-# What a group's errors may say that waiting does not mend. A group itself would go on trying for ever.
+# What a group's errors may say that waiting does not fix. A group itself would keep trying for ever.
 FINAL = (NoCapacity, Quota, Permission, Balance, Rejected)
 
 
@@ -93,7 +93,7 @@ def gave_up(error: ProviderError) -> ProviderError:
 
 
 def raise_failure(operation: Mapping[str, Any]) -> None:
-    """Raise what an operation says that has failed already; it may also go on for minutes."""
+    """Raise what an operation says that has failed already; it may also run for minutes."""
     if operation.get("status") == "DONE" and operation.get("error"):
         raise refusal(operation)
 

@@ -33,7 +33,7 @@ GUARDS = (
 
 
 def account() -> dict[str, str]:
-    """Which key this is, by the beginning of its hash: RunPod tells nobody's name. Raises MissingCredentials."""
+    """Which key this is, by the beginning of its hash: RunPod reports no account name. Raises MissingCredentials."""
     return {"key": api.key_mark()}
 
 
@@ -81,8 +81,8 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     }
     rented = decided.get("gpu") or decided["cpu"]
     where = "any data centre" if region == "any" else region
-    say = f"pod {rented['id']} x{rented['count']}, {decided['disk_gb']} GB disk, on demand, {where}"
-    return [Resource("machine", "pod", inputs, say=say)]
+    summary = f"pod {rented['id']} x{rented['count']}, {decided['disk_gb']} GB disk, on demand, {where}"
+    return [Resource("machine", "pod", inputs, summary=summary)]
 
 
 def findings() -> Iterator[Finding]:

@@ -176,14 +176,14 @@ def _document(status: int, text: str, otherwise: type[ProviderError]) -> dict[st
 
 
 def _detail(text: str) -> str:
-    """RunPod's sentence, with the single failures of a 422."""
+    """RunPod's message, with the single failures of a 422."""
     try:
         problem = json.loads(text)
-        words = str(problem.get("detail") or problem.get("title") or "")
+        message = str(problem.get("detail") or problem.get("title") or "")
         errors = [str(error) for error in problem.get("errors") or []]
     except (ValueError, AttributeError, TypeError):
-        words, errors = text, []
-    return visible("; ".join([words, *errors]).replace(os.environ.get("RUNPOD_API_KEY", "") or "\n", "***"), 300)
+        message, errors = text, []
+    return visible("; ".join([message, *errors]).replace(os.environ.get("RUNPOD_API_KEY", "") or "\n", "***"), 300)
 
 
 def refusal(method: str, status: int, detail: str) -> ProviderError:

@@ -24,7 +24,7 @@ def findings() -> Iterator[Finding]:
     yield Finding(
         "RunPod credit",
         "unknown",
-        "the API does not tell the balance, nor whether auto-pay is off",
+        "the API does not report the balance, nor whether auto-pay is off",
         f"see {api.BILLING_PAGE}; with auto-pay off the credit is a hard cap",
     )
     yield Finding(
@@ -57,5 +57,5 @@ def _stock() -> Iterator[Finding]:
     if price:
         yield Finding("RunPod prices", "ok", f"the MI300X costs ${price} an hour for each GPU now")
     else:
-        words = "the catalogue has no price for the MI300X"
-        yield Finding("RunPod prices", "problem", words, "see the console", barring=False)
+        message = "the catalogue has no price for the MI300X"
+        yield Finding("RunPod prices", "problem", message, "see the console", barring=False)

@@ -41,7 +41,7 @@ def base36(number: int) -> str:
 
 
 def parse(text: object) -> Name | None:
-    """What a name says, or None when it is not ours. Whatever somebody appended to it does no harm."""
+    """What a name says, or None when it is not ours. A suffix appended to it is ignored."""
     found = _OURS.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None

@@ -19,7 +19,7 @@ class Kind(NamedTuple):
 
     path: str
     list_name: str
-    words: str
+    message: str
     bills: bool
     console: str
 
@@ -79,12 +79,12 @@ def _owned(kind: str, id: str, name: object, run: str | None, row: Mapping[str, 
     ours = names.parse(name)
     if ours is None or run not in (None, ours.key):
         return
-    words = KINDS[kind].words if kind in KINDS else "pod"
+    message = KINDS[kind].message if kind in KINDS else "pod"
     cost = row.get("cost")
     yield OwnedResource(
         run=ours.key,
         id=id,
-        what=" ".join(part for part in (words, str(name), str(row.get("status", ""))) if part),
+        what=" ".join(part for part in (message, str(name), str(row.get("status", ""))) if part),
         kind=kind,
         inputs={"place": place_of(row), "name": str(name)},
         expires=ours.expires,
@@ -103,7 +103,7 @@ def _driver(kind: str) -> Driver:
     known = KINDS[kind]
 
     def create(inputs: Mapping[str, Any]) -> NoReturn:
-        raise Rejected(f"cloudtrain makes no {known.words} at RunPod")
+        raise Rejected(f"cloudtrain makes no {known.message} at RunPod")
 
     def find(inputs: Mapping[str, Any]) -> list[ResourceState]:
         return [ResourceState(str(row["id"]), "ready") for row in rows(kind) if row.get("name") == inputs["name"]]

@@ -25,7 +25,7 @@ STATES: Mapping[str, State] = {
 def timer_args(job: str = "") -> str:
     """The container's arguments: the timer, packed into one line that needs no file in the image but python3.
 
-    `job` is the text of the program that it starts beside itself.
+    `job` is the text of the program that it starts next to itself.
     """
     import base64
     import zlib
@@ -107,7 +107,7 @@ def status(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002  
 
 
 def delete(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
-    """DELETE. Never a stop: a stopped pod goes on costing. With another account's key a 404 would be no proof."""
+    """DELETE. Never a stop: a stopped pod keeps costing. With another account's key a 404 would be no proof."""
     api.check_place(inputs["place"])
     api.delete(f"/v2/pods/{quoted(id)}")
 

@@ -25,7 +25,7 @@ class Events:
         try:
             self._stream.write(json.dumps({key: _plain(value) for key, value in record.items()}) + "\n")
             self._stream.flush()
-        except BrokenPipeError:  # nobody listens any more; the work goes on, to its checkpoints and its deadline
+        except BrokenPipeError:  # the reader is gone; the work continues, to its checkpoints and its deadline
             self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 

@@ -6,7 +6,7 @@ import errno
 
 
 class Failure(Exception):
-    """An end that one sentence explains. The sentence is the exception's text."""
+    """An end that one message explains. The message is the exception's text."""
 
     code = "unexpected"
     exit_code = 1
@@ -20,7 +20,7 @@ class BadJob(Failure):
 
 
 class BadData(Failure):
-    """The training data cannot be used; the sentence names the line."""
+    """The training data cannot be used; the message names the line."""
 
     code = "bad_data"
     exit_code = 65
@@ -69,7 +69,7 @@ _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory",
 
 
 def as_failure(error: BaseException) -> Failure:
-    """The Failure that an exception stands for: memory and disk are recognised, the rest is unexpected."""
+    """The Failure for an exception: memory and disk are recognised, the rest is unexpected."""
     if isinstance(error, Failure):
         return error
     text = str(error)
@@ -86,5 +86,5 @@ def _first_line(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What a library said, as the end of a sentence of ours."""
+    """What a library said, as the end of a message of ours."""
     return " ".join(str(error).split())[:300]

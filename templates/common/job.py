@@ -97,7 +97,7 @@ class Job:
 
     @property
     def adapter(self) -> bool:
-        """Whether the result is an adapter beside an unchanged model."""
+        """Whether the result is an adapter for an unchanged model."""
         return self.method in ("lora", "qlora", "dora")
 
     @property
@@ -108,7 +108,7 @@ class Job:
 
 
 def read(path: Path, backend: Mapping[str, Any] | None = None) -> Job:
-    """The job in the JSON file `path`. Raises BadJob with one sentence that names the key at fault.
+    """The job in the JSON file `path`. Raises BadJob with one message that names the key at fault.
 
     `backend` is the description of who is to train it: its accelerators, and what it cannot do. Without one any goes.
     """

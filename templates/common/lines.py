@@ -1,4 +1,4 @@
-"""A data file as a stream of (line, record or sentence): bytes, UTF-8, then JSON lines or CSV, in constant memory.
+"""A data file as a stream of (line, record or message): bytes, UTF-8, then JSON lines or CSV, in constant memory.
 
 Standard library only and no other module of ours: the client reads with this very file too.
 """
@@ -30,11 +30,11 @@ Item = tuple[int, dict[str, Any] | str]
 
 
 class Unreadable(Exception):
-    """A file that gives no lines at all: a sentence about it, the line where that showed (0: none), and a way out."""
+    """A file that gives no lines at all: a message about it, the line where that showed (0: none), and a way out."""
 
-    def __init__(self, sentence: str, hint: str, line: int = 0) -> None:
-        super().__init__(sentence)
-        self.sentence, self.hint, self.line = sentence, hint, line
+    def __init__(self, message: str, hint: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.line = message, hint, line
 
 
 class Lines:
@@ -69,8 +69,8 @@ class Lines:
         try:
             return self._file.readline(LONGEST_LINE_BYTES + 1)
         except OSError as refused:
-            sentence = f"cannot be read ({refused.strerror})"
-            raise Unreadable(sentence, "copy the file elsewhere", self.number + 1) from None
+            message = f"cannot be read ({refused.strerror})"
+            raise Unreadable(message, "copy the file elsewhere", self.number + 1) from None
 
     def _text(self, content: bytes) -> str | None:
         try:
@@ -95,15 +95,15 @@ def open_lines(path: Path) -> Lines:
         raise Unreadable(f"cannot be read ({reason})", "check its name and its permissions") from None
     begin = file.read(8)
     file.seek(0)
-    for magic, sentence in _MAGIC.items():
+    for magic, message in _MAGIC.items():
         if begin.startswith(magic):
             file.close()
-            raise Unreadable(sentence, _CONVERT)
+            raise Unreadable(message, _CONVERT)
     return Lines(file)
 
 
 def records(path: Path, lines: Lines) -> Iterator[Item]:
-    """Line number with the record that ends there, or with a sentence when there is none: CSV by its name, else JSON.
+    """Line number with the record that ends there, or with a message when there is none: CSV by its name, else JSON.
 
     A CSV file has a header. Blank lines are passed over.
     """

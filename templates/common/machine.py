@@ -97,29 +97,29 @@ def cpu_quota() -> float:
     """Cores that the control group (version 2, else 1) grants; infinite without a limit."""
     old = CONTROL_GROUPS / "cpu"
     return min(
-        _ratio(_words(_own_group() / "cpu.max")),
-        _ratio(_words(CONTROL_GROUPS / "cpu.max")),
-        _ratio(_words(old / "cpu.cfs_quota_us") + _words(old / "cpu.cfs_period_us")),
+        _ratio(_fields(_own_group() / "cpu.max")),
+        _ratio(_fields(CONTROL_GROUPS / "cpu.max")),
+        _ratio(_fields(old / "cpu.cfs_quota_us") + _fields(old / "cpu.cfs_period_us")),
     )
 
 
 def _own_group() -> Path:
     """This process's group; a container usually sees its own as the root."""
-    for line in _words(Path("/proc/self/cgroup")):
+    for line in _fields(Path("/proc/self/cgroup")):
         if line.startswith("0::/"):
             return CONTROL_GROUPS / line.removeprefix("0::/")
     return CONTROL_GROUPS
 
 
-def _words(path: Path) -> list[str]:
+def _fields(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except OSError:
         return []
 
 
-def _ratio(words: list[str]) -> float:
+def _ratio(fields: list[str]) -> float:
     """Quota over period; "max" and -1 mean no limit."""
-    if len(words) == 2 and words[0].isdigit() and int(words[1]) > 0:
-        return int(words[0]) / int(words[1])
+    if len(fields) == 2 and fields[0].isdigit() and int(fields[1]) > 0:
+        return int(fields[0]) / int(fields[1])
     return math.inf

@@ -36,7 +36,7 @@ def read(path: Path, kind: str | None) -> Iterator[Row]:
 
 
 def problems(path: Path, kind: str | None) -> Iterator[Row | BadData]:
-    """Like `read`, but a bad row comes as its BadData and the reading goes on; an unreadable file still raises it."""
+    """Like `read`, but a bad row comes as its BadData and the reading continues; an unreadable file still raises it."""
     shape = Shape(kind)
     try:
         for line, record in lines.records(path, lines.open_lines(path)):
@@ -48,7 +48,7 @@ def problems(path: Path, kind: str | None) -> Iterator[Row | BadData]:
             except BadRow as bad:
                 yield BadData(str(bad), line)
     except lines.Unreadable as unreadable:
-        raise BadData(f"{path} {unreadable.sentence}", unreadable.line) from None
+        raise BadData(f"{path} {unreadable.message}", unreadable.line) from None
 
 
 def split(found: list[Row], job: Job) -> tuple[list[Row], list[Row]]:

@@ -1,4 +1,4 @@
-"""Training rows in any of five shapes, made into one; a row that cannot be trained on gets a sentence.
+"""Training rows in any of five shapes, made into one; a row that cannot be trained on gets a message.
 
 Standard library only and no other module of ours: the client judges data with this very file, before anything is paid
 for, and the trainer reads with it. TRL takes unknown roles, empty texts and null contents without a word and trains on
@@ -43,7 +43,7 @@ Message = dict[str, Any]
 
 
 class BadRow(Exception):
-    """A row that cannot be trained on; the text is a sentence about it, without its line."""
+    """A row that cannot be trained on; the text is a message about it, without its line."""
 
 
 class Row(NamedTuple):
@@ -98,7 +98,7 @@ def shape_of(record: dict[str, Any]) -> str:
 
 
 def unknown_shape(record: dict[str, Any]) -> str:
-    """Why `record` is none of the shapes, as a sentence."""
+    """Why `record` is none of the shapes, as a message."""
     if not record:
         return "is an empty object"
     for key, hint in _OTHER_NAMES.items():

@@ -78,7 +78,7 @@ class Encoder:
     def __init__(self, tokenizer: Any, train_on: str) -> None:
         if not tokenizer.is_fast:
             raise BadJob(
-                "the model's tokenizer does not tell where its tokens stand in the text (it is not a fast one)"
+                "the model's tokenizer does not report where its tokens are in the text (it is not a fast one)"
             )
         self._tokenizer = tokenizer
         self._train_all = train_on == "all"

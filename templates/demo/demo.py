@@ -50,10 +50,10 @@ def title(text: str) -> None:
     print(f"\n=== {text}\n", flush=True)
 
 
-def cloudtrain(*words: str) -> None:
+def cloudtrain(*arguments: str) -> None:
     """Say the command and run it; end here when it fails."""
-    print(f"$ cloudtrain {' '.join(words)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", "cloudtrain", *words], check=False).returncode
+    print(f"$ cloudtrain {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", "cloudtrain", *arguments], check=False).returncode
     if code:
         sys.exit(code)
 
@@ -63,10 +63,10 @@ def prepared() -> tuple[Path, Path]:
     from cloudtrain.settings import cache_folder
     from cloudtrain.trainer import environment
 
-    python = environment.ensure("cpu", lambda sentence: print(sentence, flush=True))
-    words = [str(python), str(HERE / "prepare_model.py"), "--uv", environment.uv_binary()]
+    python = environment.ensure("cpu", lambda message: print(message, flush=True))
+    arguments = [str(python), str(HERE / "prepare_model.py"), "--uv", environment.uv_binary()]
     places = {**os.environ, "CLOUDTRAIN_CACHE": str(cache_folder())}
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=places, check=False)
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, env=places, check=False)
     if done.returncode:
         sys.exit(done.returncode)
     return python, Path(done.stdout.strip().splitlines()[-1])
@@ -77,9 +77,16 @@ def answer(python: Path, model: Path, adapter: Path | None = None) -> str:
     questions = WORK / "question.jsonl"
     WORK.mkdir(exist_ok=True)
     questions.write_text(json.dumps({"question": QUESTION}) + "\n")
-    words = [str(python), str(HERE.parent / "torch" / "ask.py"), "--model", str(model), "--questions", str(questions)]
-    words += ["--adapter", str(adapter)] if adapter else []
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    arguments = [
+        str(python),
+        str(HERE.parent / "torch" / "ask.py"),
+        "--model",
+        str(model),
+        "--questions",
+        str(questions),
+    ]
+    arguments += ["--adapter", str(adapter)] if adapter else []
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"the model could not be asked: {done.stderr.strip()[-400:]}")
     said = str(json.loads(done.stdout.strip().splitlines()[-1])["answer"]).strip()

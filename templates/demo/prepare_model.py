@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def prepare(folder: Path, uv: str | None) -> None:
-    """Make `folder` whole or not at all. Raises RuntimeError with a sentence when something cannot be fetched."""
+    """Make `folder` whole or not at all. Raises RuntimeError with a message when something cannot be fetched."""
     if (folder / "config.json").is_file():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -28,20 +28,20 @@ def backend_of(root):
     return folder, read(folder, "backend.json")
 
 
-def command_of(words, root=ROOT):
-    """The command line that `words` stand for: one of the trainer's programs, or themselves."""
+def command_of(arguments, root=ROOT):
+    """The command line that `arguments` name: one of the trainer's programs, or themselves."""
     folder, about = backend_of(root)
     programs = {name: os.path.normpath(os.path.join(folder, program)) for name, program in about["programs"].items()}
     programs["supervise"] = os.path.join(root, "trainer", "supervisor", "supervisor.py")
-    if words and words[0] in programs:
-        return [os.path.join(root, "environment", "bin", "python"), "-u", programs[words[0]], *words[1:]]
-    return list(words)
+    if arguments and arguments[0] in programs:
+        return [os.path.join(root, "environment", "bin", "python"), "-u", programs[arguments[0]], *arguments[1:]]
+    return list(arguments)
 
 
-def variables_of(words, root=ROOT):
+def variables_of(arguments, root=ROOT):
     """The environment variables that the trainer of this flavour is started with; others stay as they are."""
     about = backend_of(root)[1]
-    if not words or words[0] not in about["programs"]:
+    if not arguments or arguments[0] not in about["programs"]:
         return {}  # the supervisor's own document has them
     accelerator = read(root, "image.json")["accelerator"]
     return {**about["accelerators"][accelerator].get("variables", {}), **os.environ}
@@ -80,12 +80,12 @@ def wait(child):
             return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def main(words):
+def main(arguments):
     """Run the command to its end. Without one, or with `help`, say what there is."""
-    if not words or words[0] in ("help", "--help", "-h"):
+    if not arguments or arguments[0] in ("help", "--help", "-h"):
         sys.stdout.write(f"{__doc__}\n")
         return 0
-    return wait(start(command_of(words), variables_of(words)))
+    return wait(start(command_of(arguments), variables_of(arguments)))
 
 
 if __name__ == "__main__":

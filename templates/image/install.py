@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "machine"))  # in a build it lies beside this file
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "machine"))  # in a build it lies next to this file
 
 import flavours
 
@@ -36,14 +36,14 @@ def main(arguments: list[str]) -> int:
     about = backend["flavours"].get(name, {})
     if "image" not in about:
         made = [name for name, each in backend["flavours"].items() if "image" in each]
-        return complain(f"no image flavour `{name}`; there are {', '.join(made)}")
+        return print_error(f"no image flavour `{name}`; there are {', '.join(made)}")
     folder = ROOT / "environments" / flavours.folder_name(str(home), name, sys.version_info[:2])
     uv = tools(Path(__file__).parent)
     with_base = ["--system-site-packages"] if source == "base" else []
     run([uv, "venv", "--relocatable", *with_base, "--python", sys.executable, str(folder)])
     if not install_packages(uv, folder, home, about["packages"], source):
         pytorch = about["packages"]["pytorch"]
-        return complain(
+        return print_error(
             f"PyTorch's own index, which has the build for `{pytorch['build']}`, cannot be reached: name a folder "
             "with its wheel (--wheels)"
             + (", or take PyPI's with NVIDIA's libraries (--torch pypi)" if pytorch["or_pypi"] else "")
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     run([str(folder / "bin" / "python"), "-B", "-c", "".join(f"import {each}\n" for each in image["imports"])])
     found = [library for place in (folder, Path("/usr")) for library in nvidia_libraries(place)]
     if found and source != "pypi":
-        return complain(f"{len(found)} libraries of NVIDIA's are in the image, first `{found[0]}`")
+        return print_error(f"{len(found)} libraries of NVIDIA's are in the image, first `{found[0]}`")
     (ROOT / "environment").symlink_to(folder.relative_to(ROOT))
     noted: dict[str, Any] = {"backend": home.name, "flavour": name, "environment": folder.name}
     noted |= {"accelerator": about["accelerator"], "nvidia": len(found)}
@@ -63,9 +63,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def complain(sentence: str) -> int:
+def print_error(message: str) -> int:
     """Say on the standard error why the build ends."""
-    sys.stderr.write(f"error: {sentence}\n")
+    sys.stderr.write(f"error: {message}\n")
     return 1
 
 

@@ -1,9 +1,9 @@
-"""Carries one attempt at a run through on a rented machine: environment, weights, trainer, mailbox, the last word.
+"""Carries one attempt at a run through on a rented machine: environment, weights, trainer, mailbox, the exit record.
 
     python3 agent.py FOLDER        # FOLDER holds ticket.json and the unpacked bundle; boot.py made both
 
 Standard library only, Python 3.9 to 3.14. It ends with 0 when everything is shipped and the machine may go; killed at
-any moment, it is started again and goes on. The supervisor and the trainer live in sessions of their own and do not
+any moment, it is started again and continues. The supervisor and the trainer live in sessions of their own and do not
 notice.
 """
 
@@ -65,7 +65,7 @@ class Agent:
     def at(self, *names):
         return os.path.join(self.folder, *names)
 
-    def say(self, what, **more):
+    def emit(self, what, **more):
         """A line for the machine's own log, and an event of the run."""
         line = dict(time=bucket.CLOCK.now(), actor="agent", event=what, attempt=self.ticket["attempt"], **more)
         with contextlib.suppress(OSError, ValueError):
@@ -74,7 +74,7 @@ class Agent:
                 file.write(json.dumps(line) + "\n")
 
     def enter(self, phase):
-        """Go to a phase, and tell it with the next heartbeat, which is now."""
+        """Go to a phase, and report it with the next heartbeat, which is now."""
         self.phase = phase
         self.changed.set()
 
@@ -83,7 +83,7 @@ class Agent:
         if self.reason is None:
             self.reason = reason
             self.notes.note(reason=reason)
-            self.say("ending", reason=reason)
+            self.emit("ending", reason=reason)
 
     def check(self):
         """Raise Ended when nothing more is to be begun."""
@@ -98,8 +98,8 @@ class Agent:
             return
         self.set_clocks()
         # A machine that shuts down says so to every process. In a thread, because a handler may interrupt anything.
-        told = threading.Thread(target=self.end_because, args=("preempted",), daemon=True)
-        signal.signal(signal.SIGTERM, lambda number, frame: None if told.ident else told.start())
+        metadata = threading.Thread(target=self.end_because, args=("preempted",), daemon=True)
+        signal.signal(signal.SIGTERM, lambda number, frame: None if metadata.ident else metadata.start())
         for work in (self.pulse, lambda: notice.watch(self.ticket["end"]["kind"], self.heartbeat_s, self.end_because)):
             threading.Thread(target=work, daemon=True).start()
         for shipper in (self.log, self.events, self.checkpoints):
@@ -135,7 +135,7 @@ class Agent:
         return {k: v + bucket.CLOCK.ahead_s if k in ("started_at", "ended_at") else v for k, v in record.items()}
 
     def was_here(self):
-        """Whether this attempt is over already, as the mailbox tells a machine that lost its disk."""
+        """Whether this attempt is over already, which the mailbox knows after a machine lost its disk."""
         if self.notes["started_at"]:
             return False
         found = {}
@@ -203,7 +203,7 @@ class Agent:
             self.enter("environment")
             job = read_json(os.path.join(self.bundle, "job.json")) or {}
             backend = trainer.BackEnd(self.bundle)
-            python = trainer.Maker(backend, os.path.dirname(self.place), self.check, self.say).python()
+            python = trainer.Maker(backend, os.path.dirname(self.place), self.check, self.emit).python()
             self.enter("weights")
             model = self.ticket.get("model")
             if model:
@@ -216,8 +216,8 @@ class Agent:
                     file.write(f"{resume['step']}\n")
                 self.notes.note(checkpoint=resume["step"])
             job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
-            told = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
-            trainer.write_documents(job, told, python, backend, self.folder)
+            metadata = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
+            trainer.write_documents(job, metadata, python, backend, self.folder)
         except trainer.WrongAccelerator as error:
             raise Ended("wrong_accelerator", str(error), 70) from None
         except trainer.NoEnvironment as error:
@@ -236,7 +236,7 @@ class Agent:
         self.fetching = bucket.Download(folder, files, self.check, *patience)
         began = time.monotonic()
         self.fetching.run()
-        self.say("fetched", bytes=self.fetching.total, seconds=round(time.monotonic() - began, 1))
+        self.emit("fetched", bytes=self.fetching.total, seconds=round(time.monotonic() - began, 1))
 
     def keep_supervised(self):
         """Start the supervisor where none lives; hand on to it that the attempt is to end."""
@@ -265,13 +265,13 @@ class Agent:
 
     def finish(self, record):
         """Ship what is left, the exit record last."""
-        record = self.last_word(record)
+        record = self.final_record(record)
         self.enter("finishing")
         self.log.finish()
         self.checkpoints.finish()
         if record["reason"] == "done" and not shipping.ship_folder(self.mailbox, self.at("output"), "output"):
             record.update(reason="failed", message="the result could not be uploaded")
-        self.say("ended", reason=record["reason"])
+        self.emit("ended", reason=record["reason"])
         self.events.finish()
         with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):
             self.mailbox.put("hb.json", json.dumps(self.heartbeat()).encode())
@@ -279,7 +279,7 @@ class Agent:
         with contextlib.suppress(OSError):
             open(os.path.join(self.place, "over"), "w", encoding="utf-8").close()
 
-    def last_word(self, record):
+    def final_record(self, record):
         """The exit record as the run knows it: why we ended it, and log bytes counted over all attempts."""
         if self.notes["record"]:
             return dict(self.notes["record"])

@@ -24,10 +24,10 @@ PATIENCE_S = float(os.environ.get("CLOUDTRAIN_PATIENCE_S", "600"))
 CHECKS = 3  # a bundle that is not the one of the ticket is fetched again so often
 
 
-def say(words):
+def log(message):
     """A line for the machine's own log, if anybody reads it."""
     with contextlib.suppress(OSError, ValueError):
-        print("cloudtrain:", words, flush=True)
+        print("cloudtrain:", message, flush=True)
 
 
 def fetch(url, path):
@@ -46,7 +46,7 @@ def patiently(what, work):
         try:
             return work()
         except Exception as error:  # the network, the disk, half a document: all of them may pass
-            say(f"{what}: {type(error).__name__} {getattr(error, 'code', '')}")
+            log(f"{what}: {type(error).__name__} {getattr(error, 'code', '')}")
         if time.monotonic() >= give_up:
             return None
         time.sleep(min(wait, max(0.0, give_up - time.monotonic())))
@@ -85,7 +85,7 @@ def get_bundle(place, bundle):
     return os.path.isdir(folder)
 
 
-def leave_word(ticket, reason, message):
+def write_exit_record(ticket, reason, message):
     """Write an exit record by one form, for a machine that has no agent."""
     now = time.time()
     record = {"code": 1, "signal": 0, "reason": reason, "message": message, "attempt": ticket["attempt"]}
@@ -122,8 +122,8 @@ def main():
         os.environ.pop("RUNPOD_API_KEY", None)  # the timer's, not the trainer's
         os.execv(sys.executable, [sys.executable, "-u", agent, place])  # noqa: S606
     why = "could not be fetched" if got is None else "holds no agent" if got == "here" else "is not the ticket's"
-    say("the bundle " + why)
-    patiently("exit record", lambda: leave_word(ticket, "bad_bundle", "the bundle " + why))
+    log("the bundle " + why)
+    patiently("exit record", lambda: write_exit_record(ticket, "bad_bundle", "the bundle " + why))
     with open(os.path.join(place, "over"), "w", encoding="utf-8"):
         return 0
 

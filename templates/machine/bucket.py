@@ -29,13 +29,13 @@ SKEW_S = 60.0  # by less than this a clock is not called wrong
 class Refused(Exception):
     """The bucket answered, and it was no success. `final`: it will not be another time."""
 
-    def __init__(self, status, words):
-        super().__init__(f"the bucket answered {status} {words}")
-        self.final = "EntityTooLarge" in words
+    def __init__(self, status, message):
+        super().__init__(f"the bucket answered {status} {message}")
+        self.final = "EntityTooLarge" in message
 
 
 class Unfetched(Exception):
-    """A file that could not be had, in words without its address."""
+    """A file that could not be fetched; the message leaves out its address."""
 
 
 class Clock:
@@ -44,7 +44,7 @@ class Clock:
     def __init__(self):
         self.ahead_s = 0.0  # of this machine's clock
 
-    def hear(self, date):
+    def observe(self, date):
         """Take in the Date header of an answer; one that is no date is passed over."""
         with contextlib.suppress(TypeError, ValueError):
             ahead = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
@@ -63,10 +63,10 @@ def get(url, timeout=TIMEOUT_S, **headers):
     try:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-            CLOCK.hear(answer.headers.get("Date"))
+            CLOCK.observe(answer.headers.get("Date"))
             return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
-        CLOCK.hear(refused.headers.get("Date"))
+        CLOCK.observe(refused.headers.get("Date"))
         return refused.code, b""
     except (OSError, ValueError, http.client.HTTPException):
         return 0, b""
@@ -117,12 +117,12 @@ class Mailbox:
             for block in [part] if isinstance(part, bytes) else part:
                 connection.send(block)
         answer = connection.getresponse()
-        CLOCK.hear(answer.headers.get("Date"))
-        words = answer.read().decode("utf-8", "replace")
+        CLOCK.observe(answer.headers.get("Date"))
+        message = answer.read().decode("utf-8", "replace")
         if answer.will_close:
             self.close()
         if not 200 <= answer.status < 300:
-            raise Refused(answer.status, words[:300])
+            raise Refused(answer.status, message[:300])
 
     def connection(self, timeout):
         """This thread's connection, made when there is none."""
@@ -169,14 +169,14 @@ def limited(file, size):
 
 
 class Download:
-    """Files out of the bucket (or anywhere): several at a time, each goes on where it was cut, each is checked."""
+    """Files out of the bucket (or anywhere): several at a time, each continues where it was cut, each is checked."""
 
     def __init__(self, folder, files, check, longest_wait_s=LONGEST_WAIT_S, stall_s=None):
         self.folder = folder
         self.files = files  # [{"path", "url", "sha256" or None, "bytes"}]
         self.check = check  # raises when it is time to stop
         self.longest_wait_s = longest_wait_s
-        self.stall_s = stall_s  # with nothing new for so long, it is given up
+        self.stall_s = stall_s  # with nothing new for so long, it is aborted
         self.total = sum(int(each.get("bytes") or 0) for each in files)
         self.stopping = threading.Event()
 

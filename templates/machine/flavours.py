@@ -21,7 +21,7 @@ PYTHONS = ((3, 13), (3, 12), (3, 11), (3, 14))  # for packages that name none, i
 class Step(NamedTuple):
     """One call of `uv pip install`: what is said before, its arguments, its variables, what to do where it fails."""
 
-    say: str
+    message: str
     arguments: Sequence[str]
     variables: Mapping[str, str]
     instead: Step | None = None

@@ -1,4 +1,4 @@
-"""What a machine is told from outside: that it is taken away, what time it is; whether a process is the one it was.
+"""What a machine learns from outside: that it is preempted, what time it is; whether a process is the one it was.
 
 Standard library only, Python 3.9 to 3.14.
 """
@@ -63,7 +63,7 @@ class Timers:
         self.told_s = 0.0  # by how much the machine's clock is behind, as the timers know
 
     def heed(self):
-        """Leave word for them when the clock is found to be wrong, or was set meanwhile."""
+        """Leave a note for them when the clock is found to be wrong, or has been set."""
         ahead = bucket.CLOCK.ahead_s
         if abs(ahead - self.told_s) < bucket.SKEW_S:
             return

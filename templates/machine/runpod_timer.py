@@ -32,17 +32,17 @@ def number(name, otherwise):
 
 
 def now():
-    """Seconds since 1970; the job beside us leaves word when the machine's clock is wrong."""
+    """Seconds since 1970; the job process leaves a note when the machine's clock is wrong."""
     path = os.path.join(os.environ.get("CLOUDTRAIN_HOME") or "/var/lib/cloudtrain", "ahead")
     with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
         return time.time() + float(file.read())
     return time.time()
 
 
-def say(words):
+def log(message):
     """A line for the pod's log, if anybody reads it."""
     with contextlib.suppress(OSError, ValueError):  # a closed output must not end the program
-        print("cloudtrain:", words, flush=True)
+        print("cloudtrain:", message, flush=True)
 
 
 def ask(method, path, document=None):
@@ -93,7 +93,7 @@ def keep_job():
 
 
 def hand_on(number, frame):
-    """Tell the job what this process was told: a pod that is taken back tells its first process alone."""
+    """Forward the notice to the job: a preempted pod notifies its first process alone."""
     for job in running:
         with contextlib.suppress(OSError):
             os.kill(job, number)
@@ -103,9 +103,9 @@ def end_for_ever(why):
     """Ask for the end of the pod until it comes."""
     while True:
         try:
-            say(f"{why}: {end()}")
+            log(f"{why}: {end()}")
         except Exception as error:  # nothing may end this loop
-            say(f"{why}, and this failed: {type(error).__name__}")
+            log(f"{why}, and this failed: {type(error).__name__}")
         time.sleep(max(0.01, number("CLOUDTRAIN_RETRY_S", 60.0)))
 
 
@@ -115,7 +115,7 @@ def main():
         signal.signal(signal.SIGTERM, hand_on)
         threading.Thread(target=keep_job, daemon=True).start()
     deadline = number("CLOUDTRAIN_DEADLINE", 0.0)
-    say(f"this pod ends itself at {deadline:.0f}")
+    log(f"this pod ends itself at {deadline:.0f}")
     while now() < deadline:
         # Short sleeps, because a clock that is set right meanwhile must count.
         time.sleep(max(0.01, min(30.0, deadline - now())))

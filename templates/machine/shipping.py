@@ -185,7 +185,7 @@ class CheckpointShipper(Shipper):
         shutil.rmtree(self.lasting, ignore_errors=True)
         source = os.path.join(self.folder, "ckpt", str(number))
         shutil.copytree(source, held, copy_function=hold)
-        # One that was begun is finished although there are newer ones: else a slow line would never get any home.
+        # One that was begun is finished although there are newer ones: else a slow line would never finish one.
         if ship_folder(self.mailbox, held, f"ckpt/{number}"):
             self.mailbox.ship("ckpt/LATEST", f"{number}\n".encode())
         self.notes.note(checkpoint=number)  # also one that cannot be shipped: the next one may

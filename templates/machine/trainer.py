@@ -31,13 +31,15 @@ class BackEnd:
     """What the bundle's trainer says of itself, and which of its flavours is wanted. Raises NoEnvironment."""
 
     def __init__(self, bundle):
-        told = read_json(os.path.join(bundle, "bundle.json")) or {}
-        self.folder = os.path.join(bundle, told.get("backend", ""))
+        supervision = read_json(os.path.join(bundle, "bundle.json")) or {}
+        self.folder = os.path.join(bundle, supervision.get("backend", ""))
         try:
             self.about = flavours.read(self.folder)
         except (OSError, ValueError):
-            raise NoEnvironment(f"the bundle has no description of its trainer `{told.get('backend')}`") from None
-        self.flavour = told.get("flavour")
+            raise NoEnvironment(
+                f"the bundle has no description of its trainer `{supervision.get('backend')}`"
+            ) from None
+        self.flavour = supervision.get("flavour")
         if self.flavour not in self.about["flavours"]:
             raise NoEnvironment(f"this bundle's trainer has no flavour `{self.flavour}`")
         # A simulation's machine has no accelerator: the CPU plays it, and the trainer says so.
@@ -73,12 +75,12 @@ class BackEnd:
 class Maker:
     """Finds or makes the environment of a back end's flavour."""
 
-    def __init__(self, backend, home, check, say):
+    def __init__(self, backend, home, check, emit):
         self.backend = backend
         self.tools = os.path.join(home, "tools")
         self.cache = os.environ.get("CLOUDTRAIN_CACHE") or os.path.join(home, "cache")
         self.check = check  # raises when it is time to stop
-        self.say = say
+        self.emit = emit
 
     def folder(self, version):
         """Where the environment of that version is or will be."""
@@ -120,7 +122,7 @@ class Maker:
         uv = self.uv()
         title = self.backend.about["title"]
         try:
-            self.say(f"making the {title}'s environment")
+            self.emit(f"making the {title}'s environment")
             self.call([uv, "venv", "--relocatable", "--python", interpreter, building])
             for step in flavours.steps(self.backend.folder, self.backend.packages, title):
                 self.install([uv, "pip", "install", "--python", python_of(building), "--no-deps"], step)
@@ -130,7 +132,7 @@ class Maker:
 
     def install(self, uv, step):
         """One step, or what does in its place where it fails."""
-        self.say(step.say)
+        self.emit(step.message)
         try:
             self.call([*uv, *step.arguments], **step.variables)
         except NoEnvironment:
@@ -144,7 +146,7 @@ class Maker:
         found = shutil.which("uv") or (own if os.path.exists(own) else None)
         if found:
             return found
-        self.say("installing uv")
+        self.emit("installing uv")
         locked = os.path.join(os.path.dirname(os.path.abspath(__file__)), "uv.lock")
         what = ["--require-hashes", "-r", locked] if os.path.exists(locked) else ["uv"]
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", self.tools]
@@ -187,8 +189,8 @@ class Maker:
             raise NoEnvironment(f"{os.path.basename(command[0])} failed: {said}")
 
 
-def write_documents(job, told, python, backend, folder):
-    """The bundle's job with this machine's paths, and what the supervisor is told beside `told`. Raises KeyError."""
+def write_documents(job, supervision, python, backend, folder):
+    """The bundle's job with this machine's paths, and the supervisor's orders with `supervision`. Raises KeyError."""
     bundle = os.path.dirname(backend.folder)
     for key in ("path", "eval_path"):
         if job["data"].get(key):
@@ -198,10 +200,10 @@ def write_documents(job, told, python, backend, folder):
     variables = {"PYTHONUNBUFFERED": "1", "HF_HOME": os.path.join(folder, "hub")}
     path = os.path.join(folder, "job.json")
     write_json(path, job)
-    told = dict(told, run=job["run"], deadline=job["deadline"], grace_s=job["grace_s"], cwd=folder)
-    told["argv"] = [python, "-u", backend.program("train"), path]
-    told["env"] = {**backend.variables(job.get("accelerator", "cpu")), **variables}
-    write_json(os.path.join(folder, "supervise.json"), told)
+    supervision = dict(supervision, run=job["run"], deadline=job["deadline"], grace_s=job["grace_s"], cwd=folder)
+    supervision["argv"] = [python, "-u", backend.program("train"), path]
+    supervision["env"] = {**backend.variables(job.get("accelerator", "cpu")), **variables}
+    write_json(os.path.join(folder, "supervise.json"), supervision)
 
 
 def supervise(program, folder, log, run, lock):

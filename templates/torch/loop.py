@@ -120,7 +120,7 @@ class Watcher(TrainerCallback):
             self._save(control)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Break an evaluation off when asked to stop: the model stands at a step boundary and can be saved at once."""
+        """Break an evaluation off when asked to stop: the model is at a step boundary and can be saved at once."""
         if self.progress.stop:
             control.should_training_stop = True
             self._save(control)

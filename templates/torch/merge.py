@@ -14,7 +14,7 @@ from failures import BadJob, Failure, as_failure
 
 
 def main(arguments: list[str]) -> int:
-    """Merge and save; a sentence on the standard error and an exit code when that fails."""
+    """Merge and save; a message on the standard error and an exit code when that fails."""
     try:
         if len(arguments) != 2:
             raise BadJob("usage: python merge.py ADAPTER_DIR OUT_DIR")

@@ -89,8 +89,17 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
     stop.act = lambda: None  # from here to the end it is quicker to finish
     metrics = output.metrics(job, final, time.monotonic() - began, *_losses(final))
     output.write(job, final, metrics, lambda name: name in STATE or name.startswith("rng_state"))
-    told = ("steps", "tokens", "seconds", "train_seconds", "tokens_per_second", "peak_bytes", "final_loss", "eval_loss")
-    events.emit("done", **{key: metrics[key] for key in told})
+    reported = (
+        "steps",
+        "tokens",
+        "seconds",
+        "train_seconds",
+        "tokens_per_second",
+        "peak_bytes",
+        "final_loss",
+        "eval_loss",
+    )
+    events.emit("done", **{key: metrics[key] for key in reported})
 
 
 def _losses(checkpoint: Path) -> tuple[output.Losses, output.Losses]:
@@ -110,7 +119,7 @@ def _pretence(accelerator: str, played_by: str) -> dict[str, str]:
 
 def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resume: Path | None) -> Path:
     """Make the optimizer steps that are left. Returns the final checkpoint; raises Preempted when stopped before it."""
-    found = read_rows(job)  # before the slow imports: bad data is told at once
+    found = read_rows(job)  # before the slow imports: bad data is reported at once
     try_accelerator(job.accelerator)
     import loop
 

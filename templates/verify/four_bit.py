@@ -36,7 +36,7 @@ class _Product(torch.autograd.Function):
 class _ExpertsProduct(torch.autograd.Function):
     """Rows sorted by expert, each times its expert's matrix, of which one at a time is unpacked.
 
-    The loop over experts is not run: at any moment it holds one matrix beside the rows and the result.
+    The loop over experts is not run: at any moment it holds one matrix next to the rows and the result.
     """
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 `python torch_step.py < document.json`. Nothing is allocated, so any model goes on any machine. The document holds
 `config` (the keys of a Hugging Face config.json) and `options`; the answer is one JSON object on standard output, with
-`unsupported` and a sentence in it where the step cannot be run. Two steps are run and the second is measured, which
+`unsupported` and a message in it where the step cannot be run. Two steps are run and the second is measured, which
 has the optimiser's states.
 """
 
@@ -38,7 +38,7 @@ ADAPTERS = ("lora", "qlora", "dora")
 
 
 class UnsupportedError(Exception):
-    """A sentence about why this step cannot be run here."""
+    """Why this step cannot be run here, as a message."""
 
 
 def main() -> None:
@@ -87,8 +87,8 @@ def configure(keys: dict[str, Any], options: dict[str, Any]) -> Any:
     try:
         config = transformers.CONFIG_MAPPING[kind].from_dict(keys)
     except Exception as error:  # its checks raise many kinds; each says which key
-        sentence = " ".join(str(error).split())[:300]
-        raise UnsupportedError(f"transformers {transformers.__version__} refuses the config: {sentence}") from error
+        message = " ".join(str(error).split())[:300]
+        raise UnsupportedError(f"transformers {transformers.__version__} refuses the config: {message}") from error
     config.use_cache = False
     attention = options["attention"]
     if attention == "sdpa" and hasattr(config, "kv_lora_rank"):

@@ -23,7 +23,7 @@ AXIS = "devices"
 
 
 class ShapeError(Exception):
-    """A sentence about a size that the step cannot have."""
+    """A message about a size that the step cannot have."""
 
 
 class Step(NamedTuple):
@@ -40,7 +40,7 @@ class Step(NamedTuple):
         return int(self.mesh.size)
 
     def argument(self, shape: tuple[int, ...], dtype: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
-        """A shape that stands for an array on the devices."""
+        """A shape in place of an array on the devices."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, spec))
 
     def sharded(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:

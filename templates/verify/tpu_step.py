@@ -2,7 +2,7 @@
 
 `python tpu_step.py < document.json`. Needs no TPU: libtpu holds the compiler, and arguments are shapes without memory.
 The document holds `model` (sizes), `options`, `generation` (v5e, ...) and `devices`; the answer is one JSON object on
-standard output, with `unsupported` and a sentence in it where the step cannot be compiled.
+standard output, with `unsupported` and a message in it where the step cannot be compiled.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OVERFLOWS = (rf"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds available 
 
 
 class UnsupportedError(Exception):
-    """A sentence about why this step cannot be compiled here."""
+    """Why this step cannot be compiled here, as a message."""
 
 
 def main() -> None:

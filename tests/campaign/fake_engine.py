@@ -47,8 +47,8 @@ def key(run: str) -> str:
 class FakeEngine:
     """What `stacks/_pulumi/engine.py` offers to who launches and who recovers."""
 
-    def __init__(self, store: Store, run: str, say: Callable[[str], None] = lambda text: None) -> None:
-        self.store, self.run, self.say = store, run, say
+    def __init__(self, store: Store, run: str, log: Callable[[str], None] = lambda text: None) -> None:
+        self.store, self.run, self.log = store, run, log
         self.work = import_module("cloudtrain.stacks._pulumi.engine").work_folder(store, run)
 
     @property

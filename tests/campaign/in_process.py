@@ -111,7 +111,7 @@ class Trial:
         """Random faults, within what the timing promises about the provider."""
         timing = self.cloud.timing()
         self.fake.faults.scatter(
-            self.random, self.fake.menu, count, 0.9 * timing.in_flight_s, 0.9 * timing.consistency_s
+            self.random, self.fake.fault_table, count, 0.9 * timing.in_flight_s, 0.9 * timing.consistency_s
         )
 
     def world(self, bomb: Bomb) -> Any:

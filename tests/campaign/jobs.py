@@ -81,7 +81,7 @@ class JobTrial:
         """Random faults of the cloud, within what the timing promises."""
         cloud = load("stacks", TARGETS[self.world.name].provider, Stack).cloud
         assert cloud is not None
-        self.world.fake.faults.scatter(self.random, self.world.fake.menu, self.random.randint(1, 3), 2.5, 0.25)
+        self.world.fake.faults.scatter(self.random, self.world.fake.fault_table, self.random.randint(1, 3), 2.5, 0.25)
 
     def tell(self, words: str) -> None:
         """A line of the story."""

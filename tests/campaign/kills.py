@@ -46,7 +46,7 @@ class KillTrial:
     def run(self, protocol: bool) -> Outcome:
         """The whole trial."""
         if self.random.random() < 0.5:
-            self.fake.faults.scatter(self.random, self.fake.menu, self.random.randint(1, 3), 2.5, 0.2)
+            self.fake.faults.scatter(self.random, self.fake.fault_table, self.random.randint(1, 3), 2.5, 0.2)
         self.story.append(f"faults {[(f.call, f.kind, f.times) for f in self.fake.faults.waiting]}")
         if protocol:
             words = ("up", *self.client.up_words(), "--name", self.name, *self.target.words)

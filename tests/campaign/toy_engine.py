@@ -67,7 +67,7 @@ class ToyEngine:
             self.made.append((resource.kind, inputs, seen.id))
             done[resource.role] = {**dict(seen.outputs), "id": seen.id}
 
-    def seize(self) -> None:
+    def take_lock(self) -> None:
         """Nobody else is there."""
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudtrain.doctor import checks, local
-from cloudtrain.doctor.checks import Noted
+from cloudtrain.doctor.checks import Entry
 from cloudtrain.errors import MissingCredentials, Permission, ProviderError, Unavailable
 from cloudtrain.offer import Offer, Price
 from cloudtrain.providers import Finding, OwnedResource
@@ -74,7 +74,7 @@ def test_a_finding_stands_for_an_exit_code(state: Any, barring: bool, named: boo
 
 def test_the_largest_code_of_all_lines_counts() -> None:
     """Money that is running comes before access, access before the rest."""
-    lines = [Noted("x", Finding("", "problem", ""), code) for code in (1, 6, 4, 0)]
+    lines = [Entry("x", Finding("", "problem", ""), code) for code in (1, 6, 4, 0)]
     assert checks.exit_code(lines) == 6
     assert checks.exit_code(lines[2:]) == 4
     assert checks.exit_code([]) == 0
@@ -98,7 +98,7 @@ def test_prices_are_asked_for_and_their_age_is_told(
     """A price of this minute is fine; without one the catalogue's age decides as it does at launch."""
     catalogue(offer("mi300x x1", usd, as_of), offer("never x2", "0.01", as_of), answer=answer)
     finding = checks.prices("runpod", cloud(), NOW)
-    assert (finding.state, words in finding.words) == (state, True), finding.words
+    assert (finding.state, words in finding.message) == (state, True), finding.message
     assert not finding.barring or finding.state != "problem"
 
 
@@ -161,16 +161,16 @@ def test_each_leftover_is_a_line_and_only_what_bills_is_6(catalogue: Callable[..
     group = OwnedResource("k", "g1", "security group", expires=NOW - 1, bills=False)
     young = OwnedResource("k", "m2", "machine", expires=NOW + 1)
 
-    def lines(*owned: OwnedResource) -> list[Noted]:
+    def lines(*owned: OwnedResource) -> list[Entry]:
         looked = sweep.look_at("runpod", cloud(owned=owned), EMPTY, NOW)
         return list(checks.left(looked, named=False))
 
     both = lines(machine, group, young)
     assert [(line.finding.what, line.exit_code) for line in both] == [("left over", 6), ("left over", 1)]
-    assert "machine m1, $2.50/h, past its deadline (2026-11-23T23:59:59Z)" in both[0].finding.words
+    assert "machine m1, $2.50/h, past its deadline (2026-11-23T23:59:59Z)" in both[0].finding.message
     assert "https://there" in both[0].finding.hint
     assert [line.exit_code for line in lines(group)] == [1]
-    assert "1 of ours, none past" in lines(young)[0].finding.words
+    assert "1 of ours, none past" in lines(young)[0].finding.message
 
 
 def test_processes_of_an_ended_run_are_told() -> None:
@@ -179,7 +179,7 @@ def test_processes_of_an_ended_run_are_told() -> None:
 
     def found(*runs: str) -> list[tuple[str, str]]:
         stack: Any = SimpleNamespace(list_owned=lambda: [OwnedResource(run, "1", "python") for run in runs])
-        return [(f.state, f.words) for f in checks.processes(stack, known)]
+        return [(f.state, f.message) for f in checks.processes(stack, known)]
 
     assert found() == [("ok", "no process of ours")]
     assert found("going") == [("ok", "at work: going")]

@@ -220,7 +220,7 @@ class World:
         self.fake.preempt(machine, notice_s)
 
     def _instance(self, machine: str) -> Any:
-        return next(each for each in self.fake.estate.of("instances") if each["id"] == machine)
+        return next(each for each in self.fake.table.of("instances") if each["id"] == machine)
 
     def lose(self, machine: str) -> None:
         """A machine ends behind everybody's back, without notice or last word."""

@@ -39,9 +39,9 @@ def elsewhere(amazon: World) -> Client:
     return amazon.newcomer("there")
 
 
-def the_cable(amazon: World) -> network.Cable:
+def the_cable(amazon: World) -> network.Link:
     """Its machine's."""
-    found = amazon.the_machine().cable
+    found = amazon.the_machine().link
     assert found is not None
     return found
 
@@ -62,7 +62,7 @@ def test_a_network_that_comes_back_costs_nothing(client: Client, amazon: World, 
     wait_for(lambda: list(sandbox.folder.glob("cloudtrain/*/run/exit.json")), "the job's end", process)
     assert max(steps(amazon.log())) < 40, "the line was not gone"
     assert "exit.json" not in amazon.objects()
-    line.mend() if how == "cut" else line.find()
+    line.repair() if how == "cut" else line.find()
     assert process.wait(PATIENCE_S) == 0, said(client)
     assert amazon.both.leftovers() == []
     assert amazon.log() == amazon.machine_logs()

@@ -152,7 +152,7 @@ IN_GATE = {("aws", "quota"), ("tpu", "permission"), ("runpod", "balance")}
 )
 def test_a_refusal_for_a_person_ends_with_4(client: Client, target: Target, fault: str) -> None:
     """Quota, permission and balance are told with what to do next; nothing is left."""
-    assert BY_A_PERSON & set(dict(client.fake.menu)[CREATES[target.name]]) == set(REFUSALS[target.name])
+    assert BY_A_PERSON & set(dict(client.fake.fault_table)[CREATES[target.name]]) == set(REFUSALS[target.name])
     client.fake.faults.add(CREATES[target.name], fault, times=50)  # type: ignore[arg-type]
     ended = client.up(*target.words)
     assert ended.code == 4, ended.err

@@ -21,7 +21,7 @@ def main() -> int:
     except UsageError:
         failed = install()
     for line in failed:
-        print(line.finding.words, file=sys.stderr)
+        print(line.finding.message, file=sys.stderr)
     if not failed:
         print(door.target())
     return len(failed)

@@ -77,11 +77,11 @@ def test_an_old_price_that_cannot_be_checked_needs_consent(live: Any) -> None:
 def test_a_price_of_two_months_warns(live: Any) -> None:
     """Between 30 and 90 days."""
     live(None)
-    assert live_price.check(old("2026-10-01"), NOW, False).words.startswith("warning: ")
-    assert not live_price.check(LINE, NOW, False).words.startswith("warning: ")
+    assert live_price.check(old("2026-10-01"), NOW, False).message.startswith("warning: ")
+    assert not live_price.check(LINE, NOW, False).message.startswith("warning: ")
 
 
 def test_a_source_that_cannot_be_asked_says_so() -> None:
     """Google's list prices need an account of their own kind."""
     line = LINE.replace(provider="gcp")
-    assert "cannot be asked" in live_price.check(line, NOW, False).words
+    assert "cannot be asked" in live_price.check(line, NOW, False).message

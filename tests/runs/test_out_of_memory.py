@@ -176,6 +176,6 @@ def test_a_local_run_counts_its_own_peak(ended: Ended) -> None:
     begin(run.store, "mine")
     short = out_of_memory.shortage(Run(run.store, "mine"))
     assert short is not None
-    assert "something else used the machine's memory" in short.sentence()
+    assert "something else used the machine's memory" in short.describe()
     assert short.factor == 1.0
     assert "cpu-amx" in chips()

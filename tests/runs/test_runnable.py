@@ -51,7 +51,7 @@ def test_longcat_is_not_rented_a_gpu_whose_environment_cannot_load_it() -> None:
     """Also with --experimental: it is known to fail at loading, after eight accelerators were paid for."""
     request = asked("longcat-flash")
     with pytest.raises(NothingViable, match=r"transformers 5\.23\.0") as refused:
-        runnable.that_work([line("mi300x", 8, request)], request, experimental=True)
+        runnable.runnable_rows([line("mi300x", 8, request)], request, experimental=True)
     assert "--hardware cpu-amx" in refused.value.hint
     assert refused.value.exit_code == 3
 
@@ -61,10 +61,10 @@ def test_several_accelerators_are_refused_because_one_would_be_used() -> None:
     request = asked()
     four = line("mi300x", 4, request)
     with pytest.raises(NothingViable, match="paid for 4") as refused:
-        runnable.that_work([four], request, experimental=True)
+        runnable.runnable_rows([four], request, experimental=True)
     assert ":1" in refused.value.hint
     one = line("mi300x", 1, request)
-    assert runnable.that_work([four, one], request, experimental=False) == [one]
+    assert runnable.runnable_rows([four, one], request, experimental=False) == [one]
 
 
 def test_an_image_with_an_older_rocm_is_refused() -> None:

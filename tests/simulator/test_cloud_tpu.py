@@ -15,7 +15,7 @@ from google.cloud.tpu_v2 import TpuClient
 from google.cloud.tpu_v2.services.tpu.transports import TpuGrpcTransport
 
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.gcp.tpu import MENU, TOKEN, TpuCloud
+from cloudtrain.simulator.gcp.tpu import FAULT_TABLE, TOKEN, TpuCloud
 from cloudtrain.simulator.gcp.tpu.catalog import PROJECT, WORKER
 from cloudtrain.simulator.gcp.tpu.rest_api import ROUTES
 from tests.patience import PATIENCE_S
@@ -290,7 +290,7 @@ def test_a_task_whose_target_is_not_there_counts_as_failed_and_is_dropped_after_
 
 def test_every_call_of_the_menu_exists(cloud):
     known = {route.call for route in ROUTES} | {f"Tpu.{name}" for name in cloud.rpc.methods} | {"tasks.fire"}
-    assert {call for call, _ in MENU} <= known
+    assert {call for call, _ in FAULT_TABLE} <= known
 
 
 def test_a_reset_cloud_is_empty_behind_the_same_doors(cloud, client):

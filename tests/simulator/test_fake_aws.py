@@ -21,7 +21,7 @@ TRUST = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"},
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[AwsCloud]:
+def machine_url() -> Iterator[AwsCloud]:
     """One server for the file."""
     cloud = AwsCloud(Clock(NOW))
     yield cloud
@@ -29,10 +29,10 @@ def door() -> Iterator[AwsCloud]:
 
 
 @pytest.fixture
-def cloud(door: AwsCloud) -> AwsCloud:
+def cloud(machine_url: AwsCloud) -> AwsCloud:
     """An empty account."""
-    door.reset(Clock(NOW))
-    return door
+    machine_url.reset(Clock(NOW))
+    return machine_url
 
 
 @pytest.fixture

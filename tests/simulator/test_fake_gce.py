@@ -13,7 +13,7 @@ import requests
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.gcp.compute.answers import PROJECT
-from cloudtrain.simulator.gcp.compute.calls import KINDS, MENU
+from cloudtrain.simulator.gcp.compute.calls import FAULT_TABLE, KINDS
 from cloudtrain.simulator.gcp.compute.documents import schemas
 from cloudtrain.simulator.gcp.compute.routes import route
 from tests.patience import PATIENCE_S
@@ -162,7 +162,7 @@ def test_a_termination_time_is_absolute(gce: GceCloud) -> None:
 def test_a_stopped_machine_loses_its_limit(gce: GceCloud) -> None:
     insert(gce, instanceTerminationAction="DELETE", **LIMIT)
     gce.clock.advance(60.0)
-    gce.machines.end(gce.estate.of("instances")[0], "STOP")
+    gce.machines.end(gce.table.of("instances")[0], "STOP")
     gce.clock.advance(7200.0)
     assert bills(gce) == ["disk vm"]
 
@@ -225,10 +225,10 @@ def make_group(gce: GceCloud) -> None:
 
 def test_a_group_makes_a_deleted_machine_again_until_it_is_deleted_itself(gce: GceCloud) -> None:
     make_group(gce)
-    first = gce.estate.of("instances")[0]["name"]
+    first = gce.table.of("instances")[0]["name"]
     send(gce, "DELETE", f"{ZONE}/instances/{first}")
     assert status(gce, first) == "gone"
-    assert len(gce.estate.of("instances")) == 2
+    assert len(gce.table.of("instances")) == 2
     send(gce, "DELETE", f"{ZONE}/instanceGroupManagers/group")
     send(gce, "GET", f"{ZONE}/instanceGroupManagers/group")
     assert bills(gce) == []
@@ -302,4 +302,4 @@ def test_every_fault_of_the_menu_is_at_a_call_that_the_clients_make(gce: GceClou
             ("GET", f"{ZONE}/operations"),
         ]
     }
-    assert {call for call, _ in MENU} <= asked
+    assert {call for call, _ in FAULT_TABLE} <= asked

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.simulator import guests, sandbox
-from cloudtrain.simulator.guests import Wish, understood
+from cloudtrain.simulator.guests import PowerRequest, understood
 from cloudtrain.simulator.sandbox import MARK, Sandbox
 from tests.patience import until
 
@@ -92,21 +92,21 @@ def test_no_environment_takes_the_power_programs_off_the_path(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "wish"),
     [
-        ("shutdown -h now", Wish("off", 0.0)),
-        ("shutdown -h +0", Wish("off", 0.0)),
-        ("shutdown -h +90", Wish("off", 5400.0)),
-        ("shutdown", Wish("off", 60.0)),
-        ("shutdown -r 2", Wish("restart", 120.0)),
-        ("shutdown -c", Wish("cancel", 0.0)),
+        ("shutdown -h now", PowerRequest("off", 0.0)),
+        ("shutdown -h +0", PowerRequest("off", 0.0)),
+        ("shutdown -h +90", PowerRequest("off", 5400.0)),
+        ("shutdown", PowerRequest("off", 60.0)),
+        ("shutdown -r 2", PowerRequest("restart", 120.0)),
+        ("shutdown -c", PowerRequest("cancel", 0.0)),
         ("shutdown -h 23:59", None),
         ("shutdown --tomorrow", None),
-        ("poweroff -f", Wish("off", 0.0)),
-        ("init 0", Wish("off", 0.0)),
-        ("systemctl poweroff", Wish("off", 0.0)),
-        ("systemctl --force reboot", Wish("restart", 0.0)),
+        ("poweroff -f", PowerRequest("off", 0.0)),
+        ("init 0", PowerRequest("off", 0.0)),
+        ("systemctl poweroff", PowerRequest("off", 0.0)),
+        ("systemctl --force reboot", PowerRequest("restart", 0.0)),
         ("systemctl restart nginx", None),
         ("systemd-run true", None),
     ],
 )
-def test_power_programs_are_understood_or_refused(words: str, wish: Wish | None) -> None:
+def test_power_programs_are_understood_or_refused(words: str, wish: PowerRequest | None) -> None:
     assert understood(words.split()) == wish

@@ -48,7 +48,7 @@ def refused(path: Path, **options: Any) -> str:
     return caught.value.message
 
 
-def doubts(report: DataReport) -> list[str]:
+def warnings(report: DataReport) -> list[str]:
     return [problem.message for problem in report.problems if "has only" not in problem.message]
 
 
@@ -72,7 +72,7 @@ def test_every_shape_is_told_by_its_keys(path: Path, kind: str, row: dict[str, A
     report = check(written(path, row))
     assert (report.format, report.rows, report.characters) == (kind, 1, characters)
     assert report.estimated_tokens == -(-characters // 4)
-    assert doubts(report) == []
+    assert warnings(report) == []
 
 
 def test_the_report_describes_the_file(path: Path) -> None:
@@ -93,7 +93,7 @@ def test_tool_calls_stand_in_for_content(path: Path) -> None:
         {"role": "tool", "content": "2"},
     ]
     report = check(written(path, {"messages": [*turns, {"role": "assistant", "content": "Done."}]}))
-    assert doubts(report) == []
+    assert warnings(report) == []
 
 
 FAULTS: list[tuple[Any, str]] = [
@@ -211,7 +211,7 @@ def test_repeated_rows_are_counted(path: Path) -> None:
     other = '{"id": 3,  "messages": ' + json.dumps(GOOD["messages"]) + "}"
     report = check(written(path, GOOD, other, GOOD, chat("user: What is the capital? ", "assistant: It is Paris.")))
     assert (report.duplicates, report.duplicate_lines) == (2, (2, 3))
-    assert "2 rows repeat an earlier one (line 2, 3)" in doubts(report)
+    assert "2 rows repeat an earlier one (line 2, 3)" in warnings(report)
 
 
 def test_rows_in_both_files_are_counted(path: Path) -> None:
@@ -220,9 +220,9 @@ def test_rows_in_both_files_are_counted(path: Path) -> None:
     report = check(written(path, GOOD, GOOD), eval_path=other)
     assert (report.overlap, report.eval_rows) == (1, 2)
     assert report.eval_sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
-    assert "1 row of it is also in rows.jsonl: the loss will look too good" in doubts(report)
+    assert "1 row of it is also in rows.jsonl: the loss will look too good" in warnings(report)
     found = check(path, eval_path=written(other, {"text": "abcdefgh"}))
-    assert "its rows are `text`, those of rows.jsonl `messages`" in doubts(found)
+    assert "its rows are `text`, those of rows.jsonl `messages`" in warnings(found)
     assert refused(path, eval_path=written(other, {"text": ""})).startswith(f"{other}:1: `text` is empty")
 
 

@@ -18,7 +18,7 @@ class TinyCloud(Front):
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(clock)
         self.machines: dict[str, dict[str, Any]] = {}
-        self.menu = [("create", ("lost_reply", "dropped", "late")), ("delete", ("throttled", "lost_reply"))]
+        self.fault_table = [("create", ("lost_reply", "dropped", "late")), ("delete", ("throttled", "lost_reply"))]
 
     def call_of(self, request: Request) -> str:
         return {"POST": "create", "DELETE": "delete", "GET": "get"}[request.method]

@@ -35,7 +35,7 @@ def test_a_holder_is_named_and_known_to_be_here(memory: ObjectFolder) -> None:
         holder = memory.holder(LOCK)
         assert holder is not None
         assert holder.here
-        assert f"process {os.getpid()}" in holder.words
+        assert f"process {os.getpid()}" in holder.description
     assert memory.children("runs/a") == []
     assert LocalFolder(Path("/nowhere")).holder(LOCK) is None
 

@@ -61,7 +61,7 @@ def test_a_machine_that_cannot_be_written_down_is_told_with_6(
         return machine()
 
     stack(monkeypatch, False, start=start)
-    with pytest.raises(TeardownIncomplete, match=r"box-1.*stands at toy") as told:
+    with pytest.raises(TeardownIncomplete, match=r"box-1.*exists at toy") as told:
         launch.start(failing, toy_plan())
     assert "cloudtrain down mine" in told.value.hint
 

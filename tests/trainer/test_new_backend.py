@@ -165,7 +165,7 @@ def test_a_rented_life_of_the_new_trainer_survives_a_machine_that_is_taken_away(
     wait_for(lambda: len(events(log(), "step")) >= 6 or command.process.poll() is not None, "the sixth step")
     assert command.process.poll() is None, command.said
     room.update(TOY_PAUSE_S="0")
-    (name,) = [each["name"] for each in world.fake.estate.of("instances")]
+    (name,) = [each["name"] for each in world.fake.table.of("instances")]
     world.fake.preempt(name, 20.0)
     assert ends(command) == 0, command.said + str([world.fake.room.console(each) for each in world.fake.room.ended])
     starts = events(log(), "start")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
-from cloudtrain.cli.output import bold, dim, print_json, print_rows, say, terminal_width
+from cloudtrain.cli.output import bold, dim, print_json, print_message, print_rows, terminal_width
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
@@ -85,7 +85,7 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
     output = shown.output
     if names := to_explain(quoted, shown):
         lines = [why.find_line(quoted, name) for name in names]
-        proofs = [why.prove(quoted, line, say) if shown.verify else None for _, line in lines]
+        proofs = [why.prove(quoted, line, print_message) if shown.verify else None for _, line in lines]
         pairs = zip(lines, proofs, strict=True)
         found = [why.explain(quoted, index, line, remedy, proof) for (index, line), proof in pairs]
         rows = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
@@ -117,7 +117,7 @@ def to_explain(quoted: Quote, shown: Shown) -> list[str]:
     first = next((index for index, line in enumerate(quoted.lines) if line.viable), None)
     if first is None:
         return []  # the table says why nothing works
-    say(
+    print_message(
         f"proving the first viable row, #{first} {quoted.lines[first].offer.name}; --why NUMBER --verify proves another"
     )
     return [str(first)]
@@ -146,7 +146,7 @@ def show_foot(quoted: Quote, now: float) -> None:
     from datetime import UTC, date, datetime
 
     for provider, reason in quoted.failures:
-        say(f"no prices from {provider}: {reason}")
+        print_message(f"no prices from {provider}: {reason}")
     today = datetime.fromtimestamp(now, UTC).date()
     dates = [line.offer.price.as_of for line in quoted.lines if line.viable and line.offer.price.as_of]
     click.echo()

@@ -194,7 +194,7 @@ def chip_name(key: str) -> str:
 
 
 def sizes(group: Group) -> str:
-    """The sizes that a folded row stands for."""
+    """The sizes that a folded row covers."""
     offers = {line.offer.name for _, line in group.lines}
     if len(offers) == 1:
         return machine(group.first)
@@ -205,7 +205,7 @@ def sizes(group: Group) -> str:
 
 
 def markets(group: Group) -> str:
-    """The markets that a folded row stands for."""
+    """The markets that a folded row covers."""
     return ", ".join(sorted({line.offer.market.replace("_", " ") for _, line in group.lines}))
 
 

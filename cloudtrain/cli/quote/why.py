@@ -46,7 +46,7 @@ def explain(
     proven: Verified | UsageError | None = None,
 ) -> list[tuple[str, str]]:
     """(heading, text) pairs: everything that is known of one line, with what --verify proved or why it cannot."""
-    offer, case = line.offer, line.assessment
+    offer, assessment = line.offer, line.assessment
     rows = [
         ("offer", f"#{index} {offer.provider} {offer.name}, {machine(line)}, {place(line)}, {offer.market}"),
         ("viable", ("yes" + (", chosen" if index == quote.chosen else "")) if line.viable else "no"),
@@ -60,13 +60,13 @@ def explain(
     rows += [("speed", speed_text(line))]
     rows += [
         ("time", f"{part.name:13} {span([part.seconds.low, part.seconds.likely, part.seconds.high])}  ({part.source})")
-        for part in case.time_parts
+        for part in assessment.time_parts
     ]
-    if case.hours is not None:
-        rows.append(("time", f"{'in all':13} {span([s * 3600 for s in case.hours])}"))
+    if assessment.hours is not None:
+        rows.append(("time", f"{'in all':13} {span([s * 3600 for s in assessment.hours])}"))
     rows += cost_rows(line)
-    if case.guards:
-        rows.append(("guards", ", ".join(case.guards)))
+    if assessment.guards:
+        rows.append(("guards", ", ".join(assessment.guards)))
     return rows
 
 
@@ -83,46 +83,52 @@ def memory_rows(quote: Quote, line: QuoteRow) -> list[tuple[str, str]]:
     """The memory verdict with its parts."""
     from cloudtrain.estimate import memory
 
-    case = line.assessment
-    if case.recipe is None:
+    assessment = line.assessment
+    if assessment.recipe is None:
         return []
-    estimated = memory.estimate(quote.request.spec, case.recipe.options)
+    estimated = memory.estimate(quote.request.spec, assessment.recipe.options)
     parts = ", ".join(f"{name} {gib(size)}" for name, size in estimated.parts._asdict().items() if size)
     rows = [
-        ("fits", f"{case.fits}: {gib(case.required_bytes)} needed of {gib(case.memory_bytes)} usable, per device"),
+        (
+            "fits",
+            f"{assessment.fits}: {gib(assessment.required_bytes)} needed of {gib(assessment.memory_bytes)} usable, "
+            "per device",
+        ),
         ("memory", f"live peak {gib(estimated.peak_bytes)} in phase {estimated.phase}: {parts}"),
     ]
-    shown = estimated.assumptions if case.recipe.memory is None else estimated.assumptions[:-1]  # our own margin holds
+    shown = (
+        estimated.assumptions if assessment.recipe.memory is None else estimated.assumptions[:-1]
+    )  # our own margin holds
     return [*rows, *(("memory", text) for text in shown)]
 
 
-def prove(quote: Quote, line: QuoteRow, say: Callable[[str], None]) -> Verified | UsageError:
-    """The proof of the line's recipe, or the sentence that says why it cannot be proven."""
+def prove(quote: Quote, line: QuoteRow, log: Callable[[str], None]) -> Verified | UsageError:
+    """The proof of the line's recipe, or the message why it cannot be proven."""
     from cloudtrain.trainer import verify
 
     if line.assessment.recipe is None:
         return UsageError("there is no recipe of ours for this hardware")
     try:
-        return verify.verify(quote.request.spec, line.assessment.recipe.options, say)
+        return verify.verify(quote.request.spec, line.assessment.recipe.options, log)
     except UsageError as error:
         return error
 
 
 def proven_rows(quote: Quote, line: QuoteRow, proven: Verified | UsageError | None) -> list[tuple[str, str]]:
-    """The proven peak beside the estimated one, and the verdict that follows from it."""
-    case = line.assessment
+    """The proven peak next to the estimated one, and the verdict that follows from it."""
+    assessment = line.assessment
     if proven is None:
         return []
-    if isinstance(proven, UsageError) or case.recipe is None:
+    if isinstance(proven, UsageError) or assessment.recipe is None:
         return [("proven", f"not proven: {proven.message}" if isinstance(proven, UsageError) else "not proven")]
     from cloudtrain.estimate import budget, memory
     from cloudtrain.estimate.phases import Parts
 
-    options = case.recipe.options
+    options = assessment.recipe.options
     estimated = memory.estimate(quote.request.spec, options)
     off = round(100 * (estimated.peak_bytes / proven.peak_bytes - 1), 1) + 0.0  # no negative zero
     parts = Parts(logits=0, **proven.parts) if proven.parts else estimated.parts
-    required = case.recipe.required_bytes(
+    required = assessment.recipe.required_bytes(
         replace(
             estimated,
             peak_bytes=proven.peak_bytes,
@@ -130,7 +136,7 @@ def proven_rows(quote: Quote, line: QuoteRow, proven: Verified | UsageError | No
             parts=parts,
         )
     )
-    usable = proven.available_bytes or case.memory_bytes
+    usable = proven.available_bytes or assessment.memory_bytes
     verdict = "no" if proven.fits is False else budget.verdict(required, usable)
     shown = f"live peak {gib(proven.peak_bytes)} ({proven.how}); the estimate is {off:+.1f} % of it"
     return [
@@ -141,12 +147,12 @@ def proven_rows(quote: Quote, line: QuoteRow, proven: Verified | UsageError | No
 
 def software_rows(line: QuoteRow) -> list[tuple[str, str]]:
     """What loads and trains it there."""
-    case = line.assessment
-    rows = [("loads", f"{case.loads}{': ' + case.stack if case.stack else ''}")]
-    if case.recipe:
-        recipe = ", ".join(f"{k} {v}" for k, v in case.recipe.summary().items() if v not in ("", "none"))
+    assessment = line.assessment
+    rows = [("loads", f"{assessment.loads}{': ' + assessment.software if assessment.software else ''}")]
+    if assessment.recipe:
+        recipe = ", ".join(f"{k} {v}" for k, v in assessment.recipe.summary().items() if v not in ("", "none"))
         rows.append(("recipe", recipe))
-        rows += [("recipe", note) for note in case.recipe.notes]
+        rows += [("recipe", note) for note in assessment.recipe.notes]
     return rows
 
 
@@ -184,7 +190,7 @@ def unit_money(amount: Decimal | None) -> str:
 
 
 def span(seconds: list[float]) -> str:
-    """likely (low .. high) in words."""
+    """likely (low .. high) as text."""
     low, likely, high = (hours(s) if s != float("inf") else "never" for s in seconds)
     return f"{likely} ({low} .. {high})"
 

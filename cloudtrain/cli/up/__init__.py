@@ -1,4 +1,4 @@
-"""`cloudtrain up`: check, plan, ask, run, bring home, tear down. Here are its options; `runs/client` does it."""
+"""`cloudtrain up`: check, plan, ask, run, download, tear down. Here are its options; `runs/client` does it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cloudtrain.units import SECONDS_PER_HOUR
 
 
 @click.command("up")
-@click.argument("words", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
+@click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
 @click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
 @click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
@@ -48,17 +48,17 @@ from cloudtrain.units import SECONDS_PER_HOUR
     help="Simulate it on a fake cloud on this machine; without a spec, with the demo's.",
 )
 def command(
-    words: tuple[str, ...], spec_file: Path | None, max_hours: float | None, simulate: str | None, **others: Any
+    arguments: tuple[str, ...], spec_file: Path | None, max_hours: float | None, simulate: str | None, **others: Any
 ) -> None:
     """Fine-tune as the spec says, on the cheapest offer that works.
 
     Running `up` again with the same spec attaches to a running run, resumes a stopped one, and reports a finished one.
     KEY=VALUE changes one field, for example lora.rank=8.
     """
-    named = named_spec(words, spec_file)
+    named = named_spec(arguments, spec_file)
     options = UpOptions(
         spec=named or Path(SPEC_FILE),
-        overrides=tuple(word for word in words if "=" in word),
+        overrides=tuple(argument for argument in arguments if "=" in argument),
         max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None,
         **others,
     )
@@ -77,9 +77,9 @@ def command(
     return None
 
 
-def named_spec(words: tuple[str, ...], spec_file: Path | None) -> Path | None:
+def named_spec(arguments: tuple[str, ...], spec_file: Path | None) -> Path | None:
     """The spec that the words of the command line name, besides `key=value` overrides. Raises UsageError for two."""
-    files = [word for word in words if "=" not in word]
+    files = [argument for argument in arguments if "=" not in argument]
     if len(files) + (spec_file is not None) > 1:
         raise UsageError(f"more than one spec is named: {', '.join(files)}", "overrides are written key=value")
     return spec_file or (Path(files[0]) if files else None)

@@ -1,4 +1,4 @@
-"""What a person sees and is asked while a run is started and followed: the events of a session in words."""
+"""What a user sees and is asked while a run is started and followed: the events of a session as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cloudtrain.cli.live import View
-from cloudtrain.cli.output import ask, bold, say
+from cloudtrain.cli.output import ask, bold, print_message
 from cloudtrain.errors import UsageError
 from cloudtrain.runs import events
 from cloudtrain.units import gib, hours, money, rfc3339
@@ -23,16 +23,18 @@ class Screen:
         self.simulated = simulated
         self.view: View | None = None
         self.shown: dict[type, Callable[[Any], None]] = {
-            events.Message: lambda event: say(f"  {event.text}" if event.detail else event.text),
+            events.Message: lambda event: print_message(f"  {event.text}" if event.detail else event.text),
             events.RunFound: run_found,
-            events.TokensEstimated: lambda event: say(f"tokens: {event.tokens:,}, estimated ({event.basis})"),
+            events.TokensEstimated: lambda event: print_message(f"tokens: {event.tokens:,}, estimated ({event.basis})"),
             events.DataCounted: data_counted,
             events.PlanReady: self.plan_ready,
-            events.PlaceFull: lambda event: say(f"no capacity for {event.offer} in {event.place}: {event.answer}"),
-            events.Started: lambda event: say(f"started `{event.run.id}`"),
+            events.PlaceFull: lambda event: print_message(
+                f"no capacity for {event.offer} in {event.place}: {event.answer}"
+            ),
+            events.Started: lambda event: print_message(f"started `{event.run.id}`"),
             events.MachineCreated: machine_created,
             events.Detached: detached,
-            events.Stopping: lambda event: say(f"stopping `{event.run.id}`: it writes a checkpoint first"),
+            events.Stopping: lambda event: print_message(f"stopping `{event.run.id}`: it writes a checkpoint first"),
             events.Finished: self.finished,
         }
 
@@ -56,7 +58,7 @@ class Screen:
         try:
             return ask(f"\nstop `{question.run.id}`? (no: it keeps running)", default=False)
         except KeyboardInterrupt:
-            say()
+            print_message()
             return True
 
     def plan_ready(self, event: events.PlanReady) -> None:
@@ -67,7 +69,9 @@ class Screen:
             return None
         show_plan(f"{'resume' if event.resumes else 'plan'}: {event.plan.run}", local_rows(event))
         if event.likely_unfinished:
-            say("warning: it will probably reach that end unfinished; it writes a checkpoint then, and `up` resumes")
+            print_message(
+                "warning: it will probably reach that end unfinished; it writes a checkpoint then, and `up` resumes"
+            )
         return None
 
     def job_rows(self, event: events.PlanReady) -> list[tuple[str, str]]:
@@ -98,24 +102,26 @@ class Screen:
 
 def show_plan(title: str, rows: list[tuple[str, str]]) -> None:
     """The rows of a plan."""
-    say(bold(title))
+    print_message(bold(title))
     for name, text in rows:
-        say(f"  {name:8} {text}")
+        print_message(f"  {name:8} {text}")
 
 
 def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
     """The plan of a run on this machine."""
     from cloudtrain.cli.quote.table import machine
 
-    plan, row, case, usd = event.plan, event.row, event.row.assessment, event.row.usd
-    assert case.hours is not None
+    plan, row, assessment, usd = event.plan, event.row, event.row.assessment, event.row.usd
+    assert assessment.hours is not None
     assert usd is not None
     unpaid = f" ({row.offer.price.source})" if row.offer.usd_per_hour == 0 else ""
-    low, likely, high = (hours(each * 3600) for each in (case.hours.low, case.hours.likely, case.hours.high))
+    low, likely, high = (
+        hours(each * 3600) for each in (assessment.hours.low, assessment.hours.likely, assessment.hours.high)
+    )
     return [
-        ("what", f"{plan.job['method']} of {event.model}, {case.stack}"),
+        ("what", f"{plan.job['method']} of {event.model}, {assessment.software}"),
         ("where", f"{row.offer.name} ({row.offer.provider}), {machine(row)}, {row.offer.market}"),
-        ("memory", f"{gib(case.required_bytes)} of {gib(case.memory_bytes)}: {case.fits}"),
+        ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
         ("time", f"{likely} ({low} .. {high})"),
         ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
         ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
@@ -131,8 +137,8 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
     from cloudtrain.runs.candidates import region_and_zone
     from cloudtrain.settings import now
 
-    plan, row, case, usd = event.plan, event.row, event.row.assessment, event.row.usd
-    what = f"{plan.job['method']} of {plan.job['model']}, {case.stack}"
+    plan, row, assessment, usd = event.plan, event.row, event.row.assessment, event.row.usd
+    what = f"{plan.job['method']} of {plan.job['model']}, {assessment.software}"
     finish = "unknown" if usd is None else f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)})"
     cost = f"{finish}; at the most {money(event.worst_usd)}, all machines together"
     if plan.idle:
@@ -143,9 +149,9 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
     return [
         ("what", what),
         ("where", f"{row.offer.name} ({plan.provider}), {machine(row)}, {row.offer.market}, {place}"),
-        ("memory", f"{gib(case.required_bytes)} of {gib(case.memory_bytes)}: {case.fits}"),
+        ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
         ("makes", "; ".join(event.makes)),
-        ("price", event.price.words if event.price else "unknown"),
+        ("price", event.price.message if event.price else "unknown"),
         ("cost", cost),
         ("ends at", f"{rfc3339(plan.deadline)} (in {left}) at the latest: {plan.deadline_basis}"),
         ("guards", ", ".join(plan.guards)),
@@ -156,20 +162,20 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
 def run_found(event: events.RunFound) -> None:
     """There is a run of the spec."""
     if event.action == "attach":
-        return say(f"run `{event.run.id}` of this spec is running: attached")
-    return say(f"run `{event.run.id}` of this spec is finished; `--new` starts another")
+        return print_message(f"run `{event.run.id}` of this spec is running: attached")
+    return print_message(f"run `{event.run.id}` of this spec is finished; `--new` starts another")
 
 
 def data_counted(event: events.DataCounted) -> None:
     """What the checks found, before any plan."""
     counted = event.counted
-    say(
+    print_message(
         f"data: {counted['rows']:,} rows, {counted['tokens']:,} tokens "
         f"(median {counted['tokens_p50']:,}, longest {counted['tokens_max']:,}), "
         f"{counted['steps']:,} steps; {counted['truncated_percent']:.1f} % cut at {event.sequence_length}"
     )
     for problem in event.problems:
-        say(f"warning: {problem}")
+        print_message(f"warning: {problem}")
 
 
 def machine_created(event: events.MachineCreated) -> None:
@@ -179,7 +185,7 @@ def machine_created(event: events.MachineCreated) -> None:
         return None
     created = f"machine created: {run.machine.id} ({run.intent.provider}, {run.machine.place})"
     if event.restart:
-        return say(created)
+        return print_message(created)
     click.echo(created)
     if run.intent.idle:
         until = rfc3339(run.intent.deadline)
@@ -191,14 +197,14 @@ def detached(event: events.Detached) -> None:
     """How a run is followed and ended by who does not stay with it."""
     run = event.run.id
     if event.why == "idle":
-        return say(f"it idles until its deadline; `cloudtrain down {run}` ends it")
+        return print_message(f"it idles until its deadline; `cloudtrain down {run}` ends it")
     if event.why == "attached":
-        return say(f"`cloudtrain logs -f {run}` follows it")
+        return print_message(f"`cloudtrain logs -f {run}` follows it")
     if event.run.stack.direct:
-        return say(
+        return print_message(
             f"it continues without this client; `cloudtrain logs -f {run}` follows, `cloudtrain down {run}` ends it"
         )
-    return say(
+    return print_message(
         f"it continues without this client; `cloudtrain attach {run}` follows, "
         f"`cloudtrain poll --finish {run}` downloads the result"
     )

@@ -1,6 +1,6 @@
 """`up --simulate`: the same command against a fake cloud on this machine, with a real supervisor and a real training.
 
-The one door of the product to the fake clouds. What is special about such a run is in `runs/client/simulated.py`.
+The product's one entry to the fake clouds. What is special about such a run is in `runs/client/simulated.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudtrain.cli.output import say
+from cloudtrain.cli.output import print_message
 from cloudtrain.cli.up.screen import Screen
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client import simulated
@@ -38,12 +38,14 @@ def simulate(provider: str, options: UpOptions, has_spec: bool) -> None:
     options = replace(options, infra=places(provider, options), accept_risk=True)
     engine = {"CLOUDTRAIN_PULUMI_ROOT": str(provisioner().find()[0])}  # even a plan asks it what would be made
     with asked_to_end(), fake_world(provider, engine) as world:
-        say(f"simulation: {provider} is a fake cloud on this machine; no account is used, and no dollar is real")
+        print_message(
+            f"simulation: {provider} is a fake cloud on this machine; no account is used, and no dollar is real"
+        )
         screen, settings = Screen(simulated=True), settings_module.load()
         simulation = simulated.Simulation(world, screen, options.accept_stale)
         try:
             if not has_spec and not Path(SPEC_FILE).exists():
-                say(f"there is no `{SPEC_FILE}` here: the spec is the demo's, 48 rows about capitals")
+                print_message(f"there is no `{SPEC_FILE}` here: the spec is the demo's, 48 rows about capitals")
                 options = replace(options, spec=simulated.demo_spec(world.folder))
             session = Session(replace(options, accept_stale=True), settings, screen, screen.answer, simulation)
             run = session.up()
@@ -55,10 +57,10 @@ def simulate(provider: str, options: UpOptions, has_spec: bool) -> None:
 
 def places(provider: str, options: UpOptions) -> tuple[str, ...]:
     """Where the simulation takes place. Raises UsageError for what makes no sense in one."""
-    for word, wanted in (("detach", options.detach), ("machine-only", options.machine_only)):
+    for option, wanted in (("detach", options.detach), ("machine-only", options.machine_only)):
         if wanted:
             raise UsageError(
-                f"--{word} leaves something running, and a simulation ends with its command",
+                f"--{option} leaves something running, and a simulation ends with its command",
                 "leave one of the two out",
             )
     other = next((place for place in options.infra if place.partition("/")[0] != provider), None)
@@ -87,12 +89,14 @@ def show_account(run: Run, simulation: simulated.Simulation) -> None:
     from cloudtrain.cli.report import show
     from cloudtrain.report.cost_report import report
 
-    say("\nthe account, in simulated dollars (`cloudtrain report` shows it for a real run):")
+    print_message("\nthe account, in simulated dollars (`cloudtrain report` shows it for a real run):")
     show(report(run), "table")
     simulation.check_nothing_left()
     log = simulation.check_log(run)
-    say(f"\nlog: {log.bytes:,} bytes, {'the same' if log.same else 'NOT the same'} on the machine and in the bucket")
-    say("the fake cloud's ledger is empty: nothing exists, nothing costs money")
+    print_message(
+        f"\nlog: {log.bytes:,} bytes, {'the same' if log.same else 'NOT the same'} on the machine and in the bucket"
+    )
+    print_message("the fake cloud's ledger is empty: nothing exists, nothing costs money")
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""What one client does for one run: plan it, have it agreed to, start it, follow it, bring its result home."""
+"""What one client does for one run: plan it, ask, start it, follow it, download its result."""

@@ -70,7 +70,7 @@ class Attachment:
     def follow(self, run: Run, offset: int) -> Run:
         """Read the log over all machines to the end, then finish. The caller holds the run's lease.
 
-        Raises by what the run came to, and after Ctrl-C by whether it is left running.
+        Raises by how the run ended, and after Ctrl-C by whether it is left running.
         """
         direct = run.stack.direct
         try:
@@ -137,7 +137,7 @@ class Attachment:
         if self.options.yes or not self.ask(StopQuestion(run)):
             return outcome.left_running(run)
         self.emit(Stopping(run))
-        teardown.down(run, StopOptions(GRACE_S, say=progress(self.emit)))
+        teardown.down(run, StopOptions(GRACE_S, log=progress(self.emit)))
         return outcome.stopped(run)
 
 

@@ -1,4 +1,4 @@
-"""What takes part in a run beside the client and the cloud: nothing in a real one, the simulator in a simulated one."""
+"""What takes part in a run but client and cloud: nothing in a real run, the simulator in a simulated one."""
 
 from __future__ import annotations
 

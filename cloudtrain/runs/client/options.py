@@ -1,4 +1,4 @@
-"""UpOptions: what `up` is told beside the spec. One frozen record, from the command line or from a program."""
+"""UpOptions: what `up` takes in addition to the spec. One frozen record, from the command line or from a program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPEC_FILE = "cloudtrain.yaml"
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What is to be run, where it may run, what it may cost, and how the client behaves meanwhile.
+    """What is to be run, where it may run, what it may cost, and how the client behaves.
 
     `infra` is `provider[/region[/zone]]`, `hardware` `KEY[:COUNT]`, `overrides` are `key=value` fields of the spec.
     """

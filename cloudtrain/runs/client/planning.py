@@ -1,4 +1,4 @@
-"""From a spec to the places where it may run and the plan there; and what has to be agreed to. Makes no machine."""
+"""From a spec to the places where it may run, the plan there, and the questions to ask. Makes no machine."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Planner:
         experimental = self.options.experimental
         rows = candidates.rentable(quote, experimental)
         if not self.options.machine_only:
-            rows = candidates.for_job(runnable.that_work(rows, quote.request, experimental))
+            rows = candidates.for_job(runnable.runnable_rows(rows, quote.request, experimental))
         if not rows:
             raise NothingViable(
                 "no machine that can be rented here would finish this run",
@@ -178,7 +178,7 @@ def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) 
     """The name asked for, checked. Raises UsageError when it is taken or not a plain word.
 
     A run of the same spec that another client has begun just now is the one that is meant, unless `another` is asked
-    for: its lease tells.
+    for: see its lease.
     """
     if name is None:
         return None

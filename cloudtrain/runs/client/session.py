@@ -1,7 +1,7 @@
 """One run as a library: its places, its start, following it, its end. Options in, events out; nothing is printed.
 
-A session asks only through the callback it was given, and tells everything else in events (`runs/events.py`). What a
-run came to is its return value or an error with an exit code (`runs/outcome.py`).
+A session asks only through the callback it was given, and reports everything else in events (`runs/events.py`). What a
+run ended with is its return value or an error with an exit code (`runs/outcome.py`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Session:
     def up(self) -> Run | None:
         """The whole life of the spec's run: started, resumed, attached to, or reported when it is finished.
 
-        Returns the run, finished unless it is left alone; None for a dry run. Raises by what it came to otherwise.
+        Returns the run, finished unless it is left alone; None for a dry run. Raises by how it ended otherwise.
         """
         located = self.locate()
         run = located.found.run
@@ -90,7 +90,7 @@ class Session:
         return self._start_here(places) if places.direct else self._start_rented(places)
 
     def attach(self, run: Run) -> Run:
-        """Follow a run that is living, or may be; of one that is over, say what it came to.
+        """Follow a run that is living, or may be; of one that has ended, report how.
 
         Raises NotFinished for one that is only starting, TeardownIncomplete for one that is not proven gone.
         """
@@ -162,7 +162,7 @@ class Session:
         return run
 
     def _offer(self, places: Places, row: QuoteRow) -> tuple[Plan, Decimal]:
-        """The run's plan on a row at the price of now, shown; and what it costs in dollars if nobody ends it before."""
+        """The run's plan on a row at the price of now, shown; and its cost in dollars if not ended before."""
         options, first = self.options, places.first
         plan = replace(
             planning.plan(places.store, places.prepared, places.quote, row, first.run),
@@ -177,7 +177,7 @@ class Session:
         return plan, self._show(places, plan, row, found._replace(plan=plan))
 
     def _show(self, places: Places, plan: Plan, row: QuoteRow, found: attempts.Priced | None = None) -> Decimal:
-        """Emit the plan; with a price it is one of a rented machine, whose engine looks at it first."""
+        """Emit the plan; with a price it is one of a rented machine, which the engine previews first."""
         stack = load("stacks", plan.provider, Stack)
         ready = PlanReady(
             plan,

@@ -1,4 +1,4 @@
-"""A run whose cloud is fake: what of it is smaller than it would be, and what its end is held against.
+"""A run on a fake cloud: what is scaled down, and what is checked at its end.
 
 The cloud and its dollars are fake; everything else is what a real run does. What trains is small: see `small_job`. The
 fake cloud itself is given by who opens it.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SMALL_MODEL = "SmolLM2-135M-Instruct"
 MOST_STEPS, LONGEST_SEQUENCE = 20, 512
-LAST_LINES = 20  # of the log of a job that failed: nobody can ask for more later
+LAST_LINES = 20  # of the log of a job that failed: there is no later access to it
 NOTHING_KEPT = "a simulation keeps no records: repeat the command"
 
 
@@ -74,8 +74,8 @@ class Simulation:
 
         if not self.run_id:
             self.run_id = plan.run
-            for sentence in real_questions(plan, self.accept_stale):
-                self.emit(Message(sentence))
+            for question in real_questions(plan, self.accept_stale):
+                self.emit(Message(question))
             self.emit(Message(f"what trains: {describe(plan)}"))
             self.world.keep(small_model(self.world.cache, self.emit), ticket.folder_of_weights(str(plan.job["model"])))
         accelerator = str(plan.job["accelerator"])
@@ -91,12 +91,12 @@ class Simulation:
             raise TeardownIncomplete(f"the fake cloud still has: {', '.join(left)}", "please report it")
 
     def check_log(self, run: Run) -> LogCheck:
-        """The log as it lies in the bucket, against what the machines have written."""
+        """The log in the bucket, compared with what the machines have written."""
         log = whole_log(run, log_size(run))
         return LogCheck(len(log), hashlib.sha256(log).digest() == hashlib.sha256(self.world.machine_log()).digest())
 
     def explain(self, error: BaseException, state: str) -> BaseException:
-        """What a person is told of an end before the end: nothing of the state can be asked for later."""
+        """What is shown of an early end: the state is gone afterwards."""
         if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
             return Interrupted("the simulation was stopped", "nothing real was running, and nothing is left of it")
         if self.run_id and isinstance(error, CloudtrainError):

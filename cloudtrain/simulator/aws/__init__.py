@@ -27,7 +27,7 @@ from cloudtrain.simulator.aws.wire import (
     understood,
 )
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.faults import Kind, Menu
+from cloudtrain.simulator.faults import FaultTable, Kind
 from cloudtrain.simulator.http_server import Reply, Request
 
 ACCESS_KEY = "AKIASIMULATOR0000000"
@@ -45,7 +45,7 @@ _MAKING: tuple[Kind, ...] = (
 )
 _READING: tuple[Kind, ...] = ("lost_reply", "dropped", "throttled", "unavailable")
 _REMOVING: tuple[Kind, ...] = ("lost_reply", "dropped", "late", "throttled", "unavailable", "refused")
-MENU: Menu = [
+FAULT_TABLE: FaultTable = [
     ("RunInstances", (*_MAKING, "no_capacity", "no_capacity_later", "slow")),
     ("CreateSecurityGroup", _MAKING),
     ("CreateSchedule", _MAKING),
@@ -81,7 +81,7 @@ class AwsCloud(AwsAccount):
 
     def __init__(self, clock: Clock | None = None, regions: tuple[str, ...] = ("us-east-1", "us-west-2")) -> None:
         super().__init__(clock, regions)
-        self.menu = MENU
+        self.fault_table = FAULT_TABLE
         self._local = threading.local()
 
     def environment(self) -> dict[str, str]:
@@ -180,7 +180,7 @@ class AwsCloud(AwsAccount):
             machine.notice_at = self.clock.now() + notice_s
             why = ("Server.SpotInstanceTermination", "Spot instance termination")
             self.clock.at(machine.notice_at, lambda: machines.end(self, machine, *why))
-            self.clock.settle()
+            self.clock.run_due()
 
     def asked_from_inside(self, id: str, path: str, request: Request) -> Reply:  # noqa: A002
         with self.clock.lock:

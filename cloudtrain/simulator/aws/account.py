@@ -18,7 +18,7 @@ _accounts = itertools.count(100000000001)
 
 @dataclass
 class Machine:
-    """What the fake remembers of an instance beside moto's own object."""
+    """What the fake remembers of an instance in addition to moto's own object."""
 
     id: str
     region: str
@@ -34,7 +34,7 @@ class Machine:
     volumes: list[str] = field(default_factory=list)
     spot_request: str = ""
     script: bytes = b""  # what the guest runs at its first boot
-    notice_at: float | None = None  # when AWS takes it back, once the guest has been told
+    notice_at: float | None = None  # when AWS preempts it, once the notice has been given
     tags_inside: bool = False  # the guest may read its tags
 
 

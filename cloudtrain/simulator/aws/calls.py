@@ -34,7 +34,7 @@ def create_group(cloud: AwsAccount, call: Call) -> Reply:
 
 
 def delete_group(cloud: AwsAccount, call: Call) -> Reply:
-    """DeleteSecurityGroup, refused while a machine that is not terminated stands in it."""
+    """DeleteSecurityGroup, refused while a machine that is not terminated is in it."""
     wanted = call.given.get("GroupId", "")
     for machine in cloud.machines.values():
         if wanted in machine.groups and machine.state != "terminated":
@@ -84,7 +84,7 @@ def _passes(request: Mapping[str, Any], name: str, values: list[str]) -> bool:
 
 
 def cancel_spot_requests(cloud: AwsAccount, call: Call) -> Reply:
-    """CancelSpotInstanceRequests: the machine of an active one goes on."""
+    """CancelSpotInstanceRequests: the machine of an active one keeps running."""
     changes = []
     for wanted in call.given.get("SpotInstanceRequestIds", []):
         request = cloud.spot_requests.get(wanted)

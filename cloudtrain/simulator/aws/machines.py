@@ -11,7 +11,7 @@ from cloudtrain.simulator.aws import tables
 from cloudtrain.simulator.aws.account import AwsAccount, Machine
 from cloudtrain.simulator.aws.guest import guest_deadline, guest_script
 from cloudtrain.simulator.aws.wire import Call, Refused, answer, ask_moto, backend, part
-from cloudtrain.simulator.guests import door
+from cloudtrain.simulator.guests import machine_url
 from cloudtrain.simulator.http_server import Reply
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -176,7 +176,7 @@ def _boot(cloud: AwsAccount, machine: Machine) -> None:
     set_state(cloud, machine, "running")
     if not cloud.guests_boot:
         return
-    if sandbox := cloud.run_machine(machine.id, {"CLOUDTRAIN_IMDS": door(cloud.url, machine.id)}):
+    if sandbox := cloud.run_machine(machine.id, {"CLOUDTRAIN_IMDS": machine_url(cloud.url, machine.id)}):
         if machine.script.startswith(b"#!"):
             sandbox.boot(machine.script)  # what it does to its power switch is its own affair
     elif machine.deadline is not None:
@@ -193,28 +193,28 @@ def guest_shuts_down(cloud: AwsAccount, machine: Machine) -> None:
         end(cloud, machine, "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
     else:
         cloud.room.cut(machine.id)
-        set_state(cloud, machine, "stopped")  # the disks go on costing
+        set_state(cloud, machine, "stopped")  # the disks keep costing
         cloud.ledger.close(machine.id)
 
 
-def end(cloud: AwsAccount, machine: Machine, code: str, words: str) -> None:
+def end(cloud: AwsAccount, machine: Machine, code: str, message: str) -> None:
     """Terminate it, whoever asked. The meter of the machine stops now, that of its disks when they are gone."""
     if machine.state in ("shutting-down", "terminated") or machine.id not in cloud.machines:
         return
     cloud.room.cut(machine.id)
-    set_state(cloud, machine, "shutting-down", code, words)
+    set_state(cloud, machine, "shutting-down", code, message)
     cloud.ledger.close(machine.id)
     if code == NO_CAPACITY:
-        _ended(cloud, machine, code, words)  # it never was a machine
+        _ended(cloud, machine, code, message)  # it never was a machine
     else:
-        cloud.clock.at(cloud.clock.now() + cloud.ending_s, lambda: _ended(cloud, machine, code, words))
+        cloud.clock.at(cloud.clock.now() + cloud.ending_s, lambda: _ended(cloud, machine, code, message))
 
 
-def _ended(cloud: AwsAccount, machine: Machine, code: str, words: str) -> None:
+def _ended(cloud: AwsAccount, machine: Machine, code: str, message: str) -> None:
     if machine.id not in cloud.machines:
         return  # the cloud was reset
     moto_instance(cloud, machine).terminate()
-    set_state(cloud, machine, "terminated", code, words)
+    set_state(cloud, machine, "terminated", code, message)
     for volume in machine.volumes:
         if volume not in backend("ec2", cloud.account, machine.region).volumes:
             cloud.ledger.close(volume)
@@ -238,12 +238,12 @@ def moto_instance(cloud: AwsAccount, machine: Machine) -> Any:
     return backend("ec2", cloud.account, machine.region).get_instance(machine.id)
 
 
-def set_state(cloud: AwsAccount, machine: Machine, state: str, code: str = "", words: str = "") -> None:
+def set_state(cloud: AwsAccount, machine: Machine, state: str, code: str = "", message: str = "") -> None:
     """Move it, here and in moto."""
     machine.state = state
     instance = moto_instance(cloud, machine)
     instance._state.name, instance._state.code = state, CODES[state]
-    instance.state_reason = part("moto.ec2.models.instances").StateReason(words, code)
+    instance.state_reason = part("moto.ec2.models.instances").StateReason(message, code)
 
 
 def terminate(cloud: AwsAccount, call: Call) -> Reply:

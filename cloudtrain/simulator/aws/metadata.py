@@ -14,7 +14,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def answer(machine: Machine, zone: str, path: str, request: Request, now: float) -> Reply:
-    """What the guest in that zone is told: 400 and 401 as in the EC2 user guide, 404 for what is not so."""
+    """What the metadata service answers the guest in that zone: 400 and 401 as in the EC2 user guide, else 404."""
     if path == "/latest/api/token":
         return _token(machine, request, now)
     if not _knows(machine, request.headers.get("x-aws-ec2-metadata-token", ""), now):

@@ -47,8 +47,8 @@ def answer(cloud: AwsAccount, request: Request, keys: signed.Keys) -> Reply:
                 403,
             )
         elif scope(request)[0] != keys.access:
-            words = "The AWS Access Key Id you provided does not exist in our records."
-            raise Refused("InvalidAccessKeyId", words, 403)
+            message = "The AWS Access Key Id you provided does not exist in our records."
+            raise Refused("InvalidAccessKeyId", message, 403)
     except Refused as error:
         return refusal(error)
     return _ask_moto(cloud, request)

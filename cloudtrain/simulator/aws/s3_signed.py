@@ -118,8 +118,8 @@ def _check_signature(keys: Keys, credential: str, text: str, signature: str, whe
     for part in scope:
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     if not hmac.compare_digest(hmac.new(key, text.encode(), hashlib.sha256).hexdigest(), signature):
-        words = "The request signature we calculated does not match the signature you provided."
-        raise Refused("SignatureDoesNotMatch", words, 403)
+        message = "The request signature we calculated does not match the signature you provided."
+        raise Refused("SignatureDoesNotMatch", message, 403)
 
 
 def check_form(request: Request, keys: Keys, now: float) -> Upload:
@@ -159,8 +159,8 @@ def check_conditions(conditions: list[Any], values: Mapping[str, str], size: int
         value = values.get(str(name).removeprefix("$").lower(), "")
         holds = {"eq": value == wanted, "starts-with": value.startswith(str(wanted))}.get(verb, False)
         if not holds:
-            words = f'Invalid according to Policy: Policy Condition failed: ["{verb}", "{name}", "{wanted}"]'
-            raise Refused("AccessDenied", words, 403)
+            message = f'Invalid according to Policy: Policy Condition failed: ["{verb}", "{name}", "{wanted}"]'
+            raise Refused("AccessDenied", message, 403)
 
 
 def _check_covered(conditions: list[Any], fields: Mapping[str, str]) -> None:
@@ -168,8 +168,8 @@ def _check_covered(conditions: list[Any], fields: Mapping[str, str]) -> None:
     covered |= {name.lower() for each in conditions if isinstance(each, dict) for name in each}
     extra = [name for name in fields if name not in covered | set(UNCOVERED) and not name.startswith("x-ignore-")]
     if extra:
-        words = f"Invalid according to Policy: Extra input fields: {', '.join(extra)}"
-        raise Refused("AccessDenied", words, 403)
+        message = f"Invalid according to Policy: Extra input fields: {', '.join(extra)}"
+        raise Refused("AccessDenied", message, 403)
 
 
 def parts(request: Request) -> tuple[dict[str, str], bytes]:

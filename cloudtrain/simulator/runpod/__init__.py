@@ -1,7 +1,7 @@
 """A fake RunPod: REST API v2 on loopback, as strict as the real one, with its habits that cost money.
 
 Names are not unique, lists come two at a time, members of a cluster are hidden, a container that exits is started
-again for ever, stopped and broken pods go on costing, and no capacity looks like a broken rule.
+again for ever, stopped and broken pods keep costing, and no capacity looks like a broken rule.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import signal
 
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.faults import Kind, Menu
+from cloudtrain.simulator.faults import FaultTable, Kind
 from cloudtrain.simulator.http_server import Reply, Request
 from cloudtrain.simulator.runpod.account import RunpodAccount
 from cloudtrain.simulator.runpod.answers import ANSWERS, plural, problem
@@ -19,13 +19,13 @@ from cloudtrain.simulator.runpod.validation import Problem
 KEY = "rpa_PLANTED-SECRET-RUNPOD"
 COLLECTIONS = {"pods": "Pod", "clusters": "Cluster", "network-volumes": "NetworkVolume", "templates": "Template"}
 COLLECTIONS |= {"registries": "Registry"}
-READS: Menu = [
+READS: FaultTable = [
     (call, ("dropped", "throttled", "unavailable"))
     for call in ("listPods", "getPod", "listClusters", "listNetworkVolumes", "listTemplates", "listRegistries")
 ]
 SENT: tuple[Kind, ...] = ("lost_reply", "dropped", "late", "throttled", "unavailable")
 PLACED: tuple[Kind, ...] = ("no_capacity", "no_capacity_later", "permission", "balance", "stale", "slow")
-MENU: Menu = [("createPod", (*SENT, *PLACED)), ("deletePod", (*SENT, "refused")), *READS]
+FAULT_TABLE: FaultTable = [("createPod", (*SENT, *PLACED)), ("deletePod", (*SENT, "refused")), *READS]
 
 
 REFUSALS = {
@@ -41,7 +41,7 @@ class RunpodCloud(RunpodAccount):
 
     def __init__(self, clock: Clock | None = None, balance: float | None = None) -> None:
         super().__init__(clock, balance)
-        self.menu = MENU
+        self.fault_table = FAULT_TABLE
 
     def environment(self) -> dict[str, str]:
         return {"CLOUDTRAIN_RUNPOD_URL": self.url, "RUNPOD_API_KEY": KEY}
@@ -52,7 +52,7 @@ class RunpodCloud(RunpodAccount):
             if id in self.room.running:
                 self.room.running[id].tell(signal.SIGTERM, first_only=True)
             self.clock.at(self.clock.now() + notice_s, lambda: self.pods.end_container(id, "EXITED"))
-            self.clock.settle()
+            self.clock.run_due()
 
     def leftovers(self) -> list[str]:
         free = [f"{kind} {name}" for kind in ("Template", "Registry") for name in self.shelves[kind]]

@@ -31,7 +31,7 @@ def problem(refused: Problem, headers: Mapping[str, str] | None = None) -> Reply
     return Reply(refused.status, json.dumps(document).encode(), more)
 
 
-def told(document: Mapping[str, Any], status: int = 200) -> Reply:
+def reply(document: Mapping[str, Any], status: int = 200) -> Reply:
     """An answer with a document."""
     return Reply(status, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
@@ -49,7 +49,7 @@ def page(request: Request, name: str, rows: Sequence[tuple[int, Mapping[str, Any
     if len(rest) > PAGE:
         following = base64.urlsafe_b64encode(str(rest[PAGE - 1][0]).encode()).decode()
         document["pagination"] = {"hasNextPage": True, "nextCursor": following}
-    return told(document)
+    return reply(document)
 
 
 def plural(one: str) -> str:
@@ -66,12 +66,12 @@ def list_pods(cloud: RunpodAccount, request: Request, _: str) -> Reply:
 def create_pod(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """201 with a pod that is still to come."""
     pod = cloud.place_pod(parse("createPod", request.body))
-    return told({**pod.document(cloud.clock.now()), "status": "PROVISIONING", "runtime": None}, 201)
+    return reply({**pod.document(cloud.clock.now()), "status": "PROVISIONING", "runtime": None}, 201)
 
 
 def get_pod(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """One pod, member of a cluster or not."""
-    return told(cloud.pods.get(key).document(cloud.clock.now()))
+    return reply(cloud.pods.get(key).document(cloud.clock.now()))
 
 
 def delete_pod(cloud: RunpodAccount, request: Request, key: str) -> Reply:
@@ -95,7 +95,7 @@ def terminate_by_graphql(cloud: RunpodAccount, request: Request, _: str) -> Repl
     if not found:
         raise Problem(400, "only podTerminate is known here")
     cloud.pods.terminate(found[1])
-    return told({"data": {"podTerminate": None}})
+    return reply({"data": {"podTerminate": None}})
 
 
 def cluster_document(cloud: RunpodAccount, cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,14 +119,14 @@ def create_cluster(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     body = parse("createCluster", request.body)
     if row("gpus", body["compute"]["gpuTypeId"]) is None:
         raise Problem(400, "unknown GPU type")
-    return told(cluster_document(cloud, cloud.pods.create_cluster(body)), 201)
+    return reply(cluster_document(cloud, cloud.pods.create_cluster(body)), 201)
 
 
 def get_cluster(cloud: RunpodAccount, request: Request, key: str) -> Reply:
     """One cluster."""
     if key not in cloud.pods.clusters:
         raise Problem(404, "there is no such cluster")
-    return told(cluster_document(cloud, cloud.pods.clusters[key]))
+    return reply(cluster_document(cloud, cloud.pods.clusters[key]))
 
 
 def delete_cluster(cloud: RunpodAccount, request: Request, key: str) -> Reply:
@@ -153,12 +153,12 @@ def shelf(kind: str) -> dict[str, Answer]:
             catalog = data("catalog")
             price = body["size"] * catalog["volume_usd_per_gb_month"] / catalog["hours_per_month"]
             cloud.ledger.open(key, f"network volume {body['name']}", price)
-        return told(shown, 201)
+        return reply(shown, 201)
 
     def got(cloud: RunpodAccount, request: Request, key: str) -> Reply:
         if key not in cloud.shelves[kind]:
             raise Problem(404, f"there is no such {kind}")
-        return told(cloud.shelves[kind][key]["shown"])
+        return reply(cloud.shelves[kind][key]["shown"])
 
     def deleted(cloud: RunpodAccount, request: Request, key: str) -> Reply:
         if kind == "Registry" and any(pod.body.get("registry") == key for pod in cloud.pods.pods.values()):
@@ -181,7 +181,7 @@ SHELF_DEFAULTS: dict[str, dict[str, Any]] = {
 
 def list_ssh_keys(cloud: RunpodAccount, request: Request, _: str) -> Reply:
     """None is registered."""
-    return told({"keys": []})
+    return reply({"keys": []})
 
 
 def list_pod_billing(cloud: RunpodAccount, request: Request, _: str) -> Reply:
@@ -203,7 +203,7 @@ def list_pod_billing(cloud: RunpodAccount, request: Request, _: str) -> Reply:
         "uniquePodCount": len({record["podId"] for record in records}),
         "totals": {name: sum(float(record[name]) for record in records) for name in names},
     }
-    return told({"records": records, "metadata": metadata})
+    return reply({"records": records, "metadata": metadata})
 
 
 def catalog(table: str, one: bool) -> Answer:
@@ -217,7 +217,7 @@ def catalog(table: str, one: bool) -> Answer:
         found = row(table, unquote(request.path.split("/")[4]))
         if found is None:
             raise Problem(404, "there is no such type")
-        return told(document(found, request, cloud.stock))
+        return reply(document(found, request, cloud.stock))
 
     return answer
 

@@ -197,7 +197,7 @@ class Pods:
         self._arm(pod)
 
     def end_container(self, id: str, status: str) -> None:  # noqa: A002
-        """The pod stands still as EXITED (its disk goes on costing) or ERROR (everything does)."""
+        """The pod stays EXITED (its disk keeps costing) or ERROR (everything does)."""
         pod = self.pods.get(id)
         if pod is None:
             return
@@ -208,7 +208,7 @@ class Pods:
             self.ledger.open(id, f"stopped pod {pod.body['name']}", pod.disk_usd_per_hour())
 
     def exit_process(self, id: str) -> None:  # noqa: A002
-        """The container's process ends: RunPod starts it again, for ever, and goes on billing."""
+        """The container's process ends: RunPod restarts it, for ever, and keeps billing."""
         pod = self.get(id)
         pod.restarts += 1
         pod.ready_at = self.clock.now() + self.ready_s

@@ -19,7 +19,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 class Problem(Exception):
-    """An answer of RFC 9457: a status, a sentence, and for a 422 the single failures."""
+    """An answer of RFC 9457: a status, a message, and for a 422 the single failures."""
 
     def __init__(self, status: int, detail: str, errors: list[str] | None = None) -> None:
         super().__init__(detail)

@@ -136,7 +136,7 @@ class NoEngine:
         if self.failing is not None:
             raise self.failing
 
-    def seize(self) -> None:
+    def take_lock(self) -> None:
         self.steps.append("seize")
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:

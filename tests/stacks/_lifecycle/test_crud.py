@@ -56,7 +56,7 @@ def test_the_record_comes_before_the_call_and_its_answer_before_any_wait(cloud: 
 
 def test_nothing_is_asked_behind_a_tombstone(cloud: ScriptedCloud) -> None:
     """Nor written down."""
-    cloud.journal.lay_tombstone(1)
+    cloud.journal.mark_cancelled(1)
     with pytest.raises(errors.Cancelled):
         crud.create(cloud.world(), "box", INPUTS)
     assert (cloud.calls, cloud.phases()) == ([], [])
@@ -66,7 +66,7 @@ def test_a_tombstone_laid_between_two_tries_stops_the_second(cloud: ScriptedClou
     """Down has come meanwhile."""
 
     def refuse_and_bury() -> Any:
-        cloud.journal.lay_tombstone(1)
+        cloud.journal.mark_cancelled(1)
         raise BUSY
 
     cloud.script["create"] = [refuse_and_bury]

@@ -38,7 +38,7 @@ def test_an_intent_is_open_until_its_own_answer(records: Any) -> None:
 def test_giving_up_is_no_answer(records: Any) -> None:
     """What was sent and then given up may still come."""
     number = records.intend("create", "p", "box", INPUTS)
-    records.gave_up(number, Quota("patience"))
+    records.abandoned(number, Quota("patience"))
     assert [intent.answer for intent in records.intents()] == [""]
 
 
@@ -109,14 +109,14 @@ def test_two_writers_lose_nothing(records: Any, tmp_path: Path) -> None:
 
 def test_a_tombstone_never_shrinks_and_stops_its_attempt_and_those_before(records: Any) -> None:
     """A later attempt may go on."""
-    records.check_tombstone(1)
-    records.lay_tombstone(3)
-    records.lay_tombstone(2)
-    assert records.tombstone() == 3
+    records.check_cancelled(1)
+    records.mark_cancelled(3)
+    records.mark_cancelled(2)
+    assert records.cancelled_attempt() == 3
     for attempt in (1, 2, 3):
         with pytest.raises(Cancelled):
-            records.check_tombstone(attempt)
-    records.check_tombstone(4)
+            records.check_cancelled(attempt)
+    records.check_cancelled(4)
 
 
 @pytest.mark.parametrize(

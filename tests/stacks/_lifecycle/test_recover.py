@@ -52,7 +52,7 @@ def test_gone_needs_two_empty_answers_a_consistency_delay_apart(cloud: ScriptedC
     assert empty[-1] - empty[0] >= TIMING.consistency_s
     assert absence.said_by == "scripted"
     assert absence.time == cloud.time
-    assert cloud.journal.tombstone() == 1
+    assert cloud.journal.cancelled_attempt() == 1
 
 
 def test_a_journal_without_a_create_proves_by_itself_that_nothing_is_there(cloud: ScriptedCloud) -> None:
@@ -239,13 +239,13 @@ def test_an_owner_on_another_machine_stops_it_before_anything_is_deleted(cloud: 
     asked(cloud)
 
     class Held(NoEngine):
-        def seize(self) -> None:
+        def take_lock(self) -> None:
             raise TeardownIncomplete("somebody else is at it")
 
     with pytest.raises(TeardownIncomplete):
         down(cloud, Held())
     assert cloud.things
-    assert cloud.journal.tombstone() == 1
+    assert cloud.journal.cancelled_attempt() == 1
 
 
 def test_a_state_that_cannot_be_written_keeps_nothing_alive(

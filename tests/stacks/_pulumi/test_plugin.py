@@ -160,7 +160,7 @@ def test_a_refusal_carries_its_name_and_words(plugin: Started, fake: RunpodCloud
     fake.faults.add("createPod", "balance")
     with pytest.raises(grpc.RpcError) as told:
         plugin.create()
-    assert "Balance: RunPod says 402" in told.value.details()
+    assert "Balance: RunPod answers 402" in told.value.details()
     assert plugin.phases() == ["intent", "failed"]
 
 

@@ -342,7 +342,7 @@ def test_the_shipped_policy_allows_every_call_that_is_made(fake: AwsCloud, cloud
 def test_doctor_names_the_quota_that_is_too_small(fake: AwsCloud, cloud: Cloud) -> None:
     fake.quotas["L-2C3B7624"] = 0
     problems = [finding for finding in cloud.findings() if finding.state == "problem"]
-    assert [("L-2C3B7624" in each.words, "L-2C3B7624" in each.hint) for each in problems] == [(True, True)]
+    assert [("L-2C3B7624" in each.message, "L-2C3B7624" in each.hint) for each in problems] == [(True, True)]
     assert not fake.ledger.entries
 
 

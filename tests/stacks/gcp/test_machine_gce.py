@@ -103,7 +103,7 @@ def test_the_same_create_twice_makes_one_machine(gce: GceCloud) -> None:
     gce.clock.sleep(5.0)
     assert driver.create(inputs).id == inputs["name"]
     assert driver.create({**inputs, "request_id": inputs_of(ONE_HOST, run="b")["request_id"]}).state == "ready"
-    assert len(gce.estate.of("instances")) == 1
+    assert len(gce.table.of("instances")) == 1
 
 
 def test_a_late_create_that_was_repeated_and_removed_makes_nothing_any_more(gce: GceCloud) -> None:
@@ -165,7 +165,7 @@ def test_an_insert_that_is_running_is_found_and_its_name_is_not_taken_for_gone(g
     gce.machines.operation_s = 600.0
     driver, inputs = record().drivers["instance"], inputs_of(ONE_HOST)
     driver.create(inputs)
-    gce.estate.items.clear()  # the operation is there before the machine
+    gce.table.items.clear()  # the operation is there before the machine
     assert [seen.state for seen in driver.find(inputs)] == ["building"]
     assert driver.status(inputs, inputs["name"]).state == "building"
     with pytest.raises(Unavailable, match="still being made"):
@@ -177,13 +177,13 @@ def test_an_insert_that_is_running_is_found_and_its_name_is_not_taken_for_gone(g
 
 def test_a_stopped_machine_has_ended_and_is_still_found(gce: GceCloud) -> None:
     make(gce, ONE_HOST)
-    gce.machines.end(gce.estate.of("instances")[0], "STOP")
+    gce.machines.end(gce.table.of("instances")[0], "STOP")
     assert [seen.state for seen in record().drivers["instance"].find(inputs_of(ONE_HOST))] == ["ended"]
 
 
 def test_a_group_that_lost_a_host_has_ended(gce: GceCloud) -> None:
     make(gce, TWO_HOSTS)
-    gce.preempt(gce.estate.of("instances")[0]["name"])
+    gce.preempt(gce.table.of("instances")[0]["name"])
     inputs = inputs_of(TWO_HOSTS)
     assert record().drivers["instance_group"].status(inputs, inputs["name"]).state == "ended"
 
@@ -281,7 +281,7 @@ def test_doctor_names_the_permissions_that_are_missing(gce: GceCloud, monkeypatc
     )
     problems = [finding for finding in record().findings() if finding.state == "problem"]
     assert len(problems) == 1
-    assert "compute.instances.delete" in problems[0].words
+    assert "compute.instances.delete" in problems[0].message
 
 
 def test_the_role_that_is_advised_has_every_permission_that_doctor_asks_for() -> None:

@@ -274,6 +274,6 @@ def test_a_request_that_reached_nobody_is_known_to_have_made_nothing(cloud, monk
 
 @pytest.mark.parametrize("code", ["INTERNAL", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN", "CANCELLED"])
 def test_a_doubtful_grpc_status_is_unknown_for_a_create_and_unavailable_for_a_read(code):
-    meaning = import_module("cloudtrain.stacks.gcp.tpu_client").meaning
-    assert type(meaning(code, "Socket closed", True)) is Unknown
-    assert type(meaning(code, "Socket closed", False)) is Unavailable
+    provider_error = import_module("cloudtrain.stacks.gcp.tpu_client").provider_error
+    assert type(provider_error(code, "Socket closed", True)) is Unknown
+    assert type(provider_error(code, "Socket closed", False)) is Unavailable

@@ -73,8 +73,8 @@ def test_a_machine_of_a_group_is_left_to_its_group(gce: GceCloud) -> None:
 
 def test_a_machine_whose_group_is_gone_is_seen(gce: GceCloud) -> None:
     make(gce, TWO_HOSTS)
-    group = gce.estate.of("instanceGroupManagers")[0]
-    gce.estate.drop(group)
+    group = gce.table.of("instanceGroupManagers")[0]
+    gce.table.drop(group)
     assert [each.kind for each in owned()].count("instance") == 2
     sweep(gce)
     assert gce.leftovers() == []
@@ -82,7 +82,7 @@ def test_a_machine_whose_group_is_gone_is_seen(gce: GceCloud) -> None:
 
 def test_a_disk_that_outlived_its_machine_is_seen_and_removed(gce: GceCloud) -> None:
     make(gce, ONE_HOST)
-    machine = gce.estate.of("instances")[0]
+    machine = gce.table.of("instances")[0]
     machine["disks"][0]["autoDelete"] = False
     gce.machines.remove(machine)
     assert [each.kind for each in owned()] == ["disk"]
@@ -94,7 +94,7 @@ def test_an_insert_that_is_still_running_is_seen(gce: GceCloud) -> None:
     gce.machines.operation_s = 600.0
     inputs = inputs_of(ONE_HOST)
     record().drivers["instance"].create(inputs)
-    gce.estate.items.clear()
+    gce.table.items.clear()
     found = owned()
     assert [(each.kind, each.id, each.run) for each in found] == [
         ("instance", inputs["name"], inputs["tags"]["cloudtrain-key"])
@@ -106,9 +106,9 @@ def test_an_insert_that_is_still_running_is_seen(gce: GceCloud) -> None:
 def test_what_is_not_ours_is_never_listed(gce: GceCloud) -> None:
     make(gce, ONE_HOST)
     body = {"name": "theirs", "workloadPolicy": {"type": "HIGH_THROUGHPUT"}}
-    gce.estate.put(Target("simulation-project", "regions/us-central1", "resourcePolicies", "theirs"), body)
-    gce.estate.of("instances")[0]["labels"].clear()
-    gce.estate.of("disks")[0].update(labels={}, users=[])
+    gce.table.put(Target("simulation-project", "regions/us-central1", "resourcePolicies", "theirs"), body)
+    gce.table.of("instances")[0]["labels"].clear()
+    gce.table.of("disks")[0].update(labels={}, users=[])
     assert owned() == []
 
 

@@ -22,7 +22,7 @@ def test_a_machine_may_use_the_compute_api_alone(line: dict[str, object], monkey
         monkeypatch.setenv(name, value)
     try:
         make(gce, line)
-        accounts = [account for each in gce.estate.of("instances") for account in each.get("serviceAccounts", [])]
+        accounts = [account for each in gce.table.of("instances") for account in each.get("serviceAccounts", [])]
         assert [account["scopes"] for account in accounts] == [[COMPUTE]]
         assert "default" not in [account["email"] for account in accounts]
     finally:

@@ -155,7 +155,7 @@ def test_status_of_what_is_only_swept_says_gone(fake: RunpodCloud, cloud: Cloud)
 def test_whatever_fails_the_ledger_is_empty_in_the_end(fake: RunpodCloud, cloud: Cloud, seed: int) -> None:
     """Pods are made under random faults, nobody remembers them, and sweeps find everything."""
     chance = random.Random(seed)
-    fake.faults.scatter(chance, fake.menu, 12, longest_s=600, lag_s=30)
+    fake.faults.scatter(chance, fake.fault_table, 12, longest_s=600, lag_s=30)
     inputs = {"run": "one", "attempt": 1, "name": OURS, "place": {}, "expires": NOW + 3600, "image": "i"}
     inputs |= {"disk_gb": 20, "data_centers": [], "cpu": {"id": "cpu5c", "count": 2}}
     fake.pods.self_delete = chance.random() < 0.5

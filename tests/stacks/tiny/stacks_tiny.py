@@ -64,7 +64,7 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
 
 def resources(plan: Plan, account: Mapping[str, str]) -> list[Resource]:
     inputs = base_inputs(plan, "machine", {}, "somebody")
-    return [Resource("machine", "machine", inputs, say="one tiny machine")]
+    return [Resource("machine", "machine", inputs, summary="one tiny machine")]
 
 
 provider = provisioned(

@@ -20,13 +20,21 @@ from cloudtrain.simulator.gcp.compute.answers import (
     public,
     reply,
 )
-from cloudtrain.simulator.gcp.compute.calls import KINDS, MENU
+from cloudtrain.simulator.gcp.compute.calls import FAULT_TABLE, KINDS
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid, not_found
 from cloudtrain.simulator.gcp.compute.groups import Groups
 from cloudtrain.simulator.gcp.compute.machines import Machines, check_properties
-from cloudtrain.simulator.gcp.compute.resources import ROOT, ZONE_LETTERS, ZONES, Document, Estate, Failure, Target
+from cloudtrain.simulator.gcp.compute.resources import (
+    ROOT,
+    ZONE_LETTERS,
+    ZONES,
+    Document,
+    Failure,
+    ResourceTable,
+    Target,
+)
 from cloudtrain.simulator.gcp.compute.routes import Route, route
-from cloudtrain.simulator.guests import door
+from cloudtrain.simulator.guests import machine_url
 from cloudtrain.simulator.http_server import Front, Reply, Request
 
 TOKEN = "PLANTED-SECRET-GCE-4a1f"  # noqa: S105  # planted: a test looks whether it turns up anywhere
@@ -46,8 +54,8 @@ class GceCloud(Front):
 
     def __init__(self, clock: Clock | None = None) -> None:
         super().__init__(clock)
-        self.menu = MENU
-        self.estate = Estate(self.clock, self.ledger)
+        self.fault_table = FAULT_TABLE
+        self.table = ResourceTable(self.clock, self.ledger)
         self.reset()
 
     def reset(self, clock: Clock | None = None) -> None:
@@ -58,11 +66,11 @@ class GceCloud(Front):
         self.faults.clear()
         self.faults.happened.clear()
         self.calls.clear()
-        self.estate = Estate(self.clock, self.ledger, self.estate.number())  # what is still due meets no new thing
-        self.machines = Machines(self.estate)
+        self.table = ResourceTable(self.clock, self.ledger, self.table.number())  # what is still due meets no new thing
+        self.machines = Machines(self.table)
         self.machines.powered_on = self._power_on
         self.machines.powered_off = lambda machine: self.room.cut(machine["id"])
-        self.groups = Groups(self.estate, self.machines)
+        self.groups = Groups(self.table, self.machines)
         self._answered: dict[str, Document] = {}  # requestId -> operation
 
     def environment(self) -> dict[str, str]:
@@ -73,33 +81,33 @@ class GceCloud(Front):
         }
 
     def leftovers(self) -> list[str]:
-        self.settle()
-        free = [f"{item['selfLink'].removeprefix(ROOT)}" for kind in KINDS[2:] for item in self.estate.of(kind)]
+        self.run_due()
+        free = [f"{item['selfLink'].removeprefix(ROOT)}" for kind in KINDS[2:] for item in self.table.of(kind)]
         return super().leftovers() + free
 
     def preempt(self, name: str, notice_s: float = 0.0, power_button: bool = False) -> None:
-        """Google takes a Spot machine back, `notice_s` after it told it so: deleted or stopped, as was asked for.
+        """Google preempts a Spot machine, `notice_s` after the notice: deleted or stopped, as was asked for.
 
         `power_button`: the notice is also an ACPI event, at which a real guest's system ends everything with SIGTERM.
         """
         with self.clock.lock:
-            for machine in [each for each in self.estate.of("instances") if each["name"] == name]:
+            for machine in [each for each in self.table.of("instances") if each["name"] == name]:
                 machine["_preempted"] = True
                 if power_button and machine["id"] in self.room.running:
                     self.room.running[machine["id"]].tell(signal.SIGTERM)
                 action = machine["scheduling"].get("instanceTerminationAction", "STOP")
                 self.clock.at(self.clock.now() + notice_s, partial(self.machines.end, machine, action))
-            self.clock.settle()
+            self.clock.run_due()
 
     def _power_on(self, machine: Document) -> None:
-        inside = door(self.url, machine["id"])
+        inside = machine_url(self.url, machine["id"])
         sandbox = self.run_machine(machine["id"], {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_COMPUTE": self.url})
         script = metadata.startup_script(machine)
         if sandbox and script:
             sandbox.boot(script)
 
     def _machine(self, id: str) -> Document:  # noqa: A002
-        return next(each for each in self.estate.of("instances") if each["id"] == id)
+        return next(each for each in self.table.of("instances") if each["id"] == id)
 
     def asked_from_inside(self, id: str, path: str, request: Request) -> Reply:  # noqa: A002
         with self.clock.lock:
@@ -124,7 +132,7 @@ class GceCloud(Front):
         return reply(Refusal(503, "backendError", "Backend Error"))
 
     def perform(self, call: str, request: Request) -> Reply:
-        self.settle()
+        self.run_due()
         asked = route(request.method, request.path)
         try:
             self._check_access(request, asked)
@@ -134,11 +142,11 @@ class GceCloud(Front):
         except Refusal as refusal:
             return reply(refusal)
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         with self.clock.lock:
-            self.clock.settle()
-            self.groups.settle()
-            self.clock.settle()
+            self.clock.run_due()
+            self.groups.run_due()
+            self.clock.run_due()
 
     def _check_access(self, request: Request, asked: Route) -> None:
         if not request.headers.get("authorization", "").startswith("Bearer PLANTED-SECRET"):
@@ -208,51 +216,51 @@ class GceCloud(Front):
             check("ResourcePolicy", body)
         else:
             raise Refusal(404, "notFound", f"The fake makes no {target.collection}")
-        document = self.estate.put(target, body)
-        self.estate.hidden[document["selfLink"]] = self.clock.now() + hidden_s
-        return self.estate.operate(target, "insert", self.machines.operation_s)
+        document = self.table.put(target, body)
+        self.table.hidden[document["selfLink"]] = self.clock.now() + hidden_s
+        return self.table.operate(target, "insert", self.machines.operation_s)
 
     def _delete(self, asked: Route, request: Request) -> Document:
         target, seconds = asked.target, self.machines.operation_s
-        document = self.estate.get(target)
+        document = self.table.get(target)
         if fault := self.faults.take(asked.call, "refused"):
             if len(self.faults.happened) % 2:
                 raise Refusal(400, "resourceNotReady", f"The resource '{target.name}' is not ready")
             broken = Failure("RESOURCE_NOT_READY", f"The resource '{target.name}' is not ready")
-            return self.estate.operate(target, "delete", fault.seconds, lambda: broken)
+            return self.table.operate(target, "delete", fault.seconds, lambda: broken)
         if target.collection == "instanceGroupManagers":
             return self.groups.delete(target, seconds)
         if target.collection == "instances":
             document["status"] = "STOPPING"
-            return self.estate.operate(target, "delete", seconds, lambda: self.machines.remove(document))
+            return self.table.operate(target, "delete", seconds, lambda: self.machines.remove(document))
         if target.collection == "disks":
             if document["users"]:
-                words = f"The disk resource '{target.name}' is already being used by '{document['users'][0]}'"
-                raise Refusal(400, "resourceInUseByAnotherResource", words)
-            return self.estate.operate(target, "delete", seconds, lambda: self.machines.remove_disk(document))
+                message = f"The disk resource '{target.name}' is already being used by '{document['users'][0]}'"
+                raise Refusal(400, "resourceInUseByAnotherResource", message)
+            return self.table.operate(target, "delete", seconds, lambda: self.machines.remove_disk(document))
         self.groups.check_unused(target.link)
-        return self.estate.operate(target, "delete", seconds, lambda: self.estate.drop(document))
+        return self.table.operate(target, "delete", seconds, lambda: self.table.drop(document))
 
     def _get(self, target: Target) -> Document:
         if not target.collection:
             return place_document(target)
         if target.collection == "operations":
-            for operation in self.estate.operations:
+            for operation in self.table.operations:
                 if operation["name"] == target.name:
                     return operation
             raise not_found(target.link.removeprefix(ROOT))
         if target.collection == "machineTypes":
             return machine_type(target)
-        return self._shape(target.collection, self.estate.get(target))
+        return self._shape(target.collection, self.table.get(target))
 
     def _shape(self, collection: str, document: Document) -> Document:
         return self.groups.document(document) if collection == "instanceGroupManagers" else document
 
     def _items(self, collection: str, prefix: str) -> list[Document]:
         if collection == "operations":
-            found = self.estate.operations
+            found = self.table.operations
         else:
-            found = [self._shape(collection, item) for item in self.estate.shown(collection)]
+            found = [self._shape(collection, item) for item in self.table.shown(collection)]
         return [item for item in found if item["selfLink"].startswith(prefix)]
 
     def _list(self, target: Target, request: Request) -> Document:

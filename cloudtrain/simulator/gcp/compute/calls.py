@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudtrain.simulator.faults import Menu
+from cloudtrain.simulator.faults import FaultTable
 
 KINDS = ("instances", "disks", "instanceGroupManagers", "instanceTemplates", "resourcePolicies")
 LISTS = [f"{kind}.aggregatedList" for kind in KINDS] + ["globalOperations.aggregatedList", "zoneOperations.list"]
@@ -14,7 +14,7 @@ DELETES = (
     *("instances.delete", "disks.delete", "instanceGroupManagers.delete"),
     *("regionInstanceTemplates.delete", "resourcePolicies.delete"),
 )
-MENU: Menu = [
+FAULT_TABLE: FaultTable = [
     *[
         (
             call,

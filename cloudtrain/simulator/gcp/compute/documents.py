@@ -14,7 +14,7 @@ _DIGITS = re.compile(r"-?\d{1,20}")
 
 
 class Refusal(Exception):
-    """An HTTP error of Google's: status, `error.errors[].reason`, and the sentence."""
+    """An HTTP error of Google's: status, `error.errors[].reason`, and the message."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)

@@ -7,14 +7,14 @@ from typing import Any
 
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid
 from cloudtrain.simulator.gcp.compute.machines import QUOTA, STOCKOUT, Machines
-from cloudtrain.simulator.gcp.compute.resources import ROOT, Document, Estate, Failure, Target
+from cloudtrain.simulator.gcp.compute.resources import ROOT, Document, Failure, ResourceTable, Target
 
 
 class Groups:
     """Zonal groups of an estate."""
 
-    def __init__(self, estate: Estate, machines: Machines) -> None:
-        self.estate = estate
+    def __init__(self, table: ResourceTable, machines: Machines) -> None:
+        self.table = table
         self.machines = machines
         machines.ended = self.ended
 
@@ -29,28 +29,28 @@ class Groups:
         policy = (body.get("resourcePolicies") or {}).get("workloadPolicy")
         if policy and self._referred(target, policy) is None:
             raise invalid("Invalid value for field 'resource.resourcePolicies.workloadPolicy': it does not exist.")
-        group = self.estate.put(target, {**body, "_target": target, "_deleting": False, "_starved": False})
+        group = self.table.put(target, {**body, "_target": target, "_deleting": False, "_starved": False})
         group["_slow_s"] = seconds if fault == "slow" else 0.0
         if fault == "stale":
-            self.estate.hidden[group["selfLink"]] = self.estate.clock.now() + seconds
+            self.table.hidden[group["selfLink"]] = self.table.clock.now() + seconds
         if fault in ("no_capacity", "quota"):
             self._starve(group, QUOTA if fault == "quota" else STOCKOUT)
         else:
-            self.settle()
+            self.run_due()
         if fault == "no_capacity_later":
-            self.estate.clock.at(self.estate.clock.now() + seconds, lambda: self._starve(group, STOCKOUT))
-        return self.estate.operate(target, "insert", self.machines.operation_s)
+            self.table.clock.at(self.table.clock.now() + seconds, lambda: self._starve(group, STOCKOUT))
+        return self.table.operate(target, "insert", self.machines.operation_s)
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Every group that is not on its way out makes what it lacks: also what a client deleted behind its back."""
-        for group in self.estate.of("instanceGroupManagers"):
+        for group in self.table.of("instanceGroupManagers"):
             lacking = 0 if group["_starved"] or group["_deleting"] else group["targetSize"] - len(self.members(group))
             for _ in range(lacking):
                 self._make_member(group)
 
     def members(self, group: Document) -> list[Document]:
         """Its machines."""
-        return [item for item in self.estate.of("instances") if item.get("_group") is group]
+        return [item for item in self.table.of("instances") if item.get("_group") is group]
 
     def ended(self, machine: Document) -> None:
         """The provider ended a member by its time limit: the group wants one less."""
@@ -59,15 +59,15 @@ class Groups:
 
     def delete(self, target: Target, seconds: float) -> Document:
         """The operation of a delete: machines first, then the group."""
-        group = self.estate.get(target)
+        group = self.table.get(target)
         group["_deleting"] = True
 
         def finish() -> None:
             for machine in self.members(group):
                 self.machines.remove(machine)
-            self.estate.drop(group)
+            self.table.drop(group)
 
-        return self.estate.operate(target, "delete", seconds, finish)
+        return self.table.operate(target, "delete", seconds, finish)
 
     def document(self, group: Document) -> Document:
         """As it is answered, with what its machines do."""
@@ -80,35 +80,35 @@ class Groups:
 
     def errors(self, target: Target) -> list[Document]:
         """What `listErrors` says."""
-        found = self.estate.group_errors.get(self.estate.get(target)["selfLink"], [])
-        return [{"error": failure._asdict(), "timestamp": self.estate.stamp()} for failure in found]
+        found = self.table.group_errors.get(self.table.get(target)["selfLink"], [])
+        return [{"error": failure._asdict(), "timestamp": self.table.stamp()} for failure in found]
 
     def check_unused(self, link: str) -> None:
         """Refuse (400) to delete what a group uses."""
         short = link.removeprefix(f"{ROOT}/")
-        for group in self.estate.of("instanceGroupManagers"):
+        for group in self.table.of("instanceGroupManagers"):
             policy = (group.get("resourcePolicies") or {}).get("workloadPolicy") or ""
             if str(group["instanceTemplate"]).endswith(short) or policy.endswith(short):
                 used = group["selfLink"].removeprefix(f"{ROOT}/")
-                words = f"The resource '{short}' is already being used by '{used}'"
-                raise Refusal(400, "resourceInUseByAnotherResource", words)
+                message = f"The resource '{short}' is already being used by '{used}'"
+                raise Refusal(400, "resourceInUseByAnotherResource", message)
 
     def _referred(self, target: Target, link: str) -> Document | None:
         full = link if link.startswith(ROOT) else f"{ROOT}/{link}"
-        return self.estate.items.get(full)
+        return self.table.items.get(full)
 
     def _starve(self, group: Document, failure: Failure) -> None:
         group["_starved"] = True
         for machine in self.members(group):
             self.machines.remove(machine)
-        self.estate.group_errors.setdefault(group["selfLink"], []).append(failure)
+        self.table.group_errors.setdefault(group["selfLink"], []).append(failure)
 
     def _make_member(self, group: Document) -> None:
         target: Target = group["_target"]
         template = self._referred(target, str(group["instanceTemplate"]))
         if template is None:
             return
-        name = f"{group['baseInstanceName']}-{self.estate.number():04x}"
+        name = f"{group['baseInstanceName']}-{self.table.number():04x}"
         body = dict(template["properties"])
         made_by = {"key": "created-by", "value": group["selfLink"].removeprefix(f"{ROOT}/")}
         metadata = body.get("metadata") or {}

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid
-from cloudtrain.simulator.gcp.compute.resources import Document, Estate, Failure, Target
+from cloudtrain.simulator.gcp.compute.resources import Document, Failure, ResourceTable, Target
 
 TPU_TYPES = {"ct6e-standard-1t": 1, "ct6e-standard-4t": 4, "ct6e-standard-8t": 8, "ct5p-hightpu-4t": 4}
 CPU_TYPE = re.compile(r"(c3|c3d|c4|c4d|m1|m3|m4|n4a|n4d)-(highmem|megamem|ultramem|standard)-\d+")
@@ -51,18 +51,18 @@ def _check_boot_disk(kind: str, disks: list[Mapping[str, Any]]) -> None:
     boot = [disk for disk in disks if disk.get("boot")]
     if len(boot) != 1 or "initializeParams" not in boot[0]:
         raise invalid("Invalid value for field 'resource.disks': one boot disk is needed.")
-    wish = boot[0]["initializeParams"]
-    family = str(wish.get("sourceImage", "")).split("/")[-1]
+    payload = boot[0]["initializeParams"]
+    family = str(payload.get("sourceImage", "")).split("/")[-1]
     if family not in FAMILIES:
-        raise Refusal(404, "notFound", f"The resource '{wish.get('sourceImage')}' was not found")
+        raise Refusal(404, "notFound", f"The resource '{payload.get('sourceImage')}' was not found")
     if (family == ACCELERATED) != (kind in TPU_TYPES) or family.endswith("arm64") != kind.startswith("n4a"):
         raise invalid(f"The image {family} is not for the machine type {kind}.")
-    if int(wish.get("diskSizeGb", 10)) < 10:
+    if int(payload.get("diskSizeGb", 10)) < 10:
         raise invalid("Requested disk size cannot be smaller than the image size (10 GB)")
-    disk_type = str(wish.get("diskType", "")).split("/")[-1]
+    disk_type = str(payload.get("diskType", "")).split("/")[-1]
     if HYPERDISK_ONLY.fullmatch(kind) and not disk_type.startswith("hyperdisk"):
         raise invalid(f"[{disk_type or 'pd-standard'}] features are not compatible with the machine type {kind}.")
-    _check_labels(wish.get("labels") or {})
+    _check_labels(payload.get("labels") or {})
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:
@@ -71,27 +71,27 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             raise invalid(f"Invalid value for field 'resource.labels': '{key}={value}'.")
 
 
-def _check_scheduling(kind: str, wish: Mapping[str, Any], now: float) -> None:
-    model = wish.get("provisioningModel", "STANDARD")
-    if (kind in TPU_TYPES or model != "STANDARD") and wish.get("onHostMaintenance") != "TERMINATE":
+def _check_scheduling(kind: str, payload: Mapping[str, Any], now: float) -> None:
+    model = payload.get("provisioningModel", "STANDARD")
+    if (kind in TPU_TYPES or model != "STANDARD") and payload.get("onHostMaintenance") != "TERMINATE":
         raise invalid(f"onHostMaintenance must be TERMINATE for {kind} with {model}.")
-    if model != "STANDARD" and wish.get("automaticRestart", True):
+    if model != "STANDARD" and payload.get("automaticRestart", True):
         raise invalid("Scheduling must have automaticRestart false for this provisioning model.")
-    if "maxRunDuration" in wish and "terminationTime" in wish:
+    if "maxRunDuration" in payload and "terminationTime" in payload:
         raise invalid("Only one of maxRunDuration and terminationTime may be given.")
-    limited = "maxRunDuration" in wish or "terminationTime" in wish
-    if wish.get("instanceTerminationAction") and not limited and model == "STANDARD":
+    limited = "maxRunDuration" in payload or "terminationTime" in payload
+    if payload.get("instanceTerminationAction") and not limited and model == "STANDARD":
         raise invalid("instanceTerminationAction needs a time limit or the Spot model.")
     shortest, longest = (600.0, 7 * 86400.0) if model == "FLEX_START" else (30.0, 120 * 86400.0)
-    if limited and not shortest <= _limit_s(wish, now) <= longest:
+    if limited and not shortest <= _limit_s(payload, now) <= longest:
         raise invalid(f"The time limit of a VM must be from {shortest:.0f} s to {longest / 86400:.0f} days.")
 
 
-def _limit_s(wish: Mapping[str, Any], now: float) -> float:
-    if "maxRunDuration" in wish:
-        return float(wish["maxRunDuration"].get("seconds", 0))
+def _limit_s(payload: Mapping[str, Any], now: float) -> float:
+    if "maxRunDuration" in payload:
+        return float(payload["maxRunDuration"].get("seconds", 0))
     try:
-        return datetime.fromisoformat(wish["terminationTime"]).timestamp() - now
+        return datetime.fromisoformat(payload["terminationTime"]).timestamp() - now
     except (ValueError, TypeError):
         raise invalid("Invalid value for field 'resource.scheduling.terminationTime'.") from None
 
@@ -99,8 +99,8 @@ def _limit_s(wish: Mapping[str, Any], now: float) -> float:
 class Machines:
     """Starts and ends the machines of an estate. `boot_s` until RUNNING; `operation_s` until an operation is done."""
 
-    def __init__(self, estate: Estate) -> None:
-        self.estate = estate
+    def __init__(self, table: ResourceTable) -> None:
+        self.table = table
         self.boot_s = 0.05
         self.operation_s = 0.0
         self.ended: Callable[[Document], None] = lambda machine: None  # a group hears of its machine's end
@@ -116,54 +116,54 @@ class Machines:
             raise invalid("requestValidForDuration is for FLEX_START, up to 7200 s.")
         if f"{target.scope}/machineTypes/" not in str(body.get("machineType", "")):
             raise invalid("Invalid value for field 'resource.machineType': it is not in the zone of the request.")
-        check_properties(body, self.estate.clock.now())
+        check_properties(body, self.table.clock.now())
         machine = self.make(target, body, slow_s=seconds if fault == "slow" else 0.0)
         if fault == "stale":
-            self.estate.hidden[machine["selfLink"]] = self.estate.clock.now() + seconds
+            self.table.hidden[machine["selfLink"]] = self.table.clock.now() + seconds
         if fault not in ("no_capacity", "no_capacity_later", "quota"):
-            return self.estate.operate(target, "insert", self.operation_s)
+            return self.table.operate(target, "insert", self.operation_s)
 
         def give_up() -> Failure | None:
-            if not self.estate.exists(machine):
+            if not self.table.exists(machine):
                 return None  # deleted meanwhile
             self.remove(machine)
             return QUOTA if fault == "quota" else STOCKOUT
 
         machine["_fails"] = True
-        return self.estate.operate(target, "insert", seconds if fault == "no_capacity_later" else 0.0, give_up)
+        return self.table.operate(target, "insert", seconds if fault == "no_capacity_later" else 0.0, give_up)
 
     def make(self, target: Target, body: Mapping[str, Any], slow_s: float = 0.0) -> Document:
         """A machine that is being made, with its boot disk; both cost from now on. Refuses (409) a taken name."""
-        estate, now = self.estate, self.estate.clock.now()
+        table, now = self.table, self.table.clock.now()
         flexible = (body.get("scheduling") or {}).get("provisioningModel") == "FLEX_START"
-        machine = estate.put(target, {**body, "status": "PENDING" if flexible else "PROVISIONING"})
+        machine = table.put(target, {**body, "status": "PENDING" if flexible else "PROVISIONING"})
         boot = next(disk for disk in body["disks"] if disk.get("boot"))
-        wish = boot["initializeParams"]
-        place = target._replace(collection="disks", name=wish.get("diskName") or target.name)
-        disk = estate.put(place, {"name": place.name, "users": [target.link], "labels": wish.get("labels") or {}})
-        size_gb = int(wish.get("diskSizeGb", 10))
+        payload = boot["initializeParams"]
+        place = target._replace(collection="disks", name=payload.get("diskName") or target.name)
+        disk = table.put(place, {"name": place.name, "users": [target.link], "labels": payload.get("labels") or {}})
+        size_gb = int(payload.get("diskSizeGb", 10))
         disk["sizeGb"] = str(size_gb)
         machine["disks"] = [{"boot": True, "source": place.link, "autoDelete": bool(boot.get("autoDelete"))}]
         octet = int(machine["id"]) % 250
         port = {"networkIP": f"10.128.0.{octet}", "accessConfigs": [{"natIP": f"203.0.113.{octet}"}]}
         machine["networkInterfaces"] = [{**body["networkInterfaces"][0], **port}]
-        estate.ledger.open(disk["id"], f"disk {place.name}", size_gb * USD_PER_GB_HOUR)
-        estate.ledger.open(machine["id"], f"instance {target.name}", _usd_per_hour(body))
-        estate.clock.at(now + slow_s + self.boot_s, lambda: self._started(machine))
+        table.ledger.open(disk["id"], f"disk {place.name}", size_gb * USD_PER_GB_HOUR)
+        table.ledger.open(machine["id"], f"instance {target.name}", _usd_per_hour(body))
+        table.clock.at(now + slow_s + self.boot_s, lambda: self._started(machine))
         if "terminationTime" in (body.get("scheduling") or {}):
-            estate.clock.at(now + _limit_s(body["scheduling"], now), lambda: self._time_is_up(machine))
+            table.clock.at(now + _limit_s(body["scheduling"], now), lambda: self._time_is_up(machine))
         return machine
 
     def remove(self, machine: Document) -> None:
         """The machine is gone, and the disk with it if it is to be."""
-        estate = self.estate
-        if not estate.exists(machine):
+        table = self.table
+        if not table.exists(machine):
             return
         self.powered_off(machine)
-        estate.drop(machine)
-        estate.ledger.close(machine["id"])
+        table.drop(machine)
+        table.ledger.close(machine["id"])
         for part in machine["disks"]:
-            disk = estate.items.get(part["source"])
+            disk = table.items.get(part["source"])
             if disk is not None:
                 disk["users"] = []
                 if part["autoDelete"]:
@@ -171,12 +171,12 @@ class Machines:
 
     def remove_disk(self, disk: Document) -> None:
         """The disk is gone and costs nothing."""
-        self.estate.drop(disk)
-        self.estate.ledger.close(disk["id"])
+        self.table.drop(disk)
+        self.table.ledger.close(disk["id"])
 
     def end(self, machine: Document, action: str) -> None:
         """What the provider does to a machine of its own accord: delete it, or stop it and let the disk cost on."""
-        if not self.estate.exists(machine):
+        if not self.table.exists(machine):
             return
         if action == "DELETE":
             self.remove(machine)
@@ -184,22 +184,22 @@ class Machines:
         else:
             self.powered_off(machine)
             machine["status"] = "TERMINATED"
-            self.estate.ledger.close(machine["id"])
+            self.table.ledger.close(machine["id"])
 
     def _started(self, machine: Document) -> None:
-        if not self.estate.exists(machine) or machine["status"] not in ("PENDING", "PROVISIONING", "STAGING"):
+        if not self.table.exists(machine) or machine["status"] not in ("PENDING", "PROVISIONING", "STAGING"):
             return
         if machine.get("_fails"):
             machine["status"] = "STAGING"
             return
         machine["status"] = "RUNNING"
-        wish = machine.get("scheduling") or {}
-        limit = wish.get("maxRunDuration")
-        if limit is None and wish.get("provisioningModel") == "FLEX_START":
+        payload = machine.get("scheduling") or {}
+        limit = payload.get("maxRunDuration")
+        if limit is None and payload.get("provisioningModel") == "FLEX_START":
             limit = {"seconds": "86400"}
         if limit is not None:
-            when = self.estate.clock.now() + float(limit.get("seconds", 0))
-            self.estate.clock.at(when, lambda: self._time_is_up(machine))
+            when = self.table.clock.now() + float(limit.get("seconds", 0))
+            self.table.clock.at(when, lambda: self._time_is_up(machine))
         self.powered_on(machine)
 
     def _time_is_up(self, machine: Document) -> None:

@@ -23,7 +23,7 @@ def startup_script(machine: Document) -> bytes:
 
 
 def answer(machine: Document, path: str, request: Request) -> Reply:
-    """What the guest is told: 403 without the header, 404 for what is not there. May wait for a change."""
+    """What the metadata server answers the guest: 403 without the header, 404 for the absent. May wait for a change."""
     if request.headers.get("metadata-flavor") != "Google" or "x-forwarded-for" in request.headers:
         return Reply(403, b"Missing Metadata-Flavor:Google header.", {"Content-Type": "text/plain"})
     if request.method != "GET" or not path.startswith(PREFIX):

@@ -48,7 +48,7 @@ class Failure(NamedTuple):
     message: str
 
 
-class Estate:
+class ResourceTable:
     """Every resource by its link, every operation, and what a list does not show yet."""
 
     def __init__(self, clock: Clock, ledger: Ledger, first: int = 1000) -> None:

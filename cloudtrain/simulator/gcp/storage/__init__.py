@@ -1,6 +1,6 @@
 """A fake Google Cloud Storage: the XML API as `obstore` and signed requests speak it, strict about who asks.
 
-Pulumi's engine speaks the JSON API and, towards an emulator, sends no credentials: that door (`gcs_json`) is open, but
+Pulumi's engine speaks the JSON API and, towards an emulator, sends no credentials: that API (`gcs_json`) is open, but
 only for what lies below a folder called `pulumi`. The call's name is `GCS.PutObject` and so on.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.faults import Faults, Kind, Menu
+from cloudtrain.simulator.faults import Faults, FaultTable, Kind
 from cloudtrain.simulator.gcp.tpu.catalog import PROJECT, refusal
 from cloudtrain.simulator.gcp.tpu.grpc_api import Rpc, serve
 from cloudtrain.simulator.gcp.tpu.rest_api import Rest, error_reply, route_of
@@ -19,7 +19,7 @@ _MACHINE: tuple[Kind, ...] = (
     *_SEND,
     *("no_capacity", "no_capacity_later", "quota", "permission", "balance", "stale", "slow"),
 )
-MENU: Menu = [
+FAULT_TABLE: FaultTable = [
     ("Tpu.CreateQueuedResource", _MACHINE),
     ("queuedResources.create", _MACHINE),
     *((call, (*_SEND, "refused")) for call in ("Tpu.DeleteQueuedResource", "Tpu.DeleteNode", "queuedResources.delete")),
@@ -52,7 +52,7 @@ class TpuCloud(Front):
         self._begin()
 
     def _begin(self) -> None:
-        self.menu = list(MENU)
+        self.fault_table = list(FAULT_TABLE)
         self.faults, self.ledger, self.slow_s = Faults(), Ledger(self.clock), 0.0
         self.calls = []
         self.tpu = TpuState(self.clock, self.ledger, self.faults, PROJECT)
@@ -80,7 +80,7 @@ class TpuCloud(Front):
     def leftovers(self) -> list[str]:
         """Nodes, queued resources and tasks; not the queue, which all runs share."""
         with self.clock.lock:
-            self.clock.settle()
+            self.clock.run_due()
             records = [*self.tpu.nodes.values(), *self.tpu.queued.values()]
             names = [f"{record.name} ({record.state})" for record in records] + [*self.tasks.tasks]
             billed = [f"{entry.what} {entry.id}" for entry in self.ledger.running()]

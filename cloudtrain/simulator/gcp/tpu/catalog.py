@@ -81,7 +81,7 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
 
 
 class Refusal(Exception):
-    """What the API answers instead: the canonical code's name and a sentence."""
+    """What the API answers instead: the canonical code's name and a message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

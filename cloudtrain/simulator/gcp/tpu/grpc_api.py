@@ -45,7 +45,7 @@ class Rpc:
     def perform(self, call: str, request: Document) -> tuple[str, Document]:
         """Do it under the clock's lock. The answer's type and its REST form. Raises Refusal."""
         with self.cloud.clock.lock:
-            self.cloud.clock.settle()
+            self.cloud.clock.run_due()
             return self.methods[call.partition(".")[2]](call, request)
 
     def transport(self, call: str, request: Document) -> tuple[str, Document]:
@@ -77,7 +77,7 @@ class Rpc:
         """A long-running operation. Raises Refusal."""
         self.cloud.calls.append("Operations.GetOperation")
         with self.cloud.clock.lock:
-            self.cloud.clock.settle()
+            self.cloud.clock.run_due()
             if name not in self.state().operations:
                 raise Refusal("NOT_FOUND", f"Operation '{name}' was not found")
             return self.state().operations[name]

@@ -88,5 +88,5 @@ def seconds(text: str, path: str = "duration") -> float:
     return float(text[:-1])
 
 
-def _invalid(path: str, words: str) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", f"Invalid value at '{path}': {words}.")
+def _invalid(path: str, message: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", f"Invalid value at '{path}': {message}.")

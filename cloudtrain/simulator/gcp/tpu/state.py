@@ -78,8 +78,8 @@ class TpuState:
         else:
             self.clock.at(begin, lambda: self._provision(record, node))
         if gives_up is not None:
-            words = "The request was not fulfilled before its valid-until time."
-            self.clock.at(gives_up, lambda: self._fail(record, 9, words))
+            message = "The request was not fulfilled before its valid-until time."
+            self.clock.at(gives_up, lambda: self._fail(record, 9, message))
         answer = self._operation(parent, path)
         if request_id:
             self.requests[parent, request_id] = (dict(body), answer)
@@ -207,9 +207,9 @@ class TpuState:
         if owner and owner.state == "PROVISIONING":
             owner.state = "ACTIVE"
 
-    def _fail(self, record: Record, code: int, words: str) -> None:
+    def _fail(self, record: Record, code: int, message: str) -> None:
         if record.state == WAITING:
-            record.state, record.error = "FAILED", {"code": code, "message": words}
+            record.state, record.error = "FAILED", {"code": code, "message": message}
 
     def _suspend(self, record: Record, node: Record) -> None:
         if self.nodes.get(node.name) is node and record.state != "DELETING":

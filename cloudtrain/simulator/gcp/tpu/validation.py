@@ -83,5 +83,5 @@ def _check_node(node: Mapping[str, Any]) -> None:
         raise _invalid("network_config and network_configs exclude each other")
 
 
-def _invalid(words: str) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", f"Invalid request: {words}.")
+def _invalid(message: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", f"Invalid request: {message}.")
