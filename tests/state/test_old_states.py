@@ -19,6 +19,7 @@ import pytest
 from cloudtrain.errors import MissingCredentials
 from cloudtrain.providers import StopOptions
 from cloudtrain.runs import candidates, measurements, out_of_memory, pull, reconcile, teardown
+from cloudtrain.runs.client import attached
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 
@@ -103,7 +104,7 @@ def test_a_rented_one_is_gone_on_with_from_its_records(old: Callable[[str], Run]
     assert first is not None
     assert list(candidates.full_places(run.store)) == [first.key.place]
     assert [each.reason for each in run.machines()] == ["preempted", ""]
-    assert import_module("cloudtrain.cli.up.staying").log_begin(run) > 0
+    assert attached.log_begin(run) > 0
 
 
 def test_a_rented_one_is_asked_to_end_and_keeps_the_rest_of_its_record(old: Callable[[str], Run]) -> None:
