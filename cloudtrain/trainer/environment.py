@@ -29,13 +29,13 @@ else:
 Log = Callable[[str], None]
 
 
-def find(flavour: str = "cpu") -> Path | None:
+def find(flavour: str) -> Path | None:
     """The Python of the flavour's environment, or None when it has not been made yet. Raises UsageError."""
     python = _python(_folder(flavour))
     return python if python.exists() else None
 
 
-def ensure(flavour: str = "cpu", log: Log = lambda text: None) -> Path:
+def ensure(flavour: str, log: Log = lambda text: None) -> Path:
     """The Python of the flavour's environment, which is made when there is none (20 s to some minutes, up to 8 GB).
 
     `log` gets one message per slow step. Raises UsageError for an unknown flavour or no home folder,

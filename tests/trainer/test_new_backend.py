@@ -22,7 +22,7 @@ from tests.product_copy import copy_of_the_product
 
 STEPS = 30
 SPEC = f"model: smollm2-135m\nmethod: lora\ndata: {{path: data.jsonl}}\nmax_steps: {STEPS}\n"
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0  # on a machine that others use too
 NO_CLOUD: Any = SimpleNamespace(slow_s=0.0, environment=dict)  # a client on this machine needs none
 
 
@@ -62,7 +62,7 @@ class Here:
     """Somebody with a spec, on this machine alone."""
 
     def __init__(self, folder: Path, product: str) -> None:
-        more = {"CLOUDTRAIN_CACHE": str(folder / "cache"), "HOME": str(folder), "TOY_PAUSE_S": "0"}
+        more = {"CLOUDTRAIN_CACHE": str(folder / "cache"), "HOME": str(folder)}
         self.client = Client(folder, NO_CLOUD, **more, PYTHONPATH=product)
         (folder / "cloudtrain.yaml").write_text(SPEC)
 
@@ -82,7 +82,7 @@ def here(tmp_path: Path, product: str) -> Iterator[Here]:
 
 def test_a_run_on_this_machine_is_made_stopped_and_resumed_by_the_new_trainer(here: Here) -> None:
     """Its environment, its token check, its variables, its SIGTERM, its checkpoint, its result."""
-    here.client.environment["TOY_PAUSE_S"] = "0.2"
+    here.client.environment["TOY_STAYS_AT"] = "6"
     begun = here.up("--detach")
     assert begun.code == 0, begun.out + begun.err
     assert "making the toy trainer's environment" in begun.err + begun.out
@@ -92,13 +92,12 @@ def test_a_run_on_this_machine_is_made_stopped_and_resumed_by_the_new_trainer(he
     first = here.log()
     assert events(first, "stopped")[0]["reason"] == "SIGTERM"
     assert events(first, "start")[0]["mood"] == "cheerful"
-    at = events(first, "checkpoint")[-1]["step"]
-    assert at == events(first, "step")[-1]["step"] < STEPS
-    here.client.environment["TOY_PAUSE_S"] = "0"
+    assert [event["step"] for event in events(first, "checkpoint")] == [4, 6]
+    here.client.environment.pop("TOY_STAYS_AT")
     ended = here.up()
     assert ended.code == 0, ended.out + ended.err
     whole = here.log()
-    assert events(whole, "start")[-1]["resumed_from"] == at
+    assert events(whole, "start")[-1]["resumed_from"] == 6
     assert [event["step"] for event in events(whole, "step")] == list(range(1, STEPS + 1))
     home = here.client.folder / f"toy-{os.getpid()}"
     assert (home / "adapter_model.bin").read_text() == result()
@@ -152,7 +151,7 @@ def test_a_rented_life_of_the_new_trainer_survives_a_machine_that_is_taken_away(
     """The machine makes the environment itself; another one goes on from the checkpoint; the result comes home."""
     room = world.fake.room.environment
     room.pop("CLOUDTRAIN_CACHE")
-    room.update(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", TOY_PAUSE_S="0.2")
+    room.update(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", TOY_STAYS_AT="6")
     person = world.person()
     (person.folder / "cloudtrain.yaml").write_text(SPEC)
     words = ("up", *world.rental.words, "--spot", "-y", "--accept-stale", "--max-hours", "1h", "--name", "mine")
@@ -164,13 +163,13 @@ def test_a_rented_life_of_the_new_trainer_survives_a_machine_that_is_taken_away(
 
     wait_for(lambda: len(events(log(), "step")) >= 6 or command.process.poll() is not None, "the sixth step")
     assert command.process.poll() is None, command.said
-    room.update(TOY_PAUSE_S="0")
+    room.pop("TOY_STAYS_AT")
     (name,) = [each["name"] for each in world.fake.table.of("instances")]
-    world.fake.preempt(name, 20.0)
+    world.fake.preempt(name, 300.0)  # as long as its last checkpoint takes
     assert ends(command) == 0, command.said + str([world.fake.room.console(each) for each in world.fake.room.ended])
     starts = events(log(), "start")
     assert [event["mood"] for event in starts] == ["cheerful", "cheerful"]
-    assert starts[1]["resumed_from"] > 0
+    assert starts[1]["resumed_from"] == 6
     assert sorted({event["step"] for event in events(log(), "step")}) == list(range(1, STEPS + 1))
     assert (person.folder / "mine" / "adapter_model.bin").read_text() == result()
     assert not world.both.leftovers()

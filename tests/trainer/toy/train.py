@@ -1,6 +1,7 @@
 """A trainer that learns nothing: reads the job and its rows, says steps, keeps checkpoints, stops when asked, resumes.
 
-Every step's state depends on the one before, so that the result proves the way to it. TOY_PAUSE_S is the length of one.
+Every step's state depends on the one before, so that the result proves the way to it. After the step TOY_STAYS_AT it goes
+no further until it is asked to stop.
 """
 
 from __future__ import annotations
@@ -60,11 +61,12 @@ def learn(job: Job, events: Events, stop: Stop) -> None:
     stop.act = lambda: None  # the next step looks
     began = time.monotonic()
     for step in range(first + 1, steps + 1):
-        time.sleep(float(os.environ.get("TOY_PAUSE_S", "0")))
         state = hashlib.sha256(f"{state}/{step}".encode()).hexdigest()
         losses.append([step, 3.0 / step])
         figures = {"loss": 3.0 / step, "lr": 0.1, "tokens": tokens * step, "tokens_per_second": 1000.0}
         events.emit("step", step=step, of=steps, peak_bytes=machine.peak_bytes(), **figures)
+        while step == int(os.environ.get("TOY_STAYS_AT", "0")) and not stop.reason:
+            time.sleep(0.02)
         if step % EVERY == 0 or step == steps or stop.reason:
             save(store, step, state, {"tokens": tokens * step, "train_seconds": 1.0, "losses": losses})
             events.emit("checkpoint", step=step, seconds=0.0)
