@@ -28,8 +28,7 @@ def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Pin the clock for quotes, the width, the colours; move state and settings away. The cache stays: it is shared."""
     world = tmp_path_factory.mktemp("world")
     for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name not in KEPT]:
-        if not name.startswith("CLOUDTRAIN_FUZZ"):
-            monkeypatch.delenv(name)
+        monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(world / "state"))
     monkeypatch.setenv("CLOUDTRAIN_CONFIG", str(world / "config.toml"))
     monkeypatch.setenv("NO_COLOR", "1")

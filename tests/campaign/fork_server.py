@@ -26,7 +26,8 @@ from typing import Any
 
 from cloudtrain.simulator.http_server import Fake
 from tests.campaign import fake_engine
-from tests.campaign.client import PATIENCE_S, Client, Ended
+from tests.campaign.client import Client, Ended
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent.parent
 # The last word makes a forked engine look like one, for who ends it: by number and by command line.
