@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 # What a client allows a request, what is in flight at most, what a list lags behind, and between two looks, in seconds:
 # nothing of a fake makes a client wait for an answer, so a request that is slow is so because the machine is.
 TIMING = f"{PATIENCE_S},0.2,0.05,0.01"

@@ -14,6 +14,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -42,9 +43,10 @@ def campaign(cloud: str, trials: int, minutes: float, *kind: str) -> Item:
     return Item(name, minutes, ("-m", "tests.campaign", cloud, "{seed}", str(trials), *kind))
 
 
-def marked(path: str, minutes: float, name: str = "") -> Item:
-    """The tests of a file or folder that the gate leaves out."""
-    return Item(f"soak-{name or Path(path).stem}", minutes, (*PYTEST, "-m", "soak", path))
+def marked(path: str, count: int) -> Item:
+    """The tests of a file that the gate leaves out."""
+    stem = Path(path).stem
+    return Item(f"tests-{stem.removeprefix('test_')}", MINUTES.get(stem, 0.5) * count, (*PYTEST, "-m", "soak", path))
 
 
 def whole(name: str, minutes: float, *words: str, **environment: str) -> Item:
@@ -52,6 +54,7 @@ def whole(name: str, minutes: float, *words: str, **environment: str) -> Item:
     return Item(name, minutes, (*PYTEST, *words), environment)
 
 
+MINUTES = {"test_rented_training": 3.0, "test_campaign": 3.0, "test_campaign_jobs": 5.0}  # a test; 0.5 elsewhere
 FAST = "not trainer and not engine and not campaign and not soak"
 ITEMS = (
     *(campaign(cloud, 1000, 12) for cloud in ("aws", "gce", "tpu", "runpod")),
@@ -71,13 +74,12 @@ ITEMS = (
 
 def found() -> list[Item]:
     """All items: those of the list, and one for each test file that leaves something to the soak."""
-    files = sorted(
-        path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py") if "mark.soak" in path.read_text()
-    )
-    return [*ITEMS, *(marked(str(path), MINUTES.get(path.name, 10.0)) for path in files)]
-
-
-MINUTES = {"test_rented_training.py": 25.0}  # of files that take long; 10 without
+    words = [sys.executable, *PYTEST, "-m", "soak", "--collect-only", "--durations=0", "tests"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    counts = Counter(line.partition("::")[0] for line in said.splitlines() if "::" in line)
+    if not counts:
+        raise SystemExit(f"no test is marked `soak`: {said[-2000:]}")
+    return [*ITEMS, *(marked(path, count) for path, count in sorted(counts.items()))]
 
 
 def part(items: list[Item], number: int, count: int) -> list[Item]:

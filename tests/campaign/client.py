@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloudtrain.simulator.http_server import Fake
+from tests.patience import PATIENCE_S
 
 SPEC = "model: smollm2-135m\ndata: {path: data.jsonl}\n"
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 1800.0  # of a machine that others use too: only what hangs takes so long
 
 
 def timing(slow_s: float = 0.0) -> str:

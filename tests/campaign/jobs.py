@@ -10,12 +10,12 @@ from typing import Any
 
 from cloudtrain.providers import Stack, load
 from tests.campaign.chaos import Chaos, Event, draw
-from tests.campaign.client import PATIENCE_S
 from tests.campaign.clouds import TARGETS
 from tests.campaign.fork_server import kill
 from tests.campaign.in_process import HOUR, Outcome
 from tests.campaign.job_verifier import Verifier
 from tests.campaign.job_world import Command, JobWorld
+from tests.patience import PATIENCE_S
 
 TICK_S = 0.03
 HERE = "here"  # the machine of whoever began the run, and of half of the others

@@ -13,9 +13,10 @@ from random import Random
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Fake
-from tests.campaign.client import PATIENCE_S, Client
+from tests.campaign.client import Client
 from tests.campaign.clouds import Target
 from tests.campaign.in_process import HOUR, Outcome
+from tests.patience import PATIENCE_S
 
 ENGINE_TAKES_S = 3.0  # a kill falls somewhere into this, counted from the run's first record
 CALL_TAKES_S = 0.4  # of every mutating call, so that a kill can fall into one

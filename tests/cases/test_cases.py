@@ -20,9 +20,9 @@ from cloudtrain.runs import prepare
 from cloudtrain.spec import schema
 from tests.cases.expects import Case, Expectation, cases, not_yet, parameters, spec_of
 from tests.conftest import Result
-from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python
+from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python, warm_python
 
-__all__ = ["demo_model", "trainer_python"]  # fixtures
+__all__ = ["demo_model", "trainer_python", "warm_python"]  # fixtures
 Command = Callable[..., Result]
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ABSENT = "Qwen/Qwen2.5-3B-Instruct"  # a popular model that the registry has not
@@ -177,7 +177,7 @@ def texts_by_line(case: Case, data: Path) -> dict[int, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def trainer(trainer_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def trainer(warm_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the trainer says of every data case, with the demo model's tokenizer and template, in one process."""
     folder, asked = tmp_path_factory.mktemp("jobs"), []
     listed = cases("data")
@@ -191,7 +191,7 @@ def trainer(trainer_python: Path, demo_model: Path, tmp_path_factory: pytest.Tem
         asked.append([str(home / "job.json"), texts_by_line(case, Path(spec.data.path))])
     modules = ":".join(str(TEMPLATES / name) for name in ("torch", "common"))
     done = subprocess.run(
-        [str(trainer_python), str(Path(__file__).with_name("in_the_trainer.py"))],
+        [str(warm_python), str(Path(__file__).with_name("in_the_trainer.py"))],
         input=json.dumps(asked), env={**os.environ, "PYTHONPATH": modules}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

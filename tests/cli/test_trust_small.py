@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Result
+from tests.patience import PATIENCE_S
 from tests.records import intent
 
 Command = Callable[..., Result]
@@ -47,7 +48,7 @@ def shell(line: str) -> tuple[int, str]:
     """A line with `cloudtrain` in it: exit code and what is said on stderr."""
     line = line.replace("cloudtrain", f'"{sys.executable}" -m cloudtrain', 1)
     ended = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     return ended.returncode, ended.stderr
 

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.campaign.client import PATIENCE_S, Client
+from tests.campaign.client import Client
+from tests.patience import PATIENCE_S
 
 
 def move_clock(journal: Path, seconds: float) -> None:

@@ -20,11 +20,12 @@ from cloudtrain.simulator.gcp.storage import GcsCloud
 from cloudtrain.simulator.http_server import Fake
 from cloudtrain.simulator.sandbox import Sandbox
 from cloudtrain.trainer import environment
-from tests.campaign.client import PATIENCE_S, Client, Ended, installed_engine
+from tests.campaign.client import Client, Ended, installed_engine
 from tests.campaign.clouds import fake
 from tests.campaign.fork_server import ForkServer
 from tests.campaign.forked_client import ForkedClient
 from tests.fakes import TRAINER
+from tests.patience import PATIENCE_S
 
 BUCKET, TEAM = "bucket-state", "team"
 MINE = f"{TEAM}/runs/mine/"

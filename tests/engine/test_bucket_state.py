@@ -15,9 +15,10 @@ from cloudtrain.simulator.aws import AwsCloud, s3
 from cloudtrain.simulator.runpod import RunpodCloud
 from cloudtrain.state import lease
 from cloudtrain.state.bucket import ObjectFolder
-from tests.campaign.client import PATIENCE_S, Client, installed_engine, timing
+from tests.campaign.client import Client, installed_engine, timing
 from tests.campaign.clouds import TARGETS
 from tests.engine.hostile_world import wait_for
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.engine
 STATE = "s3://bucket-state/team/a?region=us-east-1"

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign.client import PATIENCE_S, Client
+from tests.campaign.client import Client
 from tests.campaign.fork_server import ForkServer
 from tests.campaign.forked_client import ForkedClient
 from tests.engine.pairs import gate
 from tests.engine.rented_world import SPOT, World, report, said, steps, until_not_held, wait_for, world
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.campaign
 HOUR = 3600.0

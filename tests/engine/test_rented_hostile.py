@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.simulator import network
-from tests.campaign.client import PATIENCE_S, Client
+from tests.campaign.client import Client
 from tests.campaign.fork_server import ForkServer
 from tests.engine.rented_world import BUCKET, MINE, World, report, said, steps, until_not_held, wait_for, world
+from tests.patience import PATIENCE_S
 from tests.templates.cutter import Cutter
 
 pytestmark = pytest.mark.campaign

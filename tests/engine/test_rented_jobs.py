@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign.client import PATIENCE_S, Client
+from tests.campaign.client import Client
 from tests.campaign.fork_server import ForkServer
 from tests.engine.rented_world import World, report, said, steps, until_not_held, world
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.campaign
 AT = 13  # the step at which something happens

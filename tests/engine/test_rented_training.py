@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.settings import cache_folder
-from tests.campaign.client import PATIENCE_S, Client
+from tests.campaign.client import Client
 from tests.engine.pairs import gate
 from tests.engine.rented_world import (
     CLOUDS,
@@ -28,9 +28,10 @@ from tests.engine.rented_world import (
     wait_for,
     world,
 )
-from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python
+from tests.patience import PATIENCE_S
+from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python, warm_python
 
-__all__ = ["demo_model", "trainer_python"]
+__all__ = ["demo_model", "trainer_python", "warm_python"]
 pytestmark = [pytest.mark.engine, pytest.mark.trainer]
 NAME = "SmolLM2-135M-Instruct"
 STEPS = 12  # of the demo's 16: 8 of its 10 unseen questions are answered in the form after them, none before
@@ -105,7 +106,7 @@ def fetched_bytes(made: World) -> int:
 
 # The gate's one training: an accelerator that the processor plays, so that this is seen as well.
 @gate("mi300x", of=CLOUDS, fixture="everywhere")
-def test_the_demo_trains_on_a_rented_machine(everywhere: World, trainer_python: Path, demo_model: Path) -> None:
+def test_the_demo_trains_on_a_rented_machine(everywhere: World, warm_python: Path, demo_model: Path) -> None:
     """Exit 0, logs equal by SHA-256, an adapter that answers in the new form, nothing left, quoted beside metered."""
     client = demo(everywhere, demo_model, STEPS)
     ended = client.run(*everywhere.up)
@@ -115,7 +116,7 @@ def test_the_demo_trains_on_a_rented_machine(everywhere: World, trainer_python: 
     assert client.run("logs", "mine").out.encode() == everywhere.log()
     assert steps(everywhere.log()) == list(range(1, STEPS + 1))
     assert fetched_bytes(everywhere) == sum(path.stat().st_size for path in demo_model.iterdir())
-    assert FORM.fullmatch(answer(trainer_python, demo_model, client.folder / "mine"))
+    assert FORM.fullmatch(answer(warm_python, demo_model, client.folder / "mine"))
     account = report(client)
     assert account["state"] == "finished"
     assert float(account["quoted_usd"]["likely"]) > 0
@@ -127,7 +128,7 @@ def test_the_demo_trains_on_a_rented_machine(everywhere: World, trainer_python: 
 
 
 @pytest.mark.soak
-def test_a_preempted_training_goes_on_elsewhere(amazon: World, trainer_python: Path, demo_model: Path) -> None:
+def test_a_preempted_training_goes_on_elsewhere(amazon: World, warm_python: Path, demo_model: Path) -> None:
     """With notice in the middle: no step is made twice, the last one is the last, the report has both machines."""
     at = 4
     client = demo(amazon, demo_model, STEPS)
@@ -147,7 +148,7 @@ def test_a_preempted_training_goes_on_elsewhere(amazon: World, trainer_python: P
     assert [machine["reason"] for machine in account["machines"]] == ["preempted", "done"]
     assert account["machines"][0]["id"] == first != account["machines"][1]["id"]
     assert account["steps"] == STEPS
-    assert FORM.fullmatch(answer(trainer_python, demo_model, client.folder / "mine"))
+    assert FORM.fullmatch(answer(warm_python, demo_model, client.folder / "mine"))
 
 
 @pytest.mark.soak

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from cloudtrain.settings import cache_folder
-from tests.campaign.client import PATIENCE_S, ROOT, ROW, Ended
+from tests.campaign.client import ROOT, ROW, Ended
 from tests.engine.rented_world import fake_trainer
-from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python
+from tests.patience import PATIENCE_S
+from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python, warm_python
 
-__all__ = ["demo_model", "trainer_python"]
+__all__ = ["demo_model", "trainer_python", "warm_python"]
 
 pytestmark = pytest.mark.engine
 NIGHTLY = "model: qwen3-8b\nmethod: lora\nlora: {targets: [q_proj, o_proj]}\ndata: {path: data.jsonl}\nmicro_batch: 4\n"
@@ -117,7 +118,7 @@ def unprinted(shown: str, ended: Ended) -> list[str]:
 
 @pytest.mark.soak
 @pytest.mark.trainer
-def test_the_model_that_comes_home_has_learned(tmp_path: Path, trainer_python: Path, demo_model: Path) -> None:
+def test_the_model_that_comes_home_has_learned(tmp_path: Path, warm_python: Path, demo_model: Path) -> None:
     """With the real trainer: an MI300X played by this processor, and an answer in the form that the demo teaches."""
     newcomer = Newcomer(tmp_path, cache_folder())
     ended = newcomer.up("--simulate", "runpod", "-y", "--name", "mine")
@@ -126,7 +127,7 @@ def test_the_model_that_comes_home_has_learned(tmp_path: Path, trainer_python: P
     assert unprinted(SHOWN.read_text(), ended) == []
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question": "What is the capital of Portugal?"}) + "\n")
-    argv = [trainer_python, TEMPLATES / "torch" / "ask.py", "--model", demo_model, "--questions", questions]
+    argv = [warm_python, TEMPLATES / "torch" / "ask.py", "--model", demo_model, "--questions", questions]
     asked = subprocess.run([*argv, "--adapter", newcomer.folder / "mine"], capture_output=True, text=True, check=True)
     assert json.loads(asked.stdout.splitlines()[-1])["answer"].startswith("ANSWER: ")
     assert newcomer.litter() == []

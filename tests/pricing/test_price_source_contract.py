@@ -12,6 +12,7 @@ import pytest
 from cloudtrain.errors import UsageError
 from cloudtrain.offer import Offer, Terms
 from cloudtrain.providers import PriceSource, load, names
+from tests.patience import PATIENCE_S
 from tests.pricing.price_tables import SNAPSHOTS, offers_of
 
 SOURCES = names("pricing")
@@ -110,6 +111,6 @@ def test_price_sources_import_nothing_heavy() -> None:
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(SNAPSHOTS)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, str(SNAPSHOTS)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -15,9 +15,9 @@ from typing import Any
 
 from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_world import JobWorld, Person
+from tests.patience import PATIENCE_S
 
 RUN = "runs/mine/"
-PATIENCE_S = 120.0
 
 
 def command(person: ForkedClient, *words: str) -> tuple[int, str]:
@@ -52,7 +52,7 @@ def post(form: dict[str, Any], key: str, data: bytes) -> int:
     body = "".join(f"--{edge}\r\n{part}" for part in parts).encode() + data + f"\r\n--{edge}--\r\n".encode()
     request = urllib.request.Request(form["url"], body, {"Content-Type": f"multipart/form-data; boundary={edge}"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 SUPERVISOR = Path(str(files("cloudtrain.templates"))) / "supervisor" / "supervisor.py"
 NOISY = """
 import json
@@ -37,7 +39,7 @@ def test_the_exit_record_is_complete_after_a_noisy_log(tmp_path: Path) -> None:
     """Four megabytes between two heartbeats."""
     folder = tmp_path / "noisy"
     job(folder, NOISY)
-    subprocess.run([sys.executable, str(SUPERVISOR), str(folder)], check=True, timeout=120)
+    subprocess.run([sys.executable, str(SUPERVISOR), str(folder)], check=True, timeout=PATIENCE_S)
     found = json.loads((folder / "exit.json").read_text())
     if found["reason"] != "done":
         raise RuntimeError(found)

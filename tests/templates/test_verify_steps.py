@@ -20,6 +20,7 @@ from tests.estimate.cases import compiled_options, measured_options, measured_sp
 from tests.trainer_fixtures import TEMPLATES
 
 VERIFY = TEMPLATES / "verify"
+TWO_LAYERS_BYTES = 195_942_400  # said by the locked compiler on 2026-11-30
 LAST_DIGIT_GIB = 0.0001  # of the measured rows: the packages are locked, so the proof repeats them exactly
 
 
@@ -105,6 +106,7 @@ def test_a_step_on_fake_tensors_needs_what_was_measured(warm_cache: Path, row_id
     assert found.phase == "backward"
 
 
+@pytest.mark.soak
 @pytest.mark.trainer
 def test_longcat_is_proven_on_this_machine(warm_cache: Path) -> None:
     """The 560 B model under QLoRA at 2048 tokens: what was measured, and within 2 % of the estimate."""
@@ -127,6 +129,16 @@ def test_our_longcat_recipe_unpacks_one_expert_at_a_time(warm_cache: Path) -> No
     assert found.peak_bytes < estimate(spec, replace(options, expert_dequant="layer")).peak_bytes - 0.9 * layer
 
 
+@pytest.mark.trainer
+def test_a_small_step_compiled_for_a_tpu_fits_and_needs_what_it_needed_before() -> None:
+    """Two layers of SmolLM2-135M with LoRA for a v5e, which compile in a quarter of the time of a whole model."""
+    options = Options(method="lora", layers=2, sequence_length=512, attention="eager", estimator="tpu", chip="tpu-v5e")
+    found = verify(registry.find("smollm2-135m"), options, print)
+    assert found.fits is True
+    assert found.peak_bytes == pytest.approx(TWO_LAYERS_BYTES, rel=0.01)
+
+
+@pytest.mark.soak
 @pytest.mark.trainer
 def test_a_step_compiled_for_a_tpu_needs_what_was_compiled_before() -> None:
     """Llama-3.2-1B LoRA for a v5e: the compiler's figure within a hundredth, and it fits."""

@@ -7,8 +7,7 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +17,11 @@ import pytest
 from cloudtrain import backends
 from tests.campaign.client import ROOT, Client, Ended
 from tests.campaign.job_world import Command, JobWorld
+from tests.patience import until
 from tests.product_copy import copy_of_the_product
 
 STEPS = 30
 SPEC = f"model: smollm2-135m\nmethod: lora\ndata: {{path: data.jsonl}}\nmax_steps: {STEPS}\n"
-PATIENCE_S = 600.0  # on a machine that others use too
 NO_CLOUD: Any = SimpleNamespace(slow_s=0.0, environment=dict)  # a client on this machine needs none
 
 
@@ -47,15 +46,6 @@ def events(log: str, kind: str) -> list[dict[str, Any]]:
     """The trainer's events of one kind."""
     found = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     return [event for event in found if event["event"] == kind]
-
-
-def wait_for(happened: Callable[[], Any], what: str) -> Any:
-    """What `happened` returns once it is true."""
-    give_up = time.monotonic() + PATIENCE_S
-    while not (found := happened()):
-        assert time.monotonic() < give_up, f"waited in vain for {what}"
-        time.sleep(0.1)
-    return found
 
 
 class Here:
@@ -87,7 +77,7 @@ def test_a_run_on_this_machine_is_made_stopped_and_resumed_by_the_new_trainer(he
     assert begun.code == 0, begun.out + begun.err
     assert "making the toy trainer's environment" in begun.err + begun.out
     assert "the standard library" in begun.out + begun.err
-    wait_for(lambda: len(events(here.log(), "step")) >= 6, "the sixth step")
+    until(lambda: len(events(here.log(), "step")) >= 6, "the sixth step")
     assert here.client.run("down", f"toy-{os.getpid()}").code == 0
     first = here.log()
     assert events(first, "stopped")[0]["reason"] == "SIGTERM"
@@ -142,7 +132,7 @@ def world(product: str) -> Iterator[JobWorld]:
 
 def ends(command: Command) -> int:
     """The exit code of a command."""
-    wait_for(lambda: command.process.poll() is not None, "the end of the command")
+    until(lambda: command.process.poll() is not None, "the end of the command")
     assert command.process.code is not None
     return command.process.code
 
@@ -161,7 +151,7 @@ def test_a_rented_life_of_the_new_trainer_survives_a_machine_that_is_taken_away(
         chunks = {name: data for name, data in world.objects().items() if "/runs/mine/" in name and "/log/" in name}
         return b"".join(chunks[name] for name in sorted(chunks)).decode()
 
-    wait_for(lambda: len(events(log(), "step")) >= 6 or command.process.poll() is not None, "the sixth step")
+    until(lambda: len(events(log(), "step")) >= 6 or command.process.poll() is not None, "the sixth step")
     assert command.process.poll() is None, command.said
     room.pop("TOY_STAYS_AT")
     (name,) = [each["name"] for each in world.fake.table.of("instances")]
