@@ -111,7 +111,7 @@ def test_a_killed_client_is_cleaned_up_after_from_elsewhere(
     runpod.slow_s = 1.0
     for one in (client, elsewhere):
         one.environment["CLOUDTRAIN_SIMULATOR_TIMING"] = timing(runpod.slow_s)
-    process = client.start("-m", "cloudtrain", "up", *client.up_words(), *RENT)
+    process = client.begin("up", *client.up_words(), *RENT)
     wait_for(has_create_intent, process)
     process.kill()
     process.wait()
@@ -180,7 +180,7 @@ def test_a_sweep_needs_no_bucket(client: Client, runpod: RunpodCloud, amazon: Aw
 def test_an_interrupted_up_leaves_neither_machine_nor_lease(client: Client, runpod: RunpodCloud) -> None:
     """Ctrl-C while the machine is being made: it is removed, and the next client is not kept waiting."""
     runpod.faults.add("createPod", "slow", seconds=3600)
-    process = client.start("-m", "cloudtrain", "up", *client.up_words(), *RENT)
+    process = client.begin("up", *client.up_words(), *RENT)
     wait_for(runpod.ledger.running, process)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 130

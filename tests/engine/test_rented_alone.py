@@ -157,7 +157,8 @@ def test_a_machine_without_its_accelerator_ends_at_once(mi300x: World) -> None:
     ended = mi300x.client("here").run(*mi300x.up)
     assert ended.code == 100, mi300x.told(ended)
     assert (
-        "the accelerator it was to use is not there: this machine has no rocm driver (/dev/kfd is absent)" in ended.err
+        "the accelerator it was to use is not there: this machine has no AMD GPU driver (/dev/kfd is absent)"
+        in ended.err
     )
     assert mi300x.fake.calls.count("createPod") == 1
     assert mi300x.both.leftovers() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,11 +166,11 @@ def test_a_refusal_for_a_person_ends_with_4(client: Client, target: Target, faul
 
 
 @gate("runpod")
-def test_no_secret_is_written_or_shown_anywhere(client: Client, target: Target, rented: Rent) -> None:
+def test_no_secret_is_written_or_shown_anywhere(client: Client, target: Target) -> None:
     """Planted credentials are in no file of the state, no output and no argument list."""
     secrets = [value for value in client.environment.values() if "PLANTED" in value]
     assert secrets
-    process = client.start("-m", "cloudtrain", "up", *client.up_words(), *target.words, "--name", "mine")
+    process = client.begin("up", *client.up_words(), *target.words, "--name", "mine")
     seen = b""
     while process.poll() is None:
         for entry in Path("/proc").glob("[0-9]*/cmdline"):
@@ -177,6 +178,7 @@ def test_no_secret_is_written_or_shown_anywhere(client: Client, target: Target, 
                 seen += entry.read_bytes()
             except OSError:
                 continue
+        time.sleep(0.02)
     client.fake.faults.add("*", "throttled", times=3)
     client.run("down", "mine")
     seen += client.run("ps").err.encode()
