@@ -103,7 +103,7 @@ def test_a_rented_one_is_gone_on_with_from_its_records(old: Callable[[str], Run]
     assert first is not None
     assert list(candidates.full_places(run.store)) == [first.key.place]
     assert [each.reason for each in run.machines()] == ["preempted", ""]
-    assert import_module("cloudtrain.cli.up.staying").log_begin(run) > 0
+    assert import_module("cloudtrain.runs.client.attached").log_begin(run) > 0
 
 
 def test_a_rented_one_is_asked_to_end_and_keeps_the_rest_of_its_record(old: Callable[[str], Run]) -> None:
