@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 from cloudtrain.simulator.http_server import Fake
-from tests.campaign.client import PATIENCE_S, Client, Ended
+from tests.campaign.client import Client, Ended
 from tests.campaign.fork_server import MACHINE, Forked, ForkServer, kill
+from tests.patience import PATIENCE_S
 
 
 class ForkedClient(Client):

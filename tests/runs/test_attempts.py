@@ -123,6 +123,6 @@ def test_a_place_that_is_too_expensive_is_passed_over_if_so_wanted(run: Run, mon
 def test_after_an_interrupt_a_run_that_has_had_a_machine_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint says whether there is a checkpoint to continue from."""
     run.write("gone.json", GoneRecord(time=1.0))
-    assert end_of(run, monkeypatch, interrupt).hint == "`cloudtrain up` begins again"
+    assert end_of(run, monkeypatch, interrupt).hint == "`cloudtrain up` starts it again"
     run.write("attempts/001.json", AttemptRecord(machine=machine()))
     assert end_of(Run(run.store, "mine"), monkeypatch, interrupt).hint == "`cloudtrain up` resumes it"

@@ -40,7 +40,7 @@ def test_a_reclaimed_machine_is_followed_by_another(run: Run, monkeypatch: pytes
 
     monkeypatch.setattr(launch, "start", start)
     polled, told = looked(run)
-    assert (polled.over, polled.error, polled.done) == (False, None, "goes on on another machine, i-1")
+    assert (polled.over, polled.error, polled.done) == (False, None, "restarted on another machine, i-1")
     assert told == [Message("the machine of attempt 1 was preempted; looking for another", detail=True)]
 
 
@@ -53,7 +53,7 @@ def test_no_machine_anywhere_is_told_and_tried_again_later(run: Run, monkeypatch
     monkeypatch.setattr(launch, "start", full)
     polled, told = looked(run)
     assert (polled.over, type(polled.error)) == (False, NoCapacity)
-    assert "no place had a machine to go on with: full" in polled.done
+    assert "no place had a machine to resume on: full" in polled.done
     assert isinstance(told[-1], PlaceFull)
 
 

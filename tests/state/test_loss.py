@@ -26,10 +26,10 @@ class Failing(LocalFolder):
 
     broken = False
 
-    def _told(self, key: str, what: str) -> Any:
+    def _translate_errors(self, key: str, what: str) -> Any:
         if self.broken:
             raise UsageError("state cannot be reached", "try again")
-        return super()._told(key, what)
+        return super()._translate_errors(key, what)
 
 
 @pytest.fixture

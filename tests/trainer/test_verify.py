@@ -179,7 +179,7 @@ def test_the_compilers_refusal_is_a_verdict(program: Callable[[str], list[str]])
     [
         ("print(json.dumps({'unsupported': 'no class for `x`'}))", UsageError, "no class for `x`"),
         ("raise RuntimeError('shape trouble')", CloudtrainError, "RuntimeError: shape trouble"),
-        ("sys.exit(3)", CloudtrainError, "it said nothing and ended with 3"),
+        ("sys.exit(3)", CloudtrainError, "it printed nothing and ended with 3"),
         ("os.kill(os.getpid(), 9)", CloudtrainError, "the system ended the proof"),
         ("print('no JSON')", CloudtrainError, "could not be proven"),
         ("pass", CloudtrainError, "could not be proven"),

@@ -11,7 +11,7 @@ from cloudtrain.simulator.gcp.compute.resources import ROOT, Document, Failure, 
 
 
 class Groups:
-    """Zonal groups of an estate."""
+    """Zonal groups of the fake project."""
 
     def __init__(self, table: ResourceTable, machines: Machines) -> None:
         self.table = table

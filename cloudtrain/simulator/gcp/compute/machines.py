@@ -97,7 +97,7 @@ def _limit_s(payload: Mapping[str, Any], now: float) -> float:
 
 
 class Machines:
-    """Starts and ends the machines of an estate. `boot_s` until RUNNING; `operation_s` until an operation is done."""
+    """Starts and ends the machines of a project. `boot_s` until RUNNING; `operation_s` until an operation is done."""
 
     def __init__(self, table: ResourceTable) -> None:
         self.table = table
