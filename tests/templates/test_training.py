@@ -249,5 +249,5 @@ def test_the_data_check_counts_as_the_trainer_does(runs: dict[str, Ended], bench
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ONE_THREAD)
     found = json.loads(done.stdout)
     assert done.returncode == 65
-    assert found["problems"] == [{"line": 2, "problem": "`messages` must be a list of one or more turns"}]
+    assert found["problems"] == [{"line": 2, "problem": "`messages` is empty"}]
     assert found["duplicates"] == 1
