@@ -224,11 +224,16 @@ class Stack:
     find: Callable[[str, Store, bool], MachineRecord | None] | None = None
 
 
-@cache
 def names(package: str) -> tuple[str, ...]:
-    """Provider keys that have a file in `pricing` or `stacks`, sorted, without importing one; looked for once."""
+    """Provider keys that have a file in `pricing` or `stacks`, sorted, without importing one."""
     parent = import_module(f"cloudtrain.{package}")
-    found = (module.name for module in pkgutil.iter_modules(parent.__path__) if not module.name.startswith("_"))
+    return _names_in(tuple(parent.__path__))
+
+
+@cache
+def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The same for a package in these folders, which are listed once."""
+    found = (module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
     return tuple(sorted(found))
 
 

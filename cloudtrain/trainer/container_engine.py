@@ -102,4 +102,4 @@ def failure(program: str, verb: str, lines: list[str]) -> CloudtrainError:
         return Permission(f"the registry refuses: {said}", "your account there may not write to this path")
     if any(word in low for word in ("no such host", "i/o timeout", "connection refused", "dial tcp")):
         return Unavailable(f"{program} {verb}: {said}", "check the network; another base image: --base IMAGE")
-    return CloudtrainError(f"{program} {verb} failed: {said or 'it said nothing'}", "see the lines above")
+    return CloudtrainError(f"{program} {verb} failed: {said or 'it printed nothing'}", "see the lines above")

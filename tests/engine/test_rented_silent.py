@@ -18,7 +18,7 @@ def test_a_pod_whose_image_never_comes_is_given_back(tmp_path: Path, fork_server
         made.fake.pods.powered_on = lambda pod: True
         ended = made.client("here").run(*made.up, "--max-restarts", "0")
         assert ended.code == 101, made.told(ended)
-        assert "said nothing for 60 s" in ended.err
+        assert "no heartbeat for 60 s" in ended.err
         assert made.fake.calls.count("createPod") == 1
         assert made.both.leftovers() == []
         account = report(made.client("there"))
