@@ -21,7 +21,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Let there be another trainer for processors, with a preference and the lines of its compatibility table."""
     every = backends.all_backends()
     torch = backends.of_flavour("cpu")
-    tables = (compatibility.entries, compatibility.compatibility, recipes.table)
+    tables = (compatibility.entries, compatibility.compatibility, recipes.table, recipes.recipe)
 
     def make(preference: int, lines: str) -> None:
         (tmp_path / "quote").mkdir(exist_ok=True)
