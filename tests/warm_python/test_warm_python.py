@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +22,11 @@ print(json.dumps([__name__, sys.argv, sys.path[:3], os.getcwd(), os.environ.get(
     resource.getrlimit(resource.RLIMIT_FSIZE)[0], os.umask(0), sys.executable, sys.modules["__main__"].__dict__ is globals()]))
 print("an error", file=sys.stderr)
 """
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (12345678, 12345678))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +40,17 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
 def run(
     python: object, *words: object, more: Mapping[str, str] | None = None, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """A program to its end, with a limit on the size of files."""
+    """A program to its end, with a limit on the size of files.
+
+    Another program sets the limit: a fork of this process could meet what threads of earlier tests (gRPC's) left in it.
+    """
     return subprocess.run(
-        [str(python), *map(str, words)],
+        [sys.executable, "-Sc", LIMITED, str(python), *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
         input=given,
         env={**os.environ, **(more or {})},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12345678, 12345678)),
         timeout=PATIENCE_S,
     )
 
