@@ -13,6 +13,9 @@ import pytest
 
 from tests import chance
 
+# gRPC's handlers of a fork can end a child that a test forks from a worker in which a TPU test ran before.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 NOW = "2026-11-24T12:00:00Z"
 KEPT = {
     "CLOUDTRAIN_CACHE",
