@@ -147,7 +147,7 @@ def tpu_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
         "model": {
             **{name: getattr(shape, name) for name in ("hidden", "layers", "heads", "kv_heads", "head_dim")},
             **{name: getattr(shape, name) for name in ("intermediate", "vocab", "tied")},
-            "qk_norm": shape.traits.qk_norm == "head",
+            "qk_norm": shape.qk_norm == "head",
             "post_norms": shape.traits.norms == 4,
             "activation": "gelu" if shape.family.startswith("gemma") else "silu",
             "biases": [role for role in "qkvo" if role in shape.attention_bias]

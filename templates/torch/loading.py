@@ -14,6 +14,8 @@ QUERY_AND_VALUE = {
     *("qkv_proj", "qkv", "query_key_value", "c_attn", "Wqkv", "W_pack"),
     *("q_b_proj", "kv_b_proj"),
 }
+# Of attention, also where the layer that holds them is called otherwise (Nemotron-H says `mixer`).
+PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 # Routers choose experts with the bare weight, past any adapter: one there would never get a gradient. (LongCat calls
 # its router's layer `classifier`.)
 ROUTERS = {"router", "gate", "classifier", "shared_expert_gate"}
@@ -145,6 +147,7 @@ def _is_chosen(name: str, targets: str) -> bool:
     if targets == "all-linear":
         return not (ROUTERS & set(parts) or "experts" in parts)
     attention = any("attn" in part.lower() or "attention" in part.lower() for part in parts[:-1])
+    attention = attention or parts[-1] in PROJECTIONS
     return attention and (targets == "attention" or parts[-1] in QUERY_AND_VALUE)
 
 
