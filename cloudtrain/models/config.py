@@ -29,17 +29,19 @@ def read(path: Path) -> ModelSpec:
     inner, text_type = _language_model(outer, model_type)
     kind = text_type or model_type
     keys = Keys(file, inner, classes.defaults(kind), classes.synonyms(kind))
+    record = None if kind in MODEL_TYPES or kind in hybrid.KINDS else counted.kept(outer)
+    shape = _shape(keys, kind, record, outer)
     published = Published(
         model_type=model_type,
         text_type=text_type,
         format=formats.of_config(outer, inner) or formats.of_folder(file.parent),
-        positions=keys.size("max_position_embeddings", default=0, smallest=0),
+        positions=keys.size("max_position_embeddings", default=0, smallest=0) or _number(record, "positions"),
     )
     hub_id = outer.get("_name_or_path")
     return ModelSpec(
         name=file.parent.name or str(file.parent),
         hub_id=hub_id if isinstance(hub_id, str) else "",
-        shape=_shape(keys, outer, model_type, kind),
+        shape=shape,
         path=str(file.parent),
         published=published,
     )
@@ -94,15 +96,15 @@ def _language_model(outer: dict[str, Any], model_type: str) -> tuple[dict[str, A
     return inner, text_type
 
 
-def _shape(keys: Keys, outer: dict[str, Any], model_type: str, kind: str) -> Shape:
-    """By the arithmetic of its family, by formula as a whole, or as it was counted before."""
+def _shape(keys: Keys, kind: str, record: dict[str, Any] | None, outer: dict[str, Any]) -> Shape:
+    """By the arithmetic of its family, by formula as a whole, or as the `record` of an earlier count says."""
     if kind in MODEL_TYPES:
         return decoder.shape(keys, MODEL_TYPES[kind])
     if kind in hybrid.KINDS:
         return hybrid.shape(keys, kind)
-    found = counted.kept(outer)
-    if found is not None:
-        return counted_shape(keys, kind, found)
+    if record is not None:
+        return counted_shape(keys, kind, record, outer)
+    model_type = str(outer["model_type"])
     if classes.is_taken(model_type):
         raise counted.UncountedError(keys.path, outer, short(model_type)[1:-1])
     raise UsageError(
@@ -112,14 +114,19 @@ def _shape(keys: Keys, outer: dict[str, Any], model_type: str, kind: str) -> Sha
     )
 
 
-def counted_shape(keys: Keys, kind: str, found: dict[str, Any]) -> Shape:
+def counted_shape(keys: Keys, kind: str, record: dict[str, Any], outer: dict[str, Any]) -> Shape:
     """A Shape from what the trainer's transformers has counted. Raises UsageError when the record is damaged."""
     try:
-        numbers = counted.Counted(**{**found["counted"], "adapted": tuple(found["counted"]["adapted"])})
-        sizes: dict[str, Any] = {name: int(value) for name, value in found["sizes"].items()}
+        numbers = counted.Counted(**{**record["counted"], "adapted": tuple(record["counted"]["adapted"])})
+        sizes: dict[str, Any] = {name: int(value) for name, value in record["sizes"].items()}
         return Shape(family=kind, counted=numbers, **{**sizes, "tied": bool(sizes["tied"])})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"`{keys.path}`: its count in the cache is damaged ({error})",
-            f"delete `{counted.place(keys.document)}` and repeat",
+            f"delete `{counted.place(outer)}` and repeat",
         ) from None
+
+
+def _number(record: dict[str, Any] | None, name: str) -> int:
+    value = (record or {}).get(name)
+    return value if isinstance(value, int) and value > 0 else 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.models.counted import Counted
 from cloudtrain.models.shape import Shape, attention_linears, dense_mlps, mlp_linears
+
+if TYPE_CHECKING:
+    from cloudtrain.models.counted import Counted
 
 
 class Counts(NamedTuple):

@@ -1,4 +1,7 @@
-"""In what format a repository publishes its weights, and which method can load that: the table `formats.csv`."""
+"""In what format a repository publishes its weights, and which method can load that: the tables `formats.csv`.
+
+Every trainer back end has one of its own in its folder, for the hardware that it drives; the one here is for the rest.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +26,36 @@ class Verdict(NamedTuple):
 class _Row(NamedTuple):
     formats: frozenset[str]
     backends: frozenset[str]
+    families: frozenset[str]
     methods: frozenset[str]
     found: Verdict
 
 
 @cache
 def rows() -> tuple[_Row, ...]:
-    """The table in its order."""
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return tuple(
+    """All tables, each in its order, the trainers' first."""
+    from cloudtrain import backends
+
+    tables = [backend.table("formats.csv") for backend in backends.all_backends()]
+    return tuple(row for path in (*tables, TABLE) if path for row in _read(path))
+
+
+def _read(path: Path) -> list[_Row]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
             _Row(
                 frozenset(row["format"].split("|")),
                 frozenset(row["backends"].split("|")),
+                frozenset(row["families"].split("|")),
                 frozenset(row["methods"].split("|")),
                 Verdict(row["verdict"], row["reason"]),
             )
             for row in csv.DictReader(file)
-        )
+        ]
 
 
-def verdict(published: str, method: str, backend: str) -> Verdict:
-    """Whether `method` on `backend` can load weights in the `published` format ("": not quantised)."""
+def verdict(published: str, family: str, method: str, backend: str) -> Verdict:
+    """Whether `method` on `backend` can load a family's weights in the `published` format ("": not quantised)."""
     if not published:
         return Verdict("yes", "")
     kind = published.partition(" (")[0]
@@ -52,6 +64,7 @@ def verdict(published: str, method: str, backend: str) -> Verdict:
         for row in rows()
         if not row.formats.isdisjoint((kind, "*"))
         and not row.backends.isdisjoint((backend, "*"))
+        and not row.families.isdisjoint((family, "*"))
         and not row.methods.isdisjoint((method, "*"))
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from cloudtrain.models import decoder
 from cloudtrain.models.keys import MAX_LAYERS, Keys, short
 from cloudtrain.models.shape import Shape
-from cloudtrain.models.tally import MLP, QV, Mamba, Tally
+from cloudtrain.models.tally import MLP, NONE, QV, Mamba, Tally
 
 
 def shape(keys: Keys, kind: str) -> Shape:
@@ -150,9 +150,9 @@ def _indexed_latent(kind: str, keys: Keys, tally: Tally, layers: int) -> dict[st
     tally.other += (q_rank + kv_rank + 2 * hidden + bias) * layers
     index_heads, index_head = keys.size("index_n_heads"), keys.size("index_head_dim")
     indexed = _indexed_layers(keys, layers)
-    tally.matrix(q_rank, index_heads * index_head, indexed)
-    tally.matrix(hidden, index_head, indexed)
-    tally.matrix(hidden, index_heads, indexed)
+    tally.matrix(q_rank, index_heads * index_head, indexed, NONE)  # no gradient passes its choice
+    tally.matrix(hidden, index_head, indexed, NONE)
+    tally.matrix(hidden, index_heads, indexed, NONE)
     tally.other += 2 * index_head * indexed
     sparse = decoder.sparse_layers(keys, layers)
     expert = keys.size("moe_intermediate_size")

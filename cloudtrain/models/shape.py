@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.models.counted import Counted
 from cloudtrain.models.families import COUNTED, FAMILIES, Family
+
+if TYPE_CHECKING:
+    from cloudtrain.models.counted import Counted
 
 
 class Linear(NamedTuple):

@@ -43,6 +43,11 @@ class ModelSpec:
     path: str = ""
     published: Published = NOTHING_SAID
 
+    def is_usual(self, sequence_length: int) -> bool:
+        """Whether its repository says nothing that a trainer could stumble over at this length."""
+        model_type, _, packed, positions, _ = self.published
+        return not packed and model_type in ("", self.shape.family) and (not positions or sequence_length <= positions)
+
     @property
     def family(self) -> str:
         """The short, stable name of the architecture."""

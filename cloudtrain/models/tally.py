@@ -9,7 +9,7 @@ from cloudtrain.models.counted import Counted
 from cloudtrain.models.keys import Keys
 
 HOW = "counted by formula"
-QV, ATTENTION, MLP = 0, 1, 2  # the narrowest targets that adapt a matrix
+QV, ATTENTION, MLP, NONE = 0, 1, 2, 3  # the narrowest targets that adapt a matrix
 
 
 class Mamba(NamedTuple):

@@ -11,7 +11,7 @@ from cloudtrain.estimate import budget, memory
 from cloudtrain.models import registry
 from cloudtrain.quote.assess import devices_of
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.recipes import recipe
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ def machine_remedy(quote: Quote, line: QuoteRow) -> str:
         return ""
     request, offer = quote.request, line.offer
     if line.assessment.loads == "no trainer":
+        positions = request.spec.published.positions
+        if 0 < positions < request.sequence_length:
+            shorter = replace(request, sequence_length=positions)
+            return f"--seq {positions}" if is_viable(shorter, offer, chip) else ""
         for method in METHODS_BY_NEED:
             other = replace(request, method=method, targets=None)
             if method != request.method and is_viable(other, offer, chip):
@@ -77,7 +81,7 @@ def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
 
 def is_viable(request: Request, offer: Offer, chip: Hardware) -> bool:
     """Whether the machine loads and holds the job."""
-    if compatibility(chip.backend, request.spec.family, request.method).verdict == "no trainer":
+    if loads(request.spec, request.method, request.sequence_length, chip.backend).verdict == "no trainer":
         return False
     ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
     if ours is None:
@@ -108,7 +112,7 @@ def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
         spec
         for spec in by_size()
         if spec.params_total < request.spec.params_total
-        and compatibility(chip.backend, spec.family, request.method).verdict != "no trainer"
+        and loads(spec, request.method, request.sequence_length, chip.backend).verdict != "no trainer"
     ]
     low, high = 0, len(candidates)  # memory grows with size nearly always: bisect, then check what was found
     while low < high:

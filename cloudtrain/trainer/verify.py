@@ -94,7 +94,7 @@ def verify(spec: ModelSpec, options: Options, say: Callable[[str], None]) -> Ver
     doing = "running the step on fake tensors" if flavour == "cpu" else f"compiling the step for {options.chip}"
     say(f"{doing} (some seconds to a minute)")
     started = time.monotonic()
-    answer = _run(python, script, document)
+    answer = run(python, script, document)
     return read(answer, options, time.monotonic() - started)
 
 
@@ -256,8 +256,8 @@ def _platform_has_libtpu() -> None:
         )
 
 
-def _run(python: Path, script: str, document: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a program of templates/verify. Raises CloudtrainError with the last of what it said."""
+def run(python: Path, script: str, document: dict[str, Any], doing: str = "the step could not be proven") -> Any:
+    """The answer of a program of templates/verify. Raises CloudtrainError: `doing`, and the last of what it said."""
     path = Path(str(files("cloudtrain.templates"))) / "verify" / script
     inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     try:
@@ -270,17 +270,17 @@ def _run(python: Path, script: str, document: dict[str, Any]) -> dict[str, Any]:
             timeout=LONGEST_S,
             env=inherited,
         )
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+        answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise CloudtrainError(f"the step could not be proven: {error}", "repeat; if it persists, report it") from error
+        raise CloudtrainError(f"{doing}: {error}", "repeat; if it persists, report it") from error
     if done.returncode:
-        raise _failure(done.returncode, done.stderr)
+        raise _failure(done.returncode, done.stderr, doing)
     return answer
 
 
-def _failure(code: int, output: str) -> CloudtrainError:
+def _failure(code: int, output: str, doing: str) -> CloudtrainError:
     if code == -signal.SIGKILL:
-        return CloudtrainError("the system ended the proof of the step", "give it 4 GiB of free memory and repeat")
+        return CloudtrainError(f"{doing}: the system ended it", "give it 4 GiB of free memory and repeat")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     said = lines[-1][:400] if lines else f"it printed nothing and ended with {code}"
-    return CloudtrainError(f"the step could not be proven: {said}", "the estimate without --verify holds; report this")
+    return CloudtrainError(f"{doing}: {said}", "the estimate without --verify holds; report this")

@@ -124,6 +124,8 @@ def adapted(linears: list[tuple[str, Any]], targets: str) -> int:
     total = 0
     for name, module in linears:
         *parents, last = name.split(".")
+        if "indexer" in parents:
+            continue
         mixes = last in PROJECTIONS or any(word in part.lower() for part in parents for word in ATTENTION)
         if targets == "all-linear" or (mixes and (targets == "attention" or last in QUERY_AND_VALUE)):
             total += sum(module.weight.shape)
