@@ -19,7 +19,8 @@ SHARED_WIDTH = ("shared_expert_intermediate_size", "shared_intermediate_size")
 def shape(keys: Keys, family: str) -> Shape:
     """The model's shape. Raises UsageError naming the file and the key that is wrong or missing."""
     traits = FAMILIES[family]
-    layers = keys.layers()
+    # LongCat's class counts its two blocks a layer as hidden layers.
+    layers = keys.layers("num_layers", "num_hidden_layers") if traits.blocks_per_layer == 2 else keys.layers()
     hidden = keys.size("hidden_size")
     heads = keys.size("num_attention_heads")
     window, sliding = _sliding(keys, traits, layers)

@@ -89,9 +89,9 @@ class Keys:
             raise self.refuse(name, f"must be a list of whole numbers, not {short(value)}")
         return value
 
-    def layers(self) -> int:
-        """How many layers the model has."""
-        count = self.size("num_hidden_layers", "num_layers")
+    def layers(self, *names: str) -> int:
+        """How many layers the model has, by the first of `names` or the usual ones."""
+        count = self.size(*(names or ("num_hidden_layers", "num_layers")))
         if count > MAX_LAYERS:
             raise self.refuse("num_hidden_layers", f"is {count}, more than {MAX_LAYERS}")
         return count

@@ -82,8 +82,10 @@ def drop_towers(model: Any) -> None:
 
     The names of the language model's layers stay as they are, so that an adapter fits the model as it is published.
     """
-    decoder, base = model.get_decoder(), getattr(model, "model", None)
-    if base is None or decoder is None or decoder is base:
+    if model.config.get_text_config() is model.config:
+        return
+    decoder, base = model.get_decoder(), model.base_model
+    if base in (decoder, model):
         return
     for name, part in list(base.named_children()):
         if part is not decoder and decoder not in part.modules():

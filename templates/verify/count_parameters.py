@@ -78,7 +78,8 @@ def describe(model: Any) -> dict[str, Any]:
     mixture = [(name, it) for name, it in decoder.named_parameters() if is_expert(name)]
     experts = sum(it.numel() for _, it in mixture)
     of_them, picks = first(text, EXPERTS), first(text, PICKS)
-    linears = [(name, module) for name, module in linear_layers(decoder) if module is not head]
+    layers = {id(module.weight): (name, module) for name, module in linear_layers(decoder) if module is not head}
+    linears = list(layers.values())  # once where several layers share one
     routers = sum(module.weight.numel() for name, module in linears if name.rsplit(".", 1)[-1] in ROUTERS)
     dense = [(name, module) for name, module in linears if name.rsplit(".", 1)[-1] not in ROUTERS]
     total = sum(inside.values())
