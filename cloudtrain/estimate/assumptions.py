@@ -47,7 +47,7 @@ def of_the_repository(spec: ModelSpec, options: Options) -> tuple[str, ...]:
     from cloudtrain.models import loadable
 
     published = spec.published
-    backend = hardware.find(options.chip).backend if options.chip else _LOADERS[options.backend]
+    backend = hardware.find(options.chip).backend if options.chip else _LOADERS[options.estimator]
     said = []
     if published.text_type:
         said.append(f"of `{published.model_type}` only the language model is counted: rows are text")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
 
 Say = Callable[[str], None]
+FAILED = ("the counting failed", "the system ended the counting")
 SCRIPT = "count_parameters.py"
 
 
@@ -47,7 +48,7 @@ def count(uncounted: UncountedError, say: Say) -> None:
     try:
         python = environment.ensure("cpu", say)
         say(f"counting the parameters of a model of type `{kind}` (some seconds)")
-        answer = verify.run(python, SCRIPT, {"configs": [uncounted.document]}, "the program failed")[0]
+        answer = verify.run(python, SCRIPT, {"configs": [uncounted.document]}, FAILED)[0]
     except UsageError:
         raise
     except CloudtrainError as error:

@@ -256,8 +256,14 @@ def _platform_has_libtpu() -> None:
         )
 
 
-def run(python: Path, script: str, document: dict[str, Any], doing: str = "the step could not be proven") -> Any:
-    """The answer of a program of templates/verify. Raises CloudtrainError: `doing`, and the last of what it said."""
+PROOF = ("the step could not be proven", "the system ended the proof of the step")
+
+
+def run(python: Path, script: str, document: dict[str, Any], failed: tuple[str, str] = PROOF) -> Any:
+    """The answer of a program of templates/verify. Raises CloudtrainError with the last of what it said.
+
+    `failed` are the words for a program that failed, and for one that the system ended.
+    """
     path = Path(str(files("cloudtrain.templates"))) / "verify" / script
     inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     try:
@@ -272,15 +278,15 @@ def run(python: Path, script: str, document: dict[str, Any], doing: str = "the s
         )
         answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise CloudtrainError(f"{doing}: {error}", "repeat; if it persists, report it") from error
+        raise CloudtrainError(f"{failed[0]}: {error}", "repeat; if it persists, report it") from error
     if done.returncode:
-        raise _failure(done.returncode, done.stderr, doing)
+        raise _failure(done.returncode, done.stderr, failed)
     return answer
 
 
-def _failure(code: int, output: str, doing: str) -> CloudtrainError:
+def _failure(code: int, output: str, failed: tuple[str, str]) -> CloudtrainError:
     if code == -signal.SIGKILL:
-        return CloudtrainError(f"{doing}: the system ended it", "give it 4 GiB of free memory and repeat")
+        return CloudtrainError(failed[1], "give it 4 GiB of free memory and repeat")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     said = lines[-1][:400] if lines else f"it printed nothing and ended with {code}"
-    return CloudtrainError(f"{doing}: {said}", "the estimate without --verify holds; report this")
+    return CloudtrainError(f"{failed[0]}: {said}", "the estimate without --verify holds; report this")
