@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.trainer_fixtures import trainer_python
+from tests.trainer_fixtures import trainer_python, warm_python
 
-__all__ = ["trainer_python"]
+__all__ = ["trainer_python", "warm_python"]

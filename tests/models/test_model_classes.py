@@ -19,20 +19,20 @@ KINDS = sorted(kind for kind in {*MODEL_TYPES, *hybrid.KINDS} if classes.is_take
 
 
 @pytest.mark.trainer
-def test_the_table_of_classes_is_what_transformers_says(trainer_python: Path) -> None:
+def test_the_table_of_classes_is_what_transformers_says(warm_python: Path) -> None:
     """classes.json is what describe_classes.py prints for the types that have arithmetic here."""
     script = Path(__file__).with_name("describe_classes.py")
     kinds = sorted({*MODEL_TYPES, *hybrid.KINDS})
-    done = subprocess.run([trainer_python, script, *kinds], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm_python, script, *kinds], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == classes.table(), f"{script.name} {' '.join(kinds)} writes the new table"
 
 
 @pytest.mark.trainer
-def test_counts_of_random_sizes_are_those_of_transformers(trainer_python: Path, tmp_path: Path) -> None:
+def test_counts_of_random_sizes_are_those_of_transformers(warm_python: Path, tmp_path: Path) -> None:
     """Three models of every type: the same parameters, in all and by kind, as on the meta device."""
     drawn = random_configs.configs(KINDS, 3)
-    answers = verify.run(trainer_python, "count_parameters.py", {"configs": drawn})
+    answers = verify.run(warm_python, "count_parameters.py", {"configs": drawn})
     wrong, compared = [], set()
     for keys, answer in zip(drawn, answers, strict=True):
         assert "unsupported" not in answer, (keys, answer)

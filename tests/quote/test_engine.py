@@ -240,6 +240,18 @@ def test_compatibility_names_known_families_and_gives_reasons() -> None:
     assert compatibility("neuron", "llama", "qlora").verdict == "no trainer"
 
 
+def test_a_model_that_the_trainer_would_refuse_is_said_to_load_nowhere() -> None:
+    """Its own repository counts, not the architecture alone; LoRA unpacks what QLoRA refuses."""
+    assert compatibility("rocm", "gpt_oss", "qlora").verdict == "experimental"
+    gpu = offer(name="one", hardware="mi300x", count=1, memory_bytes=192 * GIB)
+    (packed,) = lines(request("gpt-oss-20b"), gpu)
+    assert (packed.assessment.loads, packed.viable) == ("no trainer", False)
+    assert any("mxfp4" in reason for reason in packed.reasons())
+    (unpacked,) = lines(request("gpt-oss-20b", method="lora"), gpu)
+    assert (unpacked.assessment.loads, unpacked.viable) == ("experimental", True)
+    assert any("unpacked to 16 bit" in reason for reason in unpacked.reasons())
+
+
 def test_a_place_holds_its_zones() -> None:
     """provider/region/zone narrows; an offer of several zones is in each."""
     where = offer(zone="here-a here-b")

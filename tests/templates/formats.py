@@ -125,7 +125,9 @@ def outcome(folder: Path, method: str) -> dict[str, Any]:
         model = loading.load_model(job)
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}"}
-    found: dict[str, Any] = {"dtype": str(next(p for n, p in model.named_parameters() if "q_proj.weight" in n).dtype)}
+    asked = loading.unpacked(transformers.AutoConfig.from_pretrained(folder))
+    found: dict[str, Any] = {"unpacking": asked is not None and asked.dequantize}
+    found |= {"dtype": str(next(p for n, p in model.named_parameters() if "q_proj.weight" in n).dtype)}
     if job.adapter:
         model = get_peft_model(model, loading.adapter_config(job, model))
         tokens = torch.randint(1, 100, (1, 8))

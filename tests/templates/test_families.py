@@ -51,10 +51,10 @@ def test_a_family_that_is_called_trainable_trains(bench: Bench, models: Path, tm
     assert (tmp_path / "output" / "adapter_model.safetensors").is_file()
 
 
-def test_every_other_family_makes_a_step(trainer_python: Path, tmp_path: Path) -> None:
+def test_every_other_family_makes_a_step(warm_python: Path, tmp_path: Path) -> None:
     """Packed in 4 bit by the trainer's loader, adapted as it adapts: a finite loss, and a gradient for each adapter."""
     script = Path(__file__).with_name("more_families.py")
-    words = [str(word) for word in (trainer_python, script, tmp_path, *OTHERS)]
+    words = [str(word) for word in (warm_python, script, tmp_path, *OTHERS)]
     quiet = {**WITH_ITS_MODULES, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=quiet)
     assert done.returncode == 0, done.stderr[-2000:]

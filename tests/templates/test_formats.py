@@ -53,7 +53,8 @@ def agrees(word: str, method: str, came: dict[str, Any]) -> bool:
     if word == "no":
         return "refused" in came
     trained = bool(came.get("trained", method == "full"))
-    return trained and (word == "yes" or came["dtype"] == "torch.bfloat16")
+    unpacked = came["unpacking"] and came["dtype"] == "torch.bfloat16"
+    return trained and unpacked is (word == "dequantised")
 
 
 def test_the_reader_names_the_format_of_each(loaded: tuple[Path, dict[str, Any]]) -> None:
