@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.record import Run, log_key, log_size, log_starts
 
 if TYPE_CHECKING:
     from cloudtrain.runs.remote import Monitor
@@ -18,11 +18,10 @@ BLOCK_BYTES = 1 << 20
 
 def read_log(run: Run, offset: int, limit: int = BLOCK_BYTES) -> bytes:
     """At most `limit` bytes of log from byte `offset` on; empty when there is nothing (yet)."""
-    names = run.store.children(run.key("log"))
-    starts = [int(name) for name in names]
+    starts = log_starts(run)
     for position, start in reversed(list(enumerate(starts))):
         if start <= offset:
-            data = run.store.read_from(run.key(f"log/{names[position]}"), offset - start, limit)
+            data = run.store.read_from(log_key(run, start), offset - start, limit)
             if data or position + 1 == len(starts):
                 return data
             return read_log(run, starts[position + 1], limit) if starts[position + 1] == offset else b""

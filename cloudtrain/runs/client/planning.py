@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.errors import Cancelled, NothingViable, UsageError
+from cloudtrain.errors import Cancelled, NothingViable, UsageError, visible
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 LEAST_GUARDS = 2
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a new run
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,11 @@ def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) 
     """
     if name is None:
         return None
-    if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
-        raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"`{visible(name)}` is not a run name",
+            "use letters, digits, dots, dashes and underscores, 100 at most, with a letter or digit first",
+        )
     there = Run(store, name).begun
     if there is not None and (another or there.identity != prepared.identity):
         whose = "" if another else " of another spec or data"
