@@ -35,6 +35,11 @@ def check_finished(run: Run) -> None:
         return
     if run.state in ("cancelled", "failed"):
         raise unfinished(run)
+    if run.state == "starting":
+        raise NotFinished(
+            f"run `{run.id}` is starting, and the client that began it is gone",
+            f"`cloudtrain poll {run.id}` looks for its machine, `cloudtrain down {run.id}` ends it",
+        )
     raise NotFinished(f"run `{run.id}` is {run.state}", RESUME)
 
 

@@ -158,12 +158,27 @@ class Run:
         if self.gone is not None and self.wanted == "down":
             return "cancelled"
         if self.machine is None:
-            if self.wanted == "up":
-                return "starting" if self.gone is None else "failed"
-            return "cancelled"
+            return self._state_without_machine()
         if not self.stack.direct and time.time() >= self.intent.deadline:
             return "stopped"
         return "died"
+
+    def _state_without_machine(self) -> str:
+        if self.wanted != "up":
+            return "cancelled"
+        if self.gone is not None:
+            return "failed"
+        if self.is_abandoned and self.stack.direct and all(owned.run != self.id for owned in self.stack.list_owned()):
+            return "died"
+        return "starting"
+
+    @cached_property
+    def is_abandoned(self) -> bool:
+        """Whether it has no machine that is known, and the client that was to make one is gone.
+
+        At a provider it may have one all the same: `poll` finds it, `down` ends it.
+        """
+        return self.machine is None and self.wanted == "up" and not self.store.is_held(self.key("client.lock"))
 
     @cached_property
     def attempts(self) -> list[AttemptRecord]:
