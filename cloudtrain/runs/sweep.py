@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cloudtrain import settings
@@ -108,7 +108,8 @@ def sweep(
     store, problem = state()
     known = records(store)
     now = settings.now()
-    answers = [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
+    answers = [*lost_here(options.providers)]
+    answers += [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
     unread = [message for message in (problem, *known.unread) if message]
     listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)))
     emit(listed)
@@ -116,12 +117,11 @@ def sweep(
     if listed.due and delete:
         if callable(delete) and not delete(len(listed.due)):
             raise Cancelled("nothing was deleted; it keeps costing money")
-        for name, cloud in wanted.items():
-            here = [thing for thing in listed.due if thing.provider == name]
-            if here:
-                remaining = remove(cloud, here, time.sleep)
-                emit(Removed(name, len(here) - len(remaining), len(here)))
-                left += remaining
+        for name in dict.fromkeys(thing.provider for thing in listed.due):
+            due = [thing for thing in listed.due if thing.provider == name]
+            remaining = remove(wanted[name], due, time.sleep) if name in wanted else end_here(name, due)
+            emit(Removed(name, len(due) - len(remaining), len(due)))
+            left += remaining
     raise_for_rest(options, listed, left)
     return listed
 
@@ -154,6 +154,21 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
     chosen = list(wanted) or names("stacks")
     found = {name: load("stacks", name, Stack).cloud for name in chosen}
     return {name: cloud for name, cloud in found.items() if cloud is not None}
+
+
+def lost_here(wanted: Iterable[str]) -> Iterator[Looked]:
+    """What runs on this machine though its records have been removed, where there is any."""
+    for name in list(wanted) or names("stacks"):
+        lost = load("stacks", name, Stack).lost
+        things = [] if lost is None else [Leftover(name, owned, "its records are gone") for owned in lost.find()]
+        if things:
+            yield Looked(name, things, None)
+
+
+def end_here(name: str, things: Iterable[Leftover]) -> list[tuple[Leftover, str]]:
+    """End them; returns what is still there."""
+    lost = load("stacks", name, Stack).lost
+    return [(thing, "still there") for thing in things if lost is None or not lost.end(thing.owned)]
 
 
 def state() -> tuple[Store | None, str]:

@@ -83,7 +83,7 @@ class LocalFolder:
         with self._translate_errors(key, "written"):
             path = self._prepared(key)
             new = not path.exists()
-            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 _take_turn(handle)  # another's line that is being written is no torn one
                 # The line before may be torn, by a power cut or a full disk: then this one begins on a line of its own.
@@ -166,7 +166,7 @@ class LocalFolder:
 
     def _prepared(self, key: str) -> Path:
         path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path
 
     @contextlib.contextmanager
@@ -179,6 +179,16 @@ class LocalFolder:
                 f"state `{self.root / key}` cannot be {what}: {error.strerror or error}",
                 "free some space or set another folder with CLOUDTRAIN_STATE",
             ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder and what it lies in, for its owner alone where it is new. Raises OSError."""
+    for each in (*reversed(path.parents), path):
+        with contextlib.suppress(FileExistsError):
+            if not each.is_dir():
+                each.mkdir(0o700)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def _take_turn(handle: int) -> None:

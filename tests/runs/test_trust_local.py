@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack
 from cloudtrain.runs import follow, launch
+from cloudtrain.runs import sweep as sweeps
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
@@ -35,9 +38,6 @@ print(json.dumps({"event": "done", "time": 0.0, "steps": 0, "tokens": 0}), flush
 """
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Trust, least rights: the trainer inherits the whole environment"
-)
 def test_a_trainer_on_this_machine_does_not_see_cloud_keys(
     store: LocalFolder, local: Stack, plan: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,9 +52,6 @@ def test_a_trainer_on_this_machine_does_not_see_cloud_keys(
     assert set(SECRETS) & set(seen) == set()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Trust, least rights: job, log, heartbeat and output are 0644"
-)
 def test_the_files_of_a_run_are_its_owners_alone(store: LocalFolder, local: Stack, plan: Make) -> None:
     """Files 0600, folders 0700."""
     run = wait_for(launch.start(store, plan()), "finished")
@@ -63,16 +60,45 @@ def test_the_files_of_a_run_are_its_owners_alone(store: LocalFolder, local: Stac
     assert open_ones == []
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Trust F9: a run without records is named by no command")
 def test_sweep_names_a_local_run_that_has_lost_its_records(
-    store: LocalFolder, local: Stack, plan: Make, knobs: Callable[..., None], cloudtrain: Callable[..., Result]
+    store: LocalFolder,
+    local: Stack,
+    plan: Make,
+    knobs: Callable[..., None],
+    cloudtrain: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The state's folder is deleted while it runs."""
+    """The state's folder is deleted while it runs, and nothing of it is in a state to notice."""
+    monkeypatch.setattr(sweeps, "clouds", lambda wanted=(): {})
     knobs(steps=10_000)
     run = launch.start(store, plan())
+    for owned in local.list_owned():
+        if owned.run == run.id:
+            os.kill(int(owned.id), signal.SIGSTOP)
     shutil.rmtree(store.root)
     listed = cloudtrain("sweep")
     assert run.id in listed.out + listed.err
+    here = [found for found in sweeps.lost_here(()) for found in found.things if found.owned.run == run.id]
+    assert sweeps.end_here("local", here) == []
+    assert [owned for owned in local.list_owned() if owned.run == run.id] == []
+
+
+def test_sweep_leaves_alone_what_has_its_records(
+    store: LocalFolder, local: Stack, plan: Make, knobs: Callable[..., None]
+) -> None:
+    """Whatever state they are in."""
+    knobs(steps=10_000)
+    run = launch.start(store, plan())
+    assert [one for found in sweeps.lost_here(()) for one in found.things if one.owned.run == run.id] == []
+
+
+def test_a_trainer_keeps_what_is_no_key() -> None:
+    """It works with it."""
+    from cloudtrain.stacks import local as module
+
+    kept = {"HF_TOKEN": "1", "TOKENIZERS_PARALLELISM": "1", "PATH": "1", "OMP_NUM_THREADS": "1", "HTTPS_PROXY": "1"}
+    lost = {"GITHUB_TOKEN": "1", "DB_PASSWORD": "1", "OPENAI_API_KEY": "1", "ACTIONS_ID_TOKEN_REQUEST_URL": "1"}
+    assert module.without_keys({**kept, **lost}) == kept
 
 
 class Unending(BaseException):
