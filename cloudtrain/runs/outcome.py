@@ -20,7 +20,7 @@ def unfinished(run: Run) -> CloudtrainError:
         reason = run.exit.reason if run.exit else run.state
         return NotFinished(
             f"run `{run.id}` {EARLY.get(reason, reason)} before it was finished",
-            f"{RESUME}; --max-hours gives it more time",
+            f"{RESUME}, with a deadline of its own",
         )
     if run.state == "died":
         lost = "the supervisor of" if run.stack.direct else "the machine of"

@@ -40,6 +40,7 @@ class ProviderAnswer(NamedTuple):
     things: list[Leftover]
     error: ProviderError | None
     meant: bool = True  # credentials are set for it, or were good enough to begin
+    rented: bool = True  # a provider; not this machine
 
     @property
     def absent(self) -> bool:
@@ -54,11 +55,17 @@ class Records(NamedTuple):
     ended: dict[str, str]  # run key -> id of a run that is ended
     unread: list[str]  # a message for everything that cannot be read
 
+    @property
+    def providers(self) -> frozenset[str]:
+        """Where runs were begun that are not proven gone."""
+        return frozenset(run.intent.provider for run in self.runs.values() if run.begun and run.gone is None)
+
 
 class SweepOptions(NamedTuple):
     """`providers`: only there, and an error where one cannot be asked. `everything`: what is not past its deadline too.
 
-    `fail_if_found`: what was left over is a failure, even when it is gone now.
+    `fail_if_found`: what was left over is a failure, even when it is gone now; so is whoever was not asked and should
+    have been, because nothing is known of it.
     """
 
     providers: tuple[str, ...] = ()
@@ -72,6 +79,7 @@ class Listed(NamedTuple):
     answers: list[ProviderAnswer]
     unread: list[str]  # a message for every record that could not be read
     no_cloud: list[str]  # named providers with nothing to sweep
+    meant: frozenset[str] = frozenset()  # providers where runs that are not over were begun
 
     @property
     def due(self) -> list[Leftover]:
@@ -111,7 +119,7 @@ def sweep(
     answers = [*lost_here(options.providers)]
     answers += [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
     unread = [message for message in (problem, *known.unread) if message]
-    listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)))
+    listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)), known.providers)
     emit(listed)
     left: list[tuple[Leftover, str]] = []
     if listed.due and delete:
@@ -138,10 +146,22 @@ def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Lefto
     for answer in listed.answers:
         if options.providers and lacks_credentials(answer) and answer.error is not None:
             raise answer.error  # it was named: not a note, an error
+    if options.fail_if_found:
+        raise_for_unasked(listed)
     if listed.due and options.fail_if_found:
         raise FoundLeftovers(
             f"{len(listed.due)} left over; all gone now", "`cloudtrain events` of their runs may say why"
         )
+
+
+def raise_for_unasked(listed: Listed) -> None:
+    """Raises MissingCredentials when nobody could be asked, or not everybody where a run may still stand."""
+    hint = "give it the credentials, or name with --provider who is to be asked"
+    missing = sorted(answer.provider for answer in listed.answers if answer.absent and answer.provider in listed.meant)
+    if missing:
+        raise MissingCredentials(f"runs were begun at {', '.join(missing)}, which could not be asked", hint)
+    if all(answer.error is not None for answer in listed.answers if answer.rented):
+        raise MissingCredentials("nobody could be asked, so nothing is known", hint)
 
 
 def lacks_credentials(answer: ProviderAnswer) -> bool:
@@ -156,13 +176,13 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
     return {name: cloud for name, cloud in found.items() if cloud is not None}
 
 
-def lost_here(wanted: Iterable[str]) -> Iterator[Looked]:
+def lost_here(wanted: Iterable[str]) -> Iterator[ProviderAnswer]:
     """What runs on this machine though its records have been removed, where there is any."""
     for name in list(wanted) or names("stacks"):
         lost = load("stacks", name, Stack).lost
         things = [] if lost is None else [Leftover(name, owned, "its records are gone") for owned in lost.find()]
         if things:
-            yield Looked(name, things, None)
+            yield ProviderAnswer(name, things, None, rented=False)
 
 
 def end_here(name: str, things: Iterable[Leftover]) -> list[tuple[Leftover, str]]:

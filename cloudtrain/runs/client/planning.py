@@ -201,15 +201,18 @@ def is_too_short(plan: Plan, row: QuoteRow) -> bool:
     return row.assessment.hours is not None and now() + row.assessment.hours.likely * SECONDS_PER_HOUR > plan.deadline
 
 
-def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit) -> Plan:
+def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit, accept_risk: bool) -> Plan:
     """The plan with a deadline by which the machine's addresses are still valid; reported when that is earlier.
 
-    Raises UsageError when the run would likely not be finished by then.
+    Raises UsageError when the run would likely not be finished by then, or when nobody knows until when they are valid
+    and that risk was not accepted.
     """
     explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for
     likely = None if row.assessment.hours is None or explicit else row.assessment.hours.likely * SECONDS_PER_HOUR
     deadline, why = expiry.within(store.url, plan.deadline, likely, now())
     if warning := expiry.limit(store.url, now()).warning:
+        if not accept_risk:
+            raise UsageError(warning, "set it to their end, or --accept-risk starts it all the same")
         emit(Message(f"warning: {warning}"))
     if not why:
         return plan
