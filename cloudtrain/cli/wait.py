@@ -22,7 +22,8 @@ def command(run_name: str | None, timeout: float | None) -> None:
     Nothing is brought home and nothing is ended by it: `cloudtrain poll --finish` does that.
     """
     from cloudtrain import settings
-    from cloudtrain.runs import outcome, reconcile
+    from cloudtrain.runs import reconcile
+    from cloudtrain.runs.results import outcome
     from cloudtrain.state.store import open_store
 
     run = find(open_store(settings.load().state), run_name)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity
 from cloudtrain.plan import Plan
-from cloudtrain.runs import candidates, launch, live_price, outcome
+from cloudtrain.runs import candidates, launch, live_price
 from cloudtrain.runs.candidates import Keyed
 from cloudtrain.runs.events import Emit, PlaceFull, progress
 from cloudtrain.runs.live_price import Checked
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.results import outcome
 from cloudtrain.settings import now
 from cloudtrain.state.protocol import Store
 from cloudtrain.units import SECONDS_PER_HOUR

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloudtrain.errors import Cancelled, CloudtrainError, NotFinished, ProviderError, TeardownIncomplete, UsageError
-from cloudtrain.runs import measurements, outcome, pull, reconcile
+from cloudtrain.runs import reconcile
 from cloudtrain.runs.events import Emit
 from cloudtrain.runs.record import Run, find, readable_runs, refuse_damaged
+from cloudtrain.runs.results import measurements, outcome, pull
 from cloudtrain.state.protocol import AlreadyThere, Store
 
 

@@ -22,7 +22,7 @@ from cloudtrain.state.errors import BucketUnreachable
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.records import Heartbeat
-    from cloudtrain.runs.bundle import Bundle
+    from cloudtrain.runs.transfer.bundle import Bundle
 
 MachineEvent = Literal["", "ended", "vanished", "silent"]
 READERS, AHEAD = 8, 32  # chunks of at most 64 KiB
@@ -66,8 +66,8 @@ def stage_job(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     Bundle and ticket are in the state when this returns. Raises UsageError when the machine could not reach something.
     """
     from cloudtrain.records import BundleRecord
-    from cloudtrain.runs import bundle as bundles
-    from cloudtrain.runs import ticket
+    from cloudtrain.runs.transfer import bundle as bundles
+    from cloudtrain.runs.transfer import ticket
 
     reachable(run.store.url)
     plan = replace(plan, heartbeat_s=pace(plan.provider).heartbeat_s)

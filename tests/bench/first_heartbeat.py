@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from cloudtrain.providers import Stack, load
 from cloudtrain.simulator.sandbox import Sandbox
-from tests.templates.agent_world import Machine, Mailbox
-from tests.templates.test_boot import script
+from tests.templates.machine.agent_world import Machine, Mailbox
+from tests.templates.machine.test_boot import script
 
 
 def once(folder: Path) -> float:

@@ -12,7 +12,7 @@ from tests.campaign.client import Client
 from tests.campaign.fork_server import ForkServer
 from tests.engine.rented_world import BUCKET, MINE, World, report, said, steps, until_not_held, wait_for, world
 from tests.patience import PATIENCE_S
-from tests.templates.cutter import Cutter
+from tests.templates.machine.cutter import Cutter
 
 pytestmark = pytest.mark.campaign
 needs_cable = pytest.mark.skipif(not network.available(), reason="a network of its own needs root, ip and iptables")

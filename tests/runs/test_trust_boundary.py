@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from cloudtrain.plan import Plan
-from cloudtrain.runs import ticket as runs_ticket
-from cloudtrain.runs.bundle import Bundle
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.transfer import ticket as runs_ticket
+from cloudtrain.runs.transfer.bundle import Bundle
 from cloudtrain.simulator.aws import AwsCloud, s3
 from cloudtrain.simulator.aws.wire import backend
 from cloudtrain.simulator.gcp.storage import GcsCloud

@@ -13,8 +13,9 @@ from cloudtrain.errors import NoCapacity, TeardownIncomplete, UsageError
 from cloudtrain.plan import Plan
 from cloudtrain.providers import DeletionProof, Stack, StopOptions
 from cloudtrain.records import MachineRecord
-from cloudtrain.runs import launch, pull, teardown
+from cloudtrain.runs import launch, teardown
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.results import pull
 from cloudtrain.state.bucket import ObjectFolder
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import LocalFolder

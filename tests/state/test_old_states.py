@@ -18,9 +18,10 @@ import pytest
 
 from cloudtrain.errors import MissingCredentials
 from cloudtrain.providers import StopOptions
-from cloudtrain.runs import candidates, measurements, out_of_memory, pull, reconcile, teardown
+from cloudtrain.runs import candidates, reconcile, teardown
 from cloudtrain.runs.client import attached
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.results import measurements, out_of_memory, pull
 from cloudtrain.state.store import LocalFolder
 
 DATA = Path(__file__).parent / "data"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cloudtrain.errors import CloudtrainError, Interrupted, NoCapacity, NotFinished
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
-from cloudtrain.runs import follow, measurements, outcome, pull, reconcile, remote, teardown
+from cloudtrain.runs import follow, reconcile, remote, teardown
 from cloudtrain.runs.events import (
     Ask,
     Detached,
@@ -25,6 +25,7 @@ from cloudtrain.runs.events import (
     progress,
 )
 from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.results import measurements, outcome, pull
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.protocol import AlreadyThere, Store
 

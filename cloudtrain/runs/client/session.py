@@ -1,7 +1,7 @@
 """One run as a library: its places, its start, following it, its end. Options in, events out; nothing is printed.
 
 A session asks only through the callback it was given, and reports everything else in events (`runs/events.py`). What a
-run ended with is its return value or an error with an exit code (`runs/outcome.py`).
+run ended with is its return value or an error with an exit code (`runs/results/outcome.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cloudtrain.errors import NoCapacity, NotFinished, TeardownIncomplete
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import candidate
-from cloudtrain.runs import attempts, launch, measurements, outcome, prepare, reconcile
+from cloudtrain.runs import attempts, launch, prepare, reconcile
 from cloudtrain.runs.client import planning
 from cloudtrain.runs.client.attached import Attachment, held
 from cloudtrain.runs.client.machinery import Machinery, RealClouds
@@ -24,6 +24,7 @@ from cloudtrain.runs.events import Ask, Emit, MachineCreated, Message, PlanReady
 from cloudtrain.runs.launch import Found
 from cloudtrain.runs.prepare import Prepared
 from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.results import measurements, outcome
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
 

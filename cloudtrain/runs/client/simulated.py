@@ -70,7 +70,7 @@ class Simulation:
 
     def stage(self, plan: Plan) -> Plan:
         """The plan with a small job that this machine trains in place of the rented one; its model is in the bucket."""
-        from cloudtrain.runs import ticket
+        from cloudtrain.runs.transfer import ticket
 
         if not self.run_id:
             self.run_id = plan.run

@@ -12,12 +12,13 @@ from cloudtrain.errors import NotFinished, Rejected, TeardownIncomplete
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, load
 from cloudtrain.records import ExitRecord, GoneRecord
-from cloudtrain.runs import launch, outcome, remote
+from cloudtrain.runs import launch, remote
 from cloudtrain.runs.client.attached import Attachment
 from cloudtrain.runs.client.machinery import RealClouds
 from cloudtrain.runs.client.options import UpOptions
 from cloudtrain.runs.events import ignore, refuse
 from cloudtrain.runs.record import Run, readable_runs
+from cloudtrain.runs.results import outcome
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin, machine, row

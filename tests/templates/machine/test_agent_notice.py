@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import until
-from tests.templates.agent_world import PREFIX, Machine, Mailbox
+from tests.templates.machine.agent_world import PREFIX, Machine, Mailbox
 
 SLOW = json.dumps({"steps": 10000, "pause_s": 0.02})
 

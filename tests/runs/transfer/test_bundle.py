@@ -13,7 +13,7 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import Plan
-from cloudtrain.runs import bundle
+from cloudtrain.runs.transfer import bundle
 from cloudtrain.state.store import LocalFolder
 
 

@@ -17,9 +17,10 @@ from cloudtrain.quote.assess import assess
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.measured import Measurements, kept_here
 from cloudtrain.records import ExitRecord, GoneRecord, QuoteRecord, RecipeRecord, UsdBounds
-from cloudtrain.runs import measurements, out_of_memory, reconcile
-from cloudtrain.runs.outcome import failure
+from cloudtrain.runs import reconcile
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.results import measurements, out_of_memory
+from cloudtrain.runs.results.outcome import failure
 from cloudtrain.state.store import LocalFolder
 from cloudtrain.units import GIB
 from tests.records import begin, machine, row

@@ -21,7 +21,7 @@ from cloudtrain.simulator.runpod import RunpodCloud
 from cloudtrain.state.store import open_store
 from tests.patience import until
 from tests.records import row
-from tests.templates.agent_world import Machine, Mailbox, bundle
+from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
 FAKES: Mapping[str, Any] = {"aws": AwsCloud, "gcp": GceCloud, "runpod": RunpodCloud}
 LINES: Mapping[str, dict[str, Any]] = {

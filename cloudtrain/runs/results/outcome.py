@@ -40,7 +40,7 @@ def check_finished(run: Run) -> None:
 
 def failure(run: Run) -> JobFailed:
     """How a run failed, with what to do about it. None of these is tried again by itself."""
-    from cloudtrain.runs import out_of_memory
+    from cloudtrain.runs.results import out_of_memory
 
     reason, message = (run.exit.reason, run.exit.message or "") if run.exit else (run.state, "")
     said = f": {message}" if message else ""

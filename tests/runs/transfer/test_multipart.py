@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs import multipart, pull, ticket
+from cloudtrain.runs.results import pull
+from cloudtrain.runs.transfer import multipart, ticket
 from cloudtrain.signing import urls
 from cloudtrain.simulator.gcp.storage import GcsCloud
 from cloudtrain.state.bucket import ObjectFolder

@@ -12,9 +12,9 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import Plan
-from cloudtrain.runs import ticket
-from cloudtrain.runs.bundle import Bundle
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.transfer import ticket
+from cloudtrain.runs.transfer.bundle import Bundle
 from cloudtrain.state.store import LocalFolder
 
 BUNDLE = Bundle("bundles/0.tar.gz", "0" * 64, 7)

@@ -19,8 +19,8 @@ import pytest
 
 from tests.fakes import TRAINER
 from tests.patience import PATIENCE_S, at_some_pace, until
-from tests.templates.agent_world import Machine, Mailbox, bundle
-from tests.templates.cutter import Cutter
+from tests.templates.machine.agent_world import Machine, Mailbox, bundle
+from tests.templates.machine.cutter import Cutter
 
 WITH_FILE = TRAINER.replace(
     "    (folder / str(step)).mkdir(exist_ok=True)\n",

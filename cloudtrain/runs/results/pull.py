@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import CloudtrainError, NotFinished, UsageError
-from cloudtrain.runs import multipart
+from cloudtrain.runs.transfer import multipart
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run

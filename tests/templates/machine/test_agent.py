@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import at_some_pace, until
-from tests.templates.agent_world import Machine, Mailbox, bundle
+from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs import multipart
 from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.transfer import multipart
 from cloudtrain.signing import urls
 from cloudtrain.state.store import write_record
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.records import TicketFile, TicketFiles, TicketRecord
-    from cloudtrain.runs.bundle import Bundle
+    from cloudtrain.runs.transfer.bundle import Bundle
     from cloudtrain.state.protocol import Store
 
 NO_PROGRESS_S = 3600.0  # a trainer that says nothing for so long is ended

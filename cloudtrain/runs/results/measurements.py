@@ -20,7 +20,7 @@ LEAST_TOKENS = 1000  # a shorter run measures its own start-up
 def learn(run: Run) -> None:
     """Add what a run that is over has measured to the state's measurements, once. Too little adds nothing."""
     from cloudtrain.records import MeasurementRecord
-    from cloudtrain.runs import out_of_memory
+    from cloudtrain.runs.results import out_of_memory
 
     short, before = out_of_memory.is_short(run), run.document("measured.json", MeasurementRecord)
     if before is not None and before.out_of_memory == short:
@@ -36,7 +36,7 @@ def learn(run: Run) -> None:
 def speed(run: Run) -> MeasurementRecord | None:
     """Speed and peak of a finished run; None when it was too short."""
     from cloudtrain.records import MeasurementRecord
-    from cloudtrain.runs import out_of_memory
+    from cloudtrain.runs.results import out_of_memory
 
     quote, done = run.quote, run.exit
     if quote is None or done is None or not done.tokens_per_second or not quote.flops_per_token:

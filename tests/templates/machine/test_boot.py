@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.patience import PATIENCE_S, until
-from tests.templates.agent_world import Machine, Mailbox, bundle
+from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
 
 @pytest.fixture
