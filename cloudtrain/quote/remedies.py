@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -104,13 +105,9 @@ def more_chips(quote: Quote, line: QuoteRow) -> str:
 
 def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
     """The largest model of the registry, not larger than the one asked for, that this machine loads and holds."""
-    candidates = [
-        spec
-        for spec in by_size()
-        if spec.params_total < request.spec.params_total
-        and compatibility(chip.backend, spec.family, request.method).verdict != "no trainer"
-    ]
-    low, high = 0, len(candidates)  # memory grows with size nearly always: bisect, then check what was found
+    sizes, candidates = trained_by_size(chip.backend, request.method)
+    low, high = 0, bisect_left(sizes, request.spec.params_total)
+    # memory grows with size nearly always: bisect, then check what was found
     while low < high:
         middle = (low + high) // 2
         if is_viable(replace(request, spec=candidates[middle], targets=None), offer, chip):
@@ -121,9 +118,15 @@ def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
 
 
 @cache
-def by_size() -> tuple[ModelSpec, ...]:
-    """The registry, smallest first."""
-    return tuple(sorted(registry.all_models(), key=lambda spec: spec.params_total))
+def trained_by_size(backend: str, method: str) -> tuple[list[int], list[ModelSpec]]:
+    """The registry's models that a trainer takes, smallest first, after their parameter counts: a quote asks often."""
+    models = [
+        (spec.params_total, spec.name, spec)
+        for spec in registry.all_models()
+        if compatibility(backend, spec.family, method).verdict != "no trainer"
+    ]
+    models.sort()
+    return [size for size, _, _ in models], [spec for _, _, spec in models]
 
 
 def place_remedy(quote: Quote, line: QuoteRow) -> str:
