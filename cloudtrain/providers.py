@@ -36,7 +36,7 @@ class Context:
     watts: Decimal | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PriceSource:
     """The record at the end of `pricing/<name>.py`."""
 
@@ -108,7 +108,7 @@ class Resource:
     summary: str = ""  # what it is, for the plan: "machine trn1.2xlarge, spot, us-east-1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Driver:
     """Four verbs over one kind of thing. Each raises only the provider errors of `cloudtrain.errors`.
 
@@ -176,7 +176,7 @@ class Finding(NamedTuple):
     barring: bool = True  # a problem with it is one of credentials, permission or quota
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cloud:
     """What a provider file adds when something has to be provisioned there. Everything else about it is shared.
 
@@ -199,7 +199,7 @@ class Cloud:
     unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stack:
     """The record at the end of `stacks/<name>.py`: how a plan becomes a machine here and stops being one.
 

@@ -11,7 +11,6 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.offer import Offer, Range
@@ -107,6 +106,8 @@ class Measurements:
         ]
         if not found:
             return None
+        from statistics import median  # takes OpenSSL with it, which most quotes can do without
+
         per_token = request.flops_per_token()
         factor = ONE_RUN_FACTOR if len(found) == 1 else SEVERAL_RUNS_FACTOR
         rate = Range(min(found) / factor / per_token, median(found) / per_token, max(found) * factor / per_token)

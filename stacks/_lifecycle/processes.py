@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +59,8 @@ def _stat(entry: Path) -> tuple[str, str]:
 
 
 def _from_ps() -> Iterator[Process]:
+    import subprocess  # a quote reads this module, and needs no process
+
     listing = subprocess.run(
         ["ps", "-axww", "-E", "-o", "pid=,lstart=,command="], capture_output=True, text=True, check=False
     ).stdout
