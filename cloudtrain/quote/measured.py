@@ -6,7 +6,6 @@ line of another shape is passed over, by the same rules (a test holds both to ea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -132,6 +131,8 @@ def kept_here(state: str) -> Path | None:
     """Where the measurements of a state in a bucket are copied to; None for a state in a folder, which has its own."""
     if "://" not in state:
         return None
+    import hashlib
+
     from cloudtrain.settings import cache_folder
 
     return cache_folder() / "measurements" / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
