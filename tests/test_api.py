@@ -97,7 +97,7 @@ def test_ending_and_polling_without_a_run_say_so(desk: Path) -> None:
     assert raised.value.exit_code == 102
 
 
-def test_it_is_imported_by_who_asks_for_it_and_imports_little() -> None:
+def test_it_is_imported_only_when_asked_and_imports_little() -> None:
     """Neither `import cloudtrain` nor a quote pays for it; itself it loads no SDK, no click and no pydantic."""
     program = "import sys, cloudtrain; a = 'cloudtrain.api' in sys.modules; from cloudtrain import api; print(a, *sys.modules)"
     words = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

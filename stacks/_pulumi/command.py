@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -147,25 +147,43 @@ def in_worker(work: Callable[[], Any], stop: Callable[[], None]) -> Any:
         finally:
             done.set()
 
-    thread = threading.Thread(target=target, daemon=True)
-    interrupts = 0
-    with terminated_as_interrupt():
-        thread.start()
-        while True:
-            try:
-                while not done.wait(0.05):
-                    pass
-                break
-            except KeyboardInterrupt:
-                interrupts += 1
-                if interrupts > 1:
-                    raise
+    stopped = False
+    with counted_interrupts() as interrupts:
+        threading.Thread(target=target, daemon=True).start()
+        while not done.wait(0.05):
+            if interrupts and not stopped:
+                stopped = True
                 stop()
+            elif len(interrupts) > 1:
+                raise KeyboardInterrupt
     if interrupts:
         raise KeyboardInterrupt
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def counted_interrupts() -> Iterator[list[int]]:
+    """The numbers of the signals that asked for an end while the block ran: noted there, and nothing raised.
+
+    An exception could come anywhere, between the start of a thread and the wait for it too. SIGTERM, as CI sends it, is
+    noted in any case, Ctrl-C and a closed terminal where something would hear them; only the main thread can.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    numbers = [number for number in (signal.SIGINT, signal.SIGHUP) if callable(signal.getsignal(number))]
+    before: dict[int, Any] = {}
+    try:
+        for number in (*numbers, signal.SIGTERM):
+            before[number] = signal.getsignal(number)
+            signal.signal(number, lambda came, _: noted.append(came))
+        yield noted
+    finally:
+        for number in reversed(before):  # Ctrl-C last: it may raise again from then on
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ def test_down_all_ends_what_it_can_and_tells_the_rest(own_world: Path, cloudtrai
     assert "cloudtrain sweep" in ended.err
 
 
-def test_ps_and_report_show_the_sound_ones_and_end_with_2(own_world: Path, cloudtrain: Callable[..., Any]) -> None:
+def test_ps_and_report_show_sound_runs_and_end_with_2(own_world: Path, cloudtrain: Callable[..., Any]) -> None:
     """What may be running under a damaged record is not known, so it is no 0."""
     records(own_world)
     for command in (("ps", "-a"), ("report",)):

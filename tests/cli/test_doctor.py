@@ -116,7 +116,7 @@ def test_no_capacity_is_a_problem_but_no_4(cloudtrain: Command, runpod: Fake) ->
     assert (result.code, states(result)["runpod: RunPod MI300X"]) == (1, "problem")
 
 
-def test_a_provider_that_does_not_answer_is_told_and_the_rest_is_looked_at(cloudtrain: Command, runpod: Fake) -> None:
+def test_a_silent_provider_is_told_and_the_rest_looked_at(cloudtrain: Command, runpod: Fake) -> None:
     """Down is a problem of its own; the machine's lines are there all the same."""
     runpod.faults.add("*", "unavailable", times=999)
     result = cloudtrain("doctor", "runpod", "-o", "json")
@@ -124,9 +124,7 @@ def test_a_provider_that_does_not_answer_is_told_and_the_rest_is_looked_at(cloud
     assert (result.code, found["runpod: leftovers"], found["this machine: state"]) == (1, "problem", "ok")
 
 
-def test_an_engine_that_is_missing_matters_only_to_those_who_rent(
-    cloudtrain: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_engine_matters_only_to_those_who_rent(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a provider to rent from it is told; with one it is a problem with the way to install it."""
 
     def missing() -> Any:
@@ -179,7 +177,7 @@ def test_a_lock_file_is_seen_through_the_engines_own_eyes(cloudtrain: Command, o
     assert found["this machine: lock of run `theirs`"] == "unknown"
 
 
-def test_a_state_that_cannot_be_used_is_a_problem_and_not_the_end(
+def test_an_unusable_state_is_a_problem_and_not_the_end(
     cloudtrain: Command, runpod: Fake, own_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file in its place, a cut record, an address that is none: 1, and the cloud is looked at."""

@@ -99,7 +99,7 @@ def litter(own_world: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-def test_it_says_what_it_downloads_and_the_engine_is_there_afterwards(
+def test_it_says_what_it_downloads_and_installs_the_engine(
     cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]]
 ) -> None:
     """Version, source, size and place on stderr; then it is found and has been run. Again: nothing is downloaded."""
@@ -154,7 +154,7 @@ def test_without_the_makers_site_it_is_built_from_its_module(
     assert litter(own_world) == [f"v{provisioner().version}"]
 
 
-def test_a_broken_installation_is_replaced_and_one_that_fails_keeps_it(
+def test_a_broken_installation_stays_until_a_whole_one_replaces_it(
     cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]]
 ) -> None:
     """What is there stays until something better is whole."""

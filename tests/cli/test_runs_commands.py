@@ -119,7 +119,7 @@ def test_a_damaged_state_document_is_named(cloudtrain: Command, own_world: Path)
     assert store.read("runs/r/intent.json") == b'{"provider": "lo'
 
 
-def test_down_of_a_run_that_never_got_a_machine_certifies_it(cloudtrain: Command, own_world: Path) -> None:
+def test_down_of_a_run_without_a_machine_certifies_it(cloudtrain: Command, own_world: Path) -> None:
     """A record without a machine (the client died early) is looked for by its tag, found absent, and closed; twice is fine."""
     store = LocalFolder(own_world / "state")
     begin(store, "r")

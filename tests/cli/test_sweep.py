@@ -135,7 +135,7 @@ def test_found_and_gone_can_be_a_failure(cloudtrain: Command, runpod: Fake, monk
 
 
 @pytest.mark.parametrize("words", [[], ["--provider", "runpod"], ["--fail-if-found"]])
-def test_a_provider_that_is_down_makes_it_6_and_is_named(cloudtrain: Command, runpod: Fake, words: list[str]) -> None:
+def test_a_provider_that_is_down_is_named_and_ends_6(cloudtrain: Command, runpod: Fake, words: list[str]) -> None:
     """Nothing is proven about a provider that does not answer, so nothing is claimed."""
     runpod.faults.add("list*", "unavailable", times=99)
     result = cloudtrain("sweep", "--yes", *words)
@@ -143,7 +143,7 @@ def test_a_provider_that_is_down_makes_it_6_and_is_named(cloudtrain: Command, ru
     assert "runpod could not be asked" in result.err
 
 
-def test_a_provider_that_is_down_keeps_nobody_else_from_being_swept(
+def test_a_provider_that_is_down_leaves_the_others_swept(
     cloudtrain: Command, runpod: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What another provider holds is deleted first, then the silence is told; so with missing credentials."""
@@ -170,7 +170,7 @@ def test_a_key_that_is_refused_is_not_a_clean_account(
     assert cloudtrain("sweep", "--yes", "--provider", "runpod").code == 4
 
 
-def test_what_cannot_be_deleted_is_6_with_words_and_a_link(
+def test_what_cannot_be_deleted_is_6_with_a_link(
     cloudtrain: Command, runpod: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused delete is repeated; in the end it is told what is left, why, and where a person can look at it."""

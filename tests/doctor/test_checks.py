@@ -152,7 +152,7 @@ def test_a_provider_that_fails_in_the_middle_is_a_problem(
     assert checks.exit_code(noted) == code
 
 
-def test_each_leftover_is_a_line_and_only_what_bills_is_6(catalogue: Callable[..., None]) -> None:
+def test_each_leftover_is_a_line_and_billing_ones_end_6(catalogue: Callable[..., None]) -> None:
     """A free thing that should be gone is a problem too, of the other kind; one that may stay is counted."""
     catalogue()
     machine = OwnedResource(
@@ -187,9 +187,7 @@ def test_processes_of_an_ended_run_are_told() -> None:
     assert (state, "`done`" in words) == ("problem", True)
 
 
-def test_a_clock_before_the_catalogue_or_before_a_run_is_wrong(
-    own_world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_before_the_catalogue_or_a_run_is_wrong(own_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither can have happened yet; a day of grace for time zones, five minutes for other machines."""
     monkeypatch.setattr(local, "time", SimpleNamespace(time=lambda: NOW))
     store = LocalFolder(own_world / "state")

@@ -146,7 +146,7 @@ def test_a_second_client_elsewhere_hears_of_the_first(client: Client, elsewhere:
     assert runpod.leftovers() == []
 
 
-def test_a_dead_bucket_is_no_proof_that_a_machine_is_gone(
+def test_a_dead_bucket_proves_no_machine_gone(
     client: Client, elsewhere: Client, runpod: RunpodCloud, amazon: AwsCloud
 ) -> None:
     """Unreachable at the beginning, or in the middle, of `down`: not 0, the machine is known to stand; later it ends."""

@@ -90,7 +90,7 @@ def test_a_region_that_does_not_exist_makes_nothing(user: Client) -> None:
     assert "createPod" not in user.fake.calls
 
 
-def test_a_second_up_of_a_run_is_refused_and_down_ends_the_first(user: Client, fake: RunpodCloud) -> None:
+def test_a_second_up_is_refused_and_down_ends_the_first(user: Client, fake: RunpodCloud) -> None:
     """101 for the second, nothing doubled; `down` ends a client at work, and that one does not say 0."""
     fake.pods.ready_s = 1000.0
     first = begin(user, WORDS)
@@ -190,7 +190,7 @@ def test_a_clock_that_jumps_does_not_hide_a_late_machine(user: Client, fake: Run
     assert fake.leftovers() == []
 
 
-def test_down_says_that_credentials_have_expired_and_works_with_new_ones(user: Client) -> None:
+def test_down_names_expired_credentials_and_works_with_new_ones(user: Client) -> None:
     """6 with the sentence; with somebody else's key as well, because what that one sees proves nothing."""
     rent(user)
     key = user.environment.pop("RUNPOD_API_KEY")

@@ -67,7 +67,7 @@ def test_an_alias_that_counts_processors_means_that_many_units(text: str, units:
     assert hardware.units_per_count(text) == units
 
 
-def test_the_file_has_no_blank_cell_where_a_figure_is_needed() -> None:
+def test_the_file_has_every_figure_that_is_needed() -> None:
     """The shipped file parses as plain CSV with one header."""
     with open(hardware._FILE, encoding="utf-8", newline="") as stream:
         assert all(None not in row and row["devices_per_chip"] for row in csv.DictReader(stream))

@@ -118,7 +118,7 @@ def test_a_broken_file_names_itself(tmp_path: Path, content: bytes, reason: str)
     assert "aws.csv" in raised.value.message
 
 
-def test_a_folder_in_place_of_a_file_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_folder_where_a_file_belongs_is_a_usage_error(tmp_path: Path) -> None:
     """A file that cannot be opened is a usage error."""
     (tmp_path / "aws.csv").mkdir()
     with pytest.raises(UsageError, match=r"cannot read .*aws\.csv"):

@@ -28,7 +28,7 @@ def test_every_row_of_a_quote_is_frozen_without_a_loss(model: str, method: str) 
         assert kept.key == line.offer.key
 
 
-def test_a_row_has_the_fields_of_the_record_and_no_others() -> None:
+def test_a_row_has_exactly_the_fields_of_the_record() -> None:
     """Whoever adds one to the JSON adds it to the record, and the other way round."""
     quoted = engine.quote(Request(registry.find("qwen3-8b"), "lora"), Context(catalog.folder()))
     assert set(row_document(quoted.lines[0])) == set(RowRecord.model_fields) - {"beside_usd_per_hour"}

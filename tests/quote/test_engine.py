@@ -127,7 +127,7 @@ def test_hours_stay_unknown_where_no_peak_is_known() -> None:
     assert not line.viable
 
 
-def test_spot_with_a_long_set_up_costs_more_than_its_work() -> None:
+def test_spot_with_a_long_setup_costs_more_than_its_work() -> None:
     """Interruptions of a job that takes hours to set up are a named stretch of time."""
     (line,) = lines(request("longcat-flash", max_hours=None), offer(market="spot"))
     names = [part.name for part in line.assessment.time_parts]
@@ -150,9 +150,7 @@ def case(fits: str = "fits", loads: str = "yes", launch: str = "yes") -> Assessm
     ("ranks", "expected"),
     [((10.0, 12.0), 1), ((10.0, 12.5), 1), ((10.0, 12.6), 0)],
 )
-def test_a_tight_row_is_chosen_only_when_no_fitting_one_is_nearly_as_cheap(
-    ranks: tuple[float, float], expected: int
-) -> None:
+def test_tight_rows_are_chosen_only_over_much_dearer_fitting_ones(ranks: tuple[float, float], expected: int) -> None:
     """A row that fits for less than a quarter more goes before the tight one."""
     tight, fitting = (QuoteRow(offer(), c, rank, True) for c, rank in zip((case("tight"), case()), ranks, strict=True))
     assert engine.choose([tight, fitting], request()) == expected
@@ -169,7 +167,7 @@ def test_what_cannot_be_started_or_is_experimental_is_not_chosen() -> None:
     assert engine.choose(rows, request(experimental=True, max_cost=Decimal("1.5"))) is None
 
 
-def test_a_price_source_that_fails_is_a_line_and_not_a_crash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failing_price_source_is_a_line_not_a_crash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The other sources still answer, and the failure is named."""
     real = load("pricing", "gcp", PriceSource)
 
@@ -206,7 +204,7 @@ def test_measured_runs_replace_the_published_efficiency(tmp_path: Path) -> None:
     assert "n = 2" not in other.assessment.basis
 
 
-def test_a_speed_that_was_measured_in_another_number_type_is_not_counted(tmp_path: Path) -> None:
+def test_a_speed_measured_in_another_number_type_does_not_count(tmp_path: Path) -> None:
     """A float32 run says nothing about bf16; a run from before the type was kept counts as bf16."""
     asked = request("qwen3-0.6b", method="lora")
     source = PriceSource("gcp", lambda context: [offer()], TERMS)
@@ -218,7 +216,7 @@ def test_a_speed_that_was_measured_in_another_number_type_is_not_counted(tmp_pat
         assert ("n = 1" in line.assessment.basis) == counts
 
 
-def test_every_back_end_of_the_chips_has_a_recipe_or_trains_nothing() -> None:
+def test_every_back_end_has_a_recipe_or_trains_nothing() -> None:
     """Recipes and the accelerator table name the same back ends."""
     from cloudtrain.estimate.hardware import all_hardware
 
@@ -256,7 +254,7 @@ def test_a_place_holds_its_zones() -> None:
         ("full", 512, 2, 3.03),
     ],
 )
-def test_the_memory_of_a_cpu_run_is_quoted_as_it_was_measured(
+def test_the_memory_of_a_cpu_run_is_quoted_as_measured(
     method: Any, length: int, batch: int, measured_gib: float
 ) -> None:
     """The process peaks of five real runs of SmolLM2-135M (2026-11-24) are never undershot by more than 5 %."""

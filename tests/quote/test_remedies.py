@@ -44,7 +44,7 @@ def test_another_model_that_is_advised_fits() -> None:
     assert is_viable(replace(asked, spec=registry.find(name), targets=None), small, chips()["cpu-zen"])
 
 
-def test_more_chips_of_the_same_kind_are_found_in_the_quote() -> None:
+def test_more_chips_of_the_kind_are_found_in_the_quote() -> None:
     """One MI300X is too small for LongCat; the offer with two is named."""
     one = offer(name="one", hardware="mi300x", count=1, memory_bytes=192 * GIB)
     two = one._replace(name="two", count=2)

@@ -113,7 +113,7 @@ def places(found: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @EACH
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_whatever_stands_in_a_document_is_a_record_or_that_fault(
+def test_whatever_a_document_holds_is_a_record_or_that_fault(
     kind: type[Record], sample: Document, data: st.DataObject
 ) -> None:
     """Any value in any place; what is read can be written and read again."""

@@ -55,8 +55,10 @@ def test_every_command_in_a_document_exists(path: Path) -> None:
 def test_workflows_call_what_exists() -> None:
     """A `make TARGET` in a workflow is a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
-        assert set(re.findall(r"run: make ([a-z]+)", path.read_text())) <= targets, path
+    workflows = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    called = {name for text in workflows for name in re.findall(r"run: make ([a-z]+)", text)}
+    assert called
+    assert called <= targets
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -70,7 +70,7 @@ def desk(tmp_path: Path, tiny_model: Path, own_world: Path, warm_cache: Path) ->
     return Desk(tmp_path, tiny_model, own_world / "state")
 
 
-def test_ctrl_c_leaves_the_run_or_stops_it_and_says_which(desk: Desk) -> None:
+def test_ctrl_c_says_whether_it_leaves_or_stops_the_run(desk: Desk) -> None:
     """No: the run goes on and the commands are named. Attached again, a second Ctrl-C stops it with a checkpoint."""
     words = ("up", "max_steps=2000")
     first = Terminal(desk.folder, *words)

@@ -53,7 +53,7 @@ def interrupt(*given: Any) -> Any:
     raise KeyboardInterrupt
 
 
-def test_an_interrupt_after_which_the_absence_is_certified_says_that_nothing_is_left(
+def test_an_interrupt_with_certified_absence_says_that_nothing_is_left(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """130."""
@@ -62,7 +62,7 @@ def test_an_interrupt_after_which_the_absence_is_certified_says_that_nothing_is_
     assert (type(error), error.exit_code) == (Interrupted, 130)
 
 
-def test_an_interrupt_without_a_certificate_says_that_something_may_be_left(
+def test_an_interrupt_without_a_certificate_says_something_may_be_left(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """6: between the machine's being made and its record, or in the middle of its removal."""
@@ -76,7 +76,7 @@ def test_an_interrupt_before_the_first_record_leaves_nothing(run: Run, monkeypat
     assert type(end_of(run, monkeypatch, interrupt)) is Interrupted
 
 
-def test_a_run_that_is_ended_between_two_places_is_not_begun_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_ended_between_two_places_is_not_begun_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """`down` came, proved that nothing is there, and the client does not try the next place."""
     starts: list[int] = []
 
@@ -101,7 +101,7 @@ def test_every_place_is_tried_while_nobody_ends_the_run(run: Run, monkeypatch: p
     assert set(candidates.full_places(run.store)) == {place.key.place for place in PLACES}
 
 
-def test_a_place_that_is_too_expensive_is_passed_over_if_so_wanted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_is_too_expensive_can_be_passed_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart tries the next place; a first start asks nobody twice and says so."""
     started: list[Plan] = []
 
@@ -120,7 +120,7 @@ def test_a_place_that_is_too_expensive_is_passed_over_if_so_wanted(run: Run, mon
         search(run, monkeypatch, start, plan_at=plan_at)
 
 
-def test_after_an_interrupt_a_run_that_has_had_a_machine_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_interrupt_a_run_that_had_a_machine_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hint says whether there is a checkpoint to continue from."""
     run.write("gone.json", GoneRecord(time=1.0))
     assert end_of(run, monkeypatch, interrupt).hint == "`cloudtrain up` starts it again"

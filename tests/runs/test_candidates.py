@@ -39,7 +39,7 @@ def order(*lines: QuoteRow, full: dict[str, float] | None = None) -> list[str]:
     return [found.key.place for found in candidates.in_order(lines, full or {}, 100.0)]
 
 
-def test_the_cheapest_comes_first_then_its_zones_then_its_provider_then_others() -> None:
+def test_the_order_is_cheapest_its_zones_its_provider_the_others() -> None:
     """A dearer zone of the same machine is tried before a cheaper provider: data and credentials are there already."""
     assert order(B, A_BIG, A2, A1) == [found.key.place for found in (A1, A2, A_BIG, B)]
 

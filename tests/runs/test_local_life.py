@@ -130,7 +130,7 @@ def test_the_guard_ends_a_trainer_whose_supervisor_was_killed(
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "trainer", "guard"])
-def test_killing_any_process_and_going_on_ends_with_the_same_steps(
+def test_after_a_kill_of_any_process_the_steps_agree(
     store: LocalFolder, local: Stack, plan: Make, knobs: Knobs, victim: str
 ) -> None:
     """kill -9 of one process, then the same plan again: the last step is the same, at most one interval was repeated."""
@@ -153,7 +153,7 @@ def test_killing_any_process_and_going_on_ends_with_the_same_steps(
     assert len(again.attempts) == 1
 
 
-def test_a_client_that_dies_in_the_middle_of_the_start_leaves_nothing_forgotten(
+def test_a_client_that_dies_during_the_start_forgets_nothing(
     store: LocalFolder, local: Stack, plan: Make, knobs: Knobs
 ) -> None:
     """A run whose machine document was never written is found by its tag, ended, and begun again."""

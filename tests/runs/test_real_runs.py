@@ -117,9 +117,7 @@ def final_step(desk: Desk) -> int:
     return int((desk.record.store.folder(desk.record.key("ckpt")) / "LATEST").read_text())
 
 
-def test_a_whole_run_and_everything_that_can_be_asked_of_it(
-    real_desk: Desk, trainer_python: Path, warm_python: Path
-) -> None:
+def test_a_whole_run_answers_every_command(real_desk: Desk, trainer_python: Path, warm_python: Path) -> None:
     """up, ps, logs, events, report, pull, down: each does what it says on one real run, and nothing of it is left."""
     desk = real_desk
     code, out, err = desk.run("up", "-y", "--to", "home")
@@ -161,7 +159,7 @@ def test_a_whole_run_and_everything_that_can_be_asked_of_it(
 
 
 @pytest.mark.parametrize("victim", ["client", "supervisor", "trainer"])
-def test_killing_anything_and_going_on_ends_with_the_same_adapter_step(desk: Desk, victim: str) -> None:
+def test_after_a_kill_of_anything_the_adapters_step_agrees(desk: Desk, victim: str) -> None:
     """kill -9 at a random step, then `up` again: same last step, at most one checkpoint interval is repeated."""
     client = desk.start("up", "-y")
     desk.wait_for_step(random.Random(victim).randrange(8, 20))

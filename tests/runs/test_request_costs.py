@@ -51,9 +51,7 @@ def reader_usd(machine: dict[str, Any], pace: Pace, log_bytes_per_s: float) -> f
 
 
 @pytest.mark.parametrize("log_bytes_per_s", [100.0, 6000.0])
-def test_a_day_of_a_run_with_its_reader_costs_at_most_ten_cents(
-    machine: dict[str, Any], log_bytes_per_s: float
-) -> None:
+def test_a_day_with_a_reader_costs_at_most_ten_cents(machine: dict[str, Any], log_bytes_per_s: float) -> None:
     """With a line a second in the log, and with half a gigabyte of it."""
     total = machine_usd(machine, Pace(), log_bytes_per_s) + reader_usd(machine, Pace(), log_bytes_per_s)
     assert total <= CEILING_USD, f"{total:.3f} dollars"
@@ -68,7 +66,7 @@ def test_a_quiet_log_costs_no_more_than_a_steady_one(machine: dict[str, Any]) ->
     assert quiet + DAY_S / BEAT_S * WRITE_USD < steady
 
 
-def test_a_line_of_the_log_is_at_the_terminal_within_twelve_seconds(machine: dict[str, Any]) -> None:
+def test_a_log_line_reaches_the_terminal_within_twelve_seconds(machine: dict[str, Any]) -> None:
     """The machine collects, then looks; the reader asks again after its pace. A third of a second is left to send it."""
     pace = Pace()
     assert machine["silence_s"] + machine["look_s"] + pace.log_s + 0.3 <= 12.0

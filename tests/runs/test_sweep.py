@@ -95,7 +95,7 @@ def due(toy: Toy) -> list[Leftover]:
         (None, "mine", False, "run `mine` is ended"),
     ],
 )
-def test_a_thing_should_be_gone_for_a_reason_or_is_left_alone(
+def test_only_what_should_be_gone_is_touched(
     expires: float | None, ended: str | None, everything: bool, why: str
 ) -> None:
     """Only what is unexpired and of no ended run may stay."""
@@ -118,7 +118,7 @@ def test_damaged_records_are_told_and_hide_no_other_run(own_world: Any) -> None:
     assert [any(name in words for words in known.unread) for name in ("cut", "list", "bytes", "folder")] == [True] * 4
 
 
-def test_a_state_that_cannot_be_read_is_no_reason_not_to_ask(own_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_state_is_no_reason_not_to_ask(own_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file where the state should be, and settings that are broken: the cloud is asked all the same."""
     (own_world / "state").write_text("not a folder")
     store, _ = sweep.state()
@@ -132,7 +132,7 @@ def test_a_state_that_cannot_be_read_is_no_reason_not_to_ask(own_world: Any, mon
     assert [t.why for t in looked.things] == ["past its deadline"]
 
 
-def test_what_was_listed_before_an_error_counts_and_the_error_too() -> None:
+def test_what_was_listed_before_an_error_counts_with_it() -> None:
     """Half an answer is not thrown away, and is not called a whole one."""
     toy = Toy(thing("a"))
     toy.errors = [Unavailable("region two does not answer")]
@@ -157,7 +157,7 @@ def test_a_provider_without_credentials_is_silent_unless_some_were_meant(monkeyp
     assert sweep.unasked(looked) == looked
 
 
-def test_machines_go_before_what_they_stand_on_and_two_empty_lists_end_it() -> None:
+def test_machines_go_first_and_two_empty_lists_end_it() -> None:
     """The order of unmaking; the proof is two lists a consistency delay apart."""
     toy = Toy(thing("n", "network"), thing("m"))
     assert sweep.remove(toy.record(), due(toy), toy.slept.append) == []
@@ -166,7 +166,7 @@ def test_machines_go_before_what_they_stand_on_and_two_empty_lists_end_it() -> N
     assert toy.slept[-1] == TIMING.consistency_s
 
 
-def test_a_thing_that_comes_back_into_the_list_is_deleted_again() -> None:
+def test_a_thing_that_is_listed_again_is_deleted_again() -> None:
     """An empty list between two that show it proves nothing."""
     toy = Toy(thing("m"))
     there = dict(toy.things)
@@ -198,7 +198,7 @@ def test_only_what_is_due_is_deleted() -> None:
     assert [id for _, id in toy.things] == ["new"]
 
 
-def test_an_unknown_name_is_told_and_a_machine_of_ones_own_has_no_cloud() -> None:
+def test_an_unknown_name_is_told_and_local_has_no_cloud() -> None:
     """Providers by name: only those with something to provision."""
     assert sweep.clouds(["local"]) == {}
     assert {"aws", "gcp", "runpod"} <= set(sweep.clouds())

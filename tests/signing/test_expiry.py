@@ -29,14 +29,14 @@ def test_a_deadline_within_a_week_stays() -> None:
     assert expiry.within(STATE, NOW + 86400, 3600.0, NOW) == (NOW + 86400, "")
 
 
-def test_a_later_deadline_is_brought_forward_where_the_run_ends_by_then() -> None:
+def test_a_later_deadline_is_brought_forward_where_possible() -> None:
     """To a week less the last upload, with the reason."""
     deadline, why = expiry.within(STATE, NOW + 9 * 86400, 3600.0, NOW)
     assert deadline == NOW + WEEK_S - expiry.SHIPPING_S
     assert "7 days" in why
 
 
-def test_a_run_that_takes_longer_is_refused_with_the_longest_possible() -> None:
+def test_a_longer_run_is_refused_with_the_longest_possible() -> None:
     """Its own machine could not write its last checkpoint."""
     with pytest.raises(UsageError) as told:
         expiry.within(STATE, NOW + 20 * 86400, 10 * 86400.0, NOW)

@@ -99,7 +99,7 @@ def test_what_is_signed_is_what_googles_conformance_tests_expect(monkeypatch: py
     )
 
 
-def test_an_address_reads_its_object_until_it_expires_and_nothing_else(google: GcsCloud) -> None:
+def test_an_address_reads_only_its_object_until_it_expires(google: GcsCloud) -> None:
     """Another key, another time, a changed signature: refused."""
     ObjectFolder(STATE).write("runs/r/a b.json", b"hello")
     ObjectFolder(STATE).write("runs/r/other", b"secret")

@@ -47,7 +47,7 @@ def test_an_address_is_the_one_that_amazons_sdk_makes(monkeypatch: pytest.Monkey
     assert urls.ticket_url(INPUTS).partition("?")[0] == request.url.partition("?")[0]
 
 
-def test_the_tickets_address_is_the_same_however_late_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tickets_address_is_the_same_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeat of the call that makes the machine is the same request."""
     first = urls.ticket_url(INPUTS)
     monkeypatch.setattr("time.time", lambda: 1_900_000_000.0)
@@ -60,7 +60,7 @@ def test_no_signature_is_asked_for_longer_than_amazon_allows() -> None:
     assert "X-Amz-Expires=604800&" in url
 
 
-def test_a_policy_allows_the_prefix_of_one_run_until_its_end() -> None:
+def test_a_policy_allows_one_runs_prefix_until_its_end() -> None:
     """What it says is what was meant: this bucket, below this prefix, not later."""
     made: dict[str, Any] = urls.post_policy(STATE, "runs/r/", 1_800_000_000.0, 1_800_003_600.0)
     policy = json.loads(base64.b64decode(made["fields"]["policy"]))
@@ -80,7 +80,7 @@ def test_a_state_that_no_machine_can_reach_is_refused(url: str) -> None:
     assert "CLOUDTRAIN_STATE" in told.value.hint
 
 
-def test_a_bucket_with_dots_is_asked_without_its_name_in_the_host() -> None:
+def test_a_bucket_with_dots_is_not_named_in_the_host() -> None:
     """No certificate fits such a host."""
     assert urls.get_url("s3://a.bucket.x", "k", 0.0, 60.0).startswith(
         "https://s3.us-east-1.amazonaws.com/a.bucket.x/k?"

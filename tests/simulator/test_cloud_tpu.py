@@ -94,7 +94,7 @@ def queue(cloud: TpuCloud) -> None:
     assert rest(cloud, "POST", f"/v2/{REGION}/queues", {"name": QUEUE})[0] == 200
 
 
-def test_a_request_goes_through_its_states_and_costs_money_from_node_to_delete(cloud, client):
+def test_a_request_costs_money_from_its_node_to_the_delete(cloud, client):
     ask(client)
     path = f"{ZONE}/queuedResources/a"
     states = [client.get_queued_resource(name=path).state.state.name]
@@ -114,7 +114,7 @@ def test_a_request_goes_through_its_states_and_costs_money_from_node_to_delete(c
     assert cloud.leftovers() == []
 
 
-def test_a_node_without_a_queued_resource_has_an_operation_that_ends_when_it_is_ready(cloud, client):
+def test_a_plain_nodes_operation_ends_when_it_is_ready(cloud, client):
     made = client.create_node(parent=ZONE, node_id="n", node=node())
     assert not made.done()
     cloud.clock.advance(5)
@@ -124,7 +124,7 @@ def test_a_node_without_a_queued_resource_has_an_operation_that_ends_when_it_is_
     assert cloud.leftovers() == []
 
 
-def test_a_name_is_taken_once_and_a_request_id_makes_one_thing(cloud, client):
+def test_a_name_or_request_id_makes_one_thing(cloud, client):
     first = ask(client, request_id="1")
     assert ask(client, request_id="1").operation.name == first.operation.name
     with pytest.raises(exceptions.InvalidArgument):
@@ -149,7 +149,7 @@ def test_what_the_api_does_not_take_is_refused(cloud, client, body, error):
     assert cloud.leftovers() == []
 
 
-def test_the_list_over_all_zones_is_refused_and_pages_hold_two(cloud, client):
+def test_lists_over_all_zones_are_refused_and_pages_hold_two(cloud, client):
     for name in "abc":
         ask(client, name=name)
     with pytest.raises(exceptions.InvalidArgument):
@@ -185,9 +185,7 @@ def test_what_failed_still_holds_its_name_and_the_quota(cloud, client):
         ("unavailable", exceptions.ServiceUnavailable, False, False),
     ],
 )
-def test_the_network_loses_requests_and_replies_of_grpc_as_of_http(
-    cloud, client, kind, error, performed_at_once, performed_later
-):
+def test_the_network_loses_requests_and_replies_of_grpc(cloud, client, kind, error, performed_at_once, performed_later):
     cloud.faults.add("Tpu.CreateQueuedResource", kind, seconds=30)
     with pytest.raises(error):
         ask(client)
@@ -226,7 +224,7 @@ def test_a_stale_list_lacks_what_a_get_shows(cloud, client):
         {"queueingPolicy": {"validUntilTime": "2020-01-01T00:00:00Z"}},
     ],
 )
-def test_a_flex_request_that_the_published_schema_or_the_rules_forbid_is_a_400(cloud, wrong):
+def test_a_flex_request_against_schema_or_rules_is_a_400(cloud, wrong):
     path = f"/v2alpha1/{ZONE}/queuedResources?queuedResourceId=a"
     status, document = rest(cloud, "POST", path, flex(**wrong))
     assert (status, document["error"]["status"]) == (400, "INVALID_ARGUMENT")
@@ -239,7 +237,7 @@ def test_flex_start_is_refused_where_it_is_not(cloud):
     assert rest(cloud, "POST", f"/v2alpha1/{zone}/queuedResources?queuedResourceId=a", body)[0] == 400
 
 
-def test_a_flex_node_ends_with_its_run_duration_and_v2_shows_the_suspended_rest(cloud, client):
+def test_a_flex_node_is_suspended_after_its_run_duration(cloud, client):
     rest(cloud, "POST", f"/v2alpha1/{ZONE}/queuedResources?queuedResourceId=a&requestId=1", flex())
     cloud.clock.advance(3500)
     assert len(cloud.ledger.running()) == 1
@@ -249,14 +247,14 @@ def test_a_flex_node_ends_with_its_run_duration_and_v2_shows_the_suspended_rest(
     assert left.state.state.name == "SUSPENDED"
 
 
-def test_without_the_token_or_with_an_unknown_parameter_nothing_is_answered(cloud):
+def test_a_missing_token_or_unknown_parameter_gets_no_answer(cloud):
     assert rest(cloud, "GET", f"/v2alpha1/{ZONE}/nodes", token="other")[0] == 401
     assert rest(cloud, "GET", f"/v2alpha1/{ZONE}/nodes?everything=1")[0] == 400
     assert rest(cloud, "GET", f"/v2alpha1/{ZONE}/nodes?pageSize=5")[0] == 200
     assert rest(cloud, "GET", "/v2alpha1/projects/other/locations")[0] == 403
 
 
-def test_a_task_needs_its_queue_a_known_account_and_a_time_within_thirty_days(cloud):
+def test_a_task_needs_a_queue_an_account_and_near_time(cloud):
     assert rest(cloud, "POST", f"/v2/{QUEUE}/tasks", task())[0] == 404
     queue(cloud)
     foreign = task()
@@ -266,7 +264,7 @@ def test_a_task_needs_its_queue_a_known_account_and_a_time_within_thirty_days(cl
     assert rest(cloud, "POST", f"/v2/{QUEUE}/tasks", task(scheduleTime="2030-03-18T00:00:00Z"))[0] == 200
 
 
-def test_a_task_fires_when_the_clock_passes_it_and_its_name_stays_used_for_a_day(cloud, client):
+def test_a_task_fires_by_clock_and_keeps_its_name_taken(cloud, client):
     queue(cloud)
     ask(client)
     cloud.clock.advance(5)
@@ -279,7 +277,7 @@ def test_a_task_fires_when_the_clock_passes_it_and_its_name_stays_used_for_a_day
     assert rest(cloud, "POST", f"/v2/{QUEUE}/tasks", task())[0] == 200
 
 
-def test_a_task_whose_target_is_not_there_counts_as_failed_and_is_dropped_after_its_attempts(cloud):
+def test_a_task_without_a_target_fails_and_is_dropped(cloud):
     rest(cloud, "POST", f"/v2/{REGION}/queues", {"name": QUEUE, "retryConfig": {"maxAttempts": 3, "minBackoff": "60s"}})
     rest(cloud, "POST", f"/v2/{QUEUE}/tasks", task())
     cloud.clock.advance(1)

@@ -60,7 +60,7 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
     return str(error.value.response["Error"]["Code"])
 
 
-def test_the_same_token_makes_one_machine_and_tells_the_same_id(ec2: Any, cloud: AwsCloud) -> None:
+def test_the_same_token_makes_one_machine_and_one_id(ec2: Any, cloud: AwsCloud) -> None:
     assert run(ec2, ClientToken="a") == run(ec2, ClientToken="a")
     assert len(cloud.machines) == 1
 
@@ -120,7 +120,7 @@ def test_the_quota_counts_running_machines_of_the_family(ec2: Any, cloud: AwsClo
     assert run(ec2)
 
 
-def test_a_machine_is_pending_then_running_then_shutting_down_then_terminated(ec2: Any, cloud: AwsCloud) -> None:
+def test_a_machine_is_pending_running_shutting_down_terminated(ec2: Any, cloud: AwsCloud) -> None:
     instance = run(ec2)
     seen = [state(ec2, instance)]
     cloud.clock.advance(1)
@@ -252,7 +252,7 @@ def test_a_schedule_needs_a_role_that_the_scheduler_may_use(cloud: AwsCloud) -> 
         schedule(cloud, "i-1", Target=target)
 
 
-def test_a_new_machine_can_be_missing_in_lists_for_a_while(ec2: Any, cloud: AwsCloud) -> None:
+def test_a_new_machine_can_be_missing_in_lists_awhile(ec2: Any, cloud: AwsCloud) -> None:
     cloud.faults.add("RunInstances", "stale", seconds=20)
     instance = run(ec2)
     assert ec2.describe_instances()["Reservations"] == []

@@ -140,9 +140,7 @@ def test_a_disk_without_auto_delete_costs_on(gce: GceCloud) -> None:
 
 
 @pytest.mark.parametrize(("action", "left"), [("DELETE", []), ("STOP", ["disk vm"])])
-def test_the_run_duration_ends_a_machine_and_stopping_keeps_its_disk(
-    gce: GceCloud, action: str, left: list[str]
-) -> None:
+def test_run_duration_ends_a_machine_and_stopping_keeps_its_disk(gce: GceCloud, action: str, left: list[str]) -> None:
     insert(gce, instanceTerminationAction=action, **LIMIT)
     gce.clock.advance(3599.0)
     assert len(bills(gce)) == 2
@@ -167,7 +165,7 @@ def test_a_stopped_machine_loses_its_limit(gce: GceCloud) -> None:
     assert bills(gce) == ["disk vm"]
 
 
-def test_a_spot_machine_that_is_taken_back_does_what_it_was_told(gce: GceCloud) -> None:
+def test_a_preempted_spot_machine_does_what_it_was_told(gce: GceCloud) -> None:
     insert(gce, "kept", provisioningModel="SPOT", instanceTerminationAction="STOP")
     insert(gce, "gone", provisioningModel="SPOT", instanceTerminationAction="DELETE")
     for name in ("kept", "gone"):
@@ -176,7 +174,7 @@ def test_a_spot_machine_that_is_taken_back_does_what_it_was_told(gce: GceCloud) 
     assert bills(gce) == ["disk kept"]
 
 
-def test_a_flex_start_machine_waits_and_ends_after_a_day_unless_told(gce: GceCloud) -> None:
+def test_a_flex_start_machine_waits_and_ends_after_a_day(gce: GceCloud) -> None:
     insert(gce, provisioningModel="FLEX_START", instanceTerminationAction="DELETE")
     assert status(gce) == "PENDING"
     gce.clock.advance(86399.0)
@@ -185,7 +183,7 @@ def test_a_flex_start_machine_waits_and_ends_after_a_day_unless_told(gce: GceClo
     assert status(gce) == "gone"
 
 
-def test_the_same_request_id_makes_one_machine_and_gives_the_same_operation(gce: GceCloud) -> None:
+def test_the_same_request_id_makes_one_machine_and_one_operation(gce: GceCloud) -> None:
     token = "5f2b1c3e-9f4b-4a55-8a39-0c1d2e3f4a5b"
     names = [send(gce, "POST", f"{ZONE}/instances", body(), requestId=token)[1]["name"] for _ in range(2)]
     assert len(set(names)) == 1
@@ -223,7 +221,7 @@ def make_group(gce: GceCloud) -> None:
     assert send(gce, "POST", f"{ZONE}/instanceGroupManagers", group)[0] == 200
 
 
-def test_a_group_makes_a_deleted_machine_again_until_it_is_deleted_itself(gce: GceCloud) -> None:
+def test_a_group_replaces_its_machines_until_it_is_deleted(gce: GceCloud) -> None:
     make_group(gce)
     first = gce.table.of("instances")[0]["name"]
     send(gce, "DELETE", f"{ZONE}/instances/{first}")
@@ -235,7 +233,7 @@ def test_a_group_makes_a_deleted_machine_again_until_it_is_deleted_itself(gce: G
 
 
 @pytest.mark.parametrize("path", ["instanceTemplates/template", "resourcePolicies/policy"])
-def test_what_a_group_uses_cannot_be_deleted_and_is_left_over(gce: GceCloud, path: str) -> None:
+def test_what_a_group_uses_cannot_be_deleted(gce: GceCloud, path: str) -> None:
     make_group(gce)
     code, document = send(gce, "DELETE", f"{REGION}/{path}")
     assert (code, document["error"]["errors"][0]["reason"]) == (400, "resourceInUseByAnotherResource")
@@ -268,7 +266,7 @@ def test_a_stale_list_does_not_show_what_a_get_shows(gce: GceCloud) -> None:
     assert len(send(gce, "GET", f"{ZONE}/instances")[1]["items"]) == 1
 
 
-def test_a_refused_delete_deletes_nothing_whether_refused_at_once_or_in_its_operation(gce: GceCloud) -> None:
+def test_a_delete_refused_early_or_late_deletes_nothing(gce: GceCloud) -> None:
     insert(gce)
     codes = []
     for _ in range(2):
@@ -291,7 +289,7 @@ def test_the_published_schemas_are_there_to_be_strict_by(gce: GceCloud) -> None:
     assert {"Instance", "InstanceTemplate", "InstanceGroupManager", "ResourcePolicy"} <= set(schemas())
 
 
-def test_every_fault_of_the_menu_is_at_a_call_that_the_clients_make(gce: GceCloud) -> None:
+def test_every_fault_is_at_a_call_that_clients_make(gce: GceCloud) -> None:
     asked = {
         route(method, f"/compute/v1{path}").call
         for collection in KINDS

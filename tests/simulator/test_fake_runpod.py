@@ -103,7 +103,7 @@ def test_lists_come_two_at_a_time(cloud: RunpodCloud) -> None:
     assert found == made
 
 
-def test_a_wrong_key_is_401_and_a_pods_key_opens_that_pod_alone(cloud: RunpodCloud) -> None:
+def test_wrong_keys_are_401_and_pods_keys_open_their_pod(cloud: RunpodCloud) -> None:
     """A pod's own key deletes its pod, and nothing else."""
     one, other = make(cloud), make(cloud)
     own = cloud.pod_environment(one["id"])["RUNPOD_API_KEY"]

@@ -41,9 +41,7 @@ def run(cloud: AwsCloud, script: str | bytes, **more: Any) -> str:
     return str(ec2.run_instances(**arguments)["Instances"][0]["InstanceId"])
 
 
-def test_a_machine_runs_its_user_data_without_anything_of_the_clients_environment(
-    cloud: AwsCloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_data_runs_without_the_clients_environment(cloud: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "PLANTED-SECRET")
     machine = run(
         cloud, '#!/bin/sh\necho "I run, ${AWS_SECRET_ACCESS_KEY:-clean}"; env | grep PLANTED\necho $CLOUDTRAIN_HOME'
@@ -82,7 +80,7 @@ def test_shutting_down_inside_ends_the_machine_and_its_bill(cloud: AwsCloud) -> 
     assert not cloud.leftovers()
 
 
-def test_a_shutdown_timer_goes_by_the_clock_of_the_cloud_and_can_be_cancelled(cloud: AwsCloud) -> None:
+def test_a_shutdown_timer_follows_the_clouds_clock_until_cancelled(cloud: AwsCloud) -> None:
     timed = run(cloud, "#!/bin/sh\nshutdown -h +90 && echo set\n")
     cancelled = run(cloud, "#!/bin/sh\nshutdown -h +90; shutdown -c && echo set\n")
     until(lambda: all("set" in cloud.room.console(each) for each in (timed, cancelled)))
@@ -113,7 +111,7 @@ def test_a_guest_is_told_before_it_is_taken_back(cloud: AwsCloud) -> None:
     until(lambda: cloud.machines[machine].state == "terminated")
 
 
-def test_a_machine_that_starts_again_runs_what_lies_in_per_boot_only(cloud: AwsCloud) -> None:
+def test_a_machine_that_restarts_runs_only_its_per_boot_scripts(cloud: AwsCloud) -> None:
     again = 'printf "#!/bin/sh\\necho again\\n" >$CLOUDTRAIN_PER_BOOT/x; chmod 755 $CLOUDTRAIN_PER_BOOT/x'
     machine = run(cloud, f"#!/bin/sh\necho first\n{again}\nreboot\nsleep 1000\n")
     until(lambda: "again" in cloud.room.console(machine))
@@ -121,7 +119,7 @@ def test_a_machine_that_starts_again_runs_what_lies_in_per_boot_only(cloud: AwsC
     assert cloud.machines[machine].state == "running"
 
 
-def test_our_own_user_data_sets_the_timer_and_the_machine_ends_in_time(cloud: AwsCloud) -> None:
+def test_our_user_data_sets_a_timer_that_ends_the_machine(cloud: AwsCloud) -> None:
     from importlib.resources import files
 
     text = files("cloudtrain.templates").joinpath("machine", "aws_user_data.sh").read_text()

@@ -57,7 +57,7 @@ def test_a_guest_reads_its_metadata_only_with_the_header(gce: GceCloud) -> None:
     assert gce.room.console(machine) == f"hellovm{PROJECT}FALSE403end\n"
 
 
-def test_a_guest_is_told_before_it_is_taken_back_and_may_wait_for_the_news(gce: GceCloud) -> None:
+def test_a_guest_can_wait_for_the_news_of_preemption(gce: GceCloud) -> None:
     wish = "instance/preempted?wait_for_change=true&timeout_sec=5"
     ask_on = f"until [ \"$(ask '{wish}')\" = TRUE ]; do :; done; echo TRUE"
     machine = insert(
@@ -83,7 +83,7 @@ def test_the_power_button_is_a_signal_to_everything(gce: GceCloud) -> None:
     until(lambda: "told" in gce.room.console(machine))
 
 
-def test_a_machine_that_powers_itself_off_keeps_its_disk_and_the_price_of_it(gce: GceCloud) -> None:
+def test_a_machine_that_powers_off_keeps_its_disks_price(gce: GceCloud) -> None:
     insert(gce, "#!/bin/sh\npoweroff\nsleep 1000\n")
     until(lambda: [each for each in gce.leftovers() if each.startswith("disk")] == gce.leftovers())
     assert send(gce, "GET", f"{ZONE}/instances/vm")[1]["status"] == "TERMINATED"

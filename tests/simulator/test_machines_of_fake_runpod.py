@@ -40,7 +40,7 @@ def shell(script: str) -> str:
     return f"sh -c {shlex.quote(script)}"
 
 
-def test_a_container_that_ends_is_started_again_for_ever_on_the_same_disk(cloud: RunpodCloud) -> None:
+def test_a_container_that_ends_restarts_on_the_same_disk(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("echo >>count; exit 7"))
     until(lambda: pod in cloud.room.running and len(cloud.room.running[pod].exits()) >= 3)
     assert set(cloud.room.running[pod].exits()) == {7}
@@ -60,7 +60,7 @@ def test_a_container_has_no_power_switch(cloud: RunpodCloud) -> None:
     assert cloud.leftovers()
 
 
-def test_a_stop_ends_every_process_and_a_start_begins_with_an_empty_disk(cloud: RunpodCloud) -> None:
+def test_a_stop_ends_every_process_and_empties_the_disk(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("ls mark 2>/dev/null || echo fresh; touch mark; setsid sleep 1000"))
     until(lambda: "fresh" in cloud.room.console(pod))
     first = cloud.room.running[pod]
@@ -71,7 +71,7 @@ def test_a_stop_ends_every_process_and_a_start_begins_with_an_empty_disk(cloud: 
     until(lambda: cloud.room.console(pod).count("fresh") == 2)
 
 
-def test_taking_a_pod_back_is_a_signal_first_and_leaves_what_still_costs(cloud: RunpodCloud) -> None:
+def test_preempting_a_pod_signals_first_and_leaves_what_costs(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("trap 'echo told' TERM; echo up; while :; do sleep 0.1; done"))
     until(lambda: "up" in cloud.room.console(pod))
     cloud.preempt(pod, notice_s=3600.0)
@@ -81,7 +81,7 @@ def test_taking_a_pod_back_is_a_signal_first_and_leaves_what_still_costs(cloud: 
     assert any("stopped pod" in each for each in cloud.leftovers())
 
 
-def test_our_own_arguments_end_the_pod_by_its_own_key_at_the_deadline(cloud: RunpodCloud) -> None:
+def test_our_arguments_end_the_pod_by_key_at_the_deadline(cloud: RunpodCloud) -> None:
     providers.load("stacks", "runpod", providers.Stack)
     timer = import_module("cloudtrain.stacks.runpod.pods").timer_args()
     pod = make(cloud, timer, CLOUDTRAIN_DEADLINE=str(int(time.time()) + 1), CLOUDTRAIN_RUNPOD_URL=cloud.url)
@@ -90,7 +90,7 @@ def test_our_own_arguments_end_the_pod_by_its_own_key_at_the_deadline(cloud: Run
     assert "this pod ends itself" in cloud.room.console(pod)
 
 
-def test_a_moved_clock_ends_a_pod_whose_own_time_cannot_be_moved(cloud: RunpodCloud) -> None:
+def test_a_moved_clock_ends_a_pod_with_fixed_time(cloud: RunpodCloud) -> None:
     pod = make(cloud, shell("echo up; sleep 1000"), CLOUDTRAIN_DEADLINE=str(int(time.time()) + 3600))
     until(lambda: "up" in cloud.room.console(pod))
     sandbox = cloud.room.running[pod]

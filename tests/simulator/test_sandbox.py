@@ -57,9 +57,7 @@ def test_a_machine_dies_with_the_process_that_made_it(tmp_path: Path) -> None:
     until(lambda: not marked(mark))
 
 
-def test_without_a_namespace_the_switch_finds_every_process_by_its_mark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_namespace_every_process_is_found_by_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "namespace", tuple)
     machine = Sandbox(tmp_path / "machine", NOWHERE, {})
     machine.boot(b"#!/bin/sh\n(setsid sleep 1000 &)\necho up\nsetsid sleep 1000\n")

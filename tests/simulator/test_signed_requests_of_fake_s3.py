@@ -88,7 +88,7 @@ def test_a_form_outside_its_policy_is_refused_and_keeps_nothing(
     assert not together.objects("state")
 
 
-def test_a_form_with_a_wrong_key_in_another_bucket_or_too_late_is_refused(cloud: AwsCloud) -> None:
+def test_a_form_with_wrong_key_bucket_or_time_is_refused(cloud: AwsCloud) -> None:
     assert refused(send(form(cloud, "wrong"), PREFIX + "x"), 403, "SignatureDoesNotMatch")
     there = {**form(cloud), "url": f"{cloud.url}/other"}
     assert refused(send(there, PREFIX + "x"), 403, "Policy Condition failed")
@@ -105,14 +105,14 @@ def test_a_presigned_address_gives_its_object_and_ranges_of_it(cloud: AwsCloud) 
     assert (part.status_code, part.content) == (206, b"345")
 
 
-def test_a_presigned_address_for_what_is_not_there_yet_is_404_until_it_is(cloud: AwsCloud) -> None:
+def test_a_presigned_address_is_404_until_its_object_exists(cloud: AwsCloud) -> None:
     url = client(cloud).generate_presigned_url("get_object", {"Bucket": "state", "Key": "kill"}, 60)
     assert refused(requests.get(url, timeout=PATIENCE_S), 404, "NoSuchKey")
     client(cloud).put_object(Bucket="state", Key="kill", Body=b"")
     assert requests.get(url, timeout=PATIENCE_S).status_code == 200
 
 
-def test_a_presigned_address_is_good_for_one_key_one_verb_and_its_time(cloud: AwsCloud) -> None:
+def test_a_presigned_address_allows_one_key_verb_and_time(cloud: AwsCloud) -> None:
     client(cloud).put_object(Bucket="state", Key="a", Body=b"a")
     client(cloud).put_object(Bucket="state", Key="b", Body=b"b")
     url = client(cloud).generate_presigned_url("get_object", {"Bucket": "state", "Key": "a"}, 60)
@@ -135,9 +135,7 @@ def test_faults_meet_forms_and_presigned_addresses(cloud: AwsCloud) -> None:
         send(form(cloud), PREFIX + "y")
 
 
-def test_a_cloud_with_buckets_beside_it_is_one_environment_one_clock_and_one_account_of_what_is_left(
-    cloud: AwsCloud, together: Together
-) -> None:
+def test_a_cloud_and_its_buckets_share_environment_clock_and_ledger(cloud: AwsCloud, together: Together) -> None:
     assert {"RUNPOD_API_KEY", "CLOUDTRAIN_RUNPOD_URL", "AWS_ENDPOINT_URL"} <= set(together.environment())
     assert together.fake.clock is cloud.clock
     assert len(together.secrets()) == 2

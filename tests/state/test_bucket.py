@@ -59,7 +59,7 @@ def test_a_region_of_the_address_wins_over_the_environment(monkeypatch: pytest.M
     ["s3://", "s3://x", "s3://key:PLANTED-SECRET@states/a", "s3://states/a?access_key=PLANTED-SECRET", "s3://states/../a",
      "gs://states?region=x", "s3://states/a b", "s3://states/a#b"],
 )  # fmt: skip
-def test_what_is_no_plain_address_is_refused_without_repeating_a_secret(url: str) -> None:
+def test_addresses_that_are_not_plain_are_refused_without_repeating_secrets(url: str) -> None:
     """User names, keys and unknown words have no place in an address."""
     with pytest.raises(UsageError) as told:
         open_store(url)
@@ -143,7 +143,7 @@ def test_a_profile_of_amazons_files_is_used(bucket: AwsCloud, monkeypatch: pytes
     assert store.read("x") == b"1"
 
 
-def test_a_bucket_that_does_not_answer_is_said_to_be_unreachable(bucket: AwsCloud) -> None:
+def test_a_silent_bucket_is_said_to_be_unreachable(bucket: AwsCloud) -> None:
     """Busy or gone: the sentence names the state, and `sweep` needs none."""
     bucket.faults.add("S3.*", "unavailable", times=100)
     for error in both_ways(ObjectFolder("s3://errors/a")):
@@ -153,7 +153,7 @@ def test_a_bucket_that_does_not_answer_is_said_to_be_unreachable(bucket: AwsClou
 
 
 @pytest.mark.parametrize("key", ["log/0000000000002501", "InvalidToken", "a-metadata", "PermanentRedirect"])
-def test_the_name_of_what_was_asked_for_is_not_taken_for_the_answer(bucket: AwsCloud, key: str) -> None:
+def test_the_name_asked_for_is_not_taken_for_the_answer(bucket: AwsCloud, key: str) -> None:
     """An outage is one, also at a piece of log that begins at byte 2501."""
     bucket.faults.add("S3.*", "unavailable", times=100)
     with pytest.raises(UsageError, match="cannot be reached: 503") as told:
@@ -184,7 +184,7 @@ def test_one_lost_answer_changes_nothing(bucket: AwsCloud, fault: Any) -> None:
     assert s3.objects(bucket, "errors") == {}
 
 
-def test_a_run_on_this_machine_is_refused_before_anything_is_made(memory: ObjectFolder) -> None:
+def test_a_local_run_is_refused_before_anything_is_made(memory: ObjectFolder) -> None:
     """What needs a folder of this machine says so."""
     with pytest.raises(UsageError, match=r"gs://states.* is a bucket"):
         memory.folder("runs/a")

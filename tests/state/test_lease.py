@@ -55,7 +55,7 @@ def test_the_lease_of_a_dead_process_here_is_taken_over(memory: ObjectFolder) ->
         assert memory.holder(LOCK) is not None
 
 
-def test_a_process_of_another_machine_with_the_same_number_or_host_name_is_not_taken_for_dead(
+def test_another_machines_process_is_not_taken_for_dead(
     memory: ObjectFolder,
 ) -> None:
     """Only the age ends that lease: numbers and host names mean nothing across machines."""

@@ -52,9 +52,7 @@ def toy_plan() -> Plan:
     return Plan("mine", "id" * 20, "toy", "cpu", row(), {}, "model: x\n", "0", 2e9, "the test", (), 1.0, idle=True)
 
 
-def test_a_machine_that_cannot_be_written_down_is_told_with_6(
-    failing: Failing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_cannot_be_recorded_is_told_with_6(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands and costs money: the id, and the command that ends it."""
 
     def start(plan: Plan, store: Store, say: Any) -> MachineRecord:
@@ -67,9 +65,7 @@ def test_a_machine_that_cannot_be_written_down_is_told_with_6(
     assert "cloudtrain down mine" in told.value.hint
 
 
-def test_a_state_that_fails_as_well_does_not_hide_what_went_wrong(
-    failing: Failing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_failing_too_does_not_hide_what_went_wrong(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
     """No capacity stays no capacity."""
 
     def start(plan: Plan, store: Store, say: Any) -> MachineRecord:
@@ -81,9 +77,7 @@ def test_a_state_that_fails_as_well_does_not_hide_what_went_wrong(
         launch.start(failing, toy_plan())
 
 
-def test_an_end_that_cannot_be_proven_without_records_is_told_with_6(
-    failing: Failing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_end_unproven_for_want_of_records_is_6(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state fails while the run is ended: that is no "gone, but not written down"."""
 
     def stop(run: str, store: Store, ending: StopOptions) -> DeletionProof:

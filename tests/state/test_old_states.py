@@ -108,7 +108,7 @@ def test_a_rented_one_is_gone_on_with_from_its_records(old: Callable[[str], Run]
     assert attached.log_begin(run) > 0
 
 
-def test_a_rented_one_is_asked_to_end_and_keeps_the_rest_of_its_record(old: Callable[[str], Run]) -> None:
+def test_a_rented_one_asked_to_end_keeps_its_record(old: Callable[[str], Run]) -> None:
     """What `down` writes before anything is asked of the cloud."""
     run = old("rented")
     before = json.loads((DATA / "rented" / "runs" / "mine" / "intent.json").read_text())

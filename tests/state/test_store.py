@@ -117,9 +117,7 @@ def test_two_writers_lose_nothing(again: Callable[[], Store]) -> None:
     assert sorted((line["client"], line["number"]) for line in lines) == [(c, n) for c in range(4) for n in range(10)]
 
 
-def test_a_line_that_is_being_written_is_not_taken_for_a_torn_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_being_written_is_not_taken_for_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many writers without a pause leave no empty line between theirs."""
     monkeypatch.setattr("os.fsync", lambda handle: None)  # it would keep them apart
 

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> checkpoints.Store:
     return made
 
 
-def test_the_newest_is_resumed_from_and_only_so_many_are_kept(store: checkpoints.Store) -> None:
+def test_the_newest_is_resumed_and_only_some_are_kept(store: checkpoints.Store) -> None:
     """LATEST names the last one published; the oldest beyond `keep` is gone; our counters come back."""
     for step in (8, 9, 10):
         saved(store, step)
@@ -54,7 +54,7 @@ def test_a_damaged_checkpoint_is_passed_over(store: checkpoints.Store, damage: s
     assert store.newest() == store.folder / "1"
 
 
-def test_a_folder_that_latest_does_not_name_yet_is_not_used(store: checkpoints.Store) -> None:
+def test_a_folder_not_yet_named_by_latest_is_unused(store: checkpoints.Store) -> None:
     """A process that died between the rename and LATEST has not published; publishing that step again works."""
     saved(store, 1)
     saved(store, 2)

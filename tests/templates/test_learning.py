@@ -42,7 +42,7 @@ def test_templates_that_rewrite_earlier_turns_give_a_document_per_answer(probe: 
     assert probe["masks"]["forgetful"] == [["<think>hm</think>Yes.<|im_end|>"], ["No.<|im_end|>"]]
 
 
-def test_a_prompt_that_opens_more_than_the_answer_shows_is_no_obstacle(probe: dict[str, Any]) -> None:
+def test_a_prompt_opening_more_than_the_answer_shows_works(probe: dict[str, Any]) -> None:
     """A generation prompt that adds `<think>` does not shift what is trained."""
     assert probe["masks"]["opens"] == [["Yes, 2 is even. ✓<|im_end|>", "No.<|im_end|>"]]
 

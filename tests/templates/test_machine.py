@@ -28,7 +28,7 @@ while True:
 """
 
 
-def test_the_guard_asks_at_the_deadline_and_ends_the_process_after_the_grace() -> None:
+def test_the_guard_ends_the_process_after_deadline_and_grace() -> None:
     """A process that ignores SIGTERM and never sleeps still ends, with the code of a resumable stop."""
     began = time.monotonic()
     done = subprocess.run(
@@ -148,9 +148,7 @@ sys.exit(train.main([sys.argv[2]]))
 
 
 @pytest.mark.parametrize(("when", "code", "event"), [("early", 75, "stopped"), ("late", 1, "error")])
-def test_a_stop_while_libraries_load_is_a_stop_whatever_they_make_of_it(
-    tmp_path: Path, when: str, code: int, event: str
-) -> None:
+def test_a_stop_while_libraries_load_is_always_a_stop(tmp_path: Path, when: str, code: int, event: str) -> None:
     """A lazy import turns the interruption into an error of its own; one of the training stays an error."""
     places = {"checkpoint": {"folder": str(tmp_path / "ckpt")}, "output": str(tmp_path / "output")}
     job = tmp_path / "job.json"

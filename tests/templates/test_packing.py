@@ -10,7 +10,7 @@ LENGTHS = st.lists(st.integers(1, 64), max_size=60)
 
 
 @given(LENGTHS)
-def test_every_document_is_in_exactly_one_row_that_can_hold_it(lengths: list[int]) -> None:
+def test_every_document_is_in_exactly_one_fitting_row(lengths: list[int]) -> None:
     """No document is lost, doubled or cut."""
     rows = packing.pack(lengths, 64)
     assert sorted(index for row in rows for index in row) == list(range(len(lengths)))

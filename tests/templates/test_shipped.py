@@ -36,7 +36,7 @@ def test_every_locked_package_has_a_hash_and_no_place(path: Path) -> None:
     assert "://" not in text
 
 
-def test_the_locks_share_no_package_and_name_what_was_asked_for() -> None:
+def test_the_locks_share_nothing_and_pin_every_requirement() -> None:
     """PyTorch is only in its own lock; every requirement of an *.in file is pinned at its version."""
 
     def pins(name: str) -> dict[str, str]:

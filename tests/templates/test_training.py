@@ -203,7 +203,7 @@ def test_a_bad_job_ends_with_64(bench: Bench, tmp_path: Path) -> None:
     assert (ended.code, ended.one("error")["message"]) == (64, "unknown key `learning_rate`")
 
 
-def test_a_sequence_longer_than_the_model_can_see_ends_with_64(runs: dict[str, Ended]) -> None:
+def test_a_sequence_longer_than_the_models_limit_ends_64(runs: dict[str, Ended]) -> None:
     """The limit is the model's own."""
     ended = runs["longer than the model sees"]
     assert (ended.code, ended.one("error")["code"]) == (64, "bad_job")

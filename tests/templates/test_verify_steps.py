@@ -130,7 +130,7 @@ def test_our_longcat_recipe_unpacks_one_expert_at_a_time(warm_cache: Path) -> No
 
 
 @pytest.mark.trainer
-def test_a_small_step_compiled_for_a_tpu_fits_and_needs_what_it_needed_before() -> None:
+def test_a_small_compiled_tpu_step_needs_what_it_needed_before() -> None:
     """Two layers of SmolLM2-135M with LoRA for a v5e, which compile in a quarter of the time of a whole model."""
     options = Options(method="lora", layers=2, sequence_length=512, attention="eager", estimator="tpu", chip="tpu-v5e")
     found = verify(registry.find("smollm2-135m"), options, print)
@@ -140,7 +140,7 @@ def test_a_small_step_compiled_for_a_tpu_fits_and_needs_what_it_needed_before() 
 
 @pytest.mark.soak
 @pytest.mark.trainer
-def test_a_step_compiled_for_a_tpu_needs_what_was_compiled_before() -> None:
+def test_a_compiled_tpu_step_needs_what_it_needed_before() -> None:
     """Llama-3.2-1B LoRA for a v5e: the compiler's figure within a hundredth, and it fits."""
     found, measured = compiled("t03")
     assert found.fits is True
@@ -148,7 +148,7 @@ def test_a_step_compiled_for_a_tpu_needs_what_was_compiled_before() -> None:
 
 
 @pytest.mark.trainer
-def test_a_step_that_a_tpu_cannot_hold_is_refused_by_its_compiler() -> None:
+def test_the_compiler_refuses_a_step_too_large_for_a_tpu() -> None:
     """Llama-3.1-8B LoRA for a v5e: out of memory, with both figures."""
     found, needed = compiled("t08")
     assert found.fits is False

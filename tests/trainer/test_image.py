@@ -114,7 +114,7 @@ def quiet(line: str) -> None:
     """Nobody listens."""
 
 
-def test_an_image_is_built_once_with_its_labels_and_found_current(make: Callable[..., Fake], cloudtrain: Any) -> None:
+def test_an_image_is_built_once_and_found_current(make: Callable[..., Fake], cloudtrain: Any) -> None:
     """The second build asks for nothing; `ls` shows the image as what this version would build, valid by its schema."""
     fake = make("podman")
     first, second = cloudtrain("image", "build"), cloudtrain("image", "build")
@@ -129,7 +129,7 @@ def test_an_image_is_built_once_with_its_labels_and_found_current(make: Callable
     assert "1.52 GB" in cloudtrain("image", "ls").out
 
 
-def test_the_context_is_all_that_the_dockerfile_copies_and_nothing_else(make: Callable[..., Fake]) -> None:
+def test_the_context_is_exactly_what_the_dockerfile_copies(make: Callable[..., Fake]) -> None:
     """Every file that a COPY names is there; no compiled Python, no spec, no data of the user."""
     fake = make("podman")
     image.build(container_engine.find(), image.Recipe(), None, None, quiet)
@@ -142,7 +142,7 @@ def test_the_context_is_all_that_the_dockerfile_copies_and_nothing_else(make: Ca
     assert not [name for name in context if not name.endswith((".py", ".lock", ".json", "Dockerfile"))]
 
 
-def test_names_change_with_what_is_in_the_image_and_only_then() -> None:
+def test_names_change_only_with_what_the_image_holds() -> None:
     """Flavour, base and the other PyTorch each give another name; the same recipe always gives the same one."""
     recipes = [image.Recipe(flavour) for flavour in image.image_flavours()]
     recipes += [
@@ -194,7 +194,7 @@ def test_an_image_is_pushed_once_and_named_by_its_digest(
     assert [words[-1] for words in fake.calls("push")] == [remote]
 
 
-def test_only_a_registry_on_this_machine_is_spoken_to_without_tls() -> None:
+def test_only_a_registry_on_this_machine_needs_no_tls() -> None:
     """A host that merely begins like one is not."""
     podman, docker = container_engine.Engine("podman"), container_engine.Engine("docker")
     assert podman.without_tls("localhost:5000/x") == podman.without_tls("127.0.0.1:5000") == ["--tls-verify=false"]
@@ -223,7 +223,7 @@ def test_the_engine_is_the_first_that_answers(make: Callable[..., Fake]) -> None
         container_engine.find("podman")
 
 
-def test_without_an_engine_the_hint_says_that_a_run_needs_none(make: Callable[..., Fake], cloudtrain: Any) -> None:
+def test_without_an_engine_the_hint_says_runs_need_none(make: Callable[..., Fake], cloudtrain: Any) -> None:
     """Exit 2 and a way on."""
     make()
     shown = cloudtrain("image", "ls")
@@ -243,7 +243,7 @@ def test_without_an_engine_the_hint_says_that_a_run_needs_none(make: Callable[..
         ("push", "denied: requested access to the resource is denied", Permission, "refuses"),
     ],
 )
-def test_an_engine_that_fails_is_an_error_of_the_closed_set(
+def test_a_failing_engine_is_an_error_of_the_set(
     make: Callable[..., Fake], verb: str, said: str, kind: type[CloudtrainError], words: str
 ) -> None:
     """What it said is in the message, and the kind gives the exit code."""
@@ -295,7 +295,7 @@ def installer(monkeypatch: pytest.MonkeyPatch) -> Any:
     return import_module("install")
 
 
-def test_the_image_has_the_environment_under_the_key_of_the_clients_cache(
+def test_the_images_environment_has_the_clients_cache_key(
     installer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine's agent in the image looks where it looks everywhere, so the folder must have the very same name."""
@@ -322,7 +322,7 @@ def kept(flavour: str) -> Any:
     return image.Recipe(flavour).about.image["keep"]  # type: ignore[index]
 
 
-def test_libraries_of_nvidia_are_known_by_their_names_and_others_left(installer: Any, tmp_path: Path) -> None:
+def test_libraries_of_nvidia_are_pruned_and_others_left(installer: Any, tmp_path: Path) -> None:
     """What PyPI's PyTorch brings is found; PyTorch's own CPU libraries are not taken for it. Pruning leaves one of ours."""
     libraries = tmp_path / "lib" / "python3.12" / "site-packages" / "bitsandbytes"
     (libraries / "__pycache__").mkdir(parents=True)
@@ -347,7 +347,7 @@ def test_libraries_of_nvidia_are_known_by_their_names_and_others_left(installer:
     assert sorted(path.name for path in libraries.glob("libbits*")) == ["libbitsandbytes_cpu.so"]
 
 
-def test_the_base_is_pinned_by_digest_and_the_user_is_not_root() -> None:
+def test_the_base_is_pinned_and_the_user_is_not_root() -> None:
     """A moved tag cannot change an image; the container's process owns nothing but its working folders."""
     assert re.fullmatch(r"\S+@sha256:[0-9a-f]{64}", image.pinned_base(image.Recipe()))
     text = (IMAGE / "Dockerfile").read_text()

@@ -39,7 +39,7 @@ def run(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environ)
 
 
-def test_the_trainer_starts_with_its_flavours_variables_and_its_exit_code_is_the_containers(entry: list[str]) -> None:
+def test_the_trainer_gets_its_variables_and_gives_its_exit_code(entry: list[str]) -> None:
     """What the container was given wins over the file."""
     done = run([*entry, "train", "/job/job.json"], OMP_WAIT_POLICY="ACTIVE")
     arguments, variables = json.loads(done.stdout)

@@ -96,9 +96,7 @@ def test_the_image_has_no_library_of_nvidia_and_says_so(engine: container_engine
     assert shown.size_bytes < 2_000_000_000
 
 
-def test_a_run_in_it_leaves_an_adapter_without_network_or_root(
-    engine: container_engine.Engine, name: str, job: Path
-) -> None:
+def test_a_run_in_it_needs_neither_network_nor_root(engine: container_engine.Engine, name: str, job: Path) -> None:
     """The trainer, the model and the data are all it needs; its events come out on the standard output."""
     mounted = ["run", "--rm", "--init", "--network=none", "-v", f"{job}:/job", name]
     assert engine.ask(*mounted, "id", "-u") == "1000\n"
@@ -107,7 +105,7 @@ def test_a_run_in_it_leaves_an_adapter_without_network_or_root(
     assert (job / "adapter" / "adapter_model.safetensors").stat().st_size > 1_000_000
 
 
-def test_a_stop_of_the_container_leaves_a_checkpoint_and_exit_75(
+def test_stopping_the_container_leaves_a_checkpoint_and_exit_75(
     engine: container_engine.Engine, name: str, job: Path
 ) -> None:
     """Without --init too: the entry point is process 1 then."""

@@ -70,7 +70,7 @@ def here(tmp_path: Path, product: str) -> Iterator[Here]:
     made.client.run("down", f"toy-{os.getpid()}")
 
 
-def test_a_run_on_this_machine_is_made_stopped_and_resumed_by_the_new_trainer(here: Here) -> None:
+def test_the_new_trainer_runs_stops_and_resumes_here(here: Here) -> None:
     """Its environment, its token check, its variables, its SIGTERM, its checkpoint, its result."""
     here.client.environment["TOY_STAYS_AT"] = "6"
     begun = here.up("--detach")
@@ -96,7 +96,7 @@ def test_a_run_on_this_machine_is_made_stopped_and_resumed_by_the_new_trainer(he
     assert "the `toy` trainer cannot merge its adapters" in merged.err
 
 
-def test_what_the_new_trainer_cannot_do_is_said_at_plan_time(here: Here) -> None:
+def test_the_plan_says_what_the_new_trainer_cannot_do(here: Here) -> None:
     """A method and a field, each in a sentence with what it takes instead; nothing is made for them."""
     for change, says, instead in (
         ("method=qlora", "`toy` trainer does not do `method: qlora`: it has nothing else", "it takes lora"),
@@ -137,7 +137,7 @@ def ends(command: Command) -> int:
     return command.process.code
 
 
-def test_a_rented_life_of_the_new_trainer_survives_a_machine_that_is_taken_away(world: JobWorld, product: str) -> None:
+def test_the_new_trainer_survives_a_machine_that_is_preempted(world: JobWorld, product: str) -> None:
     """The machine makes the environment itself; another one goes on from the checkpoint; the result comes home."""
     room = world.fake.room.environment
     room.pop("CLOUDTRAIN_CACHE")

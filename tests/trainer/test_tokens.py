@@ -32,7 +32,7 @@ def test_a_refused_job_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize("said", ["", "Traceback", "{broken"])
-def test_a_program_that_dies_is_an_error_with_its_last_words(said: str) -> None:
+def test_a_program_that_dies_is_told_with_last_words(said: str) -> None:
     """Anything but a document is told with the last line of stderr."""
     with pytest.raises(CloudtrainError, match="out of memory"):
         tokens.answer(said, "something\nout of memory\n", "d.jsonl")

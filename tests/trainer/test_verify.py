@@ -64,7 +64,7 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], 
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=[spec.name for spec in MODELS])
-def test_the_configuration_written_from_a_shape_reads_back_as_that_shape(spec: Any, tmp_path: Path) -> None:
+def test_a_configuration_written_from_a_shape_reads_back_alike(spec: Any, tmp_path: Path) -> None:
     """The keys that a registry model is built from mean the same model to the reader of config.json files."""
     (tmp_path / "config.json").write_text(json.dumps(verify.config_keys(spec.shape)))
     again = config.read(tmp_path)
@@ -104,7 +104,7 @@ def test_an_architecture_is_named_as_the_library_names_it() -> None:
     assert kinds == {"gemma-3-1b": "gemma3_text", "kimi-k2": "deepseek_v3", "phi-4": "phi3"}
 
 
-def test_a_tpu_step_has_the_models_sizes_and_the_chips_generation() -> None:
+def test_a_tpu_step_has_the_models_sizes_and_chip() -> None:
     """Biases, norms and adapted matrices are those of the architecture."""
     found = tpu_document("qwen2.5-0.5b", replace(TPU, devices=4, targets="attention"))
     assert (found["generation"], found["devices"]) == ("v5e", 4)

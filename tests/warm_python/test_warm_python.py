@@ -113,7 +113,7 @@ def test_signals_reach_the_program(warm: WarmPython) -> None:
             assert process.wait(PATIENCE_S) == 100 + number
 
 
-def test_a_kill_of_the_one_is_a_kill_of_the_other(warm: WarmPython) -> None:
+def test_killing_the_one_kills_the_other(warm: WarmPython) -> None:
     """And the fork is dead before the next one begins."""
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
     with subprocess.Popen([warm.program, "-c", code], stdout=subprocess.PIPE) as process:

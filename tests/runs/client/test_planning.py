@@ -33,7 +33,7 @@ def test_a_free_name_is_taken_and_an_odd_one_refused(store: LocalFolder) -> None
             planning.new_name(store, PREPARED, odd, False)
 
 
-def test_two_clients_that_begin_the_same_at_once_mean_the_same_run(store: LocalFolder) -> None:
+def test_two_clients_beginning_the_same_spec_mean_one_run(store: LocalFolder) -> None:
     """The second one meets the first one's lease instead of being told that its spec is another one."""
     assert planning.new_name(store, PREPARED, "mine", False) == "mine"
     with pytest.raises(UsageError, match="`mine` is there already"):

@@ -149,7 +149,7 @@ def test_a_more_expensive_place_is_asked_about_again(desk: Desk, second: str, as
     )
 
 
-def test_every_place_has_the_run_and_the_deadline_of_the_first(desk: Desk) -> None:
+def test_every_place_keeps_the_run_and_deadline_of_the_first(desk: Desk) -> None:
     """Which place is tried changes neither; what a restart may try is all of them."""
     made = desk(yes=True, max_restarts=7)
     made.full = {"a", "b"}

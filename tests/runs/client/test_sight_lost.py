@@ -69,7 +69,7 @@ def test_the_log_goes_on_where_the_bucket_was_lost(store: Ill) -> None:
     assert store.failing == 0
 
 
-def test_a_bucket_that_is_lost_for_longer_than_the_run_is_told(store: Ill) -> None:
+def test_a_bucket_lost_for_longer_than_the_run_is_told(store: Ill) -> None:
     """Past the deadline there is nothing to wait for."""
     run = Run(store, "mine")
     run.write("intent.json", run.intent.replace(deadline=time.time() - 3600))
@@ -87,7 +87,7 @@ def test_a_client_in_charge_says_that_something_may_be_left() -> None:
     assert "cloudtrain poll mine" in raised.value.hint
 
 
-def test_a_bucket_that_is_lost_while_attaching_does_not_hide_the_machine(store: Ill) -> None:
+def test_a_bucket_lost_while_attaching_does_not_hide_the_machine(store: Ill) -> None:
     """The run is known to go on: before its lease is had and its log is found, the exit is 6 too."""
     run = Run(store, "mine")
     assert run.intent
@@ -96,7 +96,7 @@ def test_a_bucket_that_is_lost_while_attaching_does_not_hide_the_machine(store: 
         client().attach(run)
 
 
-def test_a_bucket_that_is_lost_after_the_proof_costs_only_time(store: Ill) -> None:
+def test_a_bucket_lost_after_the_proof_costs_only_time(store: Ill) -> None:
     """The machine is gone, the result is not here yet: exit 101, and what brings it."""
     run = Run(store, "mine")
     run.write("exit.json", ExitRecord(code=0, reason="done", attempt=1, ended_at=1.0))
@@ -121,7 +121,7 @@ def test_a_machine_that_never_was_leaves_no_ticket(store: Ill, monkeypatch: pyte
     assert Run(store, "mine").gone is not None
 
 
-def test_attaching_to_a_run_that_starts_does_not_call_it_failed(
+def test_attaching_does_not_call_a_starting_run_failed(
     store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its client is at it, and its machine may stand already: exit 101."""
@@ -131,7 +131,7 @@ def test_attaching_to_a_run_that_starts_does_not_call_it_failed(
     assert "is starting" in result.err
 
 
-def test_attaching_to_a_run_whose_end_was_asked_for_and_not_seen_is_exit_6(
+def test_attaching_to_a_run_with_an_unproven_end_exits_6(
     store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its client died while it made the machine, and `down` was refused: nothing is proven."""
@@ -143,7 +143,7 @@ def test_attaching_to_a_run_whose_end_was_asked_for_and_not_seen_is_exit_6(
     assert "cloudtrain down mine" in result.err
 
 
-def test_attaching_to_a_machine_that_is_gone_has_the_rest_ended(
+def test_attaching_to_a_vanished_machine_has_the_rest_ended(
     store: Ill, cloudtrain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A vanished machine may leave a disk that costs money: its end is proven before anybody says how it ended."""

@@ -73,7 +73,7 @@ def test_the_sentence_says_by_how_much(ended: Ended) -> None:
     assert "measured peak was 15.0 GiB" in told.message
 
 
-def test_the_least_change_that_fits_is_proposed_and_keeps_the_batch_of_a_step(ended: Ended) -> None:
+def test_the_least_fitting_change_keeps_the_batch_of_a_step(ended: Ended) -> None:
     """Smaller micro-batches, more of them; the estimator agrees that it fits, with what the run has shown."""
     run = ended()
     short, estimate = out_of_memory.shortage(run), out_of_memory.Estimate.of(run)
@@ -105,7 +105,7 @@ def test_the_method_is_changed_where_nothing_else_is_left(ended: Ended) -> None:
     assert out_of_memory.setting(run, short) in ("", "`cloudtrain up method=qlora` fits by the estimate")
 
 
-def test_the_next_machine_is_the_cheapest_one_that_holds_what_was_needed(ended: Ended) -> None:
+def test_the_next_machine_is_the_cheapest_that_holds_it(ended: Ended) -> None:
     """10 GiB estimated, 16 needed: 32 GiB do, and 64 are dearer."""
     run = ended()
     short = out_of_memory.shortage(run)

@@ -79,7 +79,7 @@ def test_it_is_whole_again_at_home(shipped: ObjectFolder, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("had", [0, 1, 999, 1000, 1001, 2000, 2499])
-def test_the_next_machine_puts_it_together_and_goes_on_where_it_was_cut(
+def test_the_next_machine_goes_on_where_it_was_cut(
     shipped: ObjectFolder, machine: Any, tmp_path: Path, had: int
 ) -> None:
     """From any byte that lies there already."""
@@ -97,7 +97,7 @@ def test_the_next_machine_puts_it_together_and_goes_on_where_it_was_cut(
     assert (tmp_path / "to" / "small").read_bytes() == b"{}"
 
 
-def test_a_missing_piece_is_told_and_an_upload_that_was_cut_off_is_no_file(shipped: ObjectFolder) -> None:
+def test_a_missing_piece_is_told_and_never_a_shorter_file(shipped: ObjectFolder) -> None:
     """Never a shorter file."""
     shipped.delete("runs/r/ckpt/7/sub/optimizer.pt.part-00001")
     with pytest.raises(UsageError, match=r"part-00001. is missing"):

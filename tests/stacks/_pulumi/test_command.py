@@ -79,6 +79,38 @@ def test_a_second_interrupt_leaves_the_work() -> None:
     never.set()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_the_work_starts_leaves_nothing_unattended(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread runs already, and nobody waits for it yet."""
+    asked, ended = threading.Event(), threading.Event()
+
+    class Started(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            os.kill(os.getpid(), number)
+
+    def work() -> None:
+        assert asked.wait(PATIENCE_S)
+        ended.set()
+
+    monkeypatch.setattr(command.threading, "Thread", Started)
+    with pytest.raises(KeyboardInterrupt):
+        command.in_worker(work, asked.set)
+    assert ended.is_set()
+
+
+def test_a_caller_that_is_deaf_to_an_interrupt_stays_so() -> None:
+    """A job in the background; the handlers are the caller's again afterwards."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert command.in_worker(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: None) is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there are no such signals")
 def test_sigterm_means_afterwards_what_it_meant_before() -> None:
     """Handler given back."""

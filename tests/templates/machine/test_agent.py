@@ -42,7 +42,7 @@ def knobs(**more: object) -> str:
     return json.dumps(more)
 
 
-def test_a_run_comes_home_whole_and_its_exit_record_is_the_last_thing_written(machine: Machine, box: Mailbox) -> None:
+def test_a_run_comes_home_whole_and_its_exit_record_last(machine: Machine, box: Mailbox) -> None:
     machine.ticket["heartbeat_s"] = 5  # so that the last piece of log goes because it is the last
     machine.start()
     assert machine.ends() == 0
@@ -56,7 +56,7 @@ def test_a_run_comes_home_whole_and_its_exit_record_is_the_last_thing_written(ma
     assert box.rewritten == []
 
 
-def test_heartbeats_tell_the_phase_and_events_are_objects_of_their_own(machine: Machine, box: Mailbox) -> None:
+def test_heartbeats_tell_the_phase_and_events_are_separate_objects(machine: Machine, box: Mailbox) -> None:
     machine.start(FAKE_TRAINER=knobs(pause_s=0.05))
     until(lambda: (box.document("hb.json") or {}).get("step"))
     beat = box.document("hb.json")
@@ -107,7 +107,7 @@ def test_an_agent_that_is_killed_goes_on_where_it_was(machine: Machine, box: Mai
     assert box.order.count("exit.json") == 1
 
 
-def test_a_supervisor_that_dies_is_started_again_and_the_trainer_resumes(machine: Machine, box: Mailbox) -> None:
+def test_a_dead_supervisor_is_restarted_and_the_trainer_resumes(machine: Machine, box: Mailbox) -> None:
     machine.start(FAKE_TRAINER=knobs(pause_s=0.05, every=2))
     until(lambda: box.get("ckpt/LATEST"))
     machine.kill("supervisor")
@@ -117,7 +117,7 @@ def test_a_supervisor_that_dies_is_started_again_and_the_trainer_resumes(machine
     assert box.log().count(b'"event": "start"') == 2
 
 
-def test_a_request_to_stop_in_the_mailbox_stops_it_with_a_checkpoint(machine: Machine, box: Mailbox) -> None:
+def test_a_stop_request_in_the_mailbox_leaves_a_checkpoint(machine: Machine, box: Mailbox) -> None:
     machine.start(FAKE_TRAINER=knobs(steps=10000, pause_s=0.02))
     until(box.log)
     box.put("state/runs/r/kill", b"")
@@ -229,9 +229,7 @@ def test_a_large_log_comes_in_small_pieces(machine: Machine, box: Mailbox) -> No
     assert max(len(box.get(name) or b"") for name in box.order if name.startswith("log/")) == 65536
 
 
-def test_a_checkpoint_that_the_trainer_throws_away_meanwhile_is_never_half_there(
-    machine: Machine, box: Mailbox
-) -> None:
+def test_a_checkpoint_removed_meanwhile_is_never_half_there(machine: Machine, box: Mailbox) -> None:
     trainer = """
 import json, os, shutil, sys, time
 from pathlib import Path

@@ -72,7 +72,7 @@ def program(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("skew_s", [-3600.0, 3600.0])
-def test_a_clock_that_is_an_hour_wrong_neither_adds_nor_takes_time(box: Mailbox, tmp_path: Path, skew_s: float) -> None:
+def test_an_hour_of_clock_error_neither_adds_nor_takes_time(box: Mailbox, tmp_path: Path, skew_s: float) -> None:
     """The bucket's answers tell the time: the job works, and stops before the true deadline, with a checkpoint."""
 
     def play(factor: float) -> None:
@@ -95,9 +95,7 @@ def test_a_clock_that_is_an_hour_wrong_neither_adds_nor_takes_time(box: Mailbox,
 
 
 @pytest.mark.parametrize(("skew_s", "told"), [(-3600.0, True), (3600.0, True), (20.0, False)])
-def test_the_timer_of_a_machine_with_a_wrong_clock_is_set_again(
-    machine: Machine, tmp_path: Path, skew_s: float, told: bool
-) -> None:
+def test_a_timer_under_a_wrong_clock_is_set_again(machine: Machine, tmp_path: Path, skew_s: float, told: bool) -> None:
     """`shutdown` is told the true minutes that are left, rounded down; seconds are nobody's business."""
     ticking(machine, tmp_path, skew_s)
     notes = program(tmp_path, "shutdown")
@@ -110,7 +108,7 @@ def test_the_timer_of_a_machine_with_a_wrong_clock_is_set_again(
     assert minutes is None or 30 - LATE_MIN <= int(minutes[1]) <= 30
 
 
-def test_the_start_script_heeds_what_the_job_knows_of_the_clock(tmp_path: Path) -> None:
+def test_the_start_script_heeds_the_jobs_knowledge_of_the_clock(tmp_path: Path) -> None:
     """A reboot sets the timer anew: with a clock that is an hour behind, and known to be, by the true time."""
     notes = program(tmp_path, "shutdown")
     text = files("cloudtrain.templates").joinpath("machine", "aws_user_data.sh").read_text()
@@ -166,7 +164,7 @@ def test_a_hundred_cuts_of_the_line_lose_no_byte(tmp_path: Path, box: Mailbox) -
 
 
 @pytest.mark.parametrize("what", ["hb.json", "log/", "ckpt/", "exit.json", "kill"])
-def test_a_bucket_that_never_answers_is_given_up_and_asked_again(machine: Machine, box: Mailbox, what: str) -> None:
+def test_a_silent_bucket_is_given_up_and_asked_again(machine: Machine, box: Mailbox, what: str) -> None:
     """The packets of a while are lost: whoever waits for an answer stops waiting, and what was sent is sent again."""
     machine.give(bundle(WITH_FILE))
     machine.environment["CLOUDTRAIN_TIMEOUT_S"] = "1"
@@ -228,7 +226,7 @@ def test_weights_that_never_come_are_given_up(tmp_path: Path, box: Mailbox) -> N
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a machine a small disk")
-def test_a_full_disk_ends_the_run_with_its_name_and_keeps_the_checkpoint(machine: Machine, box: Mailbox) -> None:
+def test_a_full_disk_ends_the_run_and_keeps_the_checkpoint(machine: Machine, box: Mailbox) -> None:
     """The trainer cannot write any more: the last checkpoint and the log to its last byte are home, the machine goes."""
     machine.home.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "cloudtrain-test", str(machine.home)]

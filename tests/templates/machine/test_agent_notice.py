@@ -115,7 +115,7 @@ def test_a_notice_before_the_training_ends_the_attempt_too(machine: Machine, box
     assert box.document("exit.json")["reason"] == "preempted"
 
 
-def test_a_machine_that_comes_back_without_its_disk_does_not_begin_again(machine: Machine, box: Mailbox) -> None:
+def test_a_machine_back_without_its_disk_does_not_begin_again(machine: Machine, box: Mailbox) -> None:
     machine.ticket["hb"] = {"url": f"{box.url}/{PREFIX}hb.json"}
     box.put(PREFIX + "hb.json", json.dumps({"attempt": 1, "phase": "training", "log_shipped_bytes": 77}).encode())
     machine.start()
@@ -125,7 +125,7 @@ def test_a_machine_that_comes_back_without_its_disk_does_not_begin_again(machine
     assert box.order == ["exit.json"]
 
 
-def test_an_attempt_that_has_its_exit_record_is_over_without_any_disk(machine: Machine, box: Mailbox) -> None:
+def test_an_attempt_with_an_exit_record_is_over_without_disk(machine: Machine, box: Mailbox) -> None:
     machine.ticket["exit"] = {"url": f"{box.url}/{PREFIX}exit.json"}
     box.put(PREFIX + "exit.json", b'{"attempt": 1, "reason": "done"}')
     machine.start()
@@ -133,7 +133,7 @@ def test_an_attempt_that_has_its_exit_record_is_over_without_any_disk(machine: M
     assert box.order == []
 
 
-def test_the_exit_record_of_an_earlier_attempt_does_not_stop_this_one(machine: Machine, box: Mailbox) -> None:
+def test_an_earlier_attempts_exit_record_does_not_stop_this_one(machine: Machine, box: Mailbox) -> None:
     machine.ticket |= {"attempt": 2, "exit": {"url": f"{box.url}/{PREFIX}exit.json"}}
     box.put(PREFIX + "exit.json", b'{"attempt": 1, "reason": "preempted"}')
     machine.start()
@@ -141,7 +141,7 @@ def test_the_exit_record_of_an_earlier_attempt_does_not_stop_this_one(machine: M
     assert (box.document("exit.json")["reason"], box.document("exit.json")["attempt"]) == ("done", 2)
 
 
-def test_a_time_that_is_over_before_the_training_is_said_so(machine: Machine, box: Mailbox) -> None:
+def test_time_that_is_over_before_the_training_is_told(machine: Machine, box: Mailbox) -> None:
     machine.ticket["deadline"] = time.time() - 1
     machine.start()
     assert machine.ends() == 0

@@ -38,7 +38,7 @@ def machine(tmp_path: Path, box: Mailbox) -> Iterator[Machine]:
     made.off()
 
 
-def test_a_bundle_with_another_content_is_refused_and_the_run_hears_of_it(machine: Machine, box: Mailbox) -> None:
+def test_a_bundle_with_other_content_is_refused_and_reported(machine: Machine, box: Mailbox) -> None:
     machine.ticket["bundle"]["sha256"] = hashlib.sha256(b"another").hexdigest()
     machine.start()
     assert machine.ends() == 0
@@ -102,7 +102,7 @@ def test_the_ticket_can_be_read_by_nobody_else(machine: Machine, box: Mailbox) -
 @pytest.mark.parametrize(
     "name", ["boot", "agent", "bucket", "shipping", "trainer", "flavours", "notice", "runpod_timer"]
 )
-def test_what_a_machine_runs_is_old_python_and_the_standard_library(name: str) -> None:
+def test_a_machine_runs_old_python_and_the_standard_library(name: str) -> None:
     folder = files("cloudtrain.templates").joinpath("machine")
     tree = ast.parse(folder.joinpath(f"{name}.py").read_text(), feature_version=(3, 9))
     imported = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
@@ -160,7 +160,7 @@ def script(kind: str, machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("kind", ["aws", "gcp"])
-def test_the_start_script_keeps_the_job_going_and_then_ends_the_machine(
+def test_the_start_script_restarts_the_job_then_ends_the_machine(
     machine: Machine, box: Mailbox, tmp_path: Path, kind: str
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -193,9 +193,7 @@ def test_the_start_script_keeps_the_job_going_and_then_ends_the_machine(
         os.killpg(machine.process.pid, signal.SIGKILL)
 
 
-def test_a_pod_runs_its_job_beside_the_timer_and_ends_itself_when_it_is_over(
-    machine: Machine, box: Mailbox, tmp_path: Path
-) -> None:
+def test_a_pod_runs_its_job_then_ends_itself(machine: Machine, box: Mailbox, tmp_path: Path) -> None:
     import shlex
 
     boot = importlib.import_module("cloudtrain.stacks._lifecycle.boot")

@@ -107,7 +107,7 @@ def test_a_machine_carries_its_run_through_and_ends_itself(world: World) -> None
     until(lambda: not world.billed(), 120)
 
 
-def test_a_machine_that_is_taken_back_brings_its_last_checkpoint_home(world: World) -> None:
+def test_a_preempted_machine_brings_its_last_checkpoint_home(world: World) -> None:
     world.begin(steps=10000)
     until(lambda: world.document("hb.json") and world.document("hb.json").get("step"), 120)
     world.fake.preempt(world.machine, 30.0)

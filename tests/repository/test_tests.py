@@ -1,0 +1,99 @@
+"""What is held of the tests themselves: short names, and that each can fail."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+TESTS = ROOT / "tests"
+WORDS = 10
+LONG = ("tests/cases", "tests/models", "tests/spec", "tests/stacks")  # longer names from before the limit
+LONG_FILES = "test_trust_*.py"  # likewise
+FAILS = {"fail", "raises", "warns"}  # what pytest offers besides `assert`
+
+
+@cache
+def parsed() -> dict[Path, ast.Module]:
+    """Every module of the tests."""
+    return {path: ast.parse(path.read_text()) for path in sorted(TESTS.rglob("*.py"))}
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Functions and methods at any depth."""
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def all_tests() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    """Every test with its file."""
+    for path, tree in parsed().items():
+        if path.name.startswith("test_"):
+            yield from ((path, each) for each in functions(tree) if each.name.startswith("test_"))
+
+
+def words(name: str) -> list[str]:
+    """The words of a test's name."""
+    return [word for word in name.split("_") if word and word != "test"]
+
+
+@cache
+def helpers() -> dict[str, list[ast.FunctionDef]]:
+    """What is defined among the tests and is none, by its name."""
+    found = defaultdict(list)
+    for tree in parsed().values():
+        for each in functions(tree):
+            if not each.name.startswith("test_"):
+                found[each.name].append(each)
+    return found
+
+
+def can_fail(function: ast.FunctionDef, depth: int = 2) -> bool:
+    """Whether it, or what it calls of the tests, asserts or raises; a schema's `validate` and the like do."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert | ast.Raise):
+            return True
+        if isinstance(node, ast.Call):
+            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if called in FAILS or called.startswith(("validate", "check")):
+                return True
+            if depth and any(can_fail(each, depth - 1) for each in helpers().get(called, ())):
+                return True
+    return False
+
+
+def test_names_have_at_most_ten_words() -> None:
+    """A name says the behaviour; the rest is for the docstring."""
+    done = [
+        (path.relative_to(ROOT), each)
+        for path, each in all_tests()
+        if not path.relative_to(ROOT).as_posix().startswith(LONG) and not path.match(LONG_FILES)
+    ]
+    assert len(done) > 500
+    assert [f"{path}:{each.lineno} {each.name}" for path, each in done if len(words(each.name)) > WORDS] == []
+
+
+def test_no_test_hides_another_of_the_same_name() -> None:
+    """The later definition would replace the earlier, which would never run."""
+    twice = []
+    for path, tree in parsed().items():
+        for scope in [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]:
+            names = [node.name for node in scope.body if isinstance(node, ast.FunctionDef)]
+            twice += [f"{path}: {name}" for name in set(names) if name.startswith("test_") and names.count(name) > 1]
+    assert twice == []
+
+
+def test_every_test_can_fail() -> None:
+    """By an assertion of its own or of what it calls; that nothing is raised is rarely all that it means."""
+    assert [f"{path}:{each.lineno} {each.name}" for path, each in all_tests() if not can_fail(each)] == []
+
+
+@pytest.mark.parametrize(("body", "right"), [("print(1)", False), ("assert x", True), ("until(ready)", True)])
+def test_a_test_without_an_assertion_is_seen(body: str, right: bool) -> None:
+    """A helper's assertion counts, a call does not."""
+    (function,) = functions(ast.parse(f"def test_it():\n    {body}"))
+    assert can_fail(function) == right
