@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest
+from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest, visible
 from cloudtrain.providers import Stack, load
 from cloudtrain.runs.metering import Machine, machine_of
 from cloudtrain.state.protocol import Store
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     )
 
 R = TypeVar("R", bound="Record")
+T = TypeVar("T")
 
+_CHUNK = re.compile(r"[0-9]{16}")
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
@@ -154,12 +158,27 @@ class Run:
         if self.gone is not None and self.wanted == "down":
             return "cancelled"
         if self.machine is None:
-            if self.wanted == "up":
-                return "starting" if self.gone is None else "failed"
-            return "cancelled"
+            return self._state_without_machine()
         if not self.stack.direct and time.time() >= self.intent.deadline:
             return "stopped"
         return "died"
+
+    def _state_without_machine(self) -> str:
+        if self.wanted != "up":
+            return "cancelled"
+        if self.gone is not None:
+            return "failed"
+        if self.is_abandoned and self.stack.direct and all(owned.run != self.id for owned in self.stack.list_owned()):
+            return "died"
+        return "starting"
+
+    @cached_property
+    def is_abandoned(self) -> bool:
+        """Whether it has no machine that is known, and the client that was to make one is gone.
+
+        At a provider it may have one all the same: `poll` finds it, `down` ends it.
+        """
+        return self.machine is None and self.wanted == "up" and not self.store.is_held(self.key("client.lock"))
 
     @cached_property
     def attempts(self) -> list[AttemptRecord]:
@@ -224,10 +243,18 @@ class Run:
 
 def log_size(run: Run) -> int:
     """Bytes of log so far."""
-    names = run.store.children(run.key("log"))
-    if not names:
-        return 0
-    return int(names[-1]) + run.store.size(run.key(f"log/{names[-1]}"))
+    starts = log_starts(run)
+    return starts[-1] + run.store.size(log_key(run, starts[-1])) if starts else 0
+
+
+def log_starts(run: Run) -> list[int]:
+    """The byte offsets at which the chunks of the log begin, ascending; what else lies there is no log."""
+    return [int(name) for name in run.store.children(run.key("log")) if _CHUNK.fullmatch(name)]
+
+
+def log_key(run: Run, start: int) -> str:
+    """The state key of the chunk that begins at this byte."""
+    return run.key(f"log/{start:016d}")
 
 
 def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
@@ -250,6 +277,24 @@ def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
     return sorted(runs, key=lambda run: run.intent.created, reverse=True), damaged
 
 
+def tell_each(runs: Iterable[Run], tell: Callable[[Run], T]) -> tuple[list[T], list[str]]:
+    """What `tell` makes of each run; and a sentence about each of which another document cannot be read.
+
+    As with `readable_runs`, a state that cannot be reached is raised.
+    """
+    from cloudtrain.state.errors import BucketDenied, BucketUnreachable
+
+    told, damaged = [], []
+    for run in runs:
+        try:
+            told.append(tell(run))
+        except (BucketDenied, BucketUnreachable):
+            raise
+        except UsageError as error:
+            damaged.append(error.message)
+    return told, damaged
+
+
 def refuse_damaged(damaged: list[str]) -> None:
     """Raises UsageError when there is a message about a damaged record."""
     if damaged:
@@ -263,11 +308,18 @@ def all_runs(store: Store) -> list[Run]:
     return runs
 
 
+def could_name(text: str) -> bool:
+    """Whether a run may have this name, in whatever version it was begun: it stays in the folder of the runs."""
+    return text != "" and text.isprintable() and not text.startswith(".") and not {"/", "\\"} & set(text)
+
+
 def find(store: Store, text: str | None) -> Run:
     """The run with this id or unique beginning; the newest when no id is given. Raises RunNotFound.
 
     Another run's damaged record is no hindrance for one that is named in full.
     """
+    if text is not None and not could_name(text):
+        raise RunNotFound(f"`{visible(text)}` is no run's name", "`cloudtrain ps -a` lists the runs")
     if text is not None and (named := Run(store, text)).begun:
         return named
     runs = all_runs(store)

@@ -32,10 +32,18 @@ class Ill(LocalFolder):
     failing = 0
 
     def read(self, key: str) -> bytes | None:
+        self.fail()
+        return super().read(key)
+
+    def read_from(self, key: str, start: int, limit: int) -> bytes:
+        self.fail()
+        return super().read_from(key, start, limit)
+
+    def fail(self) -> None:
+        """One of the next readings."""
         if self.failing > 0:
             self.failing -= 1
             raise BucketUnreachable("the state cannot be reached", "try again")
-        return super().read(key)
 
 
 def client() -> Attachment:
