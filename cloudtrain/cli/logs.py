@@ -13,7 +13,7 @@ from cloudtrain.cli.options import Duration
 from cloudtrain.cli.output import print_json
 from cloudtrain.errors import UsageError
 from cloudtrain.runs import follow
-from cloudtrain.runs.record import find
+from cloudtrain.runs.listing import find
 
 LAST_TIME = 1e12  # of an event, in epoch seconds: no number that is larger is one
 Filter = Callable[[bytes], bool]

@@ -11,7 +11,8 @@ import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
-from cloudtrain.runs.record import Run, readable_runs, refuse_damaged, tell_each
+from cloudtrain.runs.listing import readable_runs, refuse_damaged, tell_each
+from cloudtrain.runs.record import Run
 from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
 
 ACTIVE = ("running", "starting", "unknown", "died")

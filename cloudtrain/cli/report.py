@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.options import Duration, output_option
 from cloudtrain.cli.output import bold, print_json, print_rows
 from cloudtrain.report.cost_report import CostReport, paired, report
-from cloudtrain.runs.record import find, readable_runs, refuse_damaged, tell_each
+from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
 from cloudtrain.units import gib, hours, money, rfc3339
 
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from cloudtrain import settings
@@ -18,6 +18,7 @@ from cloudtrain.errors import (
     TeardownIncomplete,
 )
 from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names, run_key
+from cloudtrain.runs import lost
 from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
@@ -114,9 +115,11 @@ def sweep(
     """
     wanted = clouds(options.providers)
     store, problem = state()
-    known = records(store)
-    now = settings.now()
-    answers = [*lost_here(options.providers)]
+    known, now = records(store), settings.now()
+    answers = [
+        ProviderAnswer(name, [Leftover(name, owned, lost.REASON) for owned in found], None, rented=False)
+        for name, found in lost.find(options.providers).items()
+    ]
     answers += [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
     unread = [message for message in (problem, *known.unread) if message]
     listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)), known.providers)
@@ -127,7 +130,10 @@ def sweep(
             raise Cancelled("nothing was deleted; it keeps costing money")
         for name in dict.fromkeys(thing.provider for thing in listed.due):
             due = [thing for thing in listed.due if thing.provider == name]
-            remaining = remove(wanted[name], due, time.sleep) if name in wanted else end_here(name, due)
+            if name in wanted:
+                remaining = remove(wanted[name], due, time.sleep)
+            else:
+                remaining = [(thing, "still there") for thing in due if not lost.end(name, thing.owned)]
             emit(Removed(name, len(due) - len(remaining), len(due)))
             left += remaining
     raise_for_rest(options, listed, left)
@@ -174,21 +180,6 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
     chosen = list(wanted) or names("stacks")
     found = {name: load("stacks", name, Stack).cloud for name in chosen}
     return {name: cloud for name, cloud in found.items() if cloud is not None}
-
-
-def lost_here(wanted: Iterable[str]) -> Iterator[ProviderAnswer]:
-    """What runs on this machine though its records have been removed, where there is any."""
-    for name in list(wanted) or names("stacks"):
-        lost = load("stacks", name, Stack).lost
-        things = [] if lost is None else [Leftover(name, owned, "its records are gone") for owned in lost.find()]
-        if things:
-            yield ProviderAnswer(name, things, None, rented=False)
-
-
-def end_here(name: str, things: Iterable[Leftover]) -> list[tuple[Leftover, str]]:
-    """End them; returns what is still there."""
-    lost = load("stacks", name, Stack).lost
-    return [(thing, "still there") for thing in things if lost is None or not lost.end(thing.owned)]
 
 
 def state() -> tuple[Store | None, str]:

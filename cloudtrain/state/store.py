@@ -134,7 +134,7 @@ class LocalFolder:
         return (self.root / key).as_posix()
 
     def is_held(self, key: str) -> bool:
-        with self._told(key, "read"):
+        with self._translate_errors(key, "read"):
             try:
                 handle = os.open(self.root / key, os.O_RDONLY)
             except (FileNotFoundError, NotADirectoryError):

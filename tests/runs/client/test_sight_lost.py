@@ -17,7 +17,8 @@ from cloudtrain.runs.client.attached import Attachment
 from cloudtrain.runs.client.machinery import RealClouds
 from cloudtrain.runs.client.options import UpOptions
 from cloudtrain.runs.events import ignore, refuse
-from cloudtrain.runs.record import Run, readable_runs
+from cloudtrain.runs.listing import readable_runs
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import outcome
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from cloudtrain.stacks._lifecycle import processes
 
-from tests.patience import until
-
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 SUPERVISOR = Path(str(files("cloudtrain.templates"))) / "supervisor" / "supervisor.py"
 NOISY = """
