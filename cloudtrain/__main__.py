@@ -6,8 +6,24 @@ import os
 import sys
 
 
+def bear_closed_streams() -> None:
+    """Give a process that was started without stdin, stdout or stderr the null device in its place.
+
+    Otherwise the next file that is opened would get its number, and be written to by whatever is started from here.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            os.dup2(handle, number)  # inherited, as the real one would be
+            if handle > 2:
+                os.close(handle)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    bear_closed_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):  # answered before click is imported: scripts ask this a lot
         from cloudtrain import __version__
 

@@ -164,9 +164,9 @@ def sweep(providers: tuple[str, ...] = (), everything: bool = False, delete: boo
 
 def runs() -> list[Run]:
     """Every run of the state, newest first."""
-    from cloudtrain.runs import record
+    from cloudtrain.runs import listing
 
-    return record.all_runs(_store())
+    return listing.all_runs(_store())
 
 
 def report(run: str | None = None) -> CostReport:
@@ -194,6 +194,6 @@ def _store() -> Store:
 
 def _find(run: str | None) -> Run:
     """A run by its id or a unique beginning of it; None: the newest."""
-    from cloudtrain.runs import record
+    from cloudtrain.runs import listing
 
-    return record.find(_store(), run)
+    return listing.find(_store(), run)

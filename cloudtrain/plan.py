@@ -46,21 +46,19 @@ def deadline_seconds(
     usd_per_hour: Decimal | None,
     ceiling_hours: float | None = None,
 ) -> tuple[float, str]:
-    """How long the machine may exist, and why: the tightest of the caps, else one and a half times the quote.
+    """How long the machine may exist, and why: the tightest of the caps and of one and a half times the quote.
 
-    `ceiling_hours`, the setting, bounds what has no cap: a spot machine that is preempted again and
-    again has a worst case of centuries. Raises nothing; an unknown quote without a cap gives a day.
+    No cap loosens another. `ceiling_hours` is the setting: a spot machine that is preempted again and again has a
+    worst case of centuries. Raises nothing; an unknown quote counts as a day.
     """
-    caps: list[tuple[float, str]] = []
+    if likely_high_s is None:
+        caps = [(86400.0, "a day, because the quote has no hours")]
+    else:
+        caps = [(max(1800.0, 1.5 * likely_high_s), "1.5 x the quoted worst case, at least 30 min")]
     if max_hours is not None:
         caps.append((max_hours * 3600, f"--max-hours {max_hours:g}"))
     if max_cost is not None and usd_per_hour:
         caps.append((float(max_cost / usd_per_hour) * 3600, f"--max-cost {max_cost} at ${usd_per_hour}/h"))
-    if caps:
-        return min(caps)
-    if likely_high_s is None:
-        return 86400.0, "a day, because the quote has no hours"
-    seconds = max(1800.0, 1.5 * likely_high_s)
-    if ceiling_hours is not None and ceiling_hours * 3600 < seconds:
-        return ceiling_hours * 3600, f"the setting max_hours, {ceiling_hours:g}; the quoted worst case is longer"
-    return seconds, "1.5 x the quoted worst case, at least 30 min"
+    if ceiling_hours is not None:
+        caps.append((ceiling_hours * 3600, f"the setting max_hours, {ceiling_hours:g}"))
+    return min(caps, key=lambda cap: cap[0])

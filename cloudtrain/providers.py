@@ -199,6 +199,13 @@ class Cloud:
     unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
 
 
+class Lost(NamedTuple):
+    """Of a direct stack: what runs here though its records have been removed, and ending one of those."""
+
+    find: Callable[[], Iterable[OwnedResource]]
+    end: Callable[[OwnedResource], bool]  # whether it is gone
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Stack:
     """The record at the end of `stacks/<name>.py`: how a plan becomes a machine here and stops being one.
@@ -222,6 +229,7 @@ class Stack:
     cloud: Cloud | None = None
     # (run, state, it has spoken) -> the machine that a client asked for and did not live to write down
     find: Callable[[str, Store, bool], MachineRecord | None] | None = None
+    lost: Lost | None = None
 
 
 def names(package: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 
 from cloudtrain.errors import UsageError
 
@@ -68,7 +68,7 @@ def money_text(amount: Decimal | None) -> str | None:
     """Dollars for a machine: a plain decimal string with at most six places, or None when unknown."""
     if amount is None:
         return None
-    text = format(amount.quantize(Decimal("0.000001"), rounding=ROUND_HALF_EVEN), "f")
+    text = format(amount, ".6f")  # unlike quantize, of any size
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

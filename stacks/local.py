@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
-from cloudtrain.providers import DeletionProof, Guard, OwnedResource, Stack, StopOptions
+from cloudtrain.providers import DeletionProof, Guard, Lost, OwnedResource, Stack, StopOptions
 
 from ._lifecycle import processes
 
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 START_PATIENCE_S = 20.0
+_KEY = re.compile(
+    r"^(AWS|GOOGLE|GCLOUD|GCP|CLOUDSDK|RUNPOD|KAGGLE|AZURE|ARM|PULUMI)_"
+    r"|TOKEN(?!IZER)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY|^SSH_AUTH_SOCK$"
+)
+_KEPT = {"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"}
 GUARDS = (
     Guard("supervisor deadline", alone=True),
     Guard("second clock in a process of its own", alone=True),
@@ -46,17 +54,18 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
         raise Unavailable("the trainer's environment is not there", "repeat the command; it is made on first use")
     for name in ("processes.json", "exit.json", "kill"):
         (folder / name).unlink(missing_ok=True)
-    (folder / "job.json").write_text(json.dumps(plan.job, indent=1))
-    (folder / "supervise.json").write_text(json.dumps(supervise_document(plan, folder, python), indent=1))
-    with open(folder / "supervisor.log", "ab") as output:
+    for name, document in (("job.json", plan.job), ("supervise.json", supervise_document(plan, folder, python))):
+        store.write(f"runs/{plan.run}/{name}", json.dumps(document, indent=1).encode())
+    with open(folder / "supervisor.log", "ab", opener=owners_alone) as output:
         process = subprocess.Popen(
             [str(python), "-u", str(template("supervisor", "supervisor.py")), str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=folder,
-            env={**os.environ, processes.TAG: plan.run},
+            env={**without_keys(os.environ), processes.TAG: plan.run},
             start_new_session=True,
+            umask=0o077,  # log, heartbeat, checkpoints, output: the owner's alone
         )
     machine = MachineRecord(
         provider="local",
@@ -69,6 +78,19 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
     )
     await_start(process, folder, plan.run)
     return machine
+
+
+def owners_alone(path: str, flags: int) -> int:
+    """Open a file that nobody else may read."""
+    return os.open(path, flags, 0o600)
+
+
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what looks like a key: a trainer runs code of packages and of model folders.
+
+    A token for the model hub stays, because it fetches weights with it. Key files in the home folder are not hidden.
+    """
+    return {name: value for name, value in environment.items() if name in _KEPT or not _KEY.search(name.upper())}
 
 
 def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]:
@@ -124,6 +146,28 @@ def list_owned() -> Iterator[OwnedResource]:
         yield OwnedResource(process.run, str(process.pid), process.command)
 
 
+def list_lost() -> Iterator[OwnedResource]:
+    """Processes of runs whose folder has been removed under them: no record names them any more."""
+    found = [process for process in processes.tagged() if processes.has_lost_folder(process.pid)]
+    supervised = {process.run for process in found if "supervisor.py" in process.command}
+    for process in found:
+        if process.run in supervised:
+            inputs = {"start": process.start}
+            yield OwnedResource(process.run, str(process.pid), process.command, inputs=inputs, bills=False)
+
+
+def end_lost(owned: OwnedResource) -> bool:
+    """Kill such a process; whether it is gone. There is nothing that it could save."""
+    pid, start = int(owned.id), str(owned.inputs["start"])
+    for _ in range(50):
+        if not processes.is_alive(pid, start):
+            return True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    return not processes.is_alive(pid, start)
+
+
 provider = Stack(
     name="local",
     guards=lambda offer, market: GUARDS,
@@ -133,4 +177,5 @@ provider = Stack(
     alive=alive,
     stop=stop,
     list_owned=list_owned,
+    lost=Lost(list_lost, end_lost),
 )

@@ -6,9 +6,12 @@ A command is a module of this folder with a `command`; it is imported when it is
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +20,21 @@ import click
 from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
+STREAM_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of a stdout
 PLUMBING = {"options", "output", "live", "first_minutes"}  # modules of this folder that are not commands
+
+
+class ReaderGone(Exception):
+    """`cloudtrain logs | head`: the reader has seen enough. Not as a broken pipe, which click ends with 1."""
+
+
+@contextlib.contextmanager
+def reader_may_go() -> Iterator[None]:
+    """Raises ReaderGone in place of BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 class Commands(click.Group):
@@ -33,6 +50,14 @@ class Commands(click.Group):
         module = import_module(f"{__name__}.{name}")
         command: click.Command = module.command
         return command
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        with reader_may_go():  # `--help` is printed here
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with reader_may_go():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
@@ -68,11 +93,22 @@ def run(argv: list[str]) -> int:
         return complain(message.rstrip("."), hint or usage_of(error), 2)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", "", 130)
-    except BrokenPipeError:  # `cloudtrain logs | head`: the reader has seen enough
+    except (ReaderGone, BrokenPipeError):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - replaces the dead pipe until the process ends
         return 0
     except Exception as error:
-        return unexpected(error)
+        return output_lost(error) or unexpected(error)
+
+
+def output_lost(error: Exception) -> int:
+    """The exit code, once it is told, when stdout takes nothing (a full disk behind it); 0 for any other error.
+
+    What is opened by name has a name in its error, and the state tells its own.
+    """
+    if not isinstance(error, OSError) or error.filename is not None or error.errno not in STREAM_FAULTS:
+        return 0
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nothing can be printed any more
+    return complain(f"the output cannot be written: {error.strerror or error}", "send it to another place", 2)
 
 
 def usage_of(error: click.ClickException) -> str:
@@ -87,10 +123,11 @@ def usage_of(error: click.ClickException) -> str:
 
 
 def complain(message: str, hint: str, exit_code: int) -> int:
-    """Print an error the way every command does."""
-    click.echo(f"error: {message}", err=True)
-    for line in filter(None, hint.splitlines()):
-        click.echo(f"hint: {line}", err=True)
+    """Print an error the way every command does; where nobody can be told, the exit code says it all the same."""
+    with contextlib.suppress(OSError):
+        click.echo(f"error: {message}", err=True)
+        for line in filter(None, hint.splitlines()):
+            click.echo(f"hint: {line}", err=True)
     return exit_code
 
 

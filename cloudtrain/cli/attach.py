@@ -20,7 +20,7 @@ def command(run_name: str | None, home: Path | None, yes: bool) -> None:
     from cloudtrain.cli.up.screen import Screen
     from cloudtrain.runs.client.options import UpOptions
     from cloudtrain.runs.client.session import Session
-    from cloudtrain.runs.record import find
+    from cloudtrain.runs.listing import find
     from cloudtrain.state.store import open_store
 
     settings, screen = settings_module.load(), Screen()

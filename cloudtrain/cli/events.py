@@ -10,7 +10,8 @@ import click
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows
 from cloudtrain.errors import DamagedRecord
-from cloudtrain.runs.record import Run, find
+from cloudtrain.runs.listing import find
+from cloudtrain.runs.record import Run
 from cloudtrain.units import rfc3339
 
 if TYPE_CHECKING:

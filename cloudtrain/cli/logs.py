@@ -13,8 +13,9 @@ from cloudtrain.cli.options import Duration
 from cloudtrain.cli.output import print_json
 from cloudtrain.errors import UsageError
 from cloudtrain.runs import follow
-from cloudtrain.runs.record import find
+from cloudtrain.runs.listing import find
 
+LAST_TIME = 1e12  # of an event, in epoch seconds: no number that is larger is one
 Filter = Callable[[bytes], bool]
 
 
@@ -73,19 +74,24 @@ def line_filter(grep: str | None, since: float | None) -> Filter:
         if not pattern.search(line):
             return False
         event = follow.parse_event(line) if since is not None else None
-        return since is None or (event is not None and float(event.get("time", 0)) >= since)
+        return since is None or (event is not None and time_of(event) >= since)
 
     return wanted
 
 
+def time_of(event: dict[str, Any]) -> float:
+    """When it happened, in epoch seconds; 0 where it does not say."""
+    found = event.get("time")
+    return float(found) if isinstance(found, int | float) and abs(found) < LAST_TIME else 0.0
+
+
 def lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Blocks as lines without their ends; a last line without an end counts."""
-    partial = b""
+    """Blocks as lines without their ends, each cut at `follow.LINE_BYTES`; a last line without an end counts."""
+    cutter = follow.LineCutter()
     for block in blocks:
-        *whole, partial = (partial + block).split(b"\n")
-        yield from whole
-    if partial:
-        yield partial
+        yield from cutter.feed(block)
+    if last := cutter.rest():
+        yield last
 
 
 def write(pieces: Iterator[bytes]) -> None:

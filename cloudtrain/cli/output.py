@@ -53,8 +53,13 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], flush_rig
 
 
 def print_message(text: str = "") -> None:
-    """A line for the person, on stderr."""
-    click.echo(text, err=True)
+    """A line for the person, on stderr. A full disk behind it ends nothing that is being done."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return
 
 
 def colour_wanted() -> bool:

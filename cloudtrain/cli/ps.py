@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
-from cloudtrain.runs.record import Run, readable_runs, refuse_damaged
+from cloudtrain.runs.listing import readable_runs, refuse_damaged, tell_each
+from cloudtrain.runs.record import Run
 from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
 
 ACTIVE = ("running", "starting", "unknown", "died")
@@ -29,24 +32,33 @@ def command(everything: bool, watch: bool, output: str) -> None:
     store = open_store(settings.load().state)
     while True:
         found, damaged = readable_runs(store)
-        runs = [run for run in found if everything or run.state in ACTIVE]
+        line_of = document if output == "json" else row
+        wanted = partial(line, everything=everything, line_of=line_of)
+        lines, more = tell_each(found, wanted)
         if watch:
             click.clear()
-        show(runs, output)
+        show([each for each in lines if each is not None], output)
         if not watch:
             break
+        for sentence in (*damaged, *more):
+            print_message(sentence)
         time.sleep(REFRESH_S)
-    refuse_damaged(damaged)
-    if not runs and output == "table" and not everything:
+    refuse_damaged([*damaged, *more])
+    if not any(lines) and output == "table" and not everything:
         print_message("nothing is running; -a shows ended runs")
 
 
-def show(runs: list[Run], output: str) -> None:
-    """Print the runs as asked."""
+def line(run: Run, everything: bool, line_of: Callable[[Run], Any]) -> Any:
+    """The run's line, or None for one that is over when only the active ones are wanted."""
+    return line_of(run) if everything or run.state in ACTIVE else None
+
+
+def show(lines: list[Any], output: str) -> None:
+    """Print the runs' lines as asked."""
     if output == "json":
-        print_json([document(run) for run in runs])
+        print_json(lines)
     else:
-        print_rows(output, HEADERS, [row(run) for run in runs])
+        print_rows(output, HEADERS, lines)
 
 
 def document(run: Run) -> dict[str, Any]:

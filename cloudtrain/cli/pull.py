@@ -16,7 +16,7 @@ from cloudtrain.cli.output import print_message
 def command(run_name: str | None, target: Path | None, merge: bool) -> None:
     """Copy adapter, tokenizer, metrics and model card of RUN (or of the newest run) to a folder."""
     from cloudtrain import settings
-    from cloudtrain.runs.record import find
+    from cloudtrain.runs.listing import find
     from cloudtrain.runs.results import pull
     from cloudtrain.state.store import open_store
 

@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.options import Duration, output_option
 from cloudtrain.cli.output import bold, print_json, print_rows
 from cloudtrain.report.cost_report import CostReport, paired, report
-from cloudtrain.runs.record import find, readable_runs, refuse_damaged
+from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
 from cloudtrain.units import gib, hours, money, rfc3339
 
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
@@ -32,14 +32,14 @@ def command(run_name: str | None, since: float | None, output: str) -> None:
         return print_json(account.document()) if output == "json" else show(account, output)
     begun_after = settings.now() - since if since else 0.0
     found, damaged = readable_runs(store)
-    accounts = [report(run) for run in found if run.intent.created >= begun_after]
+    accounts, more = tell_each((run for run in found if run.intent.created >= begun_after), report)
     if output == "json":
         print_json([account.document() for account in accounts])
     else:
         print_rows(output, HEADERS, [row(account) for account in accounts])
     if output == "table":
         show_total(accounts)
-    refuse_damaged(damaged)
+    refuse_damaged([*damaged, *more])
     return None
 
 

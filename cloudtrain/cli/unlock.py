@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cloudtrain.errors import NotFinished
-from cloudtrain.runs.record import find
+from cloudtrain.runs.listing import find
 
 
 @click.command("unlock")

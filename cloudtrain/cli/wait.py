@@ -8,7 +8,8 @@ import click
 
 from cloudtrain.cli.options import Duration
 from cloudtrain.errors import NotFinished
-from cloudtrain.runs.record import Run, find
+from cloudtrain.runs.listing import find
+from cloudtrain.runs.record import Run
 
 QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a rented one
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudtrain.errors import UsageError
+from cloudtrain.files import read_beginning
 from cloudtrain.models.families import FAMILIES, MODEL_TYPES, Family, sliding_layers
 from cloudtrain.models.ngram import ngram_parameters
 from cloudtrain.models.shape import Shape
@@ -73,8 +74,7 @@ def _short(value: object) -> str:
 
 def _document(file: Path) -> dict[str, Any]:
     try:
-        with open(file, "rb") as stream:
-            raw = stream.read(MAX_CONFIG_BYTES + 1)
+        raw = read_beginning(file, MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot read `{file}`: {reason}", "name a folder that holds a model's config.json") from error

@@ -80,7 +80,7 @@ def judged(
         assessment, hours, hourly, fixed, is_viable = kind
         price = offer.usd_per_hour
         rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
-        lines.append(QuoteRow(offer, assessment, rank, is_viable and rank < INFINITE))
+        lines.append(QuoteRow(offer, assessment, rank, is_viable and rank < INFINITE, request.max_cost))
     return lines
 
 
@@ -176,7 +176,6 @@ def choose(viable: list[QuoteRow], request: Request) -> int | None:
         if line.assessment.launch == "yes"
         and (request.experimental or line.assessment.loads == "yes")
         and table[line.offer.hardware].vendor != "nvidia"
-        and (request.max_cost is None or line.rank <= request.max_cost)
     ]
     if not candidates:
         return None

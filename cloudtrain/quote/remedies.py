@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import ROUND_CEILING
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,8 @@ def place_remedy(quote: Quote, line: QuoteRow) -> str:
         return "ask the provider for its price"
     if line.assessment.hours is None or line.offer.limits.barred:
         return ""
+    if line.too_dear:
+        return f"--max-cost {line.usd_likely.to_integral_value(ROUND_CEILING)}"
     faster = [
         other
         for other in quote.lines

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cloudtrain.offer import Offer, OfferKey, Range
 from cloudtrain.quote.recipes import Recipe
-from cloudtrain.units import money_text
+from cloudtrain.units import money, money_text
 
 
 class TimePart(NamedTuple):
@@ -110,10 +110,19 @@ class Assessment:
 class QuoteRow:
     """One offer, assessed. `rank` is its expected dollars as a number to sort by, infinite when they are unknown."""
 
-    __slots__ = ("assessment", "offer", "rank", "viable")
+    __slots__ = ("assessment", "cap", "offer", "rank", "viable")
 
-    def __init__(self, offer: Offer, assessment: Assessment, rank: float, viable: bool) -> None:
-        self.offer, self.assessment, self.rank, self.viable = offer, assessment, rank, viable
+    def __init__(
+        self, offer: Offer, assessment: Assessment, rank: float, viable: bool, cap: Decimal | None = None
+    ) -> None:
+        self.offer, self.assessment, self.rank = offer, assessment, rank
+        self.viable = viable and (cap is None or rank <= cap)
+        self.cap = cap if viable else None  # dollars; None where it changes nothing
+
+    @property
+    def too_dear(self) -> bool:
+        """Whether nothing but the cap on its dollars keeps it from being viable."""
+        return self.cap is not None and not self.viable
 
     @property
     def key(self) -> OfferKey:
@@ -145,6 +154,8 @@ class QuoteRow:
         found = [*self.assessment.reasons, self.assessment.barred]
         if not self.priced:
             found.append(f"price unknown{': ' + self.offer.note if self.offer.note else ''}")
+        if self.cap is not None and self.too_dear:
+            found.append(f"costs {money(self.usd_likely)}, the cap is {money(self.cap)}")
         return [reason for reason in (*found, self.assessment.late) if reason]
 
 

@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.record import Run, log_key, log_size, log_starts
 
 if TYPE_CHECKING:
     from cloudtrain.runs.remote import Monitor
 
 BLOCK_BYTES = 1 << 20
+LINE_BYTES = 1 << 20  # of one line; the trainers' events have a few hundred
 
 
 def read_log(run: Run, offset: int, limit: int = BLOCK_BYTES) -> bytes:
     """At most `limit` bytes of log from byte `offset` on; empty when there is nothing (yet)."""
-    names = run.store.children(run.key("log"))
-    starts = [int(name) for name in names]
+    starts = log_starts(run)
     for position, start in reversed(list(enumerate(starts))):
         if start <= offset:
-            data = run.store.read_from(run.key(f"log/{names[position]}"), offset - start, limit)
+            data = run.store.read_from(log_key(run, start), offset - start, limit)
             if data or position + 1 == len(starts):
                 return data
             return read_log(run, starts[position + 1], limit) if starts[position + 1] == offset else b""
@@ -32,13 +32,31 @@ def read_log(run: Run, offset: int, limit: int = BLOCK_BYTES) -> bytes:
 def tail_offset(run: Run, lines: int) -> int:
     """The offset at which the last `lines` lines of the log begin."""
     size = log_size(run)
-    block, data = 65536, b""
-    start = size
-    while start > 0 and data.count(b"\n") <= lines:
-        start = max(0, start - block)
-        data = b"".join(blocks(run, start, size))
-    pieces = data.splitlines(keepends=True)
-    return size - sum(map(len, pieces[-lines:])) if lines else size
+    if lines == 0:
+        return size
+    wanted = lines  # ends of lines that are passed before it
+    for offset, data in backwards(run, size):
+        if offset + len(data) == size and data.endswith(b"\n"):
+            wanted += 1  # the last line's own
+        ends = data.count(b"\n")
+        if ends >= wanted:
+            place = len(data)
+            for _ in range(wanted):
+                place = data.rindex(b"\n", 0, place)
+            return offset + place + 1
+        wanted -= ends
+    return 0
+
+
+def backwards(run: Run, size: int) -> Iterator[tuple[int, bytes]]:
+    """The log from its end to its beginning, each byte read once: the offset of each block, and the block."""
+    end = size
+    for start in reversed(log_starts(run)):
+        while end > start:
+            begin = max(start, end - BLOCK_BYTES)
+            data = run.store.read_from(log_key(run, start), begin - start, end - begin)
+            yield begin, data
+            end = begin
 
 
 def blocks(run: Run, offset: int, end: int | None = None) -> Iterator[bytes]:
@@ -59,18 +77,47 @@ def blocks(run: Run, offset: int, end: int | None = None) -> Iterator[bytes]:
         yield data
 
 
+class LineCutter:
+    """Blocks of bytes as lines without their ends. Of a line longer than LINE_BYTES only the beginning is kept."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.held = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take in bytes; returns the lines that became whole."""
+        first, *others = data.split(b"\n")
+        self._hold(first)
+        lines = []
+        for piece in others:
+            lines.append(self.rest())
+            self._hold(piece)
+        return lines
+
+    def rest(self) -> bytes:
+        """What there is of a line that has no end yet."""
+        line = b"".join(self.parts)
+        self.parts, self.held = [], 0
+        return line
+
+    def _hold(self, piece: bytes) -> None:
+        piece = piece[: LINE_BYTES - self.held]
+        if piece:
+            self.parts.append(piece)
+            self.held += len(piece)
+
+
 @dataclass
 class Progress:
     """The latest figures a trainer has printed, fed with the raw bytes of its log."""
 
     latest: dict[str, Any] = field(default_factory=dict)
-    partial: bytes = b""
+    lines: LineCutter = field(default_factory=LineCutter)
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
         """Take in bytes; returns the events that became whole."""
-        *lines, self.partial = (self.partial + data).split(b"\n")
         events = []
-        for line in lines:
+        for line in self.lines.feed(data):
             event = parse_event(line)
             if event is not None:
                 self.latest.update({k: v for k, v in event.items() if k not in ("event", "time") and v is not None})
@@ -84,7 +131,7 @@ def parse_event(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
@@ -110,4 +157,6 @@ def stream(run: Run, offset: int, poll_s: float = 0.2, monitor: Monitor | None =
 def has_ended(run: Run) -> bool:
     """Whether nothing will be added to the log any more."""
     now = Run(run.store, run.id)
-    return now.exit is not None or (now.machine is not None and not now.alive)
+    if now.machine is None:
+        return now.state != "starting"
+    return now.exit is not None or not now.alive

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from cloudtrain.errors import NotFinished, TeardownIncomplete, UsageError, is_nothing_left
 from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
-from cloudtrain.runs.record import RESUMABLE, Run, all_runs
+from cloudtrain.runs.listing import all_runs
+from cloudtrain.runs.record import RESUMABLE, Run
 from cloudtrain.state.protocol import AlreadyThere, Store
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from cloudtrain.errors import Cancelled, CloudtrainError, NotFinished, ProviderError, TeardownIncomplete, UsageError
 from cloudtrain.runs import reconcile
 from cloudtrain.runs.events import Emit
-from cloudtrain.runs.record import Run, find, readable_runs, refuse_damaged
+from cloudtrain.runs.listing import find, readable_runs, refuse_damaged
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome, pull
 from cloudtrain.state.protocol import AlreadyThere, Store
 

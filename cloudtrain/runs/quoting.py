@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,7 +34,7 @@ class QuoteOptions(NamedTuple):
     tokens: int | None = None
     data: Path | None = None
     epochs: float = 1.0
-    max_hours: float | None = None  # None: what the settings say
+    max_hours: float | None = None  # None, or more than the settings say: what these say
     max_cost: Decimal | None = None  # US dollars
     infra: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
@@ -64,7 +65,7 @@ def request_of(options: QuoteOptions, settings: Settings) -> Request:
         targets=options.targets,
         tokens=tokens,
         tokens_basis=basis,
-        max_hours=options.max_hours or float(settings.max_hours),
+        max_hours=min(options.max_hours or math.inf, float(settings.max_hours)),
         max_cost=options.max_cost,
         places=tuple(parse_place(text) for text in options.infra or settings.infra),
         hardware=tuple(parse_hardware(text) for text in options.hardware),

@@ -56,7 +56,9 @@ def is_over(run: Run) -> bool:
 
 def may_continue(run: Run) -> bool:
     """Whether the run may still end differently, by itself or by a client."""
-    return run.state in ("running", "starting", "unknown") or (not run.stack.direct and wants_another(run))
+    if run.state == "starting":
+        return not (run.is_abandoned and not run.stack.direct)  # one here is died, or has a process that ends
+    return run.state in ("running", "unknown") or (not run.stack.direct and wants_another(run))
 
 
 def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:

@@ -1,14 +1,15 @@
-"""A run read from its documents: which runs there are, what state each is in, what it has cost so far."""
+"""A run read from its documents: what state it is in, what it has cost so far, where its log is."""
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cloudtrain.errors import ProviderError, RunNotFound, UsageError, nearest
+from cloudtrain.errors import ProviderError, RunNotFound
 from cloudtrain.providers import Stack, load
 from cloudtrain.runs.metering import Machine, machine_of
 from cloudtrain.state.protocol import Store
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="Record")
 
+_CHUNK = re.compile(r"[0-9]{16}")
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
@@ -154,12 +156,27 @@ class Run:
         if self.gone is not None and self.wanted == "down":
             return "cancelled"
         if self.machine is None:
-            if self.wanted == "up":
-                return "starting" if self.gone is None else "failed"
-            return "cancelled"
+            return self._state_without_machine()
         if not self.stack.direct and time.time() >= self.intent.deadline:
             return "stopped"
         return "died"
+
+    def _state_without_machine(self) -> str:
+        if self.wanted != "up":
+            return "cancelled"
+        if self.gone is not None:
+            return "failed"
+        if self.is_abandoned and self.stack.direct and all(owned.run != self.id for owned in self.stack.list_owned()):
+            return "died"
+        return "starting"
+
+    @cached_property
+    def is_abandoned(self) -> bool:
+        """Whether it has no machine that is known, and the client that was to make one is gone.
+
+        At a provider it may have one all the same: `poll` finds it, `down` ends it.
+        """
+        return self.machine is None and self.wanted == "up" and not self.store.is_held(self.key("client.lock"))
 
     @cached_property
     def attempts(self) -> list[AttemptRecord]:
@@ -224,64 +241,15 @@ class Run:
 
 def log_size(run: Run) -> int:
     """Bytes of log so far."""
-    names = run.store.children(run.key("log"))
-    if not names:
-        return 0
-    return int(names[-1]) + run.store.size(run.key(f"log/{names[-1]}"))
+    starts = log_starts(run)
+    return starts[-1] + run.store.size(log_key(run, starts[-1])) if starts else 0
 
 
-def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
-    """Every run whose first document can be read, newest first; and a message about each that cannot.
-
-    A state that cannot be reached is no damage: that is raised.
-    """
-    from cloudtrain.state.errors import BucketDenied, BucketUnreachable
-
-    runs, damaged = [], []
-    for name in store.children("runs"):
-        run = Run(store, name)
-        try:
-            if run.begun:
-                runs.append(run)
-        except (BucketDenied, BucketUnreachable):
-            raise
-        except UsageError as error:
-            damaged.append(error.message)
-    return sorted(runs, key=lambda run: run.intent.created, reverse=True), damaged
+def log_starts(run: Run) -> list[int]:
+    """The byte offsets at which the chunks of the log begin, ascending; what else lies there is no log."""
+    return [int(name) for name in run.store.children(run.key("log")) if _CHUNK.fullmatch(name)]
 
 
-def refuse_damaged(damaged: list[str]) -> None:
-    """Raises UsageError when there is a message about a damaged record."""
-    if damaged:
-        raise UsageError("; ".join(damaged), "move it away; `cloudtrain sweep` finds what such a run may have rented")
-
-
-def all_runs(store: Store) -> list[Run]:
-    """Every run of the state, newest first. Raises UsageError when one of them cannot be read."""
-    runs, damaged = readable_runs(store)
-    refuse_damaged(damaged)
-    return runs
-
-
-def find(store: Store, text: str | None) -> Run:
-    """The run with this id or unique beginning; the newest when no id is given. Raises RunNotFound.
-
-    Another run's damaged record is no hindrance for one that is named in full.
-    """
-    if text is not None and (named := Run(store, text)).begun:
-        return named
-    runs = all_runs(store)
-    if text is None:
-        if not runs:
-            raise RunNotFound("there is no run yet", "`cloudtrain up` starts one")
-        return runs[0]
-    matches = [run for run in runs if run.id.startswith(text)]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise RunNotFound(f"`{text}` begins several runs: {', '.join(run.id for run in matches)}", "write more of it")
-    close = nearest(text, [run.id for run in runs])
-    raise RunNotFound(
-        f"no run `{text}` in `{store.url}`",
-        f"did you mean `{close}`?" if close else "`cloudtrain ps -a` lists the runs",
-    )
+def log_key(run: Run, start: int) -> str:
+    """The state key of the chunk that begins at this byte."""
+    return run.key(f"log/{start:016d}")

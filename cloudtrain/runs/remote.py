@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from cloudtrain.errors import ProviderError
 from cloudtrain.providers import Stack, load
 from cloudtrain.runs.metering import SELF_END_S
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.record import Run, log_key, log_starts
 from cloudtrain.state.errors import BucketUnreachable
 
 if TYPE_CHECKING:
@@ -183,15 +183,15 @@ def stream(run: Run, offset: int, monitor: Monitor | None = None) -> Iterator[by
 
 def blocks(run: Run, offset: int, end: int | None) -> Iterator[bytes]:
     """The log from `offset` to `end`, or to where it ends now: listed once, some chunks read ahead."""
-    names = run.store.children(run.key("log"))
-    begun = max((index for index, name in enumerate(names) if int(name) <= offset), default=0)
-    waiting = iter(names[begun:])
+    starts = log_starts(run)
+    begun = max((index for index, start in enumerate(starts) if start <= offset), default=0)
+    waiting = iter(starts[begun:])
     with ThreadPoolExecutor(READERS) as readers:
-        ahead = deque((int(n), readers.submit(chunk, run, int(n))) for n in itertools.islice(waiting, AHEAD))
+        ahead = deque((each, readers.submit(chunk, run, each)) for each in itertools.islice(waiting, AHEAD))
         while ahead and (end is None or offset < end):
             start, reading = ahead.popleft()
             data = reading.result()[max(0, offset - start) : None if end is None else end - start]
-            ahead.extend((int(n), readers.submit(chunk, run, int(n))) for n in itertools.islice(waiting, 1))
+            ahead.extend((each, readers.submit(chunk, run, each)) for each in itertools.islice(waiting, 1))
             if start > offset:
                 return  # something is missing: what follows would be in a wrong place
             offset += len(data)
@@ -201,4 +201,4 @@ def blocks(run: Run, offset: int, end: int | None) -> Iterator[bytes]:
 
 def chunk(run: Run, offset: int) -> bytes:
     """The chunk that begins at `offset`; empty while there is none."""
-    return run.store.read(run.key(f"log/{offset:016d}")) or b""
+    return run.store.read(log_key(run, offset)) or b""

@@ -18,6 +18,7 @@ from cloudtrain.errors import (
     TeardownIncomplete,
 )
 from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names, run_key
+from cloudtrain.runs import lost
 from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
@@ -40,6 +41,7 @@ class ProviderAnswer(NamedTuple):
     things: list[Leftover]
     error: ProviderError | None
     meant: bool = True  # credentials are set for it, or were good enough to begin
+    rented: bool = True  # a provider; not this machine
 
     @property
     def absent(self) -> bool:
@@ -54,11 +56,17 @@ class Records(NamedTuple):
     ended: dict[str, str]  # run key -> id of a run that is ended
     unread: list[str]  # a message for everything that cannot be read
 
+    @property
+    def providers(self) -> frozenset[str]:
+        """Where runs were begun that are not proven gone."""
+        return frozenset(run.intent.provider for run in self.runs.values() if run.begun and run.gone is None)
+
 
 class SweepOptions(NamedTuple):
     """`providers`: only there, and an error where one cannot be asked. `everything`: what is not past its deadline too.
 
-    `fail_if_found`: what was left over is a failure, even when it is gone now.
+    `fail_if_found`: what was left over is a failure, even when it is gone now; so is whoever was not asked and should
+    have been, because nothing is known of it.
     """
 
     providers: tuple[str, ...] = ()
@@ -72,6 +80,7 @@ class Listed(NamedTuple):
     answers: list[ProviderAnswer]
     unread: list[str]  # a message for every record that could not be read
     no_cloud: list[str]  # named providers with nothing to sweep
+    meant: frozenset[str] = frozenset()  # providers where runs that are not over were begun
 
     @property
     def due(self) -> list[Leftover]:
@@ -106,22 +115,27 @@ def sweep(
     """
     wanted = clouds(options.providers)
     store, problem = state()
-    known = records(store)
-    now = settings.now()
-    answers = [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
+    known, now = records(store), settings.now()
+    answers = [
+        ProviderAnswer(name, [Leftover(name, owned, lost.REASON) for owned in found], None, rented=False)
+        for name, found in lost.find(options.providers).items()
+    ]
+    answers += [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
     unread = [message for message in (problem, *known.unread) if message]
-    listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)))
+    listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)), known.providers)
     emit(listed)
     left: list[tuple[Leftover, str]] = []
     if listed.due and delete:
         if callable(delete) and not delete(len(listed.due)):
             raise Cancelled("nothing was deleted; it keeps costing money")
-        for name, cloud in wanted.items():
-            here = [thing for thing in listed.due if thing.provider == name]
-            if here:
-                remaining = remove(cloud, here, time.sleep)
-                emit(Removed(name, len(here) - len(remaining), len(here)))
-                left += remaining
+        for name in dict.fromkeys(thing.provider for thing in listed.due):
+            due = [thing for thing in listed.due if thing.provider == name]
+            if name in wanted:
+                remaining = remove(wanted[name], due, time.sleep)
+            else:
+                remaining = [(thing, "still there") for thing in due if not lost.end(name, thing.owned)]
+            emit(Removed(name, len(due) - len(remaining), len(due)))
+            left += remaining
     raise_for_rest(options, listed, left)
     return listed
 
@@ -138,10 +152,22 @@ def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Lefto
     for answer in listed.answers:
         if options.providers and lacks_credentials(answer) and answer.error is not None:
             raise answer.error  # it was named: not a note, an error
+    if options.fail_if_found:
+        raise_for_unasked(listed)
     if listed.due and options.fail_if_found:
         raise FoundLeftovers(
             f"{len(listed.due)} left over; all gone now", "`cloudtrain events` of their runs may say why"
         )
+
+
+def raise_for_unasked(listed: Listed) -> None:
+    """Raises MissingCredentials when nobody could be asked, or not everybody where a run may still stand."""
+    hint = "give it the credentials, or name with --provider who is to be asked"
+    missing = sorted(answer.provider for answer in listed.answers if answer.absent and answer.provider in listed.meant)
+    if missing:
+        raise MissingCredentials(f"runs were begun at {', '.join(missing)}, which could not be asked", hint)
+    if all(answer.error is not None for answer in listed.answers if answer.rented):
+        raise MissingCredentials("nobody could be asked, so nothing is known", hint)
 
 
 def lacks_credentials(answer: ProviderAnswer) -> bool:

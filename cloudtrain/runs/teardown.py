@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.errors import CloudtrainError, TeardownIncomplete, UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import DeletionProof, StopOptions
-from cloudtrain.runs.record import Run, find, readable_runs
+from cloudtrain.runs.listing import find, readable_runs
+from cloudtrain.runs.record import Run
 from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudtrain.errors import UsageError
+from cloudtrain.files import read_beginning
 from cloudtrain.settings.table import Setting, find, value_of
 
 _AT_LINE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
@@ -71,8 +72,7 @@ def _check(setting: Setting, text: str, place: str) -> None:
 
 def _source(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAXIMUM_BYTES + 1)
+        content = read_beginning(path, MAXIMUM_BYTES)
     except OSError as refused:
         raise UsageError(
             f"{path}: cannot be read ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"

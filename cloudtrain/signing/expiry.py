@@ -44,7 +44,7 @@ def limit(state: str, now: float) -> Limit:
 def credentials_end(address: Address) -> float | None:
     """When the client's temporary credentials for Amazon end, in seconds since the epoch; None when unknown."""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
-        text = os.environ.get(EXPIRATION, "")
+        text = os.environ.get(EXPIRATION, "").strip().strip("\"'")  # quoted, as a line of an env file is
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

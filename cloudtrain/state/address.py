@@ -39,8 +39,12 @@ def parse(url: str) -> Address:
     """
     from urllib.parse import parse_qsl, urlsplit
 
-    parts = urlsplit(url)
     hint = "write s3://bucket/prefix?region=eu-west-1 or gs://bucket/prefix"
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that close nothing
+        shown = re.split("[@?]", url)[0] if "@" not in url else url.partition("://")[0] + "://..."  # a key may follow
+        raise UsageError(f"state `{visible(shown)}` is no address", hint) from None
     if parts.scheme not in SCHEMES or not re.fullmatch(_BUCKET, parts.netloc) or parts.fragment:
         raise UsageError("the state is not the plain address of a bucket", hint)  # not repeated: it may hold a key
     query = dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -167,6 +167,9 @@ class ObjectFolder:
                 held.enter_context(lease.hold(self.objects, key))
             yield
 
+    def is_held(self, key: str) -> bool:
+        return self.holder(key) is not None
+
     def holder(self, key: str) -> Holder | None:
         from cloudtrain.state import lease
 

@@ -65,5 +65,8 @@ class Store(Protocol):
     def hold(self, key: str) -> contextlib.AbstractContextManager[None]:
         """Hold a lease while the block runs; raises AlreadyThere, naming the process, while another holds it."""
 
+    def is_held(self, key: str) -> bool:
+        """Whether anybody holds a lease now."""
+
     def holder(self, key: str) -> Holder | None:
         """Who holds a lease, where processes of several machines can; None: it is free, or there are no leases."""

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cloudtrain.records import Record
 
 R = TypeVar("R", bound="Record")
+LOOKS, LOOK_S = 4, 0.05  # a look at a lock takes microseconds
 
 
 class LocalFolder:
@@ -81,7 +83,7 @@ class LocalFolder:
         with self._translate_errors(key, "written"):
             path = self._prepared(key)
             new = not path.exists()
-            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 _take_turn(handle)  # another's line that is being written is no torn one
                 # The line before may be torn, by a power cut or a full disk: then this one begins on a line of its own.
@@ -131,6 +133,18 @@ class LocalFolder:
     def place(self, key: str) -> str:
         return (self.root / key).as_posix()
 
+    def is_held(self, key: str) -> bool:
+        with self._translate_errors(key, "read"):
+            try:
+                handle = os.open(self.root / key, os.O_RDONLY)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            try:
+                return not _could_share(handle)
+            finally:
+                os.close(handle)
+        raise AssertionError("unreachable")
+
     def holder(self, key: str) -> Holder | None:
         return None
 
@@ -140,7 +154,7 @@ class LocalFolder:
             handle = os.open(self._prepared(key), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
-                _lock(handle)
+                _lock_patiently(handle)
             except OSError:
                 holder = os.read(handle, 32).decode(errors="replace").strip()
                 raise AlreadyThere(f"process {holder or '?'} holds `{key}`") from None
@@ -152,7 +166,7 @@ class LocalFolder:
 
     def _prepared(self, key: str) -> Path:
         path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path
 
     @contextlib.contextmanager
@@ -165,6 +179,16 @@ class LocalFolder:
                 f"state `{self.root / key}` cannot be {what}: {error.strerror or error}",
                 "free some space or set another folder with CLOUDTRAIN_STATE",
             ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder and what it lies in, for its owner alone where it is new. Raises OSError."""
+    for each in (*reversed(path.parents), path):
+        with contextlib.suppress(FileExistsError):
+            if not each.is_dir():
+                each.mkdir(0o700)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def _take_turn(handle: int) -> None:
@@ -204,6 +228,28 @@ def _lock(handle: int) -> None:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_patiently(handle: int) -> None:
+    """The same, but whoever only looks whether it is locked (`is_held`) is waited for."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(OSError):
+            return _lock(handle)
+        time.sleep(LOOK_S)
+    return _lock(handle)
+
+
+def _could_share(handle: int) -> bool:
+    """Whether no process has the open file for itself alone. Those who ask do not meet each other."""
+    if os.name == "nt":
+        return True  # nothing there asks without locking
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def open_store(url: str) -> Store:

@@ -72,6 +72,14 @@ def _from_ps() -> Iterator[Process]:
             yield Process(int(pid), run, rest.strip()[:24], rest.strip()[24:].strip())
 
 
+def has_lost_folder(pid: int) -> bool:
+    """Whether the folder in which the process works has been removed. Not known where there is no /proc."""
+    try:
+        return os.readlink(PROC / str(pid) / "cwd").endswith(" (deleted)")
+    except OSError:
+        return False
+
+
 def start_of(pid: int) -> str:
     """What distinguishes this process from a later one with its number; "" when it is gone."""
     try:

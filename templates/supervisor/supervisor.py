@@ -21,6 +21,7 @@ import sys
 import time
 
 POLL_S = 0.25
+BLOCK_BYTES = 1 << 20  # of the log, read at a time
 RESERVE_BYTES = 65536  # given back to a full disk so that the exit record can still be written
 REASONS = {
     0: "done",
@@ -86,16 +87,27 @@ class Log:
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.seen)
-                data = file.read(1 << 20)
+                left = os.path.getsize(self.path) - self.seen  # what comes meanwhile is for the next call
+                while left > 0:
+                    data = file.read(min(left, BLOCK_BYTES))
+                    if not data:
+                        return
+                    left -= len(data)
+                    self.seen += len(data)
+                    self.read_lines(data)
         except OSError:
             return
-        self.seen += len(data)
+
+    def read_lines(self, data):
+        """Take in the lines that `data` completes; one that is longer than a block is no event."""
         *lines, self.partial = (self.partial + data).split(b"\n")
+        if len(self.partial) > BLOCK_BYTES:
+            self.partial = b"-"
         for line in lines:
             if line.startswith(b"{"):
                 try:
                     event = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(event, dict) and "event" in event:
                     self.take(event)
@@ -229,6 +241,8 @@ class Supervisor:
                 self.ask_stop("cancelled")
             elif now >= self.job["deadline"]:
                 self.ask_stop("deadline")
+            elif has_vanished(self.folder):
+                self.ask_stop("cancelled")
         elif now - self.stop_since > float(self.job.get("grace_s", 60)):
             self.event("killed", message="the trainer did not stop within its grace time")
             self.signal_trainer(signal.SIGKILL)
@@ -279,7 +293,7 @@ def leave_exit_record(folder, record):
     """Write exit.json once, giving the reserved bytes back to a full disk first."""
     path = os.path.join(folder, "exit.json")
     for _ in range(600):
-        if os.path.exists(path):
+        if os.path.exists(path) or has_vanished(folder):
             return
         try:
             write_json(path, record)
@@ -288,6 +302,17 @@ def leave_exit_record(folder, record):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, "reserve"))
             time.sleep(0.5)
+
+
+def has_vanished(folder):
+    """Whether somebody has removed the run: nobody could see it, stop it or have its result any more."""
+    try:
+        os.stat(os.path.join(folder, "supervise.json"))
+    except FileNotFoundError:
+        return True
+    except OSError:  # a file system that does not answer now
+        return False
+    return False
 
 
 def belongs(pid, run):
@@ -304,15 +329,20 @@ def belongs(pid, run):
 def guard(folder):
     """Wait for the deadline and one grace time; then kill what is left of the job and say so.
 
-    It ends earlier when the exit record of this attempt is there.
+    It ends earlier when the exit record of this attempt is there, and waits a grace time only when the run's folder has
+    vanished.
     """
     job = read_json(os.path.join(folder, "supervise.json"))
     limit = job["deadline"] + 2 * float(job.get("grace_s", 60))
+    vanished, processes = False, {}
     while time.time() < limit:
         if os.path.exists(os.path.join(folder, "exit.json")):
             return
+        processes = read_json(os.path.join(folder, "processes.json")) or processes
+        if not vanished and has_vanished(folder):
+            vanished, limit = True, min(limit, time.time() + 2 * float(job.get("grace_s", 60)))
         time.sleep(min(1.0, max(0.05, limit - time.time())))
-    processes = read_json(os.path.join(folder, "processes.json")) or {}
+    processes = read_json(os.path.join(folder, "processes.json")) or processes
     for name in ("trainer", "supervisor"):
         if processes.get(name) and belongs(processes[name], job["run"]):
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -123,6 +123,25 @@ def test_without_credentials(cloudtrain: Command, name: str, argv: list[str]) ->
     same_as_golden(name, argv, cloudtrain(*argv))
 
 
+def test_who_was_not_asked_is_a_failure_where_nothing_may_be_found(cloudtrain: Command, own_world: Path) -> None:
+    """--fail-if-found in a job that has lost its credentials is not green."""
+    ended = cloudtrain("sweep", "--yes", "--fail-if-found")
+    assert ended.code == 4
+    assert "nobody could be asked" in ended.err
+    assert cloudtrain("sweep", "--yes").code == 0
+
+
+def test_a_provider_with_a_run_that_may_stand_is_to_be_asked(
+    cloudtrain: Command, runpod: Fake, own_world: Path
+) -> None:
+    """One was begun at AWS, and here are only RunPod's credentials."""
+    assert cloudtrain("sweep", "--yes", "--fail-if-found").code == 0
+    begin(LocalFolder(own_world / "state"), "far", provider="aws")
+    ended = cloudtrain("sweep", "--yes", "--fail-if-found")
+    assert ended.code == 4
+    assert "aws" in ended.err
+
+
 def test_found_and_gone_can_be_a_failure(cloudtrain: Command, runpod: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     """--fail-if-found: 0 for an empty account and for what is not due, 1 when something had to be deleted."""
     assert cloudtrain("sweep", "--yes", "--fail-if-found").code == 0

@@ -86,9 +86,10 @@ def test_a_persons_login_cannot_let_a_machine_in(client: Client, google: World, 
     assert "instances.insert" not in google.fake.calls
 
 
-def test_a_run_is_no_longer_than_its_addresses_live(client: Client, google: World) -> None:
-    """--max-hours 400: told, and shown in the plan, before the question."""
+def test_more_hours_than_the_quote_asks_for_do_not_lengthen_a_run(client: Client, google: World) -> None:
+    """--max-hours 400: nothing is past the life of its addresses, and the plan says what decides."""
     ended = client.run(*up(google), "--dry-run", "--max-hours", "400h")
     assert ended.code == 0, ended.err
-    assert "the deadline is brought forward: signed addresses live for 7 days" in ended.err
+    assert "1.5 x the quoted worst case" in ended.out + ended.err
+    assert "brought forward" not in ended.err
     assert "instances.insert" not in google.fake.calls

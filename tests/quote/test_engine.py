@@ -157,14 +157,24 @@ def test_tight_rows_are_chosen_only_over_much_dearer_fitting_ones(ranks: tuple[f
 
 
 def test_what_cannot_be_started_or_is_experimental_is_not_chosen() -> None:
-    """`launch` must be yes; experimental only when asked for; dearer than the cap never."""
+    """`launch` must be yes; experimental only when asked for."""
     rows = [
         QuoteRow(offer(), case(launch="not yet"), 1.0, True),
         QuoteRow(offer(), case(loads="experimental"), 2.0, True),
     ]
     assert engine.choose(rows, request()) is None
     assert engine.choose(rows, request(experimental=True)) == 1
-    assert engine.choose(rows, request(experimental=True, max_cost=Decimal("1.5"))) is None
+
+
+def test_a_row_over_the_cap_is_not_viable_and_says_so() -> None:
+    """And nothing else is said of one that is not viable for another reason."""
+    row = QuoteRow(offer(), case(), 2.0, True, Decimal("1.5"))
+    assert (row.viable, row.too_dear) == (False, True)
+    assert "the cap is $1.50" in row.reasons()[-1]
+    other = QuoteRow(offer(), case(), 2.0, False, Decimal("1.5"))
+    assert (other.viable, other.too_dear) == (False, False)
+    assert [reason for reason in other.reasons() if "cap" in reason] == []
+    assert QuoteRow(offer(), case(), 1.5, True, Decimal("1.5")).viable
 
 
 def test_a_failing_price_source_is_a_line_not_a_crash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

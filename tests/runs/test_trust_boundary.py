@@ -160,7 +160,6 @@ def test_down_goes_through_whatever_a_record_holds(world: JobWorld, person: Pers
     assert (code, machines(world)) == (0, []) or code == 6, said
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Trust, low: a new run may be called like an option")
 def test_a_run_is_not_called_like_an_option(world: JobWorld) -> None:
     """`down -rf` would be read as something else."""
     words = ("-y", "--accept-stale", "--experimental", *world.rental.words, "--on-demand", "--max-hours", "1h", "-d")

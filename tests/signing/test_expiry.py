@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cloudtrain.errors import UsageError
+from cloudtrain.runs.client import planning
 from cloudtrain.signing import expiry
 from cloudtrain.state import bucket
 
@@ -82,6 +85,33 @@ def test_the_sdk_still_keeps_the_end_where_we_look() -> None:
     end = datetime.fromtimestamp(NOW, UTC)
     held = RefreshableCredentials("a", "b", "c", end, lambda: {}, "test")
     assert held._expiry_time == end
+
+
+@pytest.mark.parametrize("quote", ['"', "'", " "])
+def test_a_quoted_end_is_read(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+    """As a line of an env file has it."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
+    end = datetime.fromtimestamp(NOW + 7200, UTC).isoformat()
+    monkeypatch.setenv(expiry.EXPIRATION, f"{quote}{end}{quote}")
+    assert expiry.limit(STATE, NOW).deadline == NOW + 7200 - expiry.SHIPPING_S
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_an_unknown_end_is_refused_unless_the_risk_is_accepted(monkeypatch: pytest.MonkeyPatch, accepted: bool) -> None:
+    """A rented job whose addresses may die in an hour trains for nothing."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
+    monkeypatch.setattr(planning, "now", lambda: NOW)
+    plan: Any = SimpleNamespace(deadline=NOW + 3600, deadline_basis="--max-hours 1")
+    line: Any = SimpleNamespace(assessment=SimpleNamespace(hours=None))
+    store: Any = SimpleNamespace(url=STATE)
+    told: list[Any] = []
+    if accepted:
+        assert planning.reachable_to_its_end(store, plan, line, told.append, accept_risk=True) is plan
+        assert expiry.EXPIRATION in told[0].text
+        return
+    with pytest.raises(UsageError, match=expiry.EXPIRATION) as refused:
+        planning.reachable_to_its_end(store, plan, line, told.append, accept_risk=False)
+    assert "--accept-risk" in refused.value.hint
 
 
 def test_an_unknown_end_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

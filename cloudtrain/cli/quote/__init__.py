@@ -54,15 +54,15 @@ def command(
     options = QuoteOptions(max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None, **job)
     quoted = quote(options, settings.load())
     show(quoted, Shown(output, why, compare, verify, unfold), settings.now())
-    if not any(line.viable for line in quoted.lines):
-        raise NothingViable(
-            f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
-            "the last column says what would work",
-        )
-    cap = quoted.request.max_cost
-    if cap is not None and all(line.usd_likely > cap for line in quoted.lines if line.viable):
-        cheapest = min(line.usd_likely for line in quoted.lines if line.viable)
+    if any(line.viable for line in quoted.lines):
+        return
+    if (cap := quoted.request.max_cost) is not None and (dear := [line for line in quoted.lines if line.too_dear]):
+        cheapest = min(line.usd_likely for line in dear)
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
+    raise NothingViable(
+        f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
+        "the last column says what would work",
+    )
 
 
 class Shown(NamedTuple):

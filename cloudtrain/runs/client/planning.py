@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.errors import Cancelled, NothingViable, UsageError
+from cloudtrain.errors import Cancelled, NothingViable, UsageError, visible
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 LEAST_GUARDS = 2
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a new run
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,11 @@ def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) 
     """
     if name is None:
         return None
-    if not name.replace("-", "").replace(".", "").replace("_", "").isalnum() or name.startswith("."):
-        raise UsageError(f"`{name}` is not a run name", "use letters, digits, dots, dashes and underscores")
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"`{visible(name)}` is not a run name",
+            "use letters, digits, dots, dashes and underscores, 100 at most, with a letter or digit first",
+        )
     there = Run(store, name).begun
     if there is not None and (another or there.identity != prepared.identity):
         whose = "" if another else " of another spec or data"
@@ -196,15 +201,18 @@ def is_too_short(plan: Plan, row: QuoteRow) -> bool:
     return row.assessment.hours is not None and now() + row.assessment.hours.likely * SECONDS_PER_HOUR > plan.deadline
 
 
-def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit) -> Plan:
+def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit, accept_risk: bool) -> Plan:
     """The plan with a deadline by which the machine's addresses are still valid; reported when that is earlier.
 
-    Raises UsageError when the run would likely not be finished by then.
+    Raises UsageError when the run would likely not be finished by then, or when nobody knows until when they are valid
+    and that risk was not accepted.
     """
     explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for
     likely = None if row.assessment.hours is None or explicit else row.assessment.hours.likely * SECONDS_PER_HOUR
     deadline, why = expiry.within(store.url, plan.deadline, likely, now())
     if warning := expiry.limit(store.url, now()).warning:
+        if not accept_risk:
+            raise UsageError(warning, "set it to their end, or --accept-risk starts it all the same")
         emit(Message(f"warning: {warning}"))
     if not why:
         return plan

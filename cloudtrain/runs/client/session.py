@@ -174,7 +174,7 @@ class Session:
         found = attempts.priced(plan, row.assessment.extras.hourly_usd, Decimal(0), options.accept_stale)
         plan = found.plan
         if not plan.idle:
-            plan = planning.reachable_to_its_end(places.store, plan, row, self.emit)
+            plan = planning.reachable_to_its_end(places.store, plan, row, self.emit, options.accept_risk)
         return plan, self._show(places, plan, row, found._replace(plan=plan))
 
     def _show(self, places: Places, plan: Plan, row: QuoteRow, found: attempts.Priced | None = None) -> Decimal:

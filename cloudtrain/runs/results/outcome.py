@@ -20,7 +20,7 @@ def unfinished(run: Run) -> CloudtrainError:
         reason = run.exit.reason if run.exit else run.state
         return NotFinished(
             f"run `{run.id}` {EARLY.get(reason, reason)} before it was finished",
-            f"{RESUME}; --max-hours gives it more time",
+            f"{RESUME}, with a deadline of its own",
         )
     if run.state == "died":
         lost = "the supervisor of" if run.stack.direct else "the machine of"
@@ -35,6 +35,11 @@ def check_finished(run: Run) -> None:
         return
     if run.state in ("cancelled", "failed"):
         raise unfinished(run)
+    if run.state == "starting":
+        raise NotFinished(
+            f"run `{run.id}` is starting, and the client that began it is gone",
+            f"`cloudtrain poll {run.id}` looks for its machine, `cloudtrain down {run.id}` ends it",
+        )
     raise NotFinished(f"run `{run.id}` is {run.state}", RESUME)
 
 

@@ -99,7 +99,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
         return replace(PLAN, run=run, line=record(offer=row.offer.name, price_usd_per_hour=row.offer.usd_per_hour))
 
     monkeypatch.setattr(planning, "plan", plan_for)
-    monkeypatch.setattr(planning, "reachable_to_its_end", lambda store, plan, row, emit: plan)
+    monkeypatch.setattr(planning, "reachable_to_its_end", lambda store, plan, row, emit, accept_risk: plan)
     monkeypatch.setattr(session, "candidate", lambda row: record(offer=row.offer.name))
     monkeypatch.setattr(live_price, "check", lambda line, now, stale: live_price.Checked(line.price_usd_per_hour, ""))
 

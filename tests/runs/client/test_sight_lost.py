@@ -17,7 +17,8 @@ from cloudtrain.runs.client.attached import Attachment
 from cloudtrain.runs.client.machinery import RealClouds
 from cloudtrain.runs.client.options import UpOptions
 from cloudtrain.runs.events import ignore, refuse
-from cloudtrain.runs.record import Run, readable_runs
+from cloudtrain.runs.listing import readable_runs
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import outcome
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder
@@ -32,10 +33,18 @@ class Ill(LocalFolder):
     failing = 0
 
     def read(self, key: str) -> bytes | None:
+        self.fail()
+        return super().read(key)
+
+    def read_from(self, key: str, start: int, limit: int) -> bytes:
+        self.fail()
+        return super().read_from(key, start, limit)
+
+    def fail(self) -> None:
+        """One of the next readings."""
         if self.failing > 0:
             self.failing -= 1
             raise BucketUnreachable("the state cannot be reached", "try again")
-        return super().read(key)
 
 
 def client() -> Attachment:

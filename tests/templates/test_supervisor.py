@@ -11,9 +11,9 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-import pytest
+from cloudtrain.stacks._lifecycle import processes
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 SUPERVISOR = Path(str(files("cloudtrain.templates"))) / "supervisor" / "supervisor.py"
 NOISY = """
@@ -32,9 +32,6 @@ def job(folder: Path, program: str) -> None:
     (folder / "supervise.json").write_text(json.dumps({**told, **limits}))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Trust F6: a mebibyte of log is read at the end, and no more"
-)
 def test_the_exit_record_is_complete_after_a_noisy_log(tmp_path: Path) -> None:
     """Four megabytes between two heartbeats."""
     folder = tmp_path / "noisy"
@@ -46,7 +43,6 @@ def test_the_exit_record_is_complete_after_a_noisy_log(tmp_path: Path) -> None:
     assert (found.get("step"), found.get("tokens"), found.get("loss")) == (40, 4000, 0.075)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Trust F9: the supervisor goes on without its folder")
 def test_a_job_whose_folder_has_gone_is_ended(tmp_path: Path) -> None:
     """Nobody can see it or stop it any more."""
     folder = tmp_path / "gone"
@@ -61,3 +57,34 @@ def test_a_job_whose_folder_has_gone_is_ended(tmp_path: Path) -> None:
     supervisor.heartbeat()
     supervisor.watch()
     assert supervisor.stop_reason is not None
+
+
+def test_supervisor_and_trainer_end_soon_after_their_folder(tmp_path: Path) -> None:
+    """Without waiting for a disk that takes the exit record."""
+    folder = tmp_path / "gone"
+    job(folder, "import time; print('begun', flush=True); time.sleep(600)")
+    process = subprocess.Popen([sys.executable, str(SUPERVISOR), str(folder)], start_new_session=True)
+    try:
+        until((folder / "hb.json").exists, "a heartbeat")
+        shutil.rmtree(folder)
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+    assert not folder.exists()
+
+
+def test_the_guard_ends_a_job_whose_folder_and_supervisor_have_gone(tmp_path: Path) -> None:
+    """By the numbers of the processes that it has read before."""
+    folder = tmp_path / "both"
+    job(folder, "import time; time.sleep(600)")
+    process = subprocess.Popen([sys.executable, str(SUPERVISOR), str(folder)], start_new_session=True)
+    try:
+        until((folder / "processes.json").exists, "the processes")
+        trainer = json.loads((folder / "processes.json").read_text())["trainer"]
+        time.sleep(3.0)  # the guard looks every second
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+        until(lambda: trainer not in {found.pid for found in processes.tagged("both")}, "the end of the trainer")
+    finally:
+        process.kill()

@@ -1,0 +1,97 @@
+"""Runs on this machine: what the trainer gets to see, who may read its files, and runs that have lost their records."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Stack
+from cloudtrain.runs import launch, lost
+from cloudtrain.runs import sweep as sweeps
+from cloudtrain.state.store import LocalFolder
+from tests.conftest import Result
+from tests.runs.conftest import wait_for
+
+Make = Callable[..., Plan]
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "RUNPOD_API_KEY",
+)
+TELLS = """
+import json, os, sys
+from pathlib import Path
+Path(sys.argv[1]).with_name("seen.json").write_text(json.dumps(sorted(os.environ)))
+print(json.dumps({"event": "done", "time": 0.0, "steps": 0, "tokens": 0}), flush=True)
+"""
+
+
+def test_a_trainer_on_this_machine_does_not_see_cloud_keys(
+    store: LocalFolder, local: Stack, plan: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs code of packages and of model folders."""
+    (tmp_path / "fake_trainer.py").write_text(TELLS)
+    for name in SECRETS:
+        monkeypatch.setenv(name, "PLANTED-SECRET")
+    run = wait_for(launch.start(store, plan()), "finished")
+    seen = json.loads((store.folder(run.key("seen.json"))).read_text())
+    if "PATH" not in seen:
+        raise RuntimeError(seen)
+    assert set(SECRETS) & set(seen) == set()
+
+
+def test_the_files_of_a_run_are_its_owners_alone(store: LocalFolder, local: Stack, plan: Make) -> None:
+    """Files 0600, folders 0700."""
+    run = wait_for(launch.start(store, plan()), "finished")
+    folder = store.folder(f"runs/{run.id}")
+    open_ones = [str(path.relative_to(folder)) for path in [folder, *folder.rglob("*")] if path.stat().st_mode & 0o077]
+    assert open_ones == []
+
+
+def test_sweep_names_a_local_run_that_has_lost_its_records(
+    store: LocalFolder,
+    local: Stack,
+    plan: Make,
+    knobs: Callable[..., None],
+    cloudtrain: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The state's folder is deleted while it runs, and nothing of it is in a state to notice."""
+    monkeypatch.setattr(sweeps, "clouds", lambda wanted=(): {})
+    knobs(steps=10_000)
+    run = launch.start(store, plan())
+    for owned in local.list_owned():
+        if owned.run == run.id:
+            os.kill(int(owned.id), signal.SIGSTOP)
+    shutil.rmtree(store.root)
+    listed = cloudtrain("sweep")
+    assert run.id in listed.out + listed.err
+    assert all([lost.end("local", owned) for owned in lost.find()["local"] if owned.run == run.id])
+    assert [owned for owned in local.list_owned() if owned.run == run.id] == []
+
+
+def test_sweep_leaves_alone_what_has_its_records(
+    store: LocalFolder, local: Stack, plan: Make, knobs: Callable[..., None]
+) -> None:
+    """Whatever state they are in."""
+    knobs(steps=10_000)
+    run = launch.start(store, plan())
+    assert [owned for owned in lost.find().get("local", []) if owned.run == run.id] == []
+
+
+def test_a_trainer_keeps_what_is_no_key() -> None:
+    """It works with it."""
+    from cloudtrain.stacks import local as module
+
+    kept = {"HF_TOKEN": "1", "TOKENIZERS_PARALLELISM": "1", "PATH": "1", "OMP_NUM_THREADS": "1", "HTTPS_PROXY": "1"}
+    lost = {"GITHUB_TOKEN": "1", "DB_PASSWORD": "1", "OPENAI_API_KEY": "1", "ACTIONS_ID_TOKEN_REQUEST_URL": "1"}
+    assert module.without_keys({**kept, **lost}) == kept
