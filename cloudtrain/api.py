@@ -58,16 +58,17 @@ __all__ = [
 def models(*names: str) -> list[ModelSpec]:
     """The models of the registry, or those named: registry names, Hugging Face ids, folders."""
     from cloudtrain.models import registry
+    from cloudtrain.trainer import count
 
-    return [registry.find(name) for name in names] if names else registry.all_models()
+    return [count.find(name) for name in names] if names else registry.all_models()
 
 
 def estimate(model: str, options: EstimateOptions = EstimateOptions()) -> MemoryEstimate:  # noqa: B008  # frozen
     """Peak memory of fine-tuning a model, in bytes of each device, for exactly these options."""
     from cloudtrain.estimate import memory
-    from cloudtrain.models import registry
+    from cloudtrain.trainer import count
 
-    return memory.estimate(registry.find(model), options)
+    return memory.estimate(count.find(model), options)
 
 
 def quote(options: QuoteOptions | str) -> Quote:

@@ -12,6 +12,7 @@ from cloudtrain.units import billions, gib
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.memory import MemoryEstimate
+    from cloudtrain.models.spec import ModelSpec
     from cloudtrain.trainer.verify import Verified
 
 OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
@@ -47,11 +48,11 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @output_option()
 def command(model: str, explain: bool, verify: bool, output: str, chip: str | None, **job: Any) -> None:
     """Peak memory of fine-tuning MODEL, per device, for exactly these options."""
-    from cloudtrain.estimate import hardware, memory
+    from cloudtrain.estimate import assumptions, hardware, memory
     from cloudtrain.estimate.options import Options
-    from cloudtrain.models import registry
+    from cloudtrain.trainer import count
 
-    spec = registry.find(model)
+    spec = count.find(model, print_message)
     key = hardware.find(chip).key if chip else ""
     options = Options(chip=key, **job)
     estimated = memory.estimate(spec, options)
@@ -61,10 +62,12 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
 
         proven = verifier.verify(spec, options, print_message)
     if output == "json":
-        print_json(document(spec.name, estimated, proven))
+        print_json(document(spec, estimated, proven))
         return
     if output == "table":
         print_message(f"{spec.name}: {billions(spec.params_total)} parameters, {estimated.params_trainable:,} trained")
+        for sentence in assumptions.of_the_repository(spec, options):
+            print_message(sentence)
     found = rows(estimated, explain, output) + ([] if proven is None else proven_rows(estimated, proven, output))
     print_rows(output, ("part", "size"), found, "-r")
     if explain and output == "table":
@@ -73,10 +76,12 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
             click.echo(f"- {assumption}")
 
 
-def document(name: str, estimated: MemoryEstimate, proven: Verified | None) -> dict[str, Any]:
+def document(spec: ModelSpec, estimated: MemoryEstimate, proven: Verified | None) -> dict[str, Any]:
     """An estimate for JSON; see `cloudtrain schema estimate`."""
     return {
-        "model": name,
+        "model": spec.name,
+        "weights_format": spec.published.format or None,
+        "counted": spec.shape.counted.how if spec.shape.counted else None,
         "params_total": estimated.params_total,
         "params_trainable": estimated.params_trainable,
         "peak_bytes": estimated.peak_bytes,

@@ -20,11 +20,11 @@ def command(model: str, data: str, target: Path, force: bool) -> None:
 
     Its JSON Schema, which its first line names, is written next to it: editors that know YAML complete and check keys.
     """
-    from cloudtrain.models import registry
     from cloudtrain.spec import json_schema
     from cloudtrain.spec.starter import starter
+    from cloudtrain.trainer import count
 
-    registry.find(model)  # refuses a name that `up` would refuse
+    count.find(model, print_message)  # refuses a name that `up` would refuse
     try:
         with open(target, "w" if force else "x", encoding="utf-8") as file:
             file.write(starter(model, data))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.units import billions
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ HEADERS = ("name", "family", "parameters", "active", "LoRA r16 attention", "LoRA
 def command(models: tuple[str, ...], output: str) -> None:
     """The models of the registry, or the MODELs named (registry names, Hugging Face ids, folders)."""
     from cloudtrain.models import registry
+    from cloudtrain.trainer import count
 
-    specs = [registry.find(text) for text in models] if models else registry.all_models()
+    specs = [count.find(text, print_message) for text in models] if models else registry.all_models()
     if output == "json":
         print_json([document(spec) for spec in specs])
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from cloudtrain.cli.options import METHODS, Count, output_option
-from cloudtrain.cli.output import print_json, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def command(
     from cloudtrain.estimate import throughput
     from cloudtrain.estimate.flops import flops_per_token
     from cloudtrain.estimate.options import Options
-    from cloudtrain.models import registry
+    from cloudtrain.trainer import count as count_parameters
 
     if (model is None) == (gflop_per_token is None):
         raise UsageError("give either MODEL or --gflop-per-token", "`cloudtrain throughput qwen3-8b --hardware mi300x`")
     chip, asked = table.find(hardware), Asked(**job)
     flops = gflop_per_token * 1e9 if gflop_per_token is not None else 0.0
     if model is not None:
-        spec = registry.find(model)
+        spec = count_parameters.find(model, print_message)
         flops = flops_per_token(spec, Options(method=asked.method, sequence_length=asked.sequence_length)).convention
         moe = spec.params_experts > 0
     work = throughput.Work(flops, asked.method, moe, asked.precision, asked.tier)

@@ -107,7 +107,7 @@ def _attention(shape: Shape, options: Options, numbers: Precision) -> LayerBytes
 def _plain_attention(shape: Shape, options: Options, numbers: Precision) -> LayerBytes:
     query, key = shape.query_width, shape.key_width
     block = LayerBytes(0.0, 2 * numbers.compute * (query + key) + 4 * shape.heads)  # q, o, k, v and the log-sums
-    if shape.traits.qk_norm != "none":
+    if shape.qk_norm != "none":
         block = block.plus(0.0, _norm(shape, numbers, query + key))
     block = block.plus(*_masked(shape, options, numbers))
     if (
@@ -162,7 +162,7 @@ def _mlp(shape: Shape, options: Options, numbers: Precision) -> LayerBytes:
     compute, hidden = numbers.compute, shape.hidden
     whole, split = 0, 3 * compute * width  # gate, up, and the activated gate
     if numbers.trained:
-        casts = 2 if numbers.amp and not shape.traits.fused else 1
+        casts = 2 if numbers.amp and not (shape.traits.fused or shape.traits.fused_mlp) else 1
         whole, split = casts * compute * hidden, split + compute * width
     elif adapted_mlps(shape, options.targets):
         adapted = mlp_linears(shape, width)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from cloudtrain.estimate import budget
+from cloudtrain.estimate import budget, hardware
 from cloudtrain.estimate.options import Options
 from cloudtrain.estimate.phases import LOSS_CHUNKS
 from cloudtrain.models.spec import NF4_BYTES_PER_WEIGHT, ModelSpec
 
+_LOADERS = {"torch": "torch-cpu", "tpu": "tpu", "mlx": "mlx"}  # the back end that loads where no chip is named
 _SHARDING = {
     "fsdp": "FSDP: weights, gradients and optimiser states divided, at most two layers gathered (not traced by us)",
     "zero2": "ZeRO-2: gradients and optimiser states divided, weights on every device (not traced by us)",
@@ -19,7 +20,8 @@ _SHARDING = {
 def describe(spec: ModelSpec, options: Options) -> tuple[str, ...]:
     """What checked `options` assume for `spec`, one line each."""
     said = [
-        f"{spec.name}: {spec.params_total:,} parameters counted from the shapes of the {spec.family} architecture",
+        f"{spec.name}: {spec.params_total:,} parameters {_counting(spec)}",
+        *of_the_repository(spec, options),
         _method(options),
         f"{options.batch} x {options.sequence_length} tokens per micro-step over {options.devices} device(s)",
         _weights(spec, options),
@@ -36,6 +38,34 @@ def describe(spec: ModelSpec, options: Options) -> tuple[str, ...]:
         said.append("eager attention: the scores of every head are held (sequence length squared)")
     said.append(f"required = live: {budget.margin(options).reason}")
     return tuple(said)
+
+
+def of_the_repository(spec: ModelSpec, options: Options) -> tuple[str, ...]:
+    """What the model's own repository makes of it: a wrapper's language model, packed weights, a refusal."""
+    if spec.is_usual(options.sequence_length) and not spec.published.text_type:
+        return ()
+    from cloudtrain.models import loadable
+
+    published = spec.published
+    backend = hardware.find(options.chip).backend if options.chip else _LOADERS[options.estimator]
+    said = []
+    if published.text_type:
+        said.append(f"of `{published.model_type}` only the language model is counted: rows are text")
+    said += loadable.remarks(spec, options.method, backend)
+    said += [
+        f"the trainer would refuse it: {refusal.reason}; {refusal.hint}"
+        for refusal in loadable.refusals(spec, options.method, options.sequence_length, backend)
+    ]
+    return tuple(said)
+
+
+def _counting(spec: ModelSpec) -> str:
+    if spec.shape.counted is None:
+        return f"counted from the shapes of the {spec.family} architecture"
+    return (
+        f"{spec.shape.counted.how}; not estimated by phases: activations are those of a plain decoder of the same "
+        f"sizes, and no step of the {spec.family} architecture was traced"
+    )
 
 
 def _method(options: Options) -> str:

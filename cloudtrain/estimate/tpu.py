@@ -154,7 +154,7 @@ def _wide(shape: Shape) -> int:
 def _kept_bytes(shape: Shape, options: Options) -> float:
     working = _KEPT_FROZEN if options.adapts else _KEPT_TRAINED
     padded = -(-shape.head_dim // LANES) * LANES * shape.heads * shape.traits.blocks_per_layer
-    normed = 0 if shape.traits.qk_norm == "none" else _QK_NORM * (shape.query_width + shape.key_width)
+    normed = 0 if shape.qk_norm == "none" else _QK_NORM * (shape.query_width + shape.key_width)
     return working.hidden * shape.hidden + working.wide * _wide(shape) + working.query * padded + normed
 
 

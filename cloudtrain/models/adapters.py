@@ -7,6 +7,7 @@ from typing import Literal
 from cloudtrain.models.shape import Linear, Shape, attention_linears, dense_mlps, mlp_linears
 
 Targets = Literal["qv", "attention", "all-linear"]
+_COUNTED: dict[Targets, int] = {"qv": 0, "attention": 1, "all-linear": 2}
 
 
 def adapted_attention(shape: Shape, targets: Targets) -> tuple[Linear, ...]:
@@ -32,6 +33,8 @@ def adapted_mlps(shape: Shape, targets: Targets) -> tuple[tuple[int, int], ...]:
 
 def adapts_experts(shape: Shape, targets: Targets) -> bool:
     """Whether PEFT puts an adapter on every expert: it does for stacked expert matrices, not for gpt-oss."""
+    if shape.counted is not None:
+        return False
     return bool(shape.experts) and targets == "all-linear" and not shape.traits.expert_bias
 
 
@@ -39,8 +42,11 @@ def adapter_parameters(shape: Shape, rank: int, targets: Targets, *, experts: bo
     """Parameters of all adapters: rank x (inputs + outputs) of each adapted matrix.
 
     `experts=False` leaves out the adapters of the experts (4-bit expert storage cannot carry them). The stacked gate
-    and up matrices of an expert share one pair of twice the rank.
+    and up matrices of an expert share one pair of twice the rank. Of an architecture that is counted as a whole no
+    expert is adapted.
     """
+    if shape.counted is not None:
+        return rank * shape.counted.adapted[_COUNTED[targets]]
     total = sum(linear.inputs + linear.outputs for linear in adapted_attention(shape, targets)) * shape.attention_blocks
     for width, count in adapted_mlps(shape, targets):
         total += sum(linear.inputs + linear.outputs for linear in mlp_linears(shape, width)) * count
@@ -55,6 +61,8 @@ def adapter_parameters(shape: Shape, rank: int, targets: Targets, *, experts: bo
 
 def magnitude_parameters(shape: Shape, targets: Targets) -> int:
     """What DoRA adds: one number per output of every adapted matrix, experts apart."""
+    if shape.counted is not None:
+        return shape.counted.adapted[_COUNTED[targets]] // 2
     total = sum(linear.outputs for linear in adapted_attention(shape, targets)) * shape.attention_blocks
     for width, count in adapted_mlps(shape, targets):
         total += sum(linear.outputs for linear in mlp_linears(shape, width)) * count

@@ -8,68 +8,44 @@ from typing import Any
 
 from cloudtrain.errors import UsageError
 from cloudtrain.files import read_beginning
-from cloudtrain.models.families import FAMILIES, MODEL_TYPES, Family, sliding_layers
-from cloudtrain.models.ngram import ngram_parameters
+from cloudtrain.models import classes, counted, decoder, formats, hybrid
+from cloudtrain.models.families import FAMILIES, MODEL_TYPES
+from cloudtrain.models.keys import HINT, Keys, short
 from cloudtrain.models.shape import Shape
-from cloudtrain.models.spec import ModelSpec
+from cloudtrain.models.spec import ModelSpec, Published
 
 MAX_CONFIG_BYTES = 4 * 2**20  # real ones are a few kilobytes; anything larger is some other file
-MAX_SIZE = 10**9  # no size in a config is larger; keeps the arithmetic and its printing sane
-MAX_LAYERS = 10_000
-
-
-class _Keys:
-    """The document's keys, read one by one; every refusal names the file and the key."""
-
-    def __init__(self, path: Path, document: dict[str, Any]) -> None:
-        self.path = path
-        self.document = document
-
-    def refuse(self, key: str, what: str) -> UsageError:
-        return UsageError(f"`{self.path}`: `{key}` {what}", "take the config.json that belongs to the model's weights")
-
-    def size(self, *names: str, default: int | None = None, smallest: int = 1) -> int:
-        """The first of `names` that is there, as a whole number from `smallest` up; `null` counts as not there."""
-        for name in names:
-            value = self.document.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise self.refuse(name, f"must be a whole number, not {_short(value)}")
-            if not smallest <= value <= MAX_SIZE:
-                raise self.refuse(name, f"is {_short(value)}, out of range ({smallest} to {MAX_SIZE})")
-            return value
-        if default is None:
-            raise self.refuse(names[0], "is missing")
-        return default
-
-    def flag(self, name: str, default: bool) -> bool:
-        """A true or false."""
-        value = self.document.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise self.refuse(name, f"must be true or false, not {_short(value)}")
-        return value
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")  # where a wrapper keeps its text model
 
 
 def read(path: Path) -> ModelSpec:
     """The model described by `path`, a config.json or a folder that holds one.
 
-    Raises UsageError naming the file and the key when it is missing, unreadable, malformed or of an unknown family.
+    Raises UsageError naming the file and the key when it is missing, unreadable, malformed or of an unknown family;
+    UncountedError when it is of a type that the trainer's transformers can count.
     """
     file = path / "config.json" if path.is_dir() else path
-    keys = _Keys(file, _document(file))
-    keys, family = _family(keys)
-    shape = _shape(keys, family)
-    hub_id = keys.document.get("_name_or_path")
-    name = file.parent.name or str(file.parent)
-    return ModelSpec(name, hub_id if isinstance(hub_id, str) else "", shape, str(file.parent))
-
-
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**15 else "a number of over fifteen digits"
-    return text if len(text) <= 40 else text[:37] + "..."
+    outer = _document(file)
+    model_type = _type(file, outer)
+    inner, text_type = _language_model(outer, model_type)
+    kind = text_type or model_type
+    keys = Keys(file, inner, classes.defaults(kind), classes.synonyms(kind))
+    record = None if kind in MODEL_TYPES or kind in hybrid.KINDS else counted.kept(outer)
+    shape = _shape(keys, kind, record, outer)
+    published = Published(
+        model_type=model_type,
+        text_type=text_type,
+        format=formats.of_config(outer, inner) or formats.of_folder(file.parent),
+        positions=keys.size("max_position_embeddings", default=0, smallest=0) or _number(record, "positions"),
+    )
+    hub_id = outer.get("_name_or_path")
+    return ModelSpec(
+        name=file.parent.name or str(file.parent),
+        hub_id=hub_id if isinstance(hub_id, str) else "",
+        shape=shape,
+        path=str(file.parent),
+        published=published,
+    )
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -85,134 +61,72 @@ def _document(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         raise UsageError(f"`{file}` is not JSON: {error}", "download the file again") from error
     if not isinstance(document, dict):
-        raise UsageError(f"`{file}` holds no JSON object", "take the config.json that belongs to the model's weights")
+        raise UsageError(f"`{file}` holds no JSON object", HINT)
     return document
 
 
-def _family(keys: _Keys) -> tuple[_Keys, str]:
-    """The family, and the keys of the language model (a multimodal wrapper keeps them one level down)."""
-    known = ", ".join(FAMILIES)
-    model_type = keys.document.get("model_type")
-    if model_type is None:
-        raise keys.refuse("model_type", "is missing")
-    if not isinstance(model_type, str):
-        raise keys.refuse("model_type", f"must be text, not {_short(model_type)}")
-    text_config = keys.document.get("text_config")
-    if isinstance(text_config, dict) and "hidden_size" not in keys.document:
-        inner = text_config.get("model_type", f"{model_type}_text")
-        keys, model_type = _Keys(keys.path, text_config), inner if isinstance(inner, str) else model_type
-    family = MODEL_TYPES.get(model_type)
-    if family is None:
+def _type(file: Path, document: dict[str, Any]) -> str:
+    found = document.get("model_type")
+    if found is None:
+        raise UsageError(f"`{file}`: `model_type` is missing", HINT)
+    if not isinstance(found, str):
+        raise UsageError(f"`{file}`: `model_type` must be text, not {short(found)}", HINT)
+    return found
+
+
+def _language_model(outer: dict[str, Any], model_type: str) -> tuple[dict[str, Any], str]:
+    """The keys of a wrapper's language model, most often one level down, and its type; "" for what is no wrapper.
+
+    AutoModelForCausalLM ties the embeddings of a model that keeps its towers as the wrapper says, of one that is taken
+    out of its wrapper as the language model's own keys say.
+    """
+    inner, depth = outer, 0
+    while (part := next((inner[name] for name in TEXT_PARTS if isinstance(inner.get(name), dict)), None)) and depth < 3:
+        inner, depth = part, depth + 1
+    text_type = classes.text_type(model_type)
+    if not depth and not text_type:
+        return outer, ""
+    own = inner.get("model_type") if depth else None
+    if isinstance(own, str) and own != model_type:
+        text_type = own
+    text_type = text_type or f"{model_type}_text"
+    if depth and classes.keeps_towers(model_type):
+        inner = {name: value for name, value in inner.items() if name != "tie_word_embeddings"}
+        inner |= {name: outer[name] for name in ("tie_word_embeddings",) if name in outer}
+    return inner, text_type
+
+
+def _shape(keys: Keys, kind: str, record: dict[str, Any] | None, outer: dict[str, Any]) -> Shape:
+    """By the arithmetic of its family, by formula as a whole, or as the `record` of an earlier count says."""
+    if kind in MODEL_TYPES:
+        return decoder.shape(keys, MODEL_TYPES[kind])
+    if kind in hybrid.KINDS:
+        return hybrid.shape(keys, kind)
+    if record is not None:
+        return counted_shape(keys, kind, record, outer)
+    model_type = str(outer["model_type"])
+    if classes.is_taken(model_type):
+        raise counted.UncountedError(keys.path, outer, short(model_type)[1:-1])
+    raise UsageError(
+        f"`{keys.path}`: no arithmetic for models of type `{short(kind)[1:-1]}`",
+        f"transformers {classes.version()} has no class for them either, so that the trainer cannot load them; "
+        f"known types: {', '.join(FAMILIES)}",
+    )
+
+
+def counted_shape(keys: Keys, kind: str, record: dict[str, Any], outer: dict[str, Any]) -> Shape:
+    """A Shape from what the trainer's transformers has counted. Raises UsageError when the record is damaged."""
+    try:
+        numbers = counted.Counted(**{**record["counted"], "adapted": tuple(record["counted"]["adapted"])})
+        sizes: dict[str, Any] = {name: int(value) for name, value in record["sizes"].items()}
+        return Shape(family=kind, counted=numbers, **{**sizes, "tied": bool(sizes["tied"])})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"`{keys.path}`: no arithmetic for models of type `{_short(model_type)[1:-1]}`",
-            f"known types: {known}; a new one needs a row in cloudtrain/models/families.py",
-        )
-    return keys, family
+            f"`{keys.path}`: its count in the cache is damaged ({error})",
+            f"delete `{counted.place(outer)}` and repeat",
+        ) from None
 
 
-def _shape(keys: _Keys, family: str) -> Shape:
-    traits = FAMILIES[family]
-    layers = keys.size("num_hidden_layers", "num_layers")
-    if layers > MAX_LAYERS:
-        raise keys.refuse("num_hidden_layers", f"is {layers}, more than {MAX_LAYERS}")
-    hidden = keys.size("hidden_size")
-    heads = keys.size("num_attention_heads")
-    kv_heads = heads if traits.mla else keys.size("num_key_value_heads", default=heads)
-    window, sliding = _sliding(keys, traits, layers)
-    vocab = keys.size("vocab_size")
-    tables, projections = ngram_parameters(
-        vocab,
-        hidden,
-        keys.size("ngram_vocab_size_ratio", default=0, smallest=0),
-        keys.size("emb_neighbor_num", default=0, smallest=0),
-        keys.size("emb_split_num", default=0, smallest=0),
-    )
-    if family == "longcat_flash_ngram" and not tables:
-        raise keys.refuse("ngram_vocab_size_ratio", "is missing or leaves no n-gram table")
-    return Shape(
-        family=family,
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=_head_dim(keys, traits, hidden, heads),
-        intermediate=keys.size("intermediate_size", "ffn_hidden_size"),
-        vocab=vocab,
-        tied=keys.flag("tie_word_embeddings", traits.tied_by_default),
-        attention_bias=_attention_bias(keys, traits),
-        mlp_bias=keys.flag("mlp_bias", default=False) and not traits.fused,
-        sliding_window=window,
-        sliding_layers=sliding,
-        ngram_tables=tables,
-        ngram_projections=projections,
-        **(_experts(keys, traits, layers) if traits.moe else {}),
-        **(_mla(keys) if traits.mla else {}),
-    )
-
-
-def _head_dim(keys: _Keys, traits: Family, hidden: int, heads: int) -> int:
-    if traits.mla:
-        return keys.size("qk_nope_head_dim") + keys.size("qk_rope_head_dim")
-    given = keys.size("head_dim", default=0)
-    if given:
-        return given
-    if hidden % heads:
-        raise keys.refuse("num_attention_heads", f"is {heads}, which does not divide hidden_size {hidden}")
-    return hidden // heads
-
-
-def _attention_bias(keys: _Keys, traits: Family) -> str:
-    default = traits.attention_bias != "none"
-    if not keys.flag("attention_bias", default):
-        return "none"
-    return traits.attention_bias if default else "qkvo"
-
-
-def _mla(keys: _Keys) -> dict[str, int]:
-    return {
-        "q_rank": keys.size("q_lora_rank", default=0),
-        "kv_rank": keys.size("kv_lora_rank"),
-        "qk_nope": keys.size("qk_nope_head_dim"),
-        "qk_rope": keys.size("qk_rope_head_dim"),
-        "v_head": keys.size("v_head_dim"),
-    }
-
-
-def _experts(keys: _Keys, traits: Family, layers: int) -> dict[str, int]:
-    experts = keys.size("num_experts", "num_local_experts", "n_routed_experts")
-    zero = keys.size("zero_expert_num", default=0, smallest=0)
-    top_k = keys.size("num_experts_per_tok", "moe_topk")
-    if top_k > experts + zero:
-        raise keys.refuse("num_experts_per_tok", f"is {top_k}, more than the {experts + zero} experts")
-    return {
-        "experts": experts,
-        "top_k": top_k,
-        "zero_experts": zero,
-        "shared_experts": keys.size("n_shared_experts", default=0, smallest=0) if traits.mla else 0,
-        "expert_intermediate": keys.size("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size"),
-        "dense_layers": _dense_layers(keys, layers),
-    }
-
-
-def _dense_layers(keys: _Keys, layers: int) -> int:
-    """Layers without experts: the first ones (DeepSeek), those listed, and those between sparse steps (Qwen)."""
-    leading = keys.size("first_k_dense_replace", default=0, smallest=0)
-    step = keys.size("decoder_sparse_step", default=1)
-    listed = keys.document.get("mlp_only_layers") or []
-    if not isinstance(listed, list) or not all(isinstance(index, int) for index in listed):
-        raise keys.refuse("mlp_only_layers", f"must be a list of whole numbers, not {_short(listed)}")
-    dense = [index for index in range(layers) if index < leading or index in listed or (index + 1) % step]
-    if len(dense) == layers:
-        raise keys.refuse("first_k_dense_replace", "leaves no layer with experts")
-    return len(dense)
-
-
-def _sliding(keys: _Keys, traits: Family, layers: int) -> tuple[int, int]:
-    """`(window, layers that use it)`."""
-    window = keys.size("sliding_window", default=0)
-    if not keys.flag("use_sliding_window", default=True):
-        window = 0
-    types = keys.document.get("layer_types")
-    if window and isinstance(types, list) and len(types) == layers:
-        return window, sum(kind == "sliding_attention" for kind in types)
-    return window, sliding_layers(layers, window, traits.global_every)
+def _number(record: dict[str, Any] | None, name: str) -> int:
+    value = (record or {}).get(name)
+    return value if isinstance(value, int) and value > 0 else 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.models.shape import Shape, attention_linears, dense_mlps, mlp_linears
+
+if TYPE_CHECKING:
+    from cloudtrain.models.counted import Counted
 
 
 class Counts(NamedTuple):
@@ -30,6 +33,8 @@ class Counts(NamedTuple):
 @lru_cache(maxsize=512)
 def counts(shape: Shape) -> Counts:
     """Counts of a whole model. The multi-token-prediction module and router-bias buffers are not counted."""
+    if shape.counted is not None:
+        return _as_counted(shape, shape.counted)
     experts = shape.expert_weights * shape.experts * shape.moe_layers
     linear = _linear(shape)
     table = shape.vocab * shape.hidden
@@ -56,8 +61,27 @@ def counts(shape: Shape) -> Counts:
     )
 
 
+def _as_counted(shape: Shape, found: Counted) -> Counts:
+    """Counts of an architecture that was counted as a whole; every token passes as many parameters."""
+    inside = found.total - found.embedding - found.linear - found.experts - found.router
+    return Counts(
+        total=found.total,
+        active_min=found.active,
+        active_mean=found.active,
+        active_max=found.active,
+        experts=found.experts,
+        embedding=found.embedding,
+        linear=found.linear,
+        router=found.router,
+        norms=min(inside, _norms(shape)),
+        largest=found.largest,
+    )
+
+
 def layer_parameters(shape: Shape) -> int:
     """Every parameter of one usual decoder layer, experts and router included; head and embeddings apart."""
+    if shape.counted is not None:
+        return (shape.counted.total - shape.counted.embedding) // shape.layers
     one = shape.with_layers(1)
     small = _norms(one) - shape.hidden + _biases(one) + shape.hidden * (shape.experts + shape.zero_experts)
     return layer_linear(shape) + shape.expert_weights * shape.experts + small
@@ -65,6 +89,8 @@ def layer_parameters(shape: Shape) -> int:
 
 def layer_linear(shape: Shape) -> int:
     """Parameters of the dense matrices of one (usual) layer."""
+    if shape.counted is not None:
+        return shape.counted.linear // shape.layers
     attention = sum(linear.weights for linear in attention_linears(shape)) * shape.traits.blocks_per_layer
     width = shape.shared_width if shape.experts and shape.traits.blocks_per_layer == 1 else shape.intermediate
     mlp = sum(linear.weights for linear in mlp_linears(shape, width)) * shape.traits.blocks_per_layer
@@ -79,13 +105,24 @@ def _linear(shape: Shape) -> int:
 
 def _norms(shape: Shape) -> int:
     heads = {"none": 0, "head": 2 * shape.head_dim, "full": shape.query_width + shape.key_width}
-    per_block = heads[shape.traits.qk_norm] + shape.q_rank + shape.kv_rank
+    per_block = heads[shape.qk_norm] + shape.q_rank + shape.kv_rank
     return shape.traits.norms * shape.hidden * shape.layers + shape.hidden + per_block * shape.attention_blocks
 
 
 def _biases(shape: Shape) -> int:
-    attention = {"none": 0, "qkv": 1, "qkvo": 1}[shape.attention_bias] * (shape.query_width + 2 * shape.key_width)
-    attention += shape.hidden if shape.attention_bias == "qkvo" else 0
-    sinks_and_router = shape.heads * shape.attention_blocks + shape.experts * shape.moe_layers
-    mlp = sum((2 * width + shape.hidden) * count for width, count in dense_mlps(shape)) if shape.mlp_bias else 0
-    return attention * shape.attention_blocks + mlp + (sinks_and_router if shape.traits.expert_bias else 0)
+    traits = shape.traits
+    attention = sum(_bias_widths(shape)[role] for role in "qkvo" if role in shape.attention_bias.replace("none", ""))
+    mlp = (
+        sum((2 * width + shape.hidden) * count for width, count in dense_mlps(shape) if width) if shape.mlp_bias else 0
+    )
+    per_expert_layer = shape.hidden * traits.shared_gate + shape.experts * (traits.router_bias or traits.expert_bias)
+    sinks = shape.heads * shape.attention_blocks if traits.expert_bias else 0
+    head = shape.vocab if traits.head_bias and shape.mlp_bias else 0
+    return attention * shape.attention_blocks + mlp + per_expert_layer * shape.moe_layers + sinks + head
+
+
+def _bias_widths(shape: Shape) -> dict[str, int]:
+    """Numbers in the bias of each projection; in MLA the matrices that lead down have one, and the output."""
+    if shape.traits.mla:
+        return {"q": shape.q_rank, "k": shape.kv_rank + shape.qk_rope, "v": 0, "o": shape.hidden}
+    return {"q": shape.query_width, "k": shape.key_width, "v": shape.key_width, "o": shape.hidden}

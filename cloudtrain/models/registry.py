@@ -6,15 +6,14 @@ import csv
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cloudtrain.errors import UsageError, nearest
+from cloudtrain.errors import UsageError
 from cloudtrain.models.families import FAMILIES, sliding_layers
 from cloudtrain.models.ngram import ngram_parameters
 from cloudtrain.models.shape import Shape
-from cloudtrain.models.spec import ModelSpec
+from cloudtrain.models.spec import ModelSpec, Published
 
 _FILE = Path(__file__).parent / "registry.csv"
 _SIZES = (
@@ -26,7 +25,7 @@ _SIZES = (
 
 def all_models() -> list[ModelSpec]:
     """Every model of the registry, in its order."""
-    return [_spec(row) for row in _rows()]
+    return [_spec(row, row["hub_id"]) for row in _rows()]
 
 
 def find(text: str) -> ModelSpec:
@@ -43,14 +42,16 @@ def find(text: str) -> ModelSpec:
     for row in _rows():
         for name in _names(row):
             if name.lower() == wanted.lower():
-                return replace(_spec(row), hub_id=name) if "/" in name else _spec(row)
+                return _spec(row, name if "/" in name else row["hub_id"])
     folder = Path(wanted)
     if _is_model_folder(folder):
         return _read_folder(folder)
     cached = _cached_config(wanted)
     if cached:
         return replace(_read_folder(cached), name=wanted, hub_id=wanted)
-    raise _unknown(wanted)
+    from cloudtrain.models.unknown import refusal
+
+    raise refusal(wanted, _choices())
 
 
 def _rows() -> Iterator[dict[str, str]]:
@@ -62,7 +63,7 @@ def _names(row: dict[str, str]) -> list[str]:
     return [row["name"], row["hub_id"], *(alias for alias in row["aliases"].split("|") if alias)]
 
 
-def _spec(row: dict[str, str]) -> ModelSpec:
+def _spec(row: dict[str, str], hub_id: str) -> ModelSpec:
     family = FAMILIES[row["family"]]
     sizes: dict[str, Any] = {key: int(row[key]) for key in _SIZES}
     ngram = (int(row[key]) for key in ("ngram_ratio", "ngram_neighbours", "ngram_splits"))
@@ -76,7 +77,23 @@ def _spec(row: dict[str, str]) -> ModelSpec:
         ngram_projections=projections,
         **sizes,
     )
-    return ModelSpec(row["name"], row["hub_id"], shape)
+    return ModelSpec(row["name"], hub_id, shape, published=_published(row, hub_id))
+
+
+def _published(row: dict[str, str], hub_id: str) -> Published:
+    """What the row says of the repository `hub_id`; a cell's `id=value` parts are those of single repositories."""
+
+    def of_id(cell: str) -> str:
+        common, *own = cell.split("|") if "=" not in cell.partition("|")[0] else ("", *cell.split("|"))
+        return next((part.partition("=")[2] for part in own if part.partition("=")[0] == hub_id), common)
+
+    return Published(
+        model_type=row["model_type"] or row["family"],
+        text_type="gemma3_text" if row["model_type"] == "gemma3" else "",
+        format=of_id(row["format"]),
+        positions=int(of_id(row["positions"])),
+        gated=row["gated"] == "yes",
+    )
 
 
 def _looks_like_path(text: str) -> bool:
@@ -120,13 +137,5 @@ def _cached_config(hub_id: str) -> Path | None:
         return None
 
 
-@lru_cache(maxsize=1)
 def _choices() -> list[str]:
-    return [name.lower() for row in _rows() for name in _names(row)]
-
-
-def _unknown(wanted: str) -> UsageError:
-    shown = wanted if len(wanted) <= 80 else wanted[:77] + "..."
-    close = nearest(wanted[:80], _choices())
-    hint = f"did you mean `{close}`?" if close else "`cloudtrain models` lists the known ones"
-    return UsageError(f"unknown model `{shown}`", f"{hint} A folder with a config.json works too: write it as ./folder")
+    return [name for row in _rows() for name in _names(row)]

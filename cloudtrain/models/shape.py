@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.models.families import FAMILIES, Family
+from cloudtrain.models.families import COUNTED, FAMILIES, Family
+
+if TYPE_CHECKING:
+    from cloudtrain.models.counted import Counted
 
 
 class Linear(NamedTuple):
@@ -25,6 +28,10 @@ class Linear(NamedTuple):
 class Shape:
     """Sizes of one decoder-only model. Zero means "has none". `head_dim` of MLA models is the query/key width.
 
+    `attention_bias` names the projections with a bias by their letters. `normed_heads`: queries and keys are normalised
+    where the family does that. `shared_intermediate`: the width of a shared expert that is no multiple of the others.
+    `counted`: the parameters of an architecture that is counted as a whole; the sizes then stand for a plain decoder.
+
     `dense_layers` are the layers without experts in a mixture of experts. `sliding_layers` of the layers attend only
     to the last `sliding_window` tokens. `ngram_tables` and `ngram_projections` are parameters of looked-up n-gram
     embeddings and of the matrices behind them (LongCat-Flash-Lite).
@@ -41,10 +48,12 @@ class Shape:
     tied: bool
     attention_bias: str = "none"
     mlp_bias: bool = False
+    normed_heads: bool = True
     experts: int = 0
     top_k: int = 0
     zero_experts: int = 0
     shared_experts: int = 0
+    shared_intermediate: int = 0
     expert_intermediate: int = 0
     dense_layers: int = 0
     q_rank: int = 0
@@ -56,11 +65,17 @@ class Shape:
     sliding_layers: int = 0
     ngram_tables: int = 0
     ngram_projections: int = 0
+    counted: Counted | None = None
 
     @property
     def traits(self) -> Family:
         """What every model of the family has in common."""
-        return FAMILIES[self.family]
+        return COUNTED if self.counted else FAMILIES[self.family]
+
+    @property
+    def qk_norm(self) -> str:
+        """How queries and keys are normalised: none, head or full."""
+        return self.traits.qk_norm if self.normed_heads else "none"
 
     @property
     def attention_blocks(self) -> int:
@@ -90,7 +105,7 @@ class Shape:
     @property
     def shared_width(self) -> int:
         """Width of the MLP that all tokens of a mixture-of-experts layer pass."""
-        return self.shared_experts * self.expert_intermediate
+        return self.shared_intermediate or self.shared_experts * self.expert_intermediate
 
     @property
     def mean_experts(self) -> float:
@@ -107,7 +122,8 @@ class Shape:
         """The same model at another depth. Leading dense layers and the share of sliding layers are kept in reason."""
         sliding = round(self.sliding_layers * layers / self.layers)
         dense = min(self.dense_layers, max(layers - 1, 0)) if self.experts else 0
-        return replace(self, layers=layers, sliding_layers=sliding, dense_layers=dense)
+        counted = self.counted and self.counted.at_depth(layers / self.layers)
+        return replace(self, layers=layers, sliding_layers=sliding, dense_layers=dense, counted=counted)
 
 
 def attention_linears(shape: Shape) -> tuple[Linear, ...]:
@@ -136,7 +152,7 @@ def mlp_linears(shape: Shape, width: int) -> tuple[Linear, ...]:
     """The matrices of one gated MLP of `width`; none when the width is zero."""
     if not width:
         return ()
-    if shape.traits.fused:
+    if shape.traits.fused or shape.traits.fused_mlp:
         return (Linear("gate_up", shape.hidden, 2 * width), Linear("down", width, shape.hidden))
     return (
         Linear("gate", shape.hidden, width),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cloudtrain.models.adapters import Targets, adapter_parameters
 from cloudtrain.models.counts import Counts, counts
@@ -11,6 +11,26 @@ from cloudtrain.models.shape import Shape
 
 # Half a byte a weight, one scale byte per 64 weights, one float32 per 256 of those: NF4 with double quantisation.
 NF4_BYTES_PER_WEIGHT = 0.5 + 1 / 64 + 4 / (64 * 256)
+# As repositories publish them, with their scales: e4m3 with one per 128 x 128 weights, e2m1 with one per 32.
+PACKED_BYTES = {"fp8": 1.0, "mxfp4": 0.5 + 1 / 32, "bitsandbytes 4-bit": NF4_BYTES_PER_WEIGHT}
+
+
+class Published(NamedTuple):
+    """What a repository says beside the model's sizes.
+
+    `model_type` is that of its config.json ("": the family's), `text_type` that of the language model in a wrapper ("":
+    no wrapper). `format`: how the weights are packed ("": 16 or 32 bit). `positions`: the longest sequence (0: not
+    known). `gated`: its owner wants a licence accepted before anybody downloads it.
+    """
+
+    model_type: str = ""
+    text_type: str = ""
+    format: str = ""
+    positions: int = 0
+    gated: bool = False
+
+
+NOTHING_SAID = Published()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +41,12 @@ class ModelSpec:
     hub_id: str
     shape: Shape
     path: str = ""
+    published: Published = NOTHING_SAID
+
+    def is_usual(self, sequence_length: int) -> bool:
+        """Whether its repository says nothing that a trainer could stumble over at this length."""
+        model_type, _, packed, positions, _ = self.published
+        return not packed and model_type in ("", self.shape.family) and (not positions or sequence_length <= positions)
 
     @property
     def family(self) -> str:
@@ -82,6 +108,15 @@ class ModelSpec:
             return 2 * self.params_total
         quantised = self.params_linear + self.params_experts
         return round(NF4_BYTES_PER_WEIGHT * quantised) + 2 * (self.params_total - quantised)
+
+    @property
+    def published_bytes(self) -> int:
+        """Bytes of the weights as they are fetched; 2 a parameter where the format's size is not known."""
+        kind = self.published.format
+        if kind not in PACKED_BYTES:
+            return 2 * self.params_total
+        packed = self.params_experts + (0 if kind == "mxfp4" else self.params_linear)  # gpt-oss packs experts alone
+        return round(PACKED_BYTES[kind] * packed) + 2 * (self.params_total - packed)
 
     def with_layers(self, layers: int) -> ModelSpec:
         """The same model at another depth."""

@@ -12,7 +12,7 @@ from cloudtrain.estimate import budget, memory, spot, throughput
 from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.quote import times
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, TimePart
@@ -49,7 +49,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         return rejected(f"`{offer.hardware or offer.name}` is not in the accelerator table")
     if not chip.trains:
         return rejected("" if offer.limits.barred else chip.why_not)  # said once is enough
-    found = compatibility(chip.backend, request.spec.family, request.method)
+    found = loads(request.spec, request.method, request.sequence_length, chip.backend)
     devices = devices_of(chip, offer)
     ours = recipe(request, chip.backend, devices, chip.key)
     if ours is None:
@@ -66,8 +66,12 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons.append(f"needs {gib(required)}{each(devices)}, has {gib(usable)}")
     elif verdict == "tight":
         reasons.append(f"tight: {gib(required)} of {gib(usable)}{each(devices)}")
-    if found.verdict != "yes":
+    if found.reason and found.verdict != "yes":
         reasons.append(found.reason)
+    if found.verdict != "no trainer" and request.spec.published.format:
+        from cloudtrain.models.loadable import remarks
+
+        reasons.extend(remarks(request.spec, request.method, chip.backend))
     rate, basis = machine_rate(request, offer, chip, ours, measured)
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:

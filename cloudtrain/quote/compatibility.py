@@ -1,7 +1,8 @@
-"""Which software loads and trains an architecture on a back end: tables `compatibility.csv`, first match wins in each.
+"""Which software loads and trains a model on a back end: tables `compatibility.csv`, first match wins in each.
 
 Every trainer back end has one of its own in its folder; the one here is for hardware that no trainer of ours drives.
 Where several trainers have an architecture, the best verdict counts, then the trainer's own preference there.
+The tables rule on the architecture; what a trainer makes of a model's own repository `models/loadable.py` says.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import csv
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain import backends
+
+if TYPE_CHECKING:
+    from cloudtrain.models.spec import ModelSpec
 
 TABLE = Path(__file__).with_name("compatibility.csv")
 VERDICTS = ("yes", "experimental", "no trainer")  # the best first
@@ -75,3 +79,21 @@ def compatibility(backend: str, family: str, method: str) -> Compatibility:
         return Compatibility("no trainer", "", f"no entry for {family} with {method} on {backend or 'this hardware'}")
     order = list(backends.in_order(backend))
     return min(first.values(), key=lambda found: (VERDICTS.index(found.verdict), order.index(found.trainer)))
+
+
+def loads(spec: ModelSpec, method: str, sequence_length: int, backend: str) -> Compatibility:
+    """What is known of training this very model: its architecture, its class, its weights' format, its positions."""
+    found = compatibility(backend, spec.family, method)
+    if spec.is_usual(sequence_length):  # most models, asked a thousand times by a quote
+        return found
+    from cloudtrain.models import formats, loadable
+
+    refused = loadable.refusals(spec, method, sequence_length, backend)
+    if refused:
+        reasons = [found.reason] if found.verdict == "no trainer" else []
+        reasons += [f"{refusal.reason}; {refusal.hint}" for refusal in refused]
+        return Compatibility("no trainer", found.stack, "; ".join(reasons))
+    packed = formats.verdict(spec.published.format, spec.family, method, backend)
+    if packed.word == "untried" and found.verdict == "yes":
+        return found._replace(verdict="experimental")
+    return found

@@ -13,7 +13,7 @@ from cloudtrain.estimate import budget, memory
 from cloudtrain.models import registry
 from cloudtrain.quote.assess import devices_of
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.recipes import recipe
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def machine_remedy(quote: Quote, line: QuoteRow) -> str:
         return ""
     request, offer = quote.request, line.offer
     if line.assessment.loads == "no trainer":
+        positions = request.spec.published.positions
+        if 0 < positions < request.sequence_length:
+            shorter = replace(request, sequence_length=positions)
+            return f"--seq {positions}" if is_viable(shorter, offer, chip) else ""
         for method in METHODS_BY_NEED:
             other = replace(request, method=method, targets=None)
             if method != request.method and is_viable(other, offer, chip):
@@ -79,7 +83,7 @@ def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
 
 def is_viable(request: Request, offer: Offer, chip: Hardware) -> bool:
     """Whether the machine loads and holds the job."""
-    if compatibility(chip.backend, request.spec.family, request.method).verdict == "no trainer":
+    if loads(request.spec, request.method, request.sequence_length, chip.backend).verdict == "no trainer":
         return False
     ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
     if ours is None:
@@ -106,7 +110,7 @@ def more_chips(quote: Quote, line: QuoteRow) -> str:
 
 def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
     """The largest model of the registry, not larger than the one asked for, that this machine loads and holds."""
-    sizes, candidates = trained_by_size(chip.backend, request.method)
+    sizes, candidates = trained_by_size(chip.backend, request.method, request.sequence_length)
     low, high = 0, bisect_left(sizes, request.spec.params_total)
     # memory grows with size nearly always: bisect, then check what was found
     while low < high:
@@ -119,12 +123,12 @@ def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
 
 
 @cache
-def trained_by_size(backend: str, method: str) -> tuple[list[int], list[ModelSpec]]:
+def trained_by_size(backend: str, method: str, sequence_length: int) -> tuple[list[int], list[ModelSpec]]:
     """The registry's models that a trainer takes, smallest first, after their parameter counts: a quote asks often."""
     models = [
         (spec.params_total, spec.name, spec)
         for spec in registry.all_models()
-        if compatibility(backend, spec.family, method).verdict != "no trainer"
+        if loads(spec, method, sequence_length, backend).verdict != "no trainer"
     ]
     models.sort()
     return [size for size, _, _ in models], [spec for _, _, spec in models]

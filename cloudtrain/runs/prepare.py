@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.plan import Plan, deadline_seconds
 from cloudtrain.quote.request import Place, Request
-from cloudtrain.trainer import job, tokens
+from cloudtrain.trainer import count, job, tokens
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class Prepared:
 
 def prepare(path: Path, overrides: list[str]) -> Prepared:
     """Read the spec, check the data, find the model. Raises UsageError for whatever is wrong with them."""
-    from cloudtrain.models import registry
     from cloudtrain.spec import dataset as data
     from cloudtrain.spec import document as spec_document
     from cloudtrain.spec import schema as specs
@@ -57,7 +56,7 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
         expected_format=spec.data.format,
     )
     try:
-        model = registry.find(spec.model)
+        model = count.find(spec.model)
     except UsageError as error:
         document = spec_document.parse(spec_document.read_text(path), str(path))
         raise UsageError(f"{document.place(('model',))}: {error.message}", error.hint) from None

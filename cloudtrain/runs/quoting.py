@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.row import Quote
     from cloudtrain.settings import Settings
+
+Say = Callable[[str], None]
 
 
 class QuoteOptions(NamedTuple):
@@ -43,18 +46,18 @@ class QuoteOptions(NamedTuple):
     experimental: bool = False
 
 
-def quote(options: QuoteOptions, settings: Settings) -> Quote:
+def quote(options: QuoteOptions, settings: Settings, say: Say = lambda sentence: None) -> Quote:
     """The quote for these options. Raises UsageError for what is wrong with them."""
     from cloudtrain.quote.engine import quote_here
 
-    return quote_here(request_of(options, settings), settings)
+    return quote_here(request_of(options, settings, say), settings)
 
 
-def request_of(options: QuoteOptions, settings: Settings) -> Request:
-    """The options as a Request. Raises UsageError."""
-    from cloudtrain.models import registry
+def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sentence: None) -> Request:
+    """The options as a Request; `say` gets one sentence per thing that takes long. Raises UsageError."""
+    from cloudtrain.trainer import count
 
-    spec = registry.find(options.model)
+    spec = count.find(options.model, say)
     tokens, basis = count_tokens(options, spec)
     return Request(
         spec=spec,

@@ -94,7 +94,7 @@ def verify(spec: ModelSpec, options: Options, log: Callable[[str], None]) -> Ver
     doing = "running the step on fake tensors" if flavour == "cpu" else f"compiling the step for {options.chip}"
     log(f"{doing} (some seconds to a minute)")
     started = time.monotonic()
-    answer = _run(python, script, document)
+    answer = run(python, script, document)
     return read(answer, options, time.monotonic() - started)
 
 
@@ -147,7 +147,7 @@ def tpu_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
         "model": {
             **{name: getattr(shape, name) for name in ("hidden", "layers", "heads", "kv_heads", "head_dim")},
             **{name: getattr(shape, name) for name in ("intermediate", "vocab", "tied")},
-            "qk_norm": shape.traits.qk_norm == "head",
+            "qk_norm": shape.qk_norm == "head",
             "post_norms": shape.traits.norms == 4,
             "activation": "gelu" if shape.family.startswith("gemma") else "silu",
             "biases": [role for role in "qkvo" if role in shape.attention_bias]
@@ -256,8 +256,14 @@ def _platform_has_libtpu() -> None:
         )
 
 
-def _run(python: Path, script: str, document: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a program of templates/verify. Raises CloudtrainError with the last of what it said."""
+PROOF = ("the step could not be proven", "the system ended the proof of the step")
+
+
+def run(python: Path, script: str, document: dict[str, Any], failed: tuple[str, str] = PROOF) -> Any:
+    """The answer of a program of templates/verify. Raises CloudtrainError with the last of what it said.
+
+    `failed` are the words for a program that failed, and for one that the system ended.
+    """
     path = Path(str(files("cloudtrain.templates"))) / "verify" / script
     inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     try:
@@ -270,17 +276,17 @@ def _run(python: Path, script: str, document: dict[str, Any]) -> dict[str, Any]:
             timeout=LONGEST_S,
             env=inherited,
         )
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+        answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise CloudtrainError(f"the step could not be proven: {error}", "repeat; if it persists, report it") from error
+        raise CloudtrainError(f"{failed[0]}: {error}", "repeat; if it persists, report it") from error
     if done.returncode:
-        raise _failure(done.returncode, done.stderr)
+        raise _failure(done.returncode, done.stderr, failed)
     return answer
 
 
-def _failure(code: int, output: str) -> CloudtrainError:
+def _failure(code: int, output: str, failed: tuple[str, str]) -> CloudtrainError:
     if code == -signal.SIGKILL:
-        return CloudtrainError("the system ended the proof of the step", "give it 4 GiB of free memory and repeat")
+        return CloudtrainError(failed[1], "give it 4 GiB of free memory and repeat")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     said = lines[-1][:400] if lines else f"it printed nothing and ended with {code}"
-    return CloudtrainError(f"the step could not be proven: {said}", "the estimate without --verify holds; report this")
+    return CloudtrainError(f"{failed[0]}: {said}", "the estimate without --verify holds; report this")

@@ -14,6 +14,8 @@ QUERY_AND_VALUE = {
     *("qkv_proj", "qkv", "query_key_value", "c_attn", "Wqkv", "W_pack"),
     *("q_b_proj", "kv_b_proj"),
 }
+# Of attention, also where the layer that holds them is called otherwise (Nemotron-H says `mixer`).
+PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 # Routers choose experts with the bare weight, past any adapter: one there would never get a gradient. (LongCat calls
 # its router's layer `classifier`.)
 ROUTERS = {"router", "gate", "classifier", "shared_expert_gate"}
@@ -32,11 +34,15 @@ def load_model(job: Job) -> Any:
         options["dtype"] = torch.float32 if wide else torch.bfloat16
         if job.method == "qlora":
             options["quantization_config"] = four_bit(config.model_type, options["dtype"])
+        elif (unpacking := unpacked(config)) is not None:
+            options["quantization_config"] = unpacking
         if job.method == "qlora" or job.accelerator != "cpu":
             options["device_map"] = {"": DEVICES[job.accelerator]}
         model = AutoModelForCausalLM.from_pretrained(job.model, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadJob(f"cannot load {job.model}: {one_line(error)}") from None
+    if job.adapter:
+        drop_towers(model)
     if job.method == "qlora":
         keep_training_kernels(model)
     if job.method == "freeze":
@@ -58,6 +64,34 @@ def four_bit(model_type: str, compute_dtype: Any) -> Any:
     )
 
 
+def unpacked(config: Any) -> Any:
+    """What makes transformers unpack weights that are published in fp8 or mxfp4 while it loads them; None for others.
+
+    Left alone it does so only on devices without kernels for them, and what those kernels compute cannot be trained.
+    """
+    import transformers
+
+    classes = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
+    published = getattr(config, "quantization_config", None)
+    name = classes.get(published.get("quant_method", "")) if isinstance(published, dict) else None
+    return getattr(transformers, name).from_dict({**published, "dequantize": True}) if name else None
+
+
+def drop_towers(model: Any) -> None:
+    """Let go of what reads pictures or sound in a model that came with them: rows are text, and adapters stay off it.
+
+    The names of the language model's layers stay as they are, so that an adapter fits the model as it is published.
+    """
+    if model.config.get_text_config() is model.config:
+        return
+    decoder, base = model.get_decoder(), model.base_model
+    if base in (decoder, model):
+        return
+    for name, part in list(base.named_children()):
+        if part is not decoder and decoder not in part.modules():
+            delattr(base, name)
+
+
 def keep_training_kernels(model: Any) -> None:
     """Stop bitsandbytes (0.50.2) from repacking 4-bit weights during evaluation on CPUs with AVX512-BF16.
 
@@ -75,7 +109,8 @@ def freeze_all_but_last(model: Any, count: int) -> None:
     """Let only the last `count` decoder layers learn. Raises BadJob when there are fewer."""
     import torch
 
-    stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    language_model = model.get_decoder() or model
+    stacks = [module for module in language_model.modules() if isinstance(module, torch.nn.ModuleList)]
     layers = max(stacks, key=len, default=torch.nn.ModuleList())
     if count > len(layers):
         raise BadJob(f"`train_layers` is {count}, but the model has {len(layers)} layers")
@@ -142,9 +177,12 @@ def _has_fused_experts(model: Any) -> bool:
 
 def _is_chosen(name: str, targets: str) -> bool:
     parts = name.split(".")
+    if "indexer" in parts:  # it picks the tokens to attend to, and no gradient passes that choice
+        return False
     if targets == "all-linear":
         return not (ROUTERS & set(parts) or "experts" in parts)
     attention = any("attn" in part.lower() or "attention" in part.lower() for part in parts[:-1])
+    attention = attention or parts[-1] in PROJECTIONS
     return attention and (targets == "attention" or parts[-1] in QUERY_AND_VALUE)
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudtrain.errors import UsageError
-from cloudtrain.models import registry
+from cloudtrain.models import classes, registry
 from cloudtrain.models.config import read
+from cloudtrain.models.counted import UncountedError
 from cloudtrain.models.shape import Shape
 from tests.chance import examples
 
@@ -175,3 +176,80 @@ def test_no_value_of_any_key_ends_in_a_traceback(data: st.DataObject, name: str,
     assert 0 < spec.params_active_min <= spec.params_active <= spec.params_active_max
     assert spec.params_active <= spec.params_total
     assert spec.params_lora(4, "qv") > 0
+
+
+def test_keys_that_are_left_out_are_those_of_the_class(tmp_path: Path) -> None:
+    """Google's gemma-3-4b-it as it is published, and a Qwen3 without the width of its heads."""
+    text = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "sliding_window": 1024}
+    gemma = read(write(tmp_path, {"model_type": "gemma3", "text_config": {**text, "model_type": "gemma3_text"}}))
+    assert gemma.params_total == registry.find("gemma-3-4b-text").params_total
+    assert (gemma.shape.heads, gemma.shape.head_dim, gemma.published.positions) == (8, 256, 131072)
+    sizes = {"hidden_size": 1024, "num_hidden_layers": 28, "intermediate_size": 3072, "num_attention_heads": 16}
+    sizes |= {"num_key_value_heads": 8, "tie_word_embeddings": True}
+    assert read(write(tmp_path, {"model_type": "qwen3", **sizes})).params_total == 596049920
+
+
+def test_a_key_that_the_class_does_not_know_changes_nothing(tmp_path: Path) -> None:
+    """Qwen2 always has biases on its queries, keys and values."""
+    shape = registry.find("qwen2.5-1.5b").shape
+    assert read(write(tmp_path, hugging_face(shape) | {"attention_bias": False})).shape == shape
+
+
+def test_other_names_of_a_key_are_those_of_the_class(tmp_path: Path) -> None:
+    """DeepSeek's class takes num_local_experts for n_routed_experts."""
+    config = hugging_face(registry.find("deepseek-v3").shape)
+    config["num_local_experts"] = config.pop("n_routed_experts")
+    assert read(write(tmp_path, config)).shape.experts == 256
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "outer", "inner", "tied"),
+    [
+        *(("gemma3", None, False, True), ("gemma3", False, True, False)),
+        *(("qwen3_5", True, None, False), ("qwen3_5", False, True, True)),
+    ],
+)
+def test_whose_word_ties_the_embeddings_of_a_wrapper(
+    wrapper: str, outer: bool | None, inner: bool | None, tied: bool, tmp_path: Path
+) -> None:
+    """The wrapper's where it is loaded whole, the language model's own where that is taken out of it."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "head_dim": 16, "vocab_size": 100}
+    text = {**sizes, "model_type": f"{wrapper}_text", **({} if inner is None else {"tie_word_embeddings": inner})}
+    document = {"model_type": wrapper, "text_config": text}
+    document |= {} if outer is None else {"tie_word_embeddings": outer}
+    assert read(write(tmp_path, document)).shape.tied is tied
+
+
+def test_a_type_that_is_counted_elsewhere_says_so(tmp_path: Path) -> None:
+    """What transformers has a class for can be counted; what it has none for cannot be loaded either."""
+    with pytest.raises(UncountedError) as caught:
+        read(write(tmp_path, {"model_type": "falcon_h1", "hidden_size": 64}))
+    assert caught.value.model_type == "falcon_h1"
+    with pytest.raises(UsageError) as other:
+        read(write(tmp_path, {"model_type": "RefinedWebModel", "hidden_size": 64}))
+    assert not isinstance(other.value, UncountedError)
+    assert "cannot load them" in other.value.hint
+
+
+HYBRIDS = {
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    "gemma4_text": {"layer_types": ["sliding_attention", "full_attention"]},
+    "nemotron_h": {"hybrid_override_pattern": "M*", "mamba_num_heads": 4, "mamba_head_dim": 16},
+    "llama4_text": {"num_local_experts": 4},
+}
+
+
+@settings(max_examples=examples(120))
+@given(data=st.data(), kind=st.sampled_from(sorted(HYBRIDS)))
+def test_no_value_of_a_hybrids_key_ends_in_a_traceback(data: st.DataObject, kind: str, tmp_path: Path) -> None:
+    """As above, for the types that are counted by formula."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16, "vocab_size": 100}
+    config = {"model_type": kind, **sizes, **HYBRIDS[kind]}
+    names = sorted({*config, *classes.defaults(kind)} - {"model_type"})
+    changed = data.draw(st.dictionaries(st.sampled_from(names), JSON, min_size=1, max_size=3))
+    try:
+        spec = read(write(tmp_path, config | changed))
+    except UsageError:
+        return
+    assert spec.shape.counted is not None
+    assert 0 < spec.params_active <= spec.params_total + spec.params_embedding

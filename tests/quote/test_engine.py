@@ -236,15 +236,28 @@ def test_every_back_end_has_a_recipe_or_trains_nothing() -> None:
 def test_compatibility_names_known_families_and_gives_reasons() -> None:
     """Every family in the table is one that the registry or the reader knows, and whatever is not a plain yes says why."""
     from cloudtrain.models.families import FAMILIES
+    from cloudtrain.models.hybrid import KINDS
 
     for entry in entries():
-        assert entry.families <= {*FAMILIES, "*"}
+        assert entry.families <= {*FAMILIES, *KINDS, "*"}
         assert entry.found.verdict in ("yes", "experimental", "no trainer")
         assert entry.found.reason or entry.found.verdict == "yes"
     assert compatibility("tpu", "longcat_flash", "qlora").verdict == "no trainer"
     assert compatibility("torch-cpu", "longcat_flash", "qlora").verdict == "yes"
     assert compatibility("mlx", "longcat_flash", "qlora").verdict == "yes"
     assert compatibility("neuron", "llama", "qlora").verdict == "no trainer"
+
+
+def test_a_model_that_the_trainer_would_refuse_is_said_to_load_nowhere() -> None:
+    """Its own repository counts, not the architecture alone; LoRA unpacks what QLoRA refuses."""
+    assert compatibility("rocm", "gpt_oss", "qlora").verdict == "experimental"
+    gpu = offer(name="one", hardware="mi300x", count=1, memory_bytes=192 * GIB)
+    (packed,) = lines(request("gpt-oss-20b"), gpu)
+    assert (packed.assessment.loads, packed.viable) == ("no trainer", False)
+    assert any("mxfp4" in reason for reason in packed.reasons())
+    (unpacked,) = lines(request("gpt-oss-20b", method="lora"), gpu)
+    assert (unpacked.assessment.loads, unpacked.viable) == ("experimental", True)
+    assert any("unpacked to 16 bit" in reason for reason in unpacked.reasons())
 
 
 def test_a_place_holds_its_zones() -> None:

@@ -57,6 +57,16 @@ def test_another_method_is_advised_where_only_that_loads() -> None:
     assert advice(request("qwen3-8b", method="qlora"), tpu) == "--method lora"
 
 
+def test_the_length_that_a_model_has_positions_for_is_advised() -> None:
+    """Where the sequence alone is in the way."""
+    assert advice(request("llama-2-7b", sequence_length=8192), offer()) == "--seq 4096"
+
+
+def test_the_method_that_unpacks_packed_weights_is_advised() -> None:
+    """QLoRA cannot load gpt-oss as it is published; LoRA can."""
+    assert advice(request("gpt-oss-20b"), offer()) == "--method lora"
+
+
 @pytest.mark.parametrize("hardware", ["inferentia2", "gaudi1", "v520"])
 def test_nothing_is_advised_for_what_trains_nothing(hardware: str) -> None:
     """No change of the job makes such a chip train."""

@@ -52,7 +52,7 @@ def command(
     from cloudtrain.runs.quoting import QuoteOptions, quote
 
     options = QuoteOptions(max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None, **job)
-    quoted = quote(options, settings.load())
+    quoted = quote(options, settings.load(), print_message)
     show(quoted, Shown(output, why, compare, verify, unfold), settings.now())
     if any(line.viable for line in quoted.lines):
         return

@@ -33,8 +33,11 @@ def header(quote: Quote) -> list[str]:
     request, spec = quote.request, quote.request.spec
     experts = f" ({billions(spec.params_active)} active per token)" if spec.params_experts else ""
     ceiling = "no ceiling" if request.max_hours is None else f"ceiling {request.max_hours:g} h"
+    about = [f"weights published in {spec.published.format}"] if spec.published.format else []
+    about += [f"{spec.shape.counted.how}, not estimated by phases"] if spec.shape.counted else []
     return [
         f"{spec.name}: {billions(spec.params_total)} parameters{experts}, family {spec.family}",
+        *([", ".join(about)] if about else []),
         f"{request.method}, sequence {request.sequence_length}, batch {request.batch}, rank {request.rank}, "
         f"{request.tokens:,} tokens ({request.tokens_basis}), {ceiling}",
     ]

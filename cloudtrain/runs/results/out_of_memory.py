@@ -17,7 +17,7 @@ from cloudtrain.estimate import memory
 from cloudtrain.estimate.budget import FITS_UP_TO
 from cloudtrain.models import registry
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.compatibility import compatibility
+from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.recipes import recipe
 from cloudtrain.quote.request import Request
 from cloudtrain.runs.prepare import target_group
@@ -169,7 +169,8 @@ class Estimate(NamedTuple):
 
     def loads(self, request: Request) -> bool:
         """Whether the trainer has the method for this architecture there."""
-        return compatibility(chips()[self.hardware].backend, request.spec.family, request.method).verdict == "yes"
+        backend = chips()[self.hardware].backend
+        return loads(request.spec, request.method, request.sequence_length, backend).verdict == "yes"
 
 
 def spec_of(run: Run) -> Spec | None:
