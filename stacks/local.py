@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
 from cloudtrain.providers import DeletionProof, Guard, OwnedResource, Stack, StopOptions
+from cloudtrain.state import layout
 
 from ._lifecycle import processes
 
@@ -40,14 +41,17 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
     from cloudtrain.records import MachineRecord
     from cloudtrain.trainer import environment
 
-    folder = store.folder(f"runs/{plan.run}")
+    folder = store.folder(layout.machine_folder(plan.run, layout.of_run(store, plan.run)))
+    kill = store.folder(layout.run_key(plan.run, "kill"))
     python = environment.find(plan.flavour)
     if python is None:
         raise Unavailable("the trainer's environment is not there", "repeat the command; it is made on first use")
-    for name in ("processes.json", "exit.json", "kill"):
-        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder / "processes.json", folder / "exit.json", kill):
+        path.unlink(missing_ok=True)
     (folder / "job.json").write_text(json.dumps(plan.job, indent=1))
-    (folder / "supervise.json").write_text(json.dumps(supervise_document(plan, folder, python), indent=1))
+    orders = {**supervise_document(plan, folder, python), "kill": str(kill)}
+    (folder / "supervise.json").write_text(json.dumps(orders, indent=1))
     with open(folder / "supervisor.log", "ab") as output:
         process = subprocess.Popen(
             [str(python), "-u", str(template("supervisor", "supervisor.py")), str(folder)],

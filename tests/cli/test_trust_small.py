@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudtrain.state.layout import is_machines
 from tests.conftest import Result
 from tests.patience import PATIENCE_S
 from tests.records import intent
@@ -29,9 +30,9 @@ def today(what: str) -> pytest.MarkDecorator:
 def records(state: Path, name: str = "r") -> Path:
     """A cancelled run on this machine; returns its folder."""
     folder = state / "runs" / name
-    (folder / "log").mkdir(parents=True)
+    (folder / "machine" / "log").mkdir(parents=True)
     (folder / "intent.json").write_bytes(intent(run=name, wanted="down", deadline=2.0).as_bytes())
-    (folder / "log" / f"{0:016d}").write_text("a line\n")
+    (folder / "machine" / "log" / f"{0:016d}").write_text("a line\n")
     return folder
 
 
@@ -87,7 +88,7 @@ def test_an_absurd_vocabulary_is_no_traceback(cloudtrain: Command, tmp_path: Pat
 @today("every name in the log's folder is taken for an offset")
 def test_a_stray_file_in_the_log_is_passed_over(own_world: Path, cloudtrain: Command) -> None:
     """The bytes that are a log are shown."""
-    (records(own_world / "state") / "log" / "abc").write_text("x")
+    (records(own_world / "state") / "machine" / "log" / "abc").write_text("x")
     ended = cloudtrain("logs", "r")
     assert (ended.code, ended.out) == (0, "a line\n"), ended.err
 
@@ -140,7 +141,8 @@ def test_one_damaged_run_does_not_hide_the_others(
 ) -> None:
     """It is a line that says so."""
     records(own_world / "state", "good")
-    (records(own_world / "state", "bad") / name).write_text("[1]")
+    folder = records(own_world / "state", "bad")
+    (folder / "machine" / name if is_machines(name) else folder / name).write_text("[1]")
     ended = cloudtrain(*words)
     assert "good" in ended.out, ended.err
     assert "unexpected" not in ended.err
