@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
 from cloudtrain.providers import DeletionProof, Guard, Lost, OwnedResource, Stack, StopOptions
+from cloudtrain.state import layout
 
 from ._lifecycle import processes
 
@@ -48,14 +49,17 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
     from cloudtrain.records import MachineRecord
     from cloudtrain.trainer import environment
 
-    folder = store.folder(f"runs/{plan.run}")
+    place = layout.machine_folder(plan.run, layout.of_run(store, plan.run))
+    folder = store.folder(place)
+    kill = store.folder(layout.run_key(plan.run, "kill"))
     python = environment.find(plan.flavour)
     if python is None:
         raise Unavailable("the trainer's environment is not there", "repeat the command; it is made on first use")
-    for name in ("processes.json", "exit.json", "kill"):
-        (folder / name).unlink(missing_ok=True)
-    for name, document in (("job.json", plan.job), ("supervise.json", supervise_document(plan, folder, python))):
-        store.write(f"runs/{plan.run}/{name}", json.dumps(document, indent=1).encode())
+    for path in (folder / "processes.json", folder / "exit.json", kill):
+        path.unlink(missing_ok=True)
+    orders = {**supervise_document(plan, folder, python), "kill": str(kill)}
+    for name, document in (("job.json", plan.job), ("supervise.json", orders)):
+        store.write(f"{place}/{name}", json.dumps(document, indent=1).encode())
     with open(folder / "supervisor.log", "ab", opener=owners_alone) as output:
         process = subprocess.Popen(
             [str(python), "-u", str(template("supervisor", "supervisor.py")), str(folder)],

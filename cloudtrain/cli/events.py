@@ -12,6 +12,7 @@ from cloudtrain.cli.output import print_json, print_rows
 from cloudtrain.errors import DamagedRecord
 from cloudtrain.runs.listing import find
 from cloudtrain.runs.record import Run
+from cloudtrain.state.layout import EVENTS
 from cloudtrain.units import rfc3339
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ def events(run: Run) -> Iterable[EventRecord]:
     from cloudtrain.records import EventRecord, read
 
     found = []
-    for line in (run.store.read(run.key("events.jsonl")) or b"").splitlines():
-        try:
-            found.append(read(EventRecord, line, "`events.jsonl`"))
-        except DamagedRecord:
-            continue
+    for key in dict.fromkeys((run.key(EVENTS), f"{run.machine_folder}/{EVENTS}")):
+        for line in (run.store.read(key) or b"").splitlines():
+            try:
+                found.append(read(EventRecord, line, f"`{EVENTS}`"))
+            except DamagedRecord:
+                continue
     return sorted(found, key=lambda event: event.time)
 
 

@@ -13,6 +13,7 @@ from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.listing import all_runs
 from cloudtrain.runs.record import RESUMABLE, Run
+from cloudtrain.state.layout import NEWEST
 from cloudtrain.state.protocol import AlreadyThere, Store
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
         deadline_basis=plan.deadline_basis,
         max_cost_usd=plan.max_cost,
         guards=plan.guards,
+        layout=NEWEST if run.begun is None else run.begun.layout,
         data_sha256=plan.data_sha256,
         names={"tag": f"CLOUDTRAIN_RUN={plan.run}"},
         **more,

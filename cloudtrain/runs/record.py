@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cloudtrain.errors import ProviderError, RunNotFound
 from cloudtrain.providers import Stack, load
 from cloudtrain.runs.metering import Machine, machine_of
+from cloudtrain.state import layout
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import read_record, write_record
 from cloudtrain.units import SECONDS_PER_HOUR
@@ -45,8 +46,13 @@ class Run:
     id: str
 
     def key(self, name: str) -> str:
-        """The state key of one of the run's documents."""
-        return f"runs/{self.id}/{name}"
+        """The state key of one of the run's documents, of those that its machine writes too."""
+        return f"{self.machine_folder}/{name}" if layout.is_machines(name) else layout.run_key(self.id, name)
+
+    @property
+    def machine_folder(self) -> str:
+        """The state key of the folder in which its machine writes; of a run that has not begun as of a new one."""
+        return layout.machine_folder(self.id, layout.NEWEST if self.begun is None else self.begun.layout)
 
     def document(self, name: str, kind: type[R]) -> R | None:
         """One of the run's documents, or None. Raises DamagedRecord."""

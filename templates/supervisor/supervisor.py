@@ -1,7 +1,7 @@
 """Run one training job to its end, whoever is watching: heartbeat, log, deadline, stop request, exit record.
 
-    python supervisor.py RUN_FOLDER            # supervise the job described in RUN_FOLDER/supervise.json
-    python supervisor.py --guard RUN_FOLDER    # the second clock: ends the job when the supervisor cannot
+    python supervisor.py FOLDER            # supervise the job described in FOLDER/supervise.json, and write there
+    python supervisor.py --guard FOLDER    # the second clock: ends the job when the supervisor cannot
 
 Standard library only, Python 3.9 to 3.14, because it runs on machines that have nothing else yet. It never imports
 cloudtrain. Every document is written to a temporary name and renamed, so a reader never sees half of one.
@@ -237,7 +237,7 @@ class Supervisor:
         """Look for a reason to stop, and make a stop that was asked for happen."""
         now = time.time()
         if self.stop_reason is None:
-            if os.path.exists(self.at("kill")):
+            if os.path.exists(self.job.get("kill") or self.at("kill")):
                 self.ask_stop("cancelled")
             elif now >= self.job["deadline"]:
                 self.ask_stop("deadline")

@@ -31,7 +31,7 @@ def once(model: str) -> tuple[float, float]:
         began = time.monotonic()
         subprocess.run([program, "up", "-y", "--infra", "local"], cwd=folder, env=env, check=True, capture_output=True)
         wall = time.monotonic() - began
-        (record,) = (folder / "state" / "runs").glob("*/exit.json")
+        (record,) = (folder / "state" / "runs").glob("*/machine/exit.json")
         ended = json.loads(record.read_text())
         return wall, ended["ended_at"] - ended["started_at"]
 

@@ -43,9 +43,10 @@ class Verifier:
         self.leaks += [f"{when}: {words}" for words in self.world.both.leftovers()]
 
     def objects(self) -> dict[str, bytes]:
-        """The run's documents in the bucket."""
+        """The run's documents in the bucket, those of its machine under their names there."""
         begin = f"{PREFIX}{self.run}/"
-        return {name[len(begin) :]: data for name, data in self.world.objects().items() if name.startswith(begin)}
+        mine = {name[len(begin) :]: data for name, data in self.world.objects().items() if name.startswith(begin)}
+        return {name.removeprefix("machine/"): data for name, data in mine.items()}
 
     def begun(self) -> bool:
         """Whether there is a record of the run."""

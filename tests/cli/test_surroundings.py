@@ -16,6 +16,7 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client.planning import new_name
+from cloudtrain.state.layout import is_machines
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
 from tests.patience import PATIENCE_S
@@ -29,9 +30,9 @@ HEADS = {"num_attention_heads": 4, "num_key_value_heads": 4}
 def records(state: Path, name: str = "r") -> Path:
     """A cancelled run on this machine; returns its folder."""
     folder = state / "runs" / name
-    (folder / "log").mkdir(parents=True)
+    (folder / "machine" / "log").mkdir(parents=True)
     (folder / "intent.json").write_bytes(intent(run=name, wanted="down", deadline=2.0).as_bytes())
-    (folder / "log" / f"{0:016d}").write_text("a line\n")
+    (folder / "machine" / "log" / f"{0:016d}").write_text("a line\n")
     return folder
 
 
@@ -81,7 +82,7 @@ def test_an_absurd_vocabulary_is_no_traceback(cloudtrain: Command, tmp_path: Pat
 
 def test_a_stray_file_in_the_log_is_passed_over(own_world: Path, cloudtrain: Command) -> None:
     """The bytes that are a log are shown."""
-    (records(own_world / "state") / "log" / "abc").write_text("x")
+    (records(own_world / "state") / "machine" / "log" / "abc").write_text("x")
     ended = cloudtrain("logs", "r")
     assert (ended.code, ended.out) == (0, "a line\n"), ended.err
 
@@ -110,7 +111,7 @@ def write_if_read(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["-rf", "../base", ".hidden", "a/b", "", "x" * 101, "ünï"])
-def test_a_name_that_is_no_plain_word_is_no_run_name(own_world: Path, name: str) -> None:
+def test_a_run_name_is_a_plain_word(own_world: Path, name: str) -> None:
     """It is a folder here, a key in a bucket, and a word of commands."""
     prepared: Any = None  # it is refused before anything else is looked at
     with pytest.raises(UsageError):
@@ -146,7 +147,8 @@ def test_one_damaged_run_does_not_hide_the_others(
 ) -> None:
     """It is a line that says so."""
     records(own_world / "state", "good")
-    (records(own_world / "state", "bad") / name).write_text("[1]")
+    folder = records(own_world / "state", "bad")
+    (folder / "machine" / name if is_machines(name) else folder / name).write_text("[1]")
     ended = cloudtrain(*words)
     assert "good" in ended.out, ended.err
     assert "unexpected" not in ended.err

@@ -123,7 +123,7 @@ def test_without_credentials(cloudtrain: Command, name: str, argv: list[str]) ->
     same_as_golden(name, argv, cloudtrain(*argv))
 
 
-def test_who_was_not_asked_is_a_failure_where_nothing_may_be_found(cloudtrain: Command, own_world: Path) -> None:
+def test_fail_if_found_also_fails_for_who_was_not_asked(cloudtrain: Command, own_world: Path) -> None:
     """--fail-if-found in a job that has lost its credentials is not green."""
     ended = cloudtrain("sweep", "--yes", "--fail-if-found")
     assert ended.code == 4
@@ -131,9 +131,7 @@ def test_who_was_not_asked_is_a_failure_where_nothing_may_be_found(cloudtrain: C
     assert cloudtrain("sweep", "--yes").code == 0
 
 
-def test_a_provider_with_a_run_that_may_stand_is_to_be_asked(
-    cloudtrain: Command, runpod: Fake, own_world: Path
-) -> None:
+def test_a_provider_of_a_standing_run_is_to_be_asked(cloudtrain: Command, runpod: Fake, own_world: Path) -> None:
     """One was begun at AWS, and here are only RunPod's credentials."""
     assert cloudtrain("sweep", "--yes", "--fail-if-found").code == 0
     begin(LocalFolder(own_world / "state"), "far", provider="aws")

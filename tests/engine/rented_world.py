@@ -154,9 +154,10 @@ class World:
             keys.pop(name)
 
     def objects(self) -> dict[str, bytes]:
-        """The run's documents in the bucket."""
+        """The run's documents in the bucket, those of its machine under their names there."""
         found = self.both.objects(BUCKET)
-        return {name.removeprefix(MINE): data for name, data in found.items() if name.startswith(MINE)}
+        mine = {name.removeprefix(MINE): data for name, data in found.items() if name.startswith(MINE)}
+        return {name.removeprefix("machine/"): data for name, data in mine.items()}
 
     def checkpoint(self) -> int:
         """The step of the newest checkpoint in the bucket, or 0."""

@@ -61,7 +61,7 @@ def put(world: JobWorld, key: str, data: bytes) -> None:
 
 def lose_the_last_chunk(world: JobWorld, prefix: str) -> None:
     shelf = backend("s3", str(world.both.buckets.account), "aws").buckets[BUCKET].keys
-    shelf.pop(max(name for name in list(shelf) if name.startswith(prefix + "log/")))
+    shelf.pop(max(name for name in list(shelf) if name.startswith(prefix + "machine/log/")))
 
 
 def put_a_secret_there(world: JobWorld, prefix: str) -> None:
@@ -69,7 +69,7 @@ def put_a_secret_there(world: JobWorld, prefix: str) -> None:
 
 
 def change_the_result(world: JobWorld, prefix: str) -> None:
-    put(world, prefix + "output/adapter_config.json", b"{}")
+    put(world, prefix + "machine/output/adapter_config.json", b"{}")
 
 
 def leave_a_disk(world: JobWorld, prefix: str) -> None:

@@ -86,7 +86,7 @@ def test_a_persons_login_cannot_let_a_machine_in(client: Client, google: World, 
     assert "instances.insert" not in google.fake.calls
 
 
-def test_more_hours_than_the_quote_asks_for_do_not_lengthen_a_run(client: Client, google: World) -> None:
+def test_more_hours_than_quoted_do_not_lengthen_a_run(client: Client, google: World) -> None:
     """--max-hours 400: nothing is past the life of its addresses, and the plan says what decides."""
     ended = client.run(*up(google), "--dry-run", "--max-hours", "400h")
     assert ended.code == 0, ended.err

@@ -166,7 +166,7 @@ def test_what_cannot_be_started_or_is_experimental_is_not_chosen() -> None:
     assert engine.choose(rows, request(experimental=True)) == 1
 
 
-def test_a_row_over_the_cap_is_not_viable_and_says_so() -> None:
+def test_a_row_over_the_cap_is_not_viable() -> None:
     """And nothing else is said of one that is not viable for another reason."""
     row = QuoteRow(offer(), case(), 2.0, True, Decimal("1.5"))
     assert (row.viable, row.too_dear) == (False, True)
@@ -248,7 +248,7 @@ def test_compatibility_names_known_families_and_gives_reasons() -> None:
     assert compatibility("neuron", "llama", "qlora").verdict == "no trainer"
 
 
-def test_a_model_that_the_trainer_would_refuse_is_said_to_load_nowhere() -> None:
+def test_a_model_that_the_trainer_refuses_loads_nowhere() -> None:
     """Its own repository counts, not the architecture alone; LoRA unpacks what QLoRA refuses."""
     assert compatibility("rocm", "gpt_oss", "qlora").verdict == "experimental"
     gpu = offer(name="one", hardware="mi300x", count=1, memory_bytes=192 * GIB)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from cloudtrain.records import IntentRecord, MachineRecord, PriceRecord, RowRecord
+from cloudtrain.state.layout import NEWEST
 from cloudtrain.state.protocol import Store
 
 
@@ -28,7 +29,15 @@ def row(**changes: Any) -> RowRecord:
 
 def intent(**changes: Any) -> IntentRecord:
     """What is wanted of a run on this machine."""
-    usual = {"run": "mine", "identity": "0" * 8, "provider": "local", "wanted": "up", "created": 1.0, "deadline": 2e9}
+    usual: dict[str, Any] = {
+        "run": "mine",
+        "identity": "0" * 8,
+        "provider": "local",
+        "wanted": "up",
+        "created": 1.0,
+        "deadline": 2e9,
+    }
+    usual["layout"] = NEWEST
     return IntentRecord(**{**usual, **changes})
 
 

@@ -63,7 +63,7 @@ def plan(store: LocalFolder, run_name: str) -> Callable[..., Plan]:
     """Make a plan."""
 
     def make(**changes: Any) -> Plan:
-        folder = store.folder(f"runs/{run_name}")
+        folder = store.folder(Run(store, run_name).machine_folder)
         settings: dict[str, Any] = {
             "run": run_name,
             "identity": "abc123" * 8,

@@ -51,7 +51,7 @@ def test_following_a_start_that_died_comes_to_an_end(
     assert ended
 
 
-def test_the_last_lines_of_a_long_line_cost_its_length_once(
+def test_the_tail_of_a_long_line_reads_it_once(
     store: LocalFolder, local: Stack, plan: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four megabytes without an end of line."""
@@ -87,7 +87,7 @@ def test_the_tail_begins_where_so_many_lines_begin(store: LocalFolder, local: St
     assert follow.tail_offset(run, 9) == 0
 
 
-def test_a_line_without_end_is_cut_and_the_next_one_is_whole() -> None:
+def test_an_endless_line_is_cut_the_next_is_whole() -> None:
     """A gigabyte without an end of line is not held."""
     cutter = follow.LineCutter()
     assert [cutter.feed(b"x" * (follow.LINE_BYTES // 2)) for _ in range(5)] == [[]] * 5

@@ -50,9 +50,10 @@ def test_a_run_ends_by_itself_and_leaves_every_document(store: LocalFolder, loca
     assert gone is not None
     assert gone.said_by == "the operating system"
     assert [owned for owned in local.list_owned() if owned.run == run.id] == []
-    names = set(store.children(f"runs/{run.id}"))
-    assert {"spec.yaml", "quote.json", "intent.json", "journal.jsonl", "machine.json", "hb.json", "log", "ckpt",
-            "exit.json", "events.jsonl", "gone.json", "output"} <= names  # fmt: skip
+    ours = {"spec.yaml", "quote.json", "intent.json", "journal.jsonl", "machine.json", "events.jsonl", "gone.json"}
+    assert set(store.children(f"runs/{run.id}")) == {*ours, "machine"}
+    machines = set(store.children(f"runs/{run.id}/machine"))
+    assert {"hb.json", "log", "ckpt", "exit.json", "events.jsonl", "output"} <= machines
 
 
 def test_the_record_is_written_before_anything_is_started(

@@ -43,7 +43,7 @@ def test_a_trainer_on_this_machine_does_not_see_cloud_keys(
     for name in SECRETS:
         monkeypatch.setenv(name, "PLANTED-SECRET")
     run = wait_for(launch.start(store, plan()), "finished")
-    seen = json.loads((store.folder(run.key("seen.json"))).read_text())
+    seen = json.loads((store.folder(run.machine_folder) / "seen.json").read_text())
     if "PATH" not in seen:
         raise RuntimeError(seen)
     assert set(SECRETS) & set(seen) == set()

@@ -66,7 +66,7 @@ def ended(run: Run, reason: str) -> Run:
 def test_a_preempted_run_wants_another_machine(run: Run) -> None:
     """And so does one whose machine vanished."""
     assert reconcile.wants_another(run)
-    run.store.delete("runs/mine/exit.json")
+    run.store.delete("runs/mine/machine/exit.json")
     assert reconcile.wants_another(Run(run.store, "mine"))
 
 

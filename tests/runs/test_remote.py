@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Run:
     for number in range(1, 100):
         data = WHOLE[start : start + 3 * number]
         if data:
-            store.write(f"runs/mine/log/{start:016d}", data)
+            store.write(f"runs/mine/machine/log/{start:016d}", data)
         start += len(data)
     return made
 
@@ -38,8 +38,8 @@ def test_the_log_is_read_whole_from_any_byte(run: Run, offset: int) -> None:
 
 def test_nothing_is_read_behind_a_gap(run: Run) -> None:
     """A chunk that is missing ends the log: the bytes after it would be in a wrong place."""
-    names = run.store.children("runs/mine/log")
-    run.store.delete(f"runs/mine/log/{names[7]}")
+    names = run.store.children("runs/mine/machine/log")
+    run.store.delete(f"runs/mine/machine/log/{names[7]}")
     assert b"".join(follow.blocks(run, 0)) == WHOLE[: int(names[7])]
 
 

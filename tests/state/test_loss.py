@@ -105,8 +105,8 @@ def test_a_result_is_brought_home_from_a_bucket(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pull, "BLOCK_BYTES", 1000)
     store = ObjectFolder("s3://states/a", MemoryStore())
     content = bytes(range(256)) * 20
-    store.write("runs/mine/output/deep/adapter.bin", content)
-    store.write("runs/mine/output/empty", b"")
+    store.write("runs/mine/machine/output/deep/adapter.bin", content)
+    store.write("runs/mine/machine/output/empty", b"")
     home = pull.pull(Run(store, "mine"), tmp_path / "home")
     assert (home / "deep" / "adapter.bin").read_bytes() == content
     assert (home / "empty").read_bytes() == b""

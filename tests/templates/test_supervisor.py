@@ -73,7 +73,7 @@ def test_supervisor_and_trainer_end_soon_after_their_folder(tmp_path: Path) -> N
     assert not folder.exists()
 
 
-def test_the_guard_ends_a_job_whose_folder_and_supervisor_have_gone(tmp_path: Path) -> None:
+def test_the_guard_ends_a_job_without_folder_and_supervisor(tmp_path: Path) -> None:
     """By the numbers of the processes that it has read before."""
     folder = tmp_path / "both"
     job(folder, "import time; time.sleep(600)")

@@ -172,7 +172,7 @@ def job_folder(store: Store, provider: str, run: str) -> Path:
 
     Raises UsageError for a run on this machine whose state is in a bucket.
     """
-    key = f"runs/{run}"
+    key = Run(store, run).machine_folder
     return store.folder(key) if load("stacks", provider, Stack).direct else Path(key)
 
 

@@ -1,7 +1,8 @@
 """The ticket: the one document with which a rented machine begins, made before the machine.
 
 It holds signed addresses instead of credentials: read the bundle, the weights and the checkpoint, read the request to
-stop, write below the run's own prefix. All of them end an hour after the run's deadline. Format: `records/ticket.py`.
+stop, write into the machine's folder of the run and nowhere else. All of them end an hour after the run's deadline.
+Format: `records/ticket.py`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
         bundle=TicketBundle(url=url(bundle.key), sha256=bundle.sha256, bytes=bundle.bytes),
         model=weights(store, plan, url),
         resume=checkpoint(store, run, url),
-        post=urls.post_policy(store.url, run.key(""), now, until),
+        post=urls.post_policy(store.url, f"{run.machine_folder}/", now, until),
         kill=TicketAddress(url=url(run.key("kill"))),
         hb=TicketAddress(url=url(run.key("hb.json"))),  # for a machine that comes back without its disk
         exit=TicketAddress(url=url(run.key("exit.json"))),

@@ -57,8 +57,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ill:
     """The state of a rented run with two pieces of log; its provider has nothing to say."""
     made = Ill(tmp_path)
     begin(made, "mine", provider="aws", deadline=time.time() + 3600)
-    made.write("runs/mine/log/0000000000000000", b"first\n")
-    made.write("runs/mine/log/0000000000000006", b"second\n")
+    made.write("runs/mine/machine/log/0000000000000000", b"first\n")
+    made.write("runs/mine/machine/log/0000000000000006", b"second\n")
     monkeypatch.setattr(remote, "pace", lambda provider: QUICK)
     monkeypatch.setattr(remote.Monitor, "may_exist", lambda self: True)
     return made

@@ -54,7 +54,7 @@ def test_it_says_who_until_when_and_how_it_ends(issued: Callable[..., dict[str, 
     assert (found["run"], found["attempt"], found["end"]) == ("r", 2, {"kind": "aws"})
     assert found["bundle"]["sha256"] == BUNDLE.sha256
     assert "/team/bundles/0.tar.gz?" in found["bundle"]["url"]
-    assert found["post"]["prefix"] == "team/runs/r/"
+    assert found["post"]["prefix"] == "team/runs/r/machine/"
     assert found["model"] is None
     assert found["resume"] is None
     assert "a-secret-key" not in json.dumps(found)
@@ -62,10 +62,10 @@ def test_it_says_who_until_when_and_how_it_ends(issued: Callable[..., dict[str, 
 
 def test_it_goes_on_from_the_checkpoint_that_latest_names(issued: Any) -> None:
     """With every file of it, and behind the log that is there."""
-    issued.store.write("runs/r/ckpt/12/model.bin", b"12345")
-    issued.store.write("runs/r/ckpt/11/model.bin", b"1")
-    issued.store.write("runs/r/ckpt/LATEST", b"12\n")
-    issued.store.write("runs/r/log/0000000000000000", b"x" * 9)
+    issued.store.write("runs/r/machine/ckpt/12/model.bin", b"12345")
+    issued.store.write("runs/r/machine/ckpt/11/model.bin", b"1")
+    issued.store.write("runs/r/machine/ckpt/LATEST", b"12\n")
+    issued.store.write("runs/r/machine/log/0000000000000000", b"x" * 9)
     found = issued()
     assert found["resume"]["step"] == 12
     assert [(each["path"], each["bytes"]) for each in found["resume"]["files"]] == [("model.bin", 5)]

@@ -62,8 +62,11 @@ class World:
         ticket = {
             **{"version": 1, "run": "one", "attempt": 1, "deadline": now + 3600, "grace_s": 2, "heartbeat_s": 0.3},
             **{"bundle": {**address("bundles/b.tar.gz"), "sha256": hashlib.sha256(packed).hexdigest()}},
-            **{"post": urls.post_policy(self.state, RUN + "/", now, now + 3600), "kill": address(RUN + "/kill")},
-            **{"exit": address(RUN + "/exit.json"), "hb": address(RUN + "/hb.json")},
+            **{
+                "post": urls.post_policy(self.state, f"{RUN}/machine/", now, now + 3600),
+                "kill": address(RUN + "/kill"),
+            },
+            **{"exit": address(RUN + "/machine/exit.json"), "hb": address(RUN + "/machine/hb.json")},
             **{"log_bytes": 0, "model": None, "resume": None, "end": {"kind": self.name}},
         }
         self.store.write(RUN + "/tickets/1.json", json.dumps(ticket).encode())
@@ -81,7 +84,7 @@ class World:
 
     def document(self, name: str) -> Any:
         """A document of the run, or None."""
-        return json.loads(self.store.read(f"{RUN}/{name}") or b"null")
+        return json.loads(self.store.read(f"{RUN}/machine/{name}") or b"null")
 
     def billed(self) -> bool:
         """Whether a machine still costs money."""
@@ -100,10 +103,10 @@ def test_a_machine_carries_its_run_through_and_ends_itself(world: World) -> None
     until(lambda: world.document("exit.json"), 120)
     record = world.document("exit.json")
     assert (record["reason"], record["step"]) == ("done", 20)
-    names = world.store.children(f"{RUN}/log")
-    log = b"".join(world.store.read(f"{RUN}/log/{name}") or b"" for name in names)
+    names = world.store.children(f"{RUN}/machine/log")
+    log = b"".join(world.store.read(f"{RUN}/machine/log/{name}") or b"" for name in names)
     assert len(log) == record["log_bytes"]
-    assert world.store.files(f"{RUN}/output") == ["adapter_config.json", "metrics.json"]
+    assert world.store.files(f"{RUN}/machine/output") == ["adapter_config.json", "metrics.json"]
     until(lambda: not world.billed(), 120)
 
 
@@ -114,5 +117,5 @@ def test_a_preempted_machine_brings_its_last_checkpoint_home(world: World) -> No
     until(lambda: world.document("exit.json"), 120)
     record = world.document("exit.json")
     assert record["reason"] == "preempted"
-    assert world.store.read(f"{RUN}/ckpt/LATEST") == f"{record['step']}\n".encode()
+    assert world.store.read(f"{RUN}/machine/ckpt/LATEST") == f"{record['step']}\n".encode()
     until(lambda: not world.billed(), 120)
