@@ -83,6 +83,11 @@ class ModelSpec:
         quantised = self.params_linear + self.params_experts
         return round(NF4_BYTES_PER_WEIGHT * quantised) + 2 * (self.params_total - quantised)
 
+    @property
+    def published_bytes(self) -> int:
+        """Bytes of the weights as they are fetched; 2 a parameter where the format's size is not known."""
+        return 2 * self.params_total
+
     def with_layers(self, layers: int) -> ModelSpec:
         """The same model at another depth."""
         return replace(self, shape=self.shape.with_layers(layers))

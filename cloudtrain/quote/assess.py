@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import times
+from cloudtrain.quote import loading, times
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import compatibility
 from cloudtrain.quote.costs import extras
+from cloudtrain.quote.disk import disk
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, TimePart
 from cloudtrain.units import gib
@@ -66,12 +67,16 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons.append(f"needs {gib(required)}{each(devices)}, has {gib(usable)}")
     elif verdict == "tight":
         reasons.append(f"tight: {gib(required)} of {gib(usable)}{each(devices)}")
+    if verdict != "no" and (short := loading.shortage(request, ours, chip, offer, estimated)):
+        verdict = "no"
+        reasons.append(short)
     if found.verdict != "yes":
         reasons.append(found.reason)
     rate, basis = machine_rate(request, offer, chip, ours, measured)
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:
         reasons.append(basis)
+    room = disk(request, offer, terms, ours, estimated.params_trainable)
     output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Assessment(
         fits=verdict,
@@ -86,8 +91,9 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         billed_hours=billed,
         basis=basis,
         tokens_per_second=rate,
-        extras=extras(terms, request.spec.weights_bytes("bf16"), output_bytes),
+        extras=extras(terms, room.billed_gb, output_bytes),
         reasons=tuple(reasons),
+        disk=room,
     )
 
 

@@ -132,6 +132,9 @@ def place_remedy(quote: Quote, line: QuoteRow) -> str:
         return "ask the provider for its price"
     if line.assessment.hours is None or line.offer.limits.barred:
         return ""
+    if line.assessment.short_of_disk:
+        roomy = [other for other in quote.lines if other.viable and other.offer.provider == line.offer.provider]
+        return f"{roomy[0].offer.name} has the disk for it" if roomy else "a smaller model"
     faster = [
         other
         for other in quote.lines
