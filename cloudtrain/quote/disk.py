@@ -85,7 +85,12 @@ class Disk(NamedTuple):
 def disk(request: Request, offer: Offer, terms: Terms, recipe: Recipe, trainable: int) -> Disk:
     """The disk for a job on an offer's machine; `trainable` parameters learn."""
     parts = parts_of(
-        request, recipe.environment_bytes, recipe.width_bytes, recipe.writes_quantised, terms.sees_client_files, trainable
+        request,
+        recipe.environment_bytes,
+        recipe.width_bytes,
+        recipe.writes_quantised,
+        terms.sees_client_files,
+        trainable,
     )
     known = rule(catalog.folder(), offer.provider, offer.name)
     needed_gb = math.ceil((sum(parts) + parts.margin) / GB) + known.system_gb

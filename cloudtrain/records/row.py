@@ -13,8 +13,8 @@ from typing import Any
 from cloudtrain.offer import Market, OfferKey
 from cloudtrain.records.form import Form, Number, Usd
 
-
-OLD_DISK_GB = 100  # of a kept row that says less of a disk: what an older version gave an accelerator
+# Of a kept row that says less of its disk: what an older version took at least, on a processor and on accelerators.
+OLD_CPU_DISK_GB, OLD_DISK_GB = 20, 250
 
 
 class Bounds(Form):
@@ -119,7 +119,8 @@ class RowRecord(Form):
             return self.disk_gb
         hours = self.billed_hours.likely if self.billed_hours else None
         charged = [float(part.quantity) / hours for part in self.cost_parts if part.name == "disk" and hours]
-        return max(OLD_DISK_GB, math.ceil(max(charged, default=0)))
+        least = OLD_CPU_DISK_GB if self.hardware.startswith("cpu") else OLD_DISK_GB
+        return max(least, math.ceil(max(charged, default=0)))
 
     def at_price(self, usd_per_hour: Decimal | None) -> RowRecord:
         """The row at another price per hour."""
