@@ -113,7 +113,7 @@ def _read_folder(path: Path) -> ModelSpec:
     return read(path)
 
 
-def _hub_cache() -> Path | None:
+def hub_cache() -> Path | None:
     """Where Hugging Face keeps downloads (HF_HUB_CACHE, HF_HOME/hub or the user's cache); None without a home."""
     if os.environ.get("HF_HUB_CACHE"):
         return Path(os.environ["HF_HUB_CACHE"])
@@ -124,9 +124,15 @@ def _hub_cache() -> Path | None:
     return None if cache.startswith("~") else Path(cache) / "huggingface" / "hub"
 
 
+def has_weights(hub_id: str) -> bool:
+    """Whether the local cache holds weights of `hub_id`, so that none are fetched."""
+    folder = _cached_config(hub_id)
+    return folder is not None and any(folder.glob("*.safetensors"))
+
+
 def _cached_config(hub_id: str) -> Path | None:
     """The newest snapshot folder of `hub_id` in the local cache that holds a config.json, if any."""
-    cache = _hub_cache()
+    cache = hub_cache()
     if cache is None or hub_id.count("/") > 1 or "\0" in hub_id or ".." in hub_id:
         return None
     snapshots = cache / ("models--" + hub_id.replace("/", "--")) / "snapshots"

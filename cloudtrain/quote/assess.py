@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import times
+from cloudtrain.quote import loading, times
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
+from cloudtrain.quote.disk import disk
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, TimePart
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cloudtrain.estimate.hardware import Hardware
+    from cloudtrain.quote.compatibility import Compatibility
     from cloudtrain.quote.request import Request
 
 # Waiting for capacity after an interruption, as a share of the time between two: availability of 79 %, 55 %, 31 % in
@@ -66,16 +70,15 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons.append(f"needs {gib(required)}{each(devices)}, has {gib(usable)}")
     elif verdict == "tight":
         reasons.append(f"tight: {gib(required)} of {gib(usable)}{each(devices)}")
-    if found.reason and found.verdict != "yes":
-        reasons.append(found.reason)
-    if found.verdict != "no trainer" and request.spec.published.format:
-        from cloudtrain.models.loadable import remarks
-
-        reasons.extend(remarks(request.spec, request.method, chip.backend))
+    if verdict != "no" and (short := loading.shortage(request, ours, chip, offer, estimated)):
+        verdict = "no"
+        reasons.append(short)
+    reasons.extend(loading_reasons(request, found, chip.backend))
     rate, basis = machine_rate(request, offer, chip, ours, measured)
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:
         reasons.append(basis)
+    room = disk(request, offer, terms, ours, estimated.params_trainable)
     output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Assessment(
         fits=verdict,
@@ -90,9 +93,20 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         billed_hours=billed,
         basis=basis,
         tokens_per_second=rate,
-        extras=extras(terms, request.spec.weights_bytes("bf16"), output_bytes),
+        extras=extras(terms, room.billed_gb, output_bytes),
         reasons=tuple(reasons),
+        disk=room,
     )
+
+
+def loading_reasons(request: Request, found: Compatibility, backend: str) -> Iterator[str]:
+    """Why a back end's trainer does not load the model, or what it does to weights in a format of their own."""
+    if found.reason and found.verdict != "yes":
+        yield found.reason
+    if found.verdict != "no trainer" and request.spec.published.format:
+        from cloudtrain.models.loadable import remarks
+
+        yield from remarks(request.spec, request.method, backend)
 
 
 def devices_of(chip: Hardware, offer: Offer) -> int:

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from cloudtrain.settings import Settings
 
 
+def shipped() -> Path:
+    """The folder of the catalogue that is part of the package."""
+    found: Path = import_module("cloudtrain.pricing").SNAPSHOTS
+    return found
+
+
 def folder() -> Path:
     """The catalogue folder. Raises UsageError when the one that was named is not there."""
     named = os.environ.get("CLOUDTRAIN_CATALOG")
     if not named:
-        shipped: Path = import_module("cloudtrain.pricing").SNAPSHOTS
-        return shipped
+        return shipped()
     path = Path(named).expanduser()
     if not path.is_dir():
         raise UsageError(

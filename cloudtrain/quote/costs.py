@@ -11,14 +11,12 @@ from cloudtrain.units import HOURS_PER_MONTH
 if TYPE_CHECKING:
     from cloudtrain.offer import Terms
 
-SYSTEM_DISK_GB = 50
 
-
-def extras(terms: Terms, weights_bytes: int, output_bytes: int) -> ExtraCosts:
-    """What the provider's terms add to a job: weights and a system disk are stored, the output leaves."""
+def extras(terms: Terms, disk_gb: int, output_bytes: int) -> ExtraCosts:
+    """What the provider's terms add to a job: a disk is there as long as the machine, the output leaves."""
     per_month = terms.disk_usd_per_gb_month
     return ExtraCosts(
-        Decimal(SYSTEM_DISK_GB + round(weights_bytes / 1e9, 2)).quantize(Decimal("0.01")),
+        Decimal(disk_gb),
         None if per_month is None else per_month / HOURS_PER_MONTH,
         terms.address_usd_per_hour,
         Decimal(str(round(output_bytes / 1e9, 6))),

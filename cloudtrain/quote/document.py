@@ -29,7 +29,7 @@ def candidate(line: QuoteRow) -> RowRecord:
 def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
     """A row as plain JSON; `advice` is the cheapest change that would make it work."""
     offer, assessment = line.offer, line.assessment
-    reasons = line.reasons()
+    reasons, disk = line.reasons(), assessment.disk
     return {
         "provider": offer.provider,
         "offer": offer.name,
@@ -41,6 +41,9 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
         "memory_bytes": assessment.memory_bytes,
         "required_bytes": assessment.required_bytes,
         "devices": assessment.devices,
+        "disk_gb": disk and disk.gb,
+        "disk_needed_gb": disk and disk.needed_gb,
+        "disk_most_gb": disk and disk.most_gb,
         "fits": assessment.fits,
         "loads": assessment.loads,
         "allowed": not assessment.barred,

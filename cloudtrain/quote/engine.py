@@ -101,7 +101,7 @@ def assess_with_terms(
         assessment,
         launch=launch,
         reasons=(*assessment.reasons, *why_not),
-        barred=reason_disallowed(offer, assessment.hours),
+        barred="; ".join(filter(None, (reason_disallowed(offer, assessment.hours), assessment.short_of_disk))),
         late=reason_too_late(request, assessment.hours),
         guards=tuple(guard.name for guard in stack.guards(offer.name, offer.market)) if stack else (),
     )
@@ -120,6 +120,8 @@ def launch_status(
     request: Request, offer: Offer, assessment: Assessment, stack: Stack | None
 ) -> tuple[str, tuple[str, ...]]:
     """yes | by hand | not yet; with the reason when what we ship would not work on a machine that we can rent."""
+    if assessment.short_of_disk:
+        return "not yet", ()
     if stack is not None and assessment.recipe is not None and assessment.recipe.backend in stack.backends:
         known = environment_verdict(request, offer, assessment, stack)
         if known.word != "no":

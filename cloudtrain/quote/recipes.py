@@ -36,6 +36,8 @@ class Recipe(NamedTuple):
     loss: str  # what our trainer runs; the memory may follow another one where that is what was measured
     options: Options
     image_bytes: int
+    environment_bytes: int  # of the packages, unpacked
+    writes_quantised: bool  # 4-bit weights are a file of their own before they are loaded
     compile_s: Range
     quantise_per_s: Range
     dequantise_per_vcpu_s: Range | None
@@ -51,6 +53,11 @@ class Recipe(NamedTuple):
         parts = estimated.parts
         working = parts.activations + parts.logits + parts.workspace
         return round(estimated.peak_bytes + (factor - 1) * working + runtime_bytes)
+
+    @property
+    def width_bytes(self) -> int:
+        """Bytes of a weight that is not quantised."""
+        return 4 if self.options.dtype == "fp32" else 2
 
     def summary(self) -> dict[str, Any]:
         """What the recipe is, for the JSON and for --why."""
@@ -133,6 +140,8 @@ def recipe(request: Request, backend: str, devices: int, chip: str) -> Recipe | 
         row["loss"],
         options,
         row["image_bytes"],
+        row["environment_bytes"],
+        row.get("writes_quantised", False),
         Range(*row["compile_s"]),
         Range(*row["quantise_per_s"]),
         Range(*row["dequantise_per_vcpu_s"]) if "dequantise_per_vcpu_s" in row else None,

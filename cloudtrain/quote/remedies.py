@@ -142,6 +142,9 @@ def place_remedy(quote: Quote, line: QuoteRow) -> str:
         return ""
     if line.too_dear:
         return f"--max-cost {line.usd_likely.to_integral_value(ROUND_CEILING)}"
+    if line.assessment.short_of_disk:
+        roomy = [other for other in quote.lines if other.viable and other.offer.provider == line.offer.provider]
+        return f"{roomy[0].offer.name} has the disk for it" if roomy else "a smaller model"
     faster = [
         other
         for other in quote.lines

@@ -49,6 +49,8 @@ class Request:
     targets: Targets | None = None  # None: what our trainer uses there
     tokens: int = DEFAULT_TOKENS
     tokens_basis: str = "default"
+    data_bytes: int | None = None  # of the files with the rows; None: not known
+    checkpoints_kept: int = 2
     max_hours: float | None = None
     max_cost: Decimal | None = None
     places: tuple[Place, ...] = ()

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from cloudtrain.offer import Offer, OfferKey, Range
+from cloudtrain.quote.disk import Disk
 from cloudtrain.quote.recipes import Recipe
 from cloudtrain.units import money, money_text
 
@@ -95,10 +96,16 @@ class Assessment:
     tokens_per_second: Range | None  # of all chips together
     extras: ExtraCosts
     reasons: tuple[str, ...]
+    disk: Disk | None = None  # None where there is no recipe
     launch: str = "not yet"  # yes | by hand | not yet
-    barred: str = ""  # "" when the provider's rules allow it, else why not
+    barred: str = ""  # "" when the provider's rules allow it and its disk is large enough, else why not
     late: str = ""  # "" when it ends in time, else why not
     guards: tuple[str, ...] = ()
+
+    @property
+    def short_of_disk(self) -> str:
+        """Why the machine's disk does not do; "" when it does."""
+        return self.disk.shortage if self.disk else ""
 
     @property
     def is_viable(self) -> bool:

@@ -5,12 +5,16 @@ The same fields as a line of `cloudtrain quote -o json`; `quote/document.py` mak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from cloudtrain.offer import Market, OfferKey
 from cloudtrain.records.form import Form, Number, Usd
+
+# Of a kept row that says less of its disk: what an older version took at least, on a processor and on accelerators.
+OLD_CPU_DISK_GB, OLD_DISK_GB = 20, 250
 
 
 class Bounds(Form):
@@ -80,6 +84,9 @@ class RowRecord(Form):
     memory_bytes: int = 0  # both per device
     required_bytes: int = 0
     devices: int = 1
+    disk_gb: int | None = None  # of each host: what a machine is made with
+    disk_needed_gb: int | None = None
+    disk_most_gb: int | None = None  # None also where nobody says
     fits: str = ""
     loads: str = ""
     allowed: bool = True
@@ -104,6 +111,16 @@ class RowRecord(Form):
     def key(self) -> OfferKey:
         """Which machine, where, under which market."""
         return OfferKey(self.provider, self.offer, self.region, self.zone, self.hardware, self.count, self.market)
+
+    @property
+    def disk_to_ask_gb(self) -> int:
+        """GB of disk that a machine is made with; of a row that an older version kept, what its quote charged for."""
+        if self.disk_gb is not None:
+            return self.disk_gb
+        hours = self.billed_hours.likely if self.billed_hours else None
+        charged = [float(part.quantity) / hours for part in self.cost_parts if part.name == "disk" and hours]
+        least = OLD_CPU_DISK_GB if self.hardware.startswith("cpu") else OLD_DISK_GB
+        return max(least, math.ceil(max(charged, default=0)))
 
     def at_price(self, usd_per_hour: Decimal | None) -> RowRecord:
         """The row at another price per hour."""

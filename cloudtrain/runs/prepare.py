@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -95,6 +96,8 @@ def request_for(
         targets=target_group(spec),
         tokens=work[0],
         tokens_basis=work[1],
+        data_bytes=sum(os.path.getsize(each) for each in (spec.data.path, spec.data.eval_path) if each),
+        checkpoints_kept=spec.checkpoint.keep,
         max_hours=max_hours,
         max_cost=max_cost,
         places=places,
@@ -124,7 +127,7 @@ def chosen_line(quote: Quote) -> QuoteRow:
     sources = (
         line for line in quote.lines if line.assessment.launch == "yes" or (line.viable and line.assessment.reasons)
     )
-    here = next(sources, None)
+    here = next(sources, None) or next((line for line in quote.lines if line.assessment.short_of_disk), None)
     why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
     if here is not None and here.viable and here.assessment.launch == "yes":
         why = f"{here.offer.name} is experimental for this model"

@@ -17,7 +17,7 @@ from .._pulumi.provisioned import provisioned
 from . import client, guard, network
 from . import machine as aws_machine
 from .links import console_url
-from .shapes import disk_gb, image, serves
+from .shapes import image, serves
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
@@ -55,9 +55,9 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
             "machine",
             "instance",
             ("firewall",),
-            f"machine {line.offer}, {line.market}, {where}",
+            f"machine {line.offer}, {line.disk_to_ask_gb:,} GB disk, {line.market}, {where}",
             **machine,
-            disk_gb=disk_gb(line),
+            disk_gb=line.disk_to_ask_gb,
             **boot.inputs(plan),
         ),
         made(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
-    from cloudtrain.records import RowRecord
 
 # Both are public parameters that AWS keeps at the newest image; RunInstances resolves them itself, so that a repeated
 # request is the same text. Their root device is /dev/sda1 (Ubuntu's images, and the Neuron images built on them).
 NEURON_IMAGE = "/aws/service/neuron/dlami/multi-framework/ubuntu-24.04/latest/image_id"
 UBUNTU_IMAGE = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{processor}/hvm/ebs-gp3/ami-id"
 ROOT_DEVICE = "/dev/sda1"
-NEURON_DISK_GB, DISK_GB = 250, 64  # the least: a Neuron image holds every framework
 SERVED = re.compile(r"trainium\d+$|cpu(-amx|-zen|-graviton\d+|-arm)?$")
 
 
@@ -70,13 +67,3 @@ def image(hardware: str) -> str:
         return f"resolve:ssm:{NEURON_IMAGE}"
     arm = hardware.startswith("cpu-graviton") or hardware == "cpu-arm"
     return f"resolve:ssm:{UBUNTU_IMAGE.format(processor='arm64' if arm else 'amd64')}"
-
-
-def disk_gb(line: RowRecord) -> int:
-    """Size of the root disk: what the quote charges for, and at least what the image needs."""
-    least = NEURON_DISK_GB if line.hardware.startswith("trainium") else DISK_GB
-    hours = line.billed_hours.likely if line.billed_hours else None
-    for part in line.cost_parts:
-        if part.name == "disk" and hours:
-            return max(least, math.ceil(float(part.quantity) / float(hours)))
-    return least

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cloudtrain.plan import Plan
 
 MODELS = {"on_demand": "STANDARD", "spot": "SPOT"}
-DISK_GB = 200  # the accelerator images have 10 GB, which a bundle does not fit in
 GUARDS = (
     Guard("instance time limit of Compute Engine, with DELETE", alone=True),
     Guard(
@@ -67,8 +66,9 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         token = names.request_id(plan.run, plan.attempt, role)
         return Resource(role, kind, {**inputs, "kind": kind, "request_id": token, **more}, after, summary)
 
-    machine = _machine(wanted, market)
-    message = f"{wanted.machine_type}, {market.replace('_', ' ')}, {where}"
+    disk_gb = plan.line.disk_to_ask_gb
+    machine = _machine(wanted, market, disk_gb)
+    message = f"{wanted.machine_type}, {disk_gb:,} GB disk, {market.replace('_', ' ')}, {where}"
     if wanted.hosts == 1:
         return [made("machine", "instance", (), f"machine {message}", **machine, **boot.inputs(plan))]
     hosts: dict[str, Any] = {"hosts": wanted.hosts, "machine_type": wanted.machine_type}
@@ -102,12 +102,12 @@ def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the
     return f"https://console.cloud.google.com/{page}?project={place['project']}"
 
 
-def _machine(wanted: Shape, market: str) -> dict[str, Any]:
+def _machine(wanted: Shape, market: str, disk_gb: int) -> dict[str, Any]:
     return {
         "machine_type": wanted.machine_type,
         "model": MODELS[market],
         "image": wanted.image,
-        "disk_gb": DISK_GB,
+        "disk_gb": disk_gb,
         "disk_type": wanted.disk_type,
     }
 

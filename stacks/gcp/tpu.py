@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 QUEUE, TASK, QUEUED, FLEX = "time_limit_queue", "time_limit_task", "queued_resource", "flex_resource"
 MARKETS = ("on_demand", "spot")
+BOOT_DISK = "100 GB disk of its own"  # fixed and part of the price; what needs more is not offered here
 LONGEST_FLEX_DAYS = 7
 FLEX_ZONES = frozenset({"us-west4-a"})  # of v5e for training: cloud.google.com/tpu/docs/request-using-flex-start
 CAPACITY_PATIENCE_S = 1800.0  # a queued resource waits for capacity; nothing is billed while it waits
@@ -88,7 +89,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         "spot": market == "spot",
     }
     if is_flex(offer, market, zone):
-        summary = f"queued resource {offer}, flex-start, {zone}"
+        summary = f"queued resource {offer}, {BOOT_DISK}, flex-start, {zone}"
         return [Resource("machine", FLEX, inputs("machine", **slice_, api="v2alpha1", worker=own), (), summary)]
     target = names.resource_name(plan.run, plan.attempt, "machine")
     message = {"spot": "spot", "on_demand": "on demand"}[market]
@@ -106,7 +107,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
             QUEUED,
             inputs("machine", **slice_, api="v2", worker=own),
             ("time-limit",),
-            f"queued resource {offer}, {message}, {zone}",
+            f"queued resource {offer}, {BOOT_DISK}, {message}, {zone}",
         ),
     ]
 

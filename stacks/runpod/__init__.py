@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # the one that our lock files' PyTorch and bitsandbytes are built for; its own PyTorch is not used.
 ROCM_IMAGE = "rocm/pytorch:rocm7.2.4_ubuntu24.04_py3.12_pytorch_release_2.10.0"
 CPU_IMAGE = "python:3.12-slim"
-GPU_DISK_GB, CPU_DISK_GB = 100, 20
 GPUS: Mapping[str, str] = {"mi300x": "AMD Instinct MI300X OAM"}
 _CPU_OFFER = re.compile(r"(cpu[0-9a-z-]*) x\d+")  # `cpu5c x4`: the flavour in RunPod's catalogue, and vCPUs
 GUARDS = (
@@ -44,10 +43,10 @@ def hardware(key: OfferKey) -> dict[str, Any] | None:
         return None
     if key.hardware in GPUS:
         gpu = {"id": GPUS[key.hardware], "count": count}
-        return {"gpu": gpu, "image": ROCM_IMAGE, "disk_gb": GPU_DISK_GB} if count <= 8 else None
+        return {"gpu": gpu, "image": ROCM_IMAGE} if count <= 8 else None
     offer = _CPU_OFFER.fullmatch(key.offer)
     if key.hardware.startswith("cpu") and offer and count >= 2 and not count & (count - 1):
-        return {"cpu": {"id": offer[1], "count": count}, "image": CPU_IMAGE, "disk_gb": CPU_DISK_GB}
+        return {"cpu": {"id": offer[1], "count": count}, "image": CPU_IMAGE}
     return None
 
 
@@ -77,11 +76,12 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         "expires": plan.deadline,
         "data_centers": [] if region == "any" else [region],
         **decided,
+        "disk_gb": plan.line.disk_to_ask_gb,
         **boot.inputs(plan),
     }
     rented = decided.get("gpu") or decided["cpu"]
     where = "any data centre" if region == "any" else region
-    summary = f"pod {rented['id']} x{rented['count']}, {decided['disk_gb']} GB disk, on demand, {where}"
+    summary = f"pod {rented['id']} x{rented['count']}, {inputs['disk_gb']:,} GB disk, on demand, {where}"
     return [Resource("machine", "pod", inputs, summary=summary)]
 
 

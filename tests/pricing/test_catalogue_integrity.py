@@ -34,7 +34,7 @@ def spot_and_on_demand() -> list[tuple[Offer, Offer]]:
 
 def test_every_snapshot_has_a_price_source() -> None:
     """A shipped file is read by somebody, and the five providers with a price list ship theirs."""
-    assert {path.stem for path in SNAPSHOTS.glob("*.csv")} - {"extra_costs"} == set(LISTED)
+    assert {path.stem for path in SNAPSHOTS.glob("*.csv")} - {"extra_costs", "disks"} == set(LISTED)
     assert {"aws", "gcp", "runpod", "kaggle", "colab"} <= set(LISTED)
 
 
@@ -216,7 +216,7 @@ def test_a_snapshot_is_tidy_text(path: Path) -> None:
     assert "\r" not in text
     assert text.endswith("\n")
     owners = {row["provider"] for row in table(path)}
-    assert owners <= set(SOURCES) if path.name == "extra_costs.csv" else owners == {path.stem}
+    assert owners <= set(SOURCES) if path.name in ("extra_costs.csv", "disks.csv") else owners == {path.stem}
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from cloudtrain.cli.quote.table import machine, place
 from cloudtrain.errors import UsageError, nearest
 from cloudtrain.quote.costs import cost_parts
+from cloudtrain.quote.disk import GB
 from cloudtrain.units import gib, hours, money
 
 if TYPE_CHECKING:
+    from cloudtrain.quote.disk import Disk
     from cloudtrain.quote.row import Quote, QuoteRow
     from cloudtrain.trainer.verify import Verified
 
@@ -56,6 +58,7 @@ def explain(
     if advice:
         rows.append(("would work", advice))
     rows += [("launch", launch_text(line)), *memory_rows(quote, line), *proven_rows(quote, line, proven)]
+    rows += disk_rows(line)
     rows += [*software_rows(line), *price_rows(line)]
     rows += [("speed", speed_text(line))]
     rows += [
@@ -100,6 +103,24 @@ def memory_rows(quote: Quote, line: QuoteRow) -> list[tuple[str, str]]:
         estimated.assumptions if assessment.recipe.memory is None else estimated.assumptions[:-1]
     )  # our own margin holds
     return [*rows, *(("memory", text) for text in shown)]
+
+
+def disk_rows(line: QuoteRow) -> list[tuple[str, str]]:
+    """The disk of the machine, what goes into it, and who says how large one there may be."""
+    disk = line.assessment.disk
+    if disk is None:
+        return []
+    return [("disk", disk_text(disk)), *([("disk", f"sizes there: {disk.source}")] if disk.source else [])]
+
+
+def disk_text(disk: Disk) -> str:
+    """`207 GB: system 60.0 + ...`; the margin with the rest, so that the parts add up."""
+    sizes = {"system": disk.system_gb * GB, **disk.parts._asdict(), "margin": disk.parts.margin}
+    parts = " + ".join(f"{name} {size / GB:,.1f}" for name, size in sizes.items() if size)
+    needed = f"{disk.needed_gb:,} GB needed: {parts}"
+    if disk.fixed:
+        return f"{disk.gb:,} GB that it comes with, {needed}"
+    return needed if disk.gb == disk.needed_gb else f"{disk.gb:,} GB, {needed}"
 
 
 def prove(quote: Quote, line: QuoteRow, log: Callable[[str], None]) -> Verified | UsageError:

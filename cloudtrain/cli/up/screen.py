@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from cloudtrain.cli.output import ask, bold, print_message
 from cloudtrain.errors import UsageError
 from cloudtrain.runs import events
 from cloudtrain.units import gib, hours, money, rfc3339
+
+if TYPE_CHECKING:
+    from cloudtrain.quote.row import Assessment
 
 
 class Screen:
@@ -122,6 +125,7 @@ def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("what", f"{plan.job['method']} of {event.model}, {assessment.software}"),
         ("where", f"{row.offer.name} ({row.offer.provider}), {machine(row)}, {row.offer.market}"),
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
+        *disk_rows(assessment),
         ("time", f"{likely} ({low} .. {high})"),
         ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
         ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
@@ -150,6 +154,7 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("what", what),
         ("where", f"{row.offer.name} ({plan.provider}), {machine(row)}, {row.offer.market}, {place}"),
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
+        *disk_rows(assessment),
         ("makes", "; ".join(event.makes)),
         ("price", event.price.message if event.price else "unknown"),
         ("cost", cost),
@@ -157,6 +162,13 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("guards", ", ".join(plan.guards)),
         ("kept", "; ".join(event.kept) or "nothing at the provider"),
     ]
+
+
+def disk_rows(assessment: Assessment) -> list[tuple[str, str]]:
+    """What the run writes and, of a rented machine, the disk that it gets."""
+    from cloudtrain.cli.quote.why import disk_text
+
+    return [("disk", disk_text(assessment.disk))] if assessment.disk else []
 
 
 def run_found(event: events.RunFound) -> None:

@@ -14,6 +14,7 @@ from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
 from cloudtrain.quote.request import markets, parse_hardware, parse_place
 from cloudtrain.runs import candidates, launch, prepare, runnable
+from cloudtrain.runs.client import room
 from cloudtrain.runs.events import Ask, DataCounted, Emit, Message, StartQuestion, TokensEstimated
 from cloudtrain.runs.record import Run
 from cloudtrain.settings import cache_folder, now
@@ -67,7 +68,9 @@ class Planner:
         if not load("stacks", chosen.offer.provider, Stack).direct:
             remote.reachable(store.url)
             return self.rented(store, prepared, self.better_quote(prepared, rough), earlier)
-        store.folder("runs")  # a bucket cannot hold a run on this machine: refused before anything is made for one
+        runs = store.folder("runs")  # a bucket cannot hold a run on this machine: refused before anything is made
+        if disk := chosen.assessment.disk:
+            room.check(room.written(disk.parts, prepared.model, flavour_of(chosen), runs, earlier is not None))
         quote, row = self.counted_quote(prepared, chosen)
         first = plan(store, prepared, quote, row, self.run_name(store, prepared, earlier))
         return Places(store, prepared, quote, (row,), first, earlier)

@@ -114,6 +114,8 @@ def _check_disks(given: Mapping[str, Any], image: str) -> None:
         least = tables.NEURON_IMAGE_GB if image.startswith("ami-0feed0000000000a") else 8
         if mapping["DeviceName"] == "/dev/sda1" and size < least:
             raise Refused("InvalidBlockDeviceMapping", f"Volume of size {size}GB is smaller than the snapshot")
+        if size > tables.LARGEST_VOLUME_GB:
+            raise Refused("InvalidParameterValue", f"Volume of {size}GiB is larger than {tables.LARGEST_VOLUME_GB}GiB")
 
 
 def _check_quota(cloud: AwsAccount, region: str, instance_type: str, market: str, vcpus: int) -> None:

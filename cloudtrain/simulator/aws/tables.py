@@ -25,6 +25,7 @@ IMAGES = {  # parameter: (image, architecture)
     ),
 }
 NEURON_IMAGE_GB = 200
+LARGEST_VOLUME_GB = 65536  # of gp3, in GiB: EBS volume constraints, 2026-08
 QUOTAS = (  # pattern of the type, on demand, spot, what this account has of it in vCPUs
     (r"trn", "L-2C3B7624", "L-6B0D517C", 256.0),
     (r"inf", "L-1945791B", "L-B5D1601B", 0.0),

@@ -111,7 +111,7 @@ def check_pod(body: Mapping[str, Any]) -> None:
     if "gpu" in body:
         _check_gpu(body)
     else:
-        _check_cpu(body["cpu"])
+        _check_cpu(body["cpu"], body.get("disk", 20))
 
 
 def _check_gpu(body: Mapping[str, Any]) -> None:
@@ -131,13 +131,17 @@ def _check_gpu(body: Mapping[str, Any]) -> None:
     check_place(known, body)
 
 
-def _check_cpu(cpu: Mapping[str, Any]) -> None:
+def _check_cpu(cpu: Mapping[str, Any], disk_gb: int) -> None:
+    """The container disk has a limit by vCPU: RunPod's own SDK knows it, the published contract does not."""
     known = row("cpus", cpu["id"])
     if known is None:
         raise Problem(400, f"unknown CPU flavor {cpu['id']}")
     count = cpu["vcpuCount"]
     if count & (count - 1) or not known["vcpu"]["min"] <= count <= known["vcpu"]["max"]:
         raise Problem(400, "vcpuCount is no power of two or not of this flavor")
+    most_gb = known["diskGbPerVcpu"] * count
+    if disk_gb > most_gb:
+        raise Problem(400, f"container disk of {disk_gb} GB is over the limit of {most_gb} GB of this CPU pod")
 
 
 def check_place(known: Mapping[str, Any], body: Mapping[str, Any]) -> None:

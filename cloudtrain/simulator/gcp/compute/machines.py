@@ -12,6 +12,7 @@ from cloudtrain.simulator.gcp.compute.resources import Document, Failure, Resour
 
 TPU_TYPES = {"ct6e-standard-1t": 1, "ct6e-standard-4t": 4, "ct6e-standard-8t": 8, "ct5p-hightpu-4t": 4}
 CPU_TYPE = re.compile(r"(c3|c3d|c4|c4d|m1|m3|m4|n4a|n4d)-(highmem|megamem|ultramem|standard)-\d+")
+LARGEST_DISK_GB = 65536  # of Persistent Disk and Hyperdisk Balanced
 HYPERDISK_ONLY = re.compile(r"(c4|c4d|m4|n4a|n4d)-.*")
 ACCELERATED = "ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e"
 FAMILIES = {ACCELERATED, "ubuntu-2404-lts-amd64", "ubuntu-2404-lts-arm64"}
@@ -59,6 +60,8 @@ def _check_boot_disk(kind: str, disks: list[Mapping[str, Any]]) -> None:
         raise invalid(f"The image {family} is not for the machine type {kind}.")
     if int(payload.get("diskSizeGb", 10)) < 10:
         raise invalid("Requested disk size cannot be smaller than the image size (10 GB)")
+    if int(payload.get("diskSizeGb", 10)) > LARGEST_DISK_GB:
+        raise invalid(f"Disk size: '{payload['diskSizeGb']} GB' cannot be larger than {LARGEST_DISK_GB} GB.")
     disk_type = str(payload.get("diskType", "")).split("/")[-1]
     if HYPERDISK_ONLY.fullmatch(kind) and not disk_type.startswith("hyperdisk"):
         raise invalid(f"[{disk_type or 'pd-standard'}] features are not compatible with the machine type {kind}.")

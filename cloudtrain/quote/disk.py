@@ -1,0 +1,195 @@
+"""How much disk a job fills on a machine, part by part, and what a machine can have of it: the table `disks.csv`.
+
+The one place that decides it: the quote bills this size, a plan shows it, a stack asks for it. GB are 10**9 bytes; a
+provider that counts in GiB gives 7 % more than it is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudtrain.quote import catalog
+
+if TYPE_CHECKING:
+    from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.offer import Offer, Terms
+    from cloudtrain.quote.recipes import Recipe
+    from cloudtrain.quote.request import Request
+
+TABLE = "disks.csv"
+GB = 10**9
+SIDE_BYTES = 5 * 10**7  # tokenizer, configuration, scheduler and counters, in every checkpoint and in the output
+BYTES_PER_TOKEN = 4  # of a data file that is not known: 4 characters a token
+MARGIN_SHARE, MARGIN_BYTES = 0.10, 4 * GB  # log, what packages and hub leave behind, the file system itself
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
+
+
+class Parts(NamedTuple):
+    """Bytes that a job has written when it has written most."""
+
+    environment: int
+    weights: int  # as they are fetched
+    quantised: int  # a copy of them, where one is written
+    checkpoints: int  # those that are kept, and the next one while it is written
+    output: int
+    data: int  # as it came, and unpacked
+
+    @property
+    def margin(self) -> int:
+        """What is left free for what nobody counts."""
+        return round(max(MARGIN_BYTES, MARGIN_SHARE * sum(self)))
+
+
+class Rule(NamedTuple):
+    """What is known of the disks of some offers: `most_gb` None where nobody says; `fixed`: they come with one of it.
+
+    `system_gb` is what is on the disk before anything of ours. `chips_per_host` 0: the machine is one host.
+    """
+
+    provider: str
+    offers: re.Pattern[str]
+    system_gb: int = 10
+    least_gb: int = 10
+    most_gb: int | None = None
+    most_gb_per_vcpu: int | None = None
+    fixed: bool = False
+    chips_per_host: int = 0
+    source: str = ""
+
+
+class Disk(NamedTuple):
+    """What the job needs on each host of a machine, and the disk that it gets there; in GB."""
+
+    parts: Parts
+    system_gb: int
+    needed_gb: int
+    gb: int  # what a stack asks for, or what the machine comes with
+    billed_gb: int  # of all hosts together; 0 where it is part of the machine's price
+    most_gb: int | None
+    fixed: bool
+    source: str
+
+    @property
+    def shortage(self) -> str:
+        """Why the job cannot run there; "" when it can."""
+        if self.most_gb is None or self.needed_gb <= self.most_gb:
+            return ""
+        return f"needs {self.needed_gb:,} GB of disk, has {'' if self.fixed else 'at most '}{self.most_gb:,} GB"
+
+
+def disk(request: Request, offer: Offer, terms: Terms, recipe: Recipe, trainable: int) -> Disk:
+    """The disk for a job on an offer's machine; `trainable` parameters learn."""
+    parts = parts_of(
+        request,
+        recipe.environment_bytes,
+        recipe.width_bytes,
+        recipe.writes_quantised,
+        terms.sees_client_files,
+        trainable,
+    )
+    known = rule(catalog.folder(), offer.provider, offer.name)
+    needed_gb = math.ceil((sum(parts) + parts.margin) / GB) + known.system_gb
+    most_gb = known.most_gb
+    if known.most_gb_per_vcpu and offer.vcpus:
+        most_gb = known.most_gb_per_vcpu * offer.vcpus
+    if known.fixed and most_gb is not None:
+        return Disk(parts, known.system_gb, needed_gb, most_gb, 0, most_gb, True, known.source)
+    gb = max(known.least_gb, needed_gb)
+    hosts = math.ceil(offer.count / known.chips_per_host) if known.chips_per_host else 1
+    return Disk(parts, known.system_gb, needed_gb, gb, hosts * gb, most_gb, False, known.source)
+
+
+@lru_cache(maxsize=64)  # a quote asks for the same job on every kind of machine
+def parts_of(
+    request: Request, environment_bytes: int, width_bytes: int, writes_quantised: bool, at_home: bool, trainable: int
+) -> Parts:
+    """What the job writes, whatever the machine; weights that are `width_bytes` each in training.
+
+    `at_home`: where the client's own files are, so that a model's folder is used as it is.
+    """
+    spec = request.spec
+    data_bytes = request.tokens * BYTES_PER_TOKEN if request.data_bytes is None else request.data_bytes
+    checkpoint, output = checkpoint_bytes(request, trainable, width_bytes)
+    return Parts(
+        environment_bytes,
+        0 if at_home and spec.path else fetched_bytes(spec),
+        spec.weights_bytes("nf4") if writes_quantised and request.method == "qlora" else 0,
+        (request.checkpoints_kept + 1) * checkpoint,
+        output,
+        2 * data_bytes,
+    )
+
+
+def checkpoint_bytes(request: Request, trainable: int, width_bytes: int) -> tuple[int, int]:
+    """Bytes of one checkpoint and of the output: weights, and in a checkpoint two optimizer states of what learns.
+
+    An adapter alone is saved, in float32 at the most; other methods save the whole model.
+    """
+    if request.method in ("lora", "qlora", "dora"):
+        return 12 * trainable + SIDE_BYTES, 4 * trainable + SIDE_BYTES
+    model = width_bytes * request.spec.params_total
+    return model + 2 * width_bytes * trainable + SIDE_BYTES, model + SIDE_BYTES
+
+
+def fetched_bytes(spec: ModelSpec) -> int:
+    """Bytes of the weights' files: counted in the folder where they lie, else by their published format."""
+    found = 0
+    try:
+        for path in Path(spec.path).iterdir() if spec.path else ():
+            if path.suffix in WEIGHT_FILES:
+                found += path.stat().st_size
+    except OSError:  # a folder that went away, or that we may not read: what is published is right too
+        found = 0
+    return found or spec.published_bytes
+
+
+@cache
+def rule(catalogue: Path, provider: str, offer: str) -> Rule:
+    """The first row of the table for an offer; where there is none, no limit is known."""
+    unknown = Rule(provider, re.compile(".*"))
+    return next((row for row in rules(catalogue) if row.provider == provider and row.offers.fullmatch(offer)), unknown)
+
+
+@cache
+def rules(catalogue: Path) -> tuple[Rule, ...]:
+    """The table of the catalogue, or the shipped one where the catalogue has none of its own.
+
+    Raises UsageError with file and line for a row that cannot be read.
+    """
+    path = catalogue / TABLE
+    return _read(path if path.is_file() else catalog.shipped() / TABLE)
+
+
+def _read(path: Path) -> tuple[Rule, ...]:
+    from cloudtrain.errors import UsageError
+
+    found = []
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        try:
+            for row in rows:
+                if row["fixed"] and not row["most_gb"]:
+                    raise ValueError("a fixed disk without its size")
+                found.append(
+                    Rule(
+                        row["provider"],
+                        re.compile(row["offers"]),
+                        int(row["system_gb"]),
+                        int(row["least_gb"] or 0),
+                        int(row["most_gb"]) if row["most_gb"] else None,
+                        int(row["most_gb_per_vcpu"]) if row["most_gb_per_vcpu"] else None,
+                        row["fixed"] == "yes",
+                        int(row["chips_per_host"] or 0),
+                        f"{row['source']} (observed {row['observed']}, {row['confidence']})",
+                    )
+                )
+        except (KeyError, ValueError, TypeError, re.error) as wrong:
+            raise UsageError(
+                f"`{path}` line {rows.line_num}: {wrong}", "pricing/README.md says what each column holds"
+            ) from None
+    return tuple(found)
