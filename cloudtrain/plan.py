@@ -31,6 +31,7 @@ class Plan:
     flops_per_token: float
     max_cost: Decimal | None = None
     attempt: int = 1
+    state: str = ""  # the id that its names carry; see `state/identity.py`
     grace_s: float = GRACE_S
     heartbeat_s: float = 5.0
     idle: bool = False  # a machine without a job

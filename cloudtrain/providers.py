@@ -128,18 +128,26 @@ class Driver:
     ready_s: float = 900.0  # patience until it is ready
 
 
-def run_key(run: str) -> str:
-    """Eight digits that identify a run wherever a name must be short."""
+def run_key(run: str, state: str = "") -> str:
+    """What stands for a run wherever a name must be short: the id of its state, and eight digits of its own.
+
+    Without an id, as older versions wrote it, it is those eight digits alone.
+    """
     import hashlib
 
-    return hashlib.sha256(run.encode()).hexdigest()[:8]
+    return state + hashlib.sha256(run.encode()).hexdigest()[:8]
+
+
+def state_of(key: str) -> str:
+    """The id of the state in a run's key; "" in one of an older version."""
+    return key[:-8]
 
 
 @dataclass(frozen=True)
 class OwnedResource:
     """Something of ours that exists at a provider, whatever our records say."""
 
-    run: str  # of a rented thing: the run's key
+    run: str  # of a rented thing: the run's key; here: its name
     id: str
     what: str
     kind: str = ""  # key of Stack.drivers

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
 from cloudtrain.providers import DeletionProof, Guard, Lost, OwnedResource, Stack, StopOptions
-from cloudtrain.state import layout
+from cloudtrain.state import identity, layout
 
 from ._lifecycle import processes
 
@@ -67,7 +67,7 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
             stdout=output,
             stderr=output,
             cwd=folder,
-            env={**without_keys(os.environ), processes.TAG: plan.run},
+            env={**without_keys(os.environ), **marks(plan)},
             start_new_session=True,
             umask=0o077,  # log, heartbeat, checkpoints, output: the owner's alone
         )
@@ -80,7 +80,7 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
         created=time.time(),
         usd_per_hour=plan.line.price_usd_per_hour,
     )
-    await_start(process, folder, plan.run)
+    await_start(process, folder, plan)
     return machine
 
 
@@ -112,7 +112,12 @@ def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]
     }
 
 
-def await_start(process: subprocess.Popen[bytes], folder: Path, run: str) -> None:
+def marks(plan: Plan) -> dict[str, str]:
+    """What every process of the run carries in its environment."""
+    return {processes.TAG: plan.run, processes.STATE_TAG: plan.state}
+
+
+def await_start(process: subprocess.Popen[bytes], folder: Path, plan: Plan) -> None:
     """Wait for the supervisor's first sign of life; without one, end whatever it has begun."""
     give_up = time.monotonic() + START_PATIENCE_S
     while time.monotonic() < give_up:
@@ -122,7 +127,7 @@ def await_start(process: subprocess.Popen[bytes], folder: Path, run: str) -> Non
             break
         time.sleep(0.02)
     last = (folder / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
-    processes.end(run, 0.0)
+    processes.end(plan.run, (plan.state,), 0.0)
     raise Unavailable(
         f"the supervisor did not start: {' '.join(last) or 'no output'}", f"see `{folder}/supervisor.log`"
     )
@@ -135,13 +140,16 @@ def alive(machine: MachineRecord) -> bool:
 
 def stop(run: str, store: Store, stopping: StopOptions) -> DeletionProof:
     """End every process of the run; its records are not needed for that. Raises TeardownIncomplete when one is left."""
-    left = processes.end(run, stopping.grace_s)
+    states = identity.carried_by(store, run)
+    left = processes.end(run, states, stopping.grace_s)
     if left:
         listed = "; ".join(f"process {p.pid} ({p.command[:60]})" for p in left)
         raise TeardownIncomplete(
             f"run `{run}` still has on this machine (no price per hour): {listed}", f"cloudtrain down {run}"
         )
-    return DeletionProof("the operating system", f"no process carries {processes.TAG}={run}", time.time())
+    whose = " or ".join(f"{processes.STATE_TAG}={state}" for state in states if state)
+    mark = f"{processes.TAG}={run}" + (f" with {whose}" if whose else "")
+    return DeletionProof("the operating system", f"no process carries {mark}", time.time())
 
 
 def list_owned() -> Iterator[OwnedResource]:

@@ -19,7 +19,7 @@ from cloudtrain.records.run import (
     MachineRecord,
     QuoteRecord,
 )
-from cloudtrain.records.shared import FullPlacesRecord, LeaseRecord
+from cloudtrain.records.shared import FullPlacesRecord, LeaseRecord, StateRecord
 from cloudtrain.records.ticket import TicketFile, TicketFiles, TicketPiece, TicketRecord
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "RecipeRecord",
     "Record",
     "RowRecord",
+    "StateRecord",
     "TicketFile",
     "TicketFiles",
     "TicketPiece",

@@ -6,10 +6,11 @@ import json
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 VERSION = 1
 Number = int | float  # as it was written: 3 stays 3
+StateId = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]  # see `state/identity.py`
 Usd = Annotated[Decimal, PlainSerializer(lambda amount: format(amount, "f"), return_type=str)]  # dollars, kept as text
 
 

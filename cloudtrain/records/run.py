@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from cloudtrain.records.claims import ExitRecord
-from cloudtrain.records.form import Form, Record, Usd
+from cloudtrain.records.form import Form, Record, StateId, Usd
 from cloudtrain.records.row import RowRecord
 
 
@@ -30,6 +30,7 @@ class IntentRecord(Record):
     wanted: Literal["up", "down"]
     created: float
     deadline: float
+    state: StateId | Literal[""] = ""  # whose id the run's names carry; none: an older version began it
     flavour: str = "cpu"
     attempt: int = 1
     deadline_basis: str = ""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cloudtrain.records.form import Record
+from cloudtrain.records.form import Record, StateId
+
+
+class StateRecord(Record):
+    """`state.json`: which state this is. `created` is epoch seconds."""
+
+    id: StateId
+    created: float
 
 
 class FullPlacesRecord(Record):

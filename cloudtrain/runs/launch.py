@@ -13,6 +13,7 @@ from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.listing import all_runs
 from cloudtrain.runs.record import RESUMABLE, Run
+from cloudtrain.state import identity
 from cloudtrain.state.layout import NEWEST
 from cloudtrain.state.protocol import AlreadyThere, Store
 
@@ -72,10 +73,13 @@ def start(store: Store, plan: Plan, log: Callable[[str], None] = silent) -> Run:
         run = Run(store, plan.run)
     store.write(run.key("spec.yaml"), plan.spec_yaml.encode())
     run.write("quote.json", QuoteRecord(line=plan.line, quoted_at=time.time(), flops_per_token=plan.flops_per_token))
-    plan = replace(plan, attempt=len(run.attempts) + 1)
-    more: dict[str, Any] = {}
+    # What an older version began keeps its names: machines of it may stand, and nothing else would find them.
+    whose = identity.of(store) if run.begun is None else run.begun.state
+    plan = replace(plan, attempt=len(run.attempts) + 1, state=whose)
+    more: dict[str, Any] = {"state": whose} if whose else {}
     if not load("stacks", plan.provider, Stack).direct:
-        plan, more = rented_part(run, plan)
+        plan, rented = rented_part(run, plan)
+        more |= rented
     intent = intent_record(plan, run, **more)
     if again:
         run.write("intent.json", intent)
@@ -98,7 +102,7 @@ def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
 
 
 def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
-    """What is about to be done, for anybody who finds the pieces; `more` is what only a rented run has."""
+    """What is about to be done, for anybody who finds the pieces; `more` is what not every run has."""
     from cloudtrain.records import IntentRecord
 
     return IntentRecord(

@@ -207,7 +207,7 @@ def records(store: Store | None) -> Records:
             continue
         known.runs[name] = run
         if over:
-            known.ended[run_key(name)] = name
+            known.ended[run_key(name, "" if run.begun is None else run.begun.state)] = name
     return known
 
 

@@ -63,6 +63,7 @@ class World:
     sleep: Callable[[float], None] = time.sleep
     stopped: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda text: None
+    states: tuple[str, ...] = ("",)  # the ids that the run's names may carry; see `cloudtrain/state/identity.py`
 
     def driver(self, kind: str) -> Driver:
         """The driver of a kind. Raises KeyError for one that this version does not know."""

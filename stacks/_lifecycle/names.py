@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cloudtrain.plan import Plan
 
 RUN, KEY, OWNER, EXPIRES = "cloudtrain-run", "cloudtrain-key", "cloudtrain-owner", "cloudtrain-exp"
+A_KEY = "[0-9a-f]{8}(?:[0-9a-f]{8})?"  # in a name; the longer one says whose state it is of
 
 
 def label(text: str) -> str:
@@ -19,28 +20,37 @@ def label(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower())[:63].strip("-_") or "x"
 
 
-def resource_name(run: str, attempt: int, role: str) -> str:
-    """Unique per run, attempt and role, and a valid name everywhere: `ct-3f9a2c01-1-machine`."""
-    return f"ct-{run_key(run)}-{attempt}-{label(role).replace('_', '-')}"
+def key(plan: Plan) -> str:
+    """What names and tags call the run: see `providers.run_key`."""
+    return run_key(plan.run, plan.state)
 
 
-def token(run: str, attempt: int, role: str) -> str:
+def resource_name(plan: Plan, role: str) -> str:
+    """Unique per state, run, attempt and role, and a valid name everywhere: `ct-5d0c77a13f9a2c01-1-machine`.
+
+    With an attempt of four digits and the longest role it has 41 characters; the shortest limit is 58, a group's.
+    """
+    return f"ct-{key(plan)}-{plan.attempt}-{label(role).replace('_', '-')}"
+
+
+def token(plan: Plan, role: str) -> str:
     """An idempotency token of 40 hexadecimal digits."""
     import hashlib  # a quote loads this module and needs no token: two milliseconds
 
-    return hashlib.sha256(f"{run}/{attempt}/{role}".encode()).hexdigest()[:40]
+    begin = f"{plan.state}/" if plan.state else ""
+    return hashlib.sha256(f"{begin}{plan.run}/{plan.attempt}/{role}".encode()).hexdigest()[:40]
 
 
-def request_id(run: str, attempt: int, role: str) -> str:
+def request_id(plan: Plan, role: str) -> str:
     """The token as a UUID, for APIs that insist on one."""
     import uuid
 
-    return str(uuid.UUID(token(run, attempt, role)[:32], version=4))
+    return str(uuid.UUID(token(plan, role)[:32], version=4))
 
 
-def tags(run: str, owner: str, expires: float) -> dict[str, str]:
+def tags(plan: Plan, owner: str) -> dict[str, str]:
     """What everything taggable carries from the call that makes it."""
-    return {RUN: label(run), KEY: run_key(run), OWNER: label(owner), EXPIRES: str(int(expires))}
+    return {RUN: label(plan.run), KEY: key(plan), OWNER: label(owner), EXPIRES: str(int(plan.deadline))}
 
 
 def base_inputs(plan: Plan, role: str, place: Mapping[str, str], owner: str) -> dict[str, Any]:
@@ -49,9 +59,9 @@ def base_inputs(plan: Plan, role: str, place: Mapping[str, str], owner: str) -> 
         "run": plan.run,
         "attempt": plan.attempt,
         "role": role,
-        "name": resource_name(plan.run, plan.attempt, role),
-        "token": token(plan.run, plan.attempt, role),
+        "name": resource_name(plan, role),
+        "token": token(plan, role),
         "place": dict(place),
         "expires": plan.deadline,
-        "tags": tags(plan.run, owner, plan.deadline),
+        "tags": tags(plan, owner),
     }

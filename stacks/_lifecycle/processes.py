@@ -1,7 +1,8 @@
 """Processes of this machine that carry a run's tag: find them, stop them, prove that they have ended.
 
-The tag is `CLOUDTRAIN_RUN=<id>` in a process's environment, inherited by whatever it starts, so that nothing is missed
-that changed its group or lost its parent. Where there is no /proc (macOS) `ps -E` shows the same.
+The tags are `CLOUDTRAIN_RUN=<name>` and `CLOUDTRAIN_RUN_STATE=<id of its state>` in a process's environment, inherited
+by whatever it starts, so that nothing is missed that changed its group or lost its parent. What an older version
+started has the first one alone. Where there is no /proc (macOS) `ps -E` shows the same.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-TAG = "CLOUDTRAIN_RUN"
+TAG, STATE_TAG = "CLOUDTRAIN_RUN", "CLOUDTRAIN_RUN_STATE"
 PROC = Path("/proc")
 
 
@@ -25,16 +26,21 @@ class Process(NamedTuple):
     run: str
     start: str
     command: str
+    state: str = ""  # the id of its run's state; "" when an older version started it
 
 
-def tagged(run: str | None = None) -> list[Process]:
-    """Every process of this user that carries the tag of `run`, or any run's, without the one that asks."""
+def tagged(run: str | None = None, states: Sequence[str] | None = None) -> list[Process]:
+    """Every process of this user that carries the tag of `run`, or any run's, without the one that asks.
+
+    With `states` of runs of these states alone.
+    """
     found = _from_proc() if (PROC / "self").exists() else _from_ps()
-    return [p for p in found if p.pid != os.getpid() and run in (None, p.run)]
+    mine = (p for p in found if p.pid != os.getpid() and run in (None, p.run))
+    return [p for p in mine if states is None or p.state in states]
 
 
 def _from_proc() -> Iterator[Process]:
-    needle = f"{TAG}=".encode()
+    needle, second = f"{TAG}=".encode(), f"{STATE_TAG}=".encode()
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
             continue
@@ -47,7 +53,9 @@ def _from_proc() -> Iterator[Process]:
             if state == "Z":  # ended; only its parent has not taken note yet
                 continue
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            yield Process(int(entry.name), run[len(needle) :].decode(errors="replace"), start, command)
+            whose = next((item[len(second) :] for item in environment if item.startswith(second)), b"")
+            name = run[len(needle) :].decode(errors="replace")
+            yield Process(int(entry.name), name, start, command, whose.decode(errors="replace"))
         except OSError:  # ended while we looked, or another user's
             continue
 
@@ -69,7 +77,8 @@ def _from_ps() -> Iterator[Process]:
         if marker in line:
             pid, _, rest = line.strip().partition(" ")
             run = line.partition(marker)[2].split(" ")[0]
-            yield Process(int(pid), run, rest.strip()[:24], rest.strip()[24:].strip())
+            state = line.partition(f"{STATE_TAG}=")[2].split(" ")[0]
+            yield Process(int(pid), run, rest.strip()[:24], rest.strip()[24:].strip(), state)
 
 
 def has_lost_folder(pid: int) -> bool:
@@ -99,11 +108,11 @@ def is_alive(pid: int, start: str) -> bool:
     return any(p.pid == pid and p.start == start for p in _from_ps())
 
 
-def end(run: str, grace_s: float) -> list[Process]:
+def end(run: str, states: Sequence[str] | None, grace_s: float) -> list[Process]:
     """Ask every process of the run to end, wait up to `grace_s`, then kill. Returns those that are still there."""
     asked: set[int] = set()
     give_up = time.monotonic() + grace_s
-    while (left := tagged(run)) and time.monotonic() < give_up:
+    while (left := tagged(run, states)) and time.monotonic() < give_up:
         for process in left:
             if process.pid not in asked and "--guard" not in process.command:
                 asked.add(process.pid)
@@ -112,13 +121,13 @@ def end(run: str, grace_s: float) -> list[Process]:
             break  # only the clock is left, and there is nothing for it to end
         time.sleep(0.1)
     for _ in range(50):
-        left = tagged(run)
+        left = tagged(run, states)
         if not left:
             return []
         for process in left:
             _signal(process.pid, signal.SIGKILL)
         time.sleep(0.1)
-    return tagged(run)
+    return tagged(run, states)
 
 
 def _signal(pid: int, number: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, TeardownIncomplete
@@ -156,7 +157,7 @@ def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Found
             last_error = error
     try:
         where = None if lost else places  # what is lost of the journal may have been anywhere
-        for owned in world.cloud.list_owned(run_key(world.journal.run), where):
+        for owned in chain.from_iterable(world.cloud.list_owned(key, where) for key in keys(world)):
             price = "" if owned.usd_per_hour is None else f"${owned.usd_per_hour}/h"
             found.setdefault(
                 (owned.kind, owned.id),
@@ -168,6 +169,11 @@ def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Found
         notes.append(last_error.message)
     order = list(world.cloud.drivers)
     return sorted(found.values(), key=lambda t: -order.index(t.kind) if t.kind in order else 0), last_error
+
+
+def keys(world: World) -> list[str]:
+    """What tags and names may call the run."""
+    return [run_key(world.journal.run, state) for state in world.states]
 
 
 def sightings(world: World, intent: Any) -> Iterator[ResourceState]:

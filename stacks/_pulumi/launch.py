@@ -19,6 +19,7 @@ from cloudtrain.errors import (
     mark_nothing_left,
 )
 from cloudtrain.providers import Cloud, DeletionProof, Resource, StopOptions
+from cloudtrain.state import identity
 
 from .._lifecycle import recover
 from .._lifecycle.crud import World
@@ -87,7 +88,8 @@ def start(name: str, cloud: Cloud, plan: Plan, store: Store, log: Callable[[str]
         except BaseException as error:
             log(f"{'that failed' if isinstance(error, Exception) else 'interrupted'}; removing what was made")
             was_ended = is_ended(journal, plan.attempt)  # asked before our own marker is written
-            remove(World(name, cloud, journal, log=log), EngineState(engine), plan.attempt)
+            world = World(name, cloud, journal, log=log, states=(plan.state,))
+            remove(world, EngineState(engine), plan.attempt)
             outcome = reason(journal, plan.attempt, error)
             if was_ended and isinstance(error, Unavailable):
                 outcome = Cancelled(f"run `{plan.run}` was ended by `cloudtrain down` while its machine was being made")
@@ -191,7 +193,7 @@ def alive(cloud: Cloud, machine: MachineRecord) -> bool:
 def stop(name: str, cloud: Cloud, run: str, store: Store, stopping: StopOptions) -> DeletionProof:
     """End the run by the crash protocol, and attempts that a client has begun since. Raises TeardownIncomplete."""
     engine = Engine(store, run, stopping.log)
-    world = World(name, cloud, Journal(store, run), log=stopping.log)
+    world = World(name, cloud, Journal(store, run), log=stopping.log, states=identity.carried_by(store, run))
     ended, proof = 0, None
     while proof is None or ended < newest_attempt(store, run):
         ended = newest_attempt(store, run)

@@ -11,14 +11,14 @@ from typing import Any
 from cloudtrain.errors import MissingCredentials, NotFound, Permission, ProviderError
 from cloudtrain.providers import OwnedResource
 
-from .._lifecycle.names import EXPIRES, KEY
+from .._lifecycle.names import A_KEY, EXPIRES, KEY
 from .client import read, read_all, tags_of
 from .guard import expiry, is_ours
 from .machine import instances
 
 HOME = "us-east-1"
 ONLY_REGIONS = "CLOUDTRAIN_AWS_REGIONS"  # for accounts that may not even look at some regions
-SCHEDULE = re.compile(r"ct-([0-9a-f]{8})-\d+-")
+SCHEDULE = re.compile(rf"ct-({A_KEY})-\d+-")
 AT_ONCE = 8
 
 

@@ -63,7 +63,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
 
     def made(role: str, kind: str, after: tuple[str, ...], summary: str, **more: Any) -> Resource:
         inputs = names.base_inputs(plan, role, place, account.get("owner") or account["project"])
-        token = names.request_id(plan.run, plan.attempt, role)
+        token = names.request_id(plan, role)
         return Resource(role, kind, {**inputs, "kind": kind, "request_id": token, **more}, after, summary)
 
     disk_gb = plan.line.disk_to_ask_gb

@@ -14,7 +14,7 @@ from .compute import console_url
 from .kinds import NOUNS, tags_of
 from .rest import COMPUTE, pages, project
 
-OURS = re.compile(r"ct-([0-9a-f]{8})-\d+-[a-z0-9-]+")
+OURS = re.compile(rf"ct-({names.A_KEY})-\d+-[a-z0-9-]+")
 UNLABELLED = ("instance_group", "instance_template", "workload_policy")
 _BY_COLLECTION = {noun.collection: kind for kind, noun in NOUNS.items()}
 
@@ -68,7 +68,7 @@ def _labelled(project_id: str, kind: str, run: str | None) -> Iterator[dict[str,
 
 
 def _unlabelled(project_id: str, kind: str, run: str | None) -> Iterator[OwnedResource]:
-    query = f'name eq "ct-{run or "[0-9a-f]{8}"}-.*"'
+    query = f'name eq "ct-{run or "[0-9a-f]+"}-.*"'
     for document in aggregated(project_id, NOUNS[kind].collection, query):
         if OURS.fullmatch(str(document.get("name"))) and tags_of(document).get(names.KEY):
             yield _owned(kind, project_id, document)

@@ -83,7 +83,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
 
     own = worker(account["project"])
     slice_ = {
-        "request_id": names.request_id(plan.run, plan.attempt, "machine"),
+        "request_id": names.request_id(plan, "machine"),
         "accelerator": offer,
         "runtime": _RUNTIMES.get(offer.partition("-")[0], _RUNTIME_OF_OLDER),
         "spot": market == "spot",
@@ -91,7 +91,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     if is_flex(offer, market, zone):
         summary = f"queued resource {offer}, {BOOT_DISK}, flex-start, {zone}"
         return [Resource("machine", FLEX, inputs("machine", **slice_, api="v2alpha1", worker=own), (), summary)]
-    target = names.resource_name(plan.run, plan.attempt, "machine")
+    target = names.resource_name(plan, "machine")
     message = {"spot": "spot", "on_demand": "on demand"}[market]
     return [
         Resource("time-limit-queue", QUEUE, inputs("time-limit-queue"), (), f"Cloud Tasks queue in {place['tasks']}"),

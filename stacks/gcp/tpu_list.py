@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from cloudtrain.errors import NotFound, Permission, ProviderError
 from cloudtrain.providers import Finding, OwnedResource
 
-from .._lifecycle.names import EXPIRES, KEY
+from .._lifecycle.names import A_KEY, EXPIRES, KEY
 from . import rest
 from .errors import QUOTAS
 from .rest import PROJECTS, TASKS, TPU
@@ -23,7 +23,7 @@ from .tpu import FLEX, QUEUED, TASK, WORKER, console_url, task_region
 from .tpu_limit import QUEUE_NAME
 from .tpu_machine import labels_of, state_of
 
-_NAME = re.compile(r"ct-([0-9a-f]{8})-(\d+)-(.+)")
+_NAME = re.compile(rf"ct-({A_KEY})-(\d+)-(.+)")
 _FREE = frozenset({"FAILED", "SUSPENDED", "PREEMPTED", "TERMINATED"})
 Document = dict[str, Any]
 # Queued resources have no permissions of their own: docs.cloud.google.com/iam/docs/roles-permissions/tpu

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cloudtrain.providers import run_key
+from .._lifecycle.names import A_KEY
 
-_OURS = re.compile(r"ct-([0-9a-f]{8})-(\d{1,9})-(.+)")
+_OURS = re.compile(rf"ct-({A_KEY})-(\d{{1,9}})-(.+)")
 _EXPIRY = re.compile(r"x([0-9a-z]{6,7})")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PLAUSIBLE = (1.6e9, 1e10)  # 2020 to 2286, in seconds since 1970
@@ -21,14 +21,15 @@ class Name(NamedTuple):
     expires: float | None
 
 
-def name(run: str, attempt: int, expires: float) -> str:
-    """`ct-3f9a2c01-1-xtlq0zk`: at most 60 characters, as the console shows them."""
-    return f"{prefix(run, attempt)}x{base36(int(expires))}"
+def name(key: str, attempt: int, expires: float) -> str:
+    """`ct-5d0c77a13f9a2c01-1-xtlq0zk`: at most 60 characters, as the console shows them. `key` is the run's."""
+    return f"ct-{key}-{attempt}-x{base36(int(expires))}"
 
 
-def prefix(run: str, attempt: int) -> str:
-    """What every name of an attempt begins with."""
-    return f"ct-{run_key(run)}-{attempt}-"
+def attempt_of(text: object) -> tuple[str, int] | None:
+    """The run's key and the attempt in a name; None when it is not ours."""
+    found = parse(text)
+    return None if found is None else (found.key, found.attempt)
 
 
 def base36(number: int) -> str:

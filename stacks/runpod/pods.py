@@ -91,8 +91,8 @@ def listed(query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
 def find(inputs: Mapping[str, Any]) -> Sequence[ResourceState]:
     """Every pod of the run's attempt, in any state: names are not unique, so there may be several."""
     api.check_place(inputs["place"])
-    start = names.prefix(str(inputs["run"]), int(inputs["attempt"]))
-    return [seen(pod) for pod in listed() if str(pod.get("name", "")).startswith(start)]
+    mine = names.attempt_of(inputs["name"])
+    return [seen(pod) for pod in listed() if mine is not None and names.attempt_of(pod.get("name")) == mine]
 
 
 def status(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002  # the seam's word

@@ -25,6 +25,7 @@ from tests.campaign.toy_engine import Bomb, Killed, ToyEngine
 BEGIN = 1795600000.0  # 2026-11-25
 HOUR = 3600.0
 STEPS = 60  # within so many steps of a client it may be killed
+STATE = "0a1b2c3d"  # whose runs these are
 
 
 class Outcome(NamedTuple):
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
 def plan_for(target: Target, run: str, deadline: float) -> Plan:
     """A plan for the target's machine."""
     return Plan(
-        run=run, identity="0" * 64, provider=target.provider, flavour="cpu", line=target.line, job={},
+        run=run, state=STATE, identity="0" * 64, provider=target.provider, flavour="cpu", line=target.line, job={},
         spec_yaml="", data_sha256="", deadline=deadline, deadline_basis="the campaign", guards=(), flops_per_token=1.0,
     )  # fmt: skip
 
@@ -123,7 +124,7 @@ class Trial:
 
         records = journal().Journal(ExplosiveStore(self.store, bomb), self.name, self.clock.now)
         cloud = replace(self.cloud, drivers={k: explosive(d, bomb) for k, d in self.cloud.drivers.items()})
-        return crud().World(self.target.provider, cloud, records, self.clock.now, sleep)
+        return crud().World(self.target.provider, cloud, records, self.clock.now, sleep, states=(STATE,))
 
     def up(self) -> None:
         """Make it, and perhaps die on the way; any other failure is cleaned up by the client itself."""

@@ -43,6 +43,7 @@ def samples() -> Iterator[tuple[type[Record], Document]]:
     yield records.JournalRecord, document(RENTED / "journal.jsonl")
     yield records.CandidatesRecord, {"places": json.loads((RENTED / "candidates.json").read_text())[:2]}
     yield records.FullPlacesRecord, {"until": document(STATES / "rented" / "places.json")}
+    yield records.StateRecord, {"id": "0a1b2c3d", "created": 1796027678.5}
     yield records.ExitRecord, document(STATES / "finished" / "runs" / "mine" / "exit.json")
     yield records.GoneRecord, document(STATES / "finished" / "runs" / "mine" / "gone.json")
     yield records.MeasurementRecord, document(STATES / "finished" / "measurements.jsonl")

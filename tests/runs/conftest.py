@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudtrain.plan import Plan
-from cloudtrain.providers import Stack, StopOptions, load
+from cloudtrain.providers import Stack, load
 from cloudtrain.runs import follow
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
@@ -49,7 +50,7 @@ def local(run_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(environment, "find", lambda flavour: Path(sys.executable))
     yield stack
     if any(owned.run == run_name for owned in stack.list_owned()):  # of others, other tests are in the middle
-        stack.stop(run_name, LocalFolder(tmp_path), StopOptions(0.0))
+        import_module("cloudtrain.stacks._lifecycle.processes").end(run_name, None, 0.0)
 
 
 @pytest.fixture

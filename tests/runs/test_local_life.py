@@ -99,7 +99,7 @@ def test_down_says_so_when_a_process_cannot_be_ended(
     knobs(steps=1000)
     run = launch.start(store, plan())
     processes = sys.modules["cloudtrain.stacks._lifecycle.processes"]
-    monkeypatch.setattr(processes, "end", lambda run, grace_s: processes.tagged(run))
+    monkeypatch.setattr(processes, "end", lambda run, states, grace_s: processes.tagged(run))
     with pytest.raises(TeardownIncomplete) as failed:
         teardown.down(Run(store, run.id), StopOptions(0.0))
     assert failed.value.exit_code == 6

@@ -19,11 +19,8 @@ from tests.campaign.forked_client import ForkedClient
 from tests.records import begin, put
 from tests.runs.trust_world import command
 
-CLOUDS = ("aws", "gce", "runpod")
+CLOUDS = ("aws", "gce", "tpu", "runpod")
 GONE = {"run": "mine", "provider": "local", "said_by": "test", "answer": "nothing", "time": 2.0, "billed_s": 1.0}
-today = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="Trust F3: names, tags and tokens follow from the run's id alone"
-)
 
 
 class Two:
@@ -48,7 +45,7 @@ class Two:
 
     def machines(self) -> set[str]:
         """What costs money and is a machine."""
-        words = ("instance", "pod", "virtual machine", "node")
+        words = ("instance", "pod", "virtual machine", "TPU node")
         return {entry.id for entry in self.fake.ledger.running() if entry.what.startswith(words)}
 
 
@@ -71,7 +68,6 @@ def two(request: pytest.FixtureRequest, server: ForkServer, tmp_path: Path) -> I
     made.fake.stop()
 
 
-@today
 def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
     """And each ends its own: `b`'s certificate says nothing about `a`'s machine."""
     before = two.machines()
@@ -81,7 +77,6 @@ def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
     assert two.machines() == before
 
 
-@today
 def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
     """As long as their own deadline lies ahead, even where a run of that name is ended here."""
     before = two.machines()
@@ -91,7 +86,6 @@ def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
     assert two.machines() == before
 
 
-@today
 def test_down_in_one_state_leaves_the_local_run_of_another(
     store: LocalFolder, local: Stack, plan: Callable[..., object], knobs: Callable[..., None], tmp_path: Path
 ) -> None:

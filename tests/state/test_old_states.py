@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,16 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import MissingCredentials
-from cloudtrain.providers import StopOptions
-from cloudtrain.runs import candidates, reconcile, teardown
+from cloudtrain.plan import Plan
+from cloudtrain.providers import Stack, StopOptions, load
+from cloudtrain.records import MachineRecord
+from cloudtrain.runs import candidates, launch, reconcile, teardown
 from cloudtrain.runs.client import attached
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, out_of_memory, pull
+from cloudtrain.state import identity
 from cloudtrain.state.store import LocalFolder
+from tests.records import machine
 
 DATA = Path(__file__).parent / "data"
 LATER = 1796040000.0  # 2026-11-30, after all their deadlines
@@ -117,11 +123,104 @@ def test_a_rented_one_asked_to_end_keeps_its_record(old: Callable[[str], Run]) -
     assert now == {**before, "wanted": "down", "version": 1}
 
 
+BEFORE = 1796028000.0  # while its second machine trains
+
+
+@pytest.fixture
+def amazon(old: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch) -> Iterator[Standing]:
+    """The account that it was begun in, at that hour, where the machine of its second attempt stands."""
+    from cloudtrain.simulator.aws import AwsCloud
+    from cloudtrain.simulator.clock import Clock
+
+    monkeypatch.setattr(time, "time", lambda: BEFORE)
+    fake = AwsCloud(Clock(BEFORE))
+    for variable, value in fake.environment().items():
+        monkeypatch.setenv(variable, value)
+    crud, verbs = (import_module(f"cloudtrain.stacks.{name}") for name in ("_lifecycle.crud", "_pulumi.launch"))
+    monkeypatch.setattr(verbs, "World", partial(crud.World, now=fake.clock.now, sleep=fake.clock.sleep))
+    yield Standing(fake, old("rented"))
+    fake.stop()
+
+
+class Standing:
+    """The recorded run, and in the fake account what its second attempt made, under the names and tokens of then."""
+
+    def __init__(self, fake: Any, run: Run) -> None:
+        cloud = load("stacks", "aws", Stack).cloud
+        assert cloud is not None
+        self.fake, self.cloud, self.run = fake, cloud, run
+        own = cloud.account()["account"].encode()
+        for name in ("journal.jsonl", "machine.json"):  # as if it were this account
+            run.store.write(run.key(name), (run.store.read(run.key(name)) or b"").replace(b"100000000001", own))
+        journal = import_module("cloudtrain.stacks._lifecycle.journal").Journal(run.store, "mine")
+        made = {}
+        for intent in journal.intents():
+            if intent.call == "create" and (intent.inputs["attempt"] == 2 or cloud.drivers[intent.kind].shared):
+                role = str(intent.inputs["role"])
+                fake.clock.advance(30)  # until a new role is known everywhere
+                made[role] = self.make(
+                    intent.kind, {**intent.inputs, "needs": {**intent.inputs.get("needs", {}), **made}}
+                )
+        id = made["machine"]["id"]
+        text = (run.store.read(run.key("journal.jsonl")) or b"").replace(b"i-57308db35317ebffc", id.encode())
+        run.store.write(
+            run.key("journal.jsonl"), text.replace(b"sg-746735d14a2a80c3b", made["firewall"]["id"].encode())
+        )
+        assert run.machine is not None
+        run.write("machine.json", run.machine.replace(id=id))
+        self.run = Run(run.store, "mine")
+
+    def make(self, kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """One thing of those inputs, ready; as others need it."""
+        driver = self.cloud.drivers[kind]
+        seen = driver.create(inputs)
+        while seen.state == "building":
+            self.fake.clock.advance(1)
+            seen = driver.status(inputs, seen.id)
+        return {**seen.outputs, "id": seen.id}
+
+    def machines(self) -> set[str]:
+        """The names of the machines that cost money now."""
+        return {owned.inputs["name"] for owned in self.cloud.list_owned(None, None) if owned.kind == "instance"}
+
+
+def test_a_standing_machine_of_then_is_followed_and_ended(amazon: Standing) -> None:
+    """Under its old name; the machine of the same run in another state stays."""
+    plan = replace(reconcile.plan_again(amazon.run), attempt=2, state="0a1b2c3d")
+    other = {each.role: each for each in amazon.cloud.resources(plan, amazon.cloud.account())}
+    firewall = amazon.make("security_group", dict(other["firewall"].inputs))
+    amazon.make("instance", {**other["machine"].inputs, "needs": {"firewall": firewall}, "boot": None})
+    assert amazon.machines() == {"ct-3fd30542-2-machine", "ct-0a1b2c3d3fd30542-2-machine"}
+    assert amazon.run.state == "running"
+    assert reconcile.look(amazon.run) == ""
+    after = teardown.down(amazon.run, StopOptions(0.0, force=True))
+    assert after.gone is not None
+    assert "lists nothing of it, twice" in after.gone.answer
+    assert amazon.machines() == {"ct-0a1b2c3d3fd30542-2-machine"}
+
+
+def test_a_run_of_then_keeps_its_names_in_a_further_attempt(amazon: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of it may still be somewhere is found by one name."""
+    plans = []
+
+    def start(plan: Plan, store: object, log: object) -> MachineRecord:
+        plans.append(plan)
+        return machine(provider="aws", kind="instance")
+
+    run = Run(amazon.run.store, teardown.down(amazon.run, StopOptions(0.0, force=True)).id)
+    plan = replace(reconcile.plan_again(run), idle=True)
+    monkeypatch.setattr(launch, "load", lambda *names: replace(load(*names), start=start))
+    launch.start(run.store, plan)
+    begun = Run(run.store, "mine").intent
+    assert [(each.attempt, each.state) for each in plans] == [(3, "")] == [(begun.attempt, begun.state)]
+    launch.start(run.store, replace(plan, run="new"))
+    assert plans[1].state == Run(run.store, "new").intent.state == identity.find(run.store) != ""
+
+
 def test_a_rented_one_is_proven_gone_by_its_old_journal(
     old: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The crash protocol looks for every create in it, in the account that it names."""
-    from cloudtrain.providers import Stack, load
     from cloudtrain.simulator.aws import AwsCloud
     from cloudtrain.simulator.clock import Clock
 

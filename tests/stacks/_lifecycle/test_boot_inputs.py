@@ -50,6 +50,7 @@ class APlan:
     run: str = "one"
     attempt: int = 1
     deadline: float = NOW + 3600
+    state: str = ""
     boot: Mapping[str, Any] | None = field(default_factory=lambda: {"ticket": TICKET, "signed_at": NOW})
 
 

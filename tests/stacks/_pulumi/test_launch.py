@@ -17,7 +17,7 @@ from tests.records import intent, row
 from tests.stacks._lifecycle.protocol_world import ScriptedCloud
 
 launch = import_module("cloudtrain.stacks._pulumi.launch")
-PLAN: Any = SimpleNamespace(run="r", attempt=1, line=row())
+PLAN: Any = SimpleNamespace(run="r", attempt=1, line=row(), state="")
 
 
 @pytest.fixture

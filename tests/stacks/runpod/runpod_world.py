@@ -54,6 +54,6 @@ def pod(cloud: Cloud) -> Driver:
 
 def inputs_of(cloud: Cloud, run: str = "one", attempt: int = 1, line: RowRecord = LINE) -> Mapping[str, Any]:
     """The inputs of the one resource of a plan that ends in an hour."""
-    plan: Any = SimpleNamespace(run=run, attempt=attempt, line=line, deadline=NOW + 3600, boot=None)
+    plan: Any = SimpleNamespace(run=run, attempt=attempt, line=line, deadline=NOW + 3600, boot=None, state="")
     (resource,) = cloud.resources(plan, {})
     return resource.inputs

@@ -20,7 +20,7 @@ __all__ = ["cloud", "fake", "pod"]  # fixtures
 
 def inputs_of(cloud: Cloud) -> Any:
     """The inputs of a plan's pod, with the place that the account gives."""
-    plan: Any = SimpleNamespace(run="one", attempt=1, line=LINE, deadline=NOW + 3600, boot=None)
+    plan: Any = SimpleNamespace(run="one", attempt=1, line=LINE, deadline=NOW + 3600, boot=None, state="")
     (resource,) = cloud.resources(plan, cloud.account())
     return resource.inputs
 
