@@ -134,12 +134,13 @@ def variables() -> list[tuple[str, str, str]]:
 
 
 def variables_in_code() -> set[str]:
-    """Every variable of ours that a program of the repository names; the beginning of others does not count."""
+    """Every variable of ours that a program names; the beginning of others only counts where the table has it."""
     files = [
         path for folder in PROGRAMS for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sh", ".json")
     ]
     found = {word for path in [*files, ROOT / "Makefile"] for word in VARIABLE.findall(path.read_text())}
-    return {word for word in found if not any(other.startswith(f"{word}_") for other in found)}
+    explained = {name for name, _, _ in variables()}
+    return {word for word in found if word in explained or not any(other.startswith(f"{word}_") for other in found)}
 
 
 def exit_codes() -> str:

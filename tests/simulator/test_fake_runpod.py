@@ -116,13 +116,13 @@ def test_wrong_keys_are_401_and_pods_keys_open_their_pod(cloud: RunpodCloud) -> 
 
 def test_a_stopped_and_a_broken_pod_go_on_costing(cloud: RunpodCloud) -> None:
     """EXITED costs its disk, ERROR everything."""
-    stopped, broken = make(cloud, disk=730), make(cloud)
+    stopped, broken = make(cloud, disk=30), make(cloud)
     assert ask(cloud, "POST", f"/v2/pods/{stopped['id']}/action", {"action": "stop"}).json()["status"] == "EXITED"
     cloud.pods.end_container(broken["id"], "ERROR")
     before = cloud.ledger.usd()
     cloud.clock.advance(3600)
     assert len(cloud.ledger.running()) == 2
-    assert cloud.ledger.usd() - before > 0.1 + 2 * 0.035
+    assert cloud.ledger.usd() - before == pytest.approx(30 * 0.1 / 730 + 2 * 0.035 + 20 * 0.1 / 730)
     assert ask(cloud, "POST", f"/v2/pods/{broken['id']}/action", {"action": "restart"}).status_code == 409
 
 

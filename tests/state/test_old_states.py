@@ -199,7 +199,7 @@ def test_a_standing_machine_of_then_is_followed_and_ended(amazon: Standing) -> N
     assert amazon.machines() == {"ct-0a1b2c3d3fd30542-2-machine"}
 
 
-def test_a_run_of_then_keeps_its_names_in_a_further_attempt(amazon: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_further_attempt_keeps_the_old_names(amazon: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever of it may still be somewhere is found by one name."""
     plans = []
 
