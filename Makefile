@@ -21,6 +21,9 @@ WORKERS ?= 3
 ORDER_SEED = $(or $(SEED),$(shell $(PYTHON) -c "import random; print(random.randrange(10**6))"))
 PYTEST := -n $(WORKERS) --dist loadgroup --durations=30
 
+# What Python compiles is kept, here and in whatever is started: each worker would rewrite and compile all tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check soak lint types imports fast pulumi campaign docs wheel bench lock clean
 
 $(BIN)/.ready: requirements-dev.lock pyproject.toml

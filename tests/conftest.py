@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import pytest
 
-from tests import chance
+from tests import chance, thrift
 
 # gRPC's handlers of a fork can end a child that a test forks from a worker in which a TPU test ran before.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+WORLDS = count()
 NOW = "2026-11-24T12:00:00Z"
 KEPT = {
     "CLOUDTRAIN_CACHE",
@@ -29,7 +32,8 @@ KEPT = {
 @pytest.fixture(autouse=True)
 def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pin the clock for quotes, the width, the colours; move state and settings away. The cache stays: it is shared."""
-    world = tmp_path_factory.mktemp("world")
+    world = tmp_path_factory.getbasetemp() / "worlds" / str(next(WORLDS))
+    world.mkdir(parents=True)
     for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name not in KEPT]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(world / "state"))
@@ -118,12 +122,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (modules[item.path], chosen.random()))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin with a clean table. Who runs a few tests and none of AWS needs no botocore for it."""
+    thrift.keep_what_is_imported()
+    if "botocore" in sys.modules or hasattr(session.config, "workerinput"):
+        thrift.read_data_files_once()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Count engine tests in the process that reports, not in its workers; let what is started here hear Ctrl-C.
 
     A shell that starts a job in the background makes it deaf to SIGINT, and its children inherit that.
     """
     chance.load_profile()
+    thrift.collect_rarely()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):

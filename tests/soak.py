@@ -3,7 +3,7 @@
 ITEMS says what there is to do. Each item gets a fresh seed, which is printed and noted; a former one comes again with
 CLOUDTRAIN_SEED. What was done of this very version, and was green, is noted in FOLDER and not done again: a part that was
 broken off, or whose hour was over, goes on when it is called again. The last line is the sum; the exit code is 0 when
-every item of the part is done and green.
+every item of the part is done and green, 130 when it was broken off, which ends the item at work.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -205,15 +206,21 @@ def main(words: list[str]) -> int:
         return 2
     items = part([item for item in found() if not names or item.name in names], number, count)
     soak = Soak(folder)
+    for each in (signal.SIGTERM, signal.SIGHUP):  # items have sessions of their own and would go on
+        signal.signal(each, signal.default_int_handler)
     print(
         f"soak {number}/{count} of {soak.version}: {sum(item.minutes for item in items):.0f} minutes expected",
         flush=True,
     )
-    provide_pulumi()
     began = time.monotonic()
     stands: dict[str, list[str]] = {}
-    for how, name in played(soak, items):
-        stands.setdefault(how, []).append(name)
+    try:
+        provide_pulumi()
+        for how, name in played(soak, items):
+            stands.setdefault(how, []).append(name)
+    except KeyboardInterrupt:
+        print(f"soak {number}/{count}: broken off; call it again and it goes on after what is done", flush=True)
+        return 130
     told = [
         f"{len(named)} {how}" + (f" ({', '.join(named)})" if how in ("failed", "left") else "")
         for how, named in stands.items()

@@ -24,6 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests import thrift
 from tests.campaign import fake_engine
 
 ROOT = Path(__file__).parent.parent.parent
@@ -246,6 +247,8 @@ def warm(address: str) -> None:
     """Import what commands use, put the fake engine in the place of the real one, and let nothing be collected twice."""
     import gc
 
+    from botocore.loaders import create_loader
+
     from cloudtrain.providers import PriceSource, Stack, load, names
 
     for name in (*LIBRARIES, *modules_of("cloudtrain")):
@@ -254,6 +257,9 @@ def warm(address: str) -> None:
         load("stacks", name, Stack)
     for name in names("pricing"):
         load("pricing", name, PriceSource)
+    thrift.collect_rarely()
+    thrift.read_data_files_once()
+    create_loader().load_service_model("ec2", "service-2")
     fake_engine.take_place(address)
     gc.freeze()
 

@@ -13,7 +13,7 @@ from cloudtrain.models.spec import ModelSpec
 from tests.chance import examples
 from tests.estimate.cases import options, specs
 
-many = settings(max_examples=examples(120))
+many = settings(max_examples=examples(60))
 PHASES = ["forward", "loss", "last_layer", "first_layer", "end_backward", "optimizer"]
 
 

@@ -64,7 +64,7 @@ def test_hopeless_runs_are_infinite_and_do_not_crash() -> None:
 positive = st.floats(0.0, 1e12)
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 @given(positive, positive, positive, positive, positive)
 def test_no_figures_crash_and_nothing_is_free(
     work: float, save: float, restart: float, between: float, wait: float

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -41,29 +41,37 @@ def words(name: str) -> list[str]:
     return [word for word in name.split("_") if word and word != "test"]
 
 
+class Reach(NamedTuple):
+    """What a function does by itself, and what it calls."""
+
+    fails: bool
+    calls: set[str]
+
+
+def reach(function: ast.FunctionDef) -> Reach:
+    """A schema's `validate` and the like fail too."""
+    called = {
+        node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+    }
+    own = any(isinstance(node, ast.Assert | ast.Raise) for node in ast.walk(function))
+    return Reach(own or any(name in FAILS or name.startswith(("validate", "check")) for name in called), called)
+
+
 @cache
-def helpers() -> dict[str, list[ast.FunctionDef]]:
-    """What is defined among the tests and is none, by its name."""
-    found = defaultdict(list)
-    for tree in parsed().values():
-        for each in functions(tree):
-            if not each.name.startswith("test_"):
-                found[each.name].append(each)
-    return found
+def helpers() -> set[str]:
+    """Names of what is defined among the tests, is none, and can fail: by itself or by what it calls directly."""
+    found = [(each.name, reach(each)) for tree in parsed().values() for each in functions(tree)]
+    others = [(name, each) for name, each in found if not name.startswith("test_")]
+    direct = {name for name, each in others if each.fails}
+    return direct | {name for name, each in others if each.calls & direct}
 
 
-def can_fail(function: ast.FunctionDef, depth: int = 2) -> bool:
-    """Whether it, or what it calls of the tests, asserts or raises; a schema's `validate` and the like do."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assert | ast.Raise):
-            return True
-        if isinstance(node, ast.Call):
-            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if called in FAILS or called.startswith(("validate", "check")):
-                return True
-            if depth and any(can_fail(each, depth - 1) for each in helpers().get(called, ())):
-                return True
-    return False
+def can_fail(function: ast.FunctionDef) -> bool:
+    """Whether it, or what it calls of the tests, asserts or raises."""
+    found = reach(function)
+    return found.fails or bool(found.calls & helpers())
 
 
 def test_names_have_at_most_ten_words() -> None:

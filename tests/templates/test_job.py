@@ -92,7 +92,7 @@ KEYS = st.sampled_from([*jobs.Job.__dataclass_fields__, "surprise"])
 
 
 @given(st.dictionaries(KEYS, JSON, max_size=6))
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 def test_any_json_is_a_job_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any]) -> None:
     """Whatever the values are, reading gives a job or BadJob, never another exception."""
     path = written(tmp_path_factory.getbasetemp(), {**LEAST, **document})

@@ -119,7 +119,7 @@ def test_all_problems_are_found_when_asked_for(tmp_path: Path) -> None:
     st.binary(max_size=200)
     | st.lists(st.sampled_from([b'{"messages"', b": [", b'{"role"', b"}", b"\n", b'"a"', b"\\ud800"])).map(b"".join)
 )
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 def test_any_bytes_are_rows_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """Whatever a file holds, reading it raises BadData or nothing."""
     for name in ("fuzz.jsonl", "fuzz.csv"):

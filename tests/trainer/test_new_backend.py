@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from cloudtrain import backends
-from tests.campaign.client import ROOT, Client, Ended
+from tests.campaign.client import ROOT, Ended
+from tests.campaign.fork_server import ForkServer
+from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_world import Command, JobWorld
 from tests.patience import until
 from tests.product_copy import copy_of_the_product
@@ -51,9 +53,9 @@ def events(log: str, kind: str) -> list[dict[str, Any]]:
 class Here:
     """Somebody with a spec, on this machine alone."""
 
-    def __init__(self, folder: Path, product: str) -> None:
+    def __init__(self, folder: Path, product: str, commands: ForkServer) -> None:
         more = {"CLOUDTRAIN_CACHE": str(folder / "cache"), "HOME": str(folder)}
-        self.client = Client(folder, NO_CLOUD, **more, PYTHONPATH=product)
+        self.client = ForkedClient(commands, folder, NO_CLOUD, **more, PYTHONPATH=product)
         (folder / "cloudtrain.yaml").write_text(SPEC)
 
     def up(self, *words: str) -> Ended:
@@ -63,9 +65,17 @@ class Here:
         return self.client.run("logs", f"toy-{os.getpid()}").out
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory, product: str) -> Iterator[ForkServer]:
+    """Of the copy."""
+    made = ForkServer(tmp_path_factory.mktemp("commands"), product)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def here(tmp_path: Path, product: str) -> Iterator[Here]:
-    made = Here(tmp_path, product)
+def here(tmp_path: Path, product: str, commands: ForkServer) -> Iterator[Here]:
+    made = Here(tmp_path, product, commands)
     yield made
     made.client.run("down", f"toy-{os.getpid()}")
 

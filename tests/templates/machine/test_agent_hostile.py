@@ -80,13 +80,13 @@ def test_an_hour_of_clock_error_neither_adds_nor_takes_time(box: Mailbox, tmp_pa
         with contextlib.closing(made_machine(folder, box)) as machines:
             machine = next(machines)
             ticking(machine, folder, skew_s)
-            deadline = machine.ticket["deadline"] = time.time() + 10 * factor
+            deadline = machine.ticket["deadline"] = time.time() + 6 * factor
             machine.start(FAKE_TRAINER=knobs(steps=10**6, pause_s=0.02))
             assert machine.ends() == 0
             record = box.document("exit.json")
             assert record["reason"] == "deadline"
             assert record["step"] > 10
-            assert record["started_at"] < deadline - 5 * factor
+            assert record["started_at"] < deadline - 3 * factor
             assert record["ended_at"] < deadline + machine.ticket["grace_s"]
             assert box.get("ckpt/LATEST") == f"{record['step']}\n".encode()
             assert abs(float((machine.home / "ahead").read_text()) + skew_s) <= 2 * factor
@@ -148,9 +148,10 @@ def test_the_other_timers_heed_it_too(tmp_path: Path, name: str, words: str) -> 
         os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
 
 
-def test_a_hundred_cuts_of_the_line_lose_no_byte(tmp_path: Path, box: Mailbox) -> None:
+@pytest.mark.parametrize("cuts", [20, pytest.param(100, marks=pytest.mark.soak)])
+def test_cuts_of_the_line_lose_no_byte(tmp_path: Path, box: Mailbox, cuts: int) -> None:
     """Connections are reset at random bytes of requests and answers: the log is the trainer's, byte for byte."""
-    cutter = Cutter(box.server.server_address[1], 100, seed=5)
+    cutter = Cutter(box.server.server_address[1], cuts, seed=5)
     box.url = cutter.url
     for machine in made_machine(tmp_path, box):
         machine.start(FAKE_TRAINER=knobs(steps=10**6, pause_s=0.001, every=50))
@@ -248,7 +249,10 @@ def test_a_full_disk_ends_the_run_and_keeps_the_checkpoint(machine: Machine, box
         subprocess.run(["umount", "-l", str(machine.home)], check=False)
 
 
-@pytest.mark.parametrize("number", range(1, 19))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=() if n in (1, 2, 4, 6, 9, 12, 15, 18) else pytest.mark.soak) for n in range(1, 19)],
+)
 def test_boot_and_agent_may_be_killed_at_every_request(machine: Machine, box: Mailbox, number: int) -> None:
     """Whatever is asked for or sent when the power of kill -9 strikes, the next start carries the run through, once."""
     machine.give(bundle(WITH_FILE))

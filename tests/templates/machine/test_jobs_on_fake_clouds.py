@@ -19,6 +19,7 @@ from cloudtrain.simulator.cloud_with_bucket import Together
 from cloudtrain.simulator.gcp.compute import GceCloud
 from cloudtrain.simulator.runpod import RunpodCloud
 from cloudtrain.state.store import open_store
+from tests.engine.pairs import gate
 from tests.patience import until
 from tests.records import row
 from tests.templates.machine.agent_world import Machine, Mailbox, bundle
@@ -91,31 +92,33 @@ class World:
         return bool(self.fake.ledger.running())
 
 
-@pytest.fixture(params=list(FAKES))
+@pytest.fixture
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(request.param, tmp_path, monkeypatch)
     yield made
     made.both.stop()
 
 
+@gate("aws", "gcp", "runpod", of=FAKES, fixture="world")
 def test_a_machine_carries_its_run_through_and_ends_itself(world: World) -> None:
     world.begin(steps=20)
-    until(lambda: world.document("exit.json"), 120)
+    until(lambda: world.document("exit.json"))
     record = world.document("exit.json")
     assert (record["reason"], record["step"]) == ("done", 20)
     names = world.store.children(f"{RUN}/machine/log")
     log = b"".join(world.store.read(f"{RUN}/machine/log/{name}") or b"" for name in names)
     assert len(log) == record["log_bytes"]
     assert world.store.files(f"{RUN}/machine/output") == ["adapter_config.json", "metrics.json"]
-    until(lambda: not world.billed(), 120)
+    until(lambda: not world.billed())
 
 
+@gate("runpod", of=FAKES, fixture="world")  # on the others `test_agent_notice.py` shows it, without a cloud
 def test_a_preempted_machine_brings_its_last_checkpoint_home(world: World) -> None:
     world.begin(steps=10000)
-    until(lambda: world.document("hb.json") and world.document("hb.json").get("step"), 120)
+    until(lambda: world.document("hb.json") and world.document("hb.json").get("step"))
     world.fake.preempt(world.machine, 30.0)
-    until(lambda: world.document("exit.json"), 120)
+    until(lambda: world.document("exit.json"))
     record = world.document("exit.json")
     assert record["reason"] == "preempted"
     assert world.store.read(f"{RUN}/machine/ckpt/LATEST") == f"{record['step']}\n".encode()
-    until(lambda: not world.billed(), 120)
+    until(lambda: not world.billed())

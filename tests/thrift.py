@@ -1,0 +1,25 @@
+"""What makes many tests in one process cheap; nothing that a test judges depends on it."""
+
+from __future__ import annotations
+
+import functools
+import gc
+
+
+def collect_rarely() -> None:
+    """As the product does (`cloudtrain/__main__.py`): with Python's own numbers a quarter of all computing is collecting."""
+    gc.set_threshold(100_000, 50, 50)
+
+
+def keep_what_is_imported() -> None:
+    """So that no collection looks through it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def read_data_files_once() -> None:
+    """botocore reads EC2's description again for every session, a tenth of a second each; now once in this process."""
+    from botocore.loaders import JSONFileLoader
+
+    read = functools.cache(JSONFileLoader().load_file)
+    JSONFileLoader.load_file = lambda self, path: read(path)
