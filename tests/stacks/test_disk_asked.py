@@ -51,7 +51,7 @@ def asked_gb(line: QuoteRow) -> int:
     record = frozen(line)
     cloud = load("stacks", record.provider, Stack).cloud
     assert cloud is not None
-    plan: Any = SimpleNamespace(run="one", attempt=1, line=record, deadline=2e9, boot=None)
+    plan: Any = SimpleNamespace(run="one", state="", attempt=1, line=record, deadline=2e9, boot=None)
     machine = next(each for each in cloud.resources(plan, ACCOUNT) if each.role == "machine")
     return SENT[record.provider](machine)
 
