@@ -111,7 +111,7 @@ def parts_of(
     checkpoint, output = checkpoint_bytes(request, trainable, width_bytes)
     return Parts(
         environment_bytes,
-        0 if at_home and spec.path else fetched_bytes(spec),
+        0 if at_home and spec.path else request.weights_bytes or fetched_bytes(spec),
         spec.weights_bytes("nf4") if writes_quantised and request.method == "qlora" else 0,
         (request.checkpoints_kept + 1) * checkpoint,
         output,

@@ -46,7 +46,7 @@ def test_a_machine_is_made_seen_and_ended(client: Client, target: Target, rented
     assert (row["state"], row["provider"]) == ("running", target.provider)
     assert row["price_usd_per_hour"] is not None
     assert row["guards"]
-    quoted = json.loads(client.document(run, "quote.json").read_text())
+    quoted = json.loads(client.document(run, "quote.json").read_text())["line"]
     assert quoted["disk_gb"] == DISK_GB[target.name](client.fake)
     ended = client.run("down", run)
     assert ended.code == 0, ended.err

@@ -87,6 +87,7 @@ def test_weights_in_a_folder_are_counted_there(tmp_path: Path) -> None:
     for name in ("model-1.safetensors", "model-2.safetensors", "notes.txt"):
         (tmp_path / name).write_bytes(b"x" * 1000)
     assert fetched_bytes(spec) == 2000
+    assert disk(Request(spec=spec, weights_bytes=7 * GB)).parts.weights == 7 * GB
 
 
 def test_a_row_with_too_small_a_disk_is_not_launchable() -> None:
