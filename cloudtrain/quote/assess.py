@@ -78,7 +78,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:
         reasons.append(basis)
-    room = disk(request, offer, terms, ours, estimated.params_trainable)
+    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
     output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Assessment(
         fits=verdict,

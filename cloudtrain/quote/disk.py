@@ -17,7 +17,7 @@ from cloudtrain.quote import catalog
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
-    from cloudtrain.offer import Offer, Terms
+    from cloudtrain.offer import Offer
     from cloudtrain.quote.recipes import Recipe
     from cloudtrain.quote.request import Request
 
@@ -25,7 +25,7 @@ TABLE = "disks.csv"
 GB = 10**9
 SIDE_BYTES = 5 * 10**7  # tokenizer, configuration, scheduler and counters, in every checkpoint and in the output
 BYTES_PER_TOKEN = 4  # of a data file that is not known: 4 characters a token
-MARGIN_SHARE, MARGIN_BYTES = 0.10, 4 * GB  # log, what packages and hub leave behind, the file system itself
+MARGIN_SHARE, MARGIN_BYTES = 0.05, 4 * GB  # log, what packages and hub leave behind, the file system itself
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
 
 
@@ -82,16 +82,13 @@ class Disk(NamedTuple):
         return f"needs {self.needed_gb:,} GB of disk, has {'' if self.fixed else 'at most '}{self.most_gb:,} GB"
 
 
-def disk(request: Request, offer: Offer, terms: Terms, recipe: Recipe, trainable: int) -> Disk:
-    """The disk for a job on an offer's machine; `trainable` parameters learn."""
-    parts = parts_of(
-        request,
-        recipe.environment_bytes,
-        recipe.width_bytes,
-        recipe.writes_quantised,
-        terms.sees_client_files,
-        trainable,
-    )
+def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home: bool) -> Disk:
+    """The disk for a job on an offer's machine; `trainable` parameters learn.
+
+    `at_home`: the client's own files are there, so that a model's folder is used as it is.
+    """
+    facts = recipe.environment_bytes, recipe.width_bytes, recipe.writes_quantised
+    parts = parts_of(request, *facts, at_home, trainable)
     known = rule(catalog.folder(), offer.provider, offer.name)
     needed_gb = math.ceil((sum(parts) + parts.margin) / GB) + known.system_gb
     most_gb = known.most_gb
@@ -108,16 +105,13 @@ def disk(request: Request, offer: Offer, terms: Terms, recipe: Recipe, trainable
 def parts_of(
     request: Request, environment_bytes: int, width_bytes: int, writes_quantised: bool, at_home: bool, trainable: int
 ) -> Parts:
-    """What the job writes, whatever the machine; weights that are `width_bytes` each in training.
-
-    `at_home`: where the client's own files are, so that a model's folder is used as it is.
-    """
+    """What the job writes, whatever the machine; a weight that is not quantised has `width_bytes`."""
     spec = request.spec
     data_bytes = request.tokens * BYTES_PER_TOKEN if request.data_bytes is None else request.data_bytes
     checkpoint, output = checkpoint_bytes(request, trainable, width_bytes)
     return Parts(
         environment_bytes,
-        0 if at_home and spec.path else fetched_bytes(spec),
+        0 if at_home and spec.path else request.weights_bytes or fetched_bytes(spec),
         spec.weights_bytes("nf4") if writes_quantised and request.method == "qlora" else 0,
         (request.checkpoints_kept + 1) * checkpoint,
         output,
@@ -137,7 +131,7 @@ def checkpoint_bytes(request: Request, trainable: int, width_bytes: int) -> tupl
 
 
 def fetched_bytes(spec: ModelSpec) -> int:
-    """Bytes of the weights' files: counted in the folder where they lie, else by their published format."""
+    """Bytes of the weights' files: those in the model's folder where there are any, else as they are published."""
     found = 0
     try:
         for path in Path(spec.path).iterdir() if spec.path else ():

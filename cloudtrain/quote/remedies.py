@@ -14,6 +14,7 @@ from cloudtrain.models import registry
 from cloudtrain.quote.assess import devices_of
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
+from cloudtrain.quote.disk import disk
 from cloudtrain.quote.recipes import recipe
 
 if TYPE_CHECKING:
@@ -82,14 +83,16 @@ def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
 
 
 def is_viable(request: Request, offer: Offer, chip: Hardware) -> bool:
-    """Whether the machine loads and holds the job."""
+    """Whether the machine loads and holds the job, in memory and on its disk."""
     if loads(request.spec, request.method, request.sequence_length, chip.backend).verdict == "no trainer":
         return False
     ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
     if ours is None:
         return False
-    need = ours.required_bytes(memory.estimate(request.spec, ours.options))
-    return budget.verdict(need, budget.usable_bytes(chip, offer.memory_bytes)) != "no"
+    estimated = memory.estimate(request.spec, ours.options)
+    if disk(request, offer, ours, estimated.params_trainable, at_home=False).shortage:
+        return False
+    return budget.verdict(ours.required_bytes(estimated), budget.usable_bytes(chip, offer.memory_bytes)) != "no"
 
 
 def more_chips(quote: Quote, line: QuoteRow) -> str:

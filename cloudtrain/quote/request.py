@@ -50,6 +50,7 @@ class Request:
     tokens: int = DEFAULT_TOKENS
     tokens_basis: str = "default"
     data_bytes: int | None = None  # of the files with the rows; None: not known
+    weights_bytes: int | None = None  # of the model's folder in the state; None: as it is published
     checkpoints_kept: int = 2
     max_hours: float | None = None
     max_cost: Decimal | None = None

@@ -87,6 +87,7 @@ class RowRecord(Form):
     disk_gb: int | None = None  # of each host: what a machine is made with
     disk_needed_gb: int | None = None
     disk_most_gb: int | None = None  # None also where nobody says
+    disk_parts_bytes: Mapping[str, int] = {}  # what the job writes; see `quote/disk.py`
     fits: str = ""
     loads: str = ""
     allowed: bool = True

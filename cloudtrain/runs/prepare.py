@@ -137,6 +137,11 @@ def chosen_line(quote: Quote) -> QuoteRow:
     )
 
 
+def model_name(prepared: Prepared) -> str:
+    """What the job calls its model: a folder of this machine, or a hub id."""
+    return str(job.job_document(prepared.spec, prepared.model, "check", Path("/"))["model"])
+
+
 def within_limits(prepared: Prepared, flavour: str) -> None:
     """Raise UsageError, with the nearest that works, for what the flavour's back end cannot do of the spec."""
     job.on(job.job_document(prepared.spec, prepared.model, "check", Path("/")), flavour)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,16 @@ pytestmark = pytest.mark.engine
 Rent = Callable[..., str]
 everywhere = gate("aws", "gce", "tpu", "runpod")
 CREATES = {"aws": "RunInstances", "gce": "instances.insert", "tpu": "Tpu.CreateQueuedResource", "runpod": "createPod"}
+VOLUME_USD_PER_GB_HOUR = 0.08 / 730
+# What the create call has asked for, as each fake knows it. A slice of the Cloud TPU API comes with its disk.
+DISK_GB: dict[str, Callable[[Any], int]] = {
+    "aws": lambda fake: round(
+        sum(e.usd_per_hour for e in fake.ledger.running() if "volume" in e.what) / VOLUME_USD_PER_GB_HOUR
+    ),
+    "gce": lambda fake: int(fake.table.of("disks")[0]["sizeGb"]),
+    "tpu": lambda fake: 100,
+    "runpod": lambda fake: next(iter(fake.pods.pods.values())).body["disk"],
+}
 
 
 def state_of(client: Client) -> list[dict[str, object]]:
@@ -35,6 +46,8 @@ def test_a_machine_is_made_seen_and_ended(client: Client, target: Target, rented
     assert (row["state"], row["provider"]) == ("running", target.provider)
     assert row["price_usd_per_hour"] is not None
     assert row["guards"]
+    quoted = json.loads(client.document(run, "quote.json").read_text())["line"]
+    assert quoted["disk_gb"] == DISK_GB[target.name](client.fake)
     ended = client.run("down", run)
     assert ended.code == 0, ended.err
     assert f"{target.provider} lists nothing of it, twice" in ended.out

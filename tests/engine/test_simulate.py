@@ -220,3 +220,16 @@ def test_a_dry_run_makes_nothing(newcomer: Newcomer) -> None:
     assert "machine created" not in ended.out
     assert list((newcomer.home / "cache" / "other").rglob("*")) == [newcomer.home / "cache/other/environments"]
     assert newcomer.litter() == ["other"]
+
+
+def test_the_plan_of_a_large_model_shows_its_disk(newcomer: Newcomer) -> None:
+    """The weights of 70 B parameters are 141 GB, and the pod is asked for more than those."""
+    row = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n'
+    (newcomer.folder / "cloudtrain.yaml").write_text("model: llama-3.3-70b\ndata: data.jsonl\n")
+    (newcomer.folder / "data.jsonl").write_text(row * 10)
+    ended = newcomer.up("--simulate", "runpod", "--dry-run")
+    assert ended.code == 0, ended.err
+    shown = re.search(r"^  disk +(\d+) GB needed: .* \+ weights 141\.1 \+ ", ended.err, re.MULTILINE)
+    assert shown is not None, ended.err
+    assert int(shown[1]) > 141 + 22 + 4
+    assert re.search(rf"^  makes .*\b{shown[1]} GB disk", ended.err, re.MULTILINE), ended.err

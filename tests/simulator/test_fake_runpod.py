@@ -59,6 +59,7 @@ def test_an_unknown_property_is_refused_with_422(cloud: RunpodCloud) -> None:
     [
         {"gpu": GPU},
         {"cpu": {"id": "cpu5c", "vcpuCount": 3}},
+        {"disk": 31},  # 15 GB for each of two vCPUs
         {"cpu": {"id": "cpu9z", "vcpuCount": 2}},
         {"dataCenterIds": ["EU-XX-9"]},
         {"mounts": {"persistent": {"size": 20, "path": "/data"}}},

@@ -55,11 +55,15 @@ class Planner:
 
     def __init__(self, options: UpOptions, settings: Settings, emit: Emit) -> None:
         self.options, self.settings, self.emit = options, settings, emit
+        self.weights_bytes: int | None = None  # of the model's folder in the state
 
     def places(self, store: Store, prepared: Prepared, earlier: Run | None) -> Places:
         """The places for the spec. Raises NothingViable, OverBudget, and UsageError for what no machine could use."""
         from cloudtrain.runs import remote
+        from cloudtrain.runs.transfer import ticket
 
+        if "://" in store.url and not self.options.machine_only:
+            self.weights_bytes = ticket.weights_bytes(store, prepare.model_name(prepared))
         rough = self.quote(prepared, prepare.estimated_tokens(prepared))
         if self.options.machine_only:
             return self.rented(store, prepared, rough, earlier)
@@ -143,7 +147,8 @@ class Planner:
             options.experimental,
         )
         hardware = tuple(parse_hardware(text) for text in options.hardware)
-        return quote_here(replace(request, hardware=hardware, markets=markets(options.spot)), self.settings)
+        request = replace(request, hardware=hardware, markets=markets(options.spot), weights_bytes=self.weights_bytes)
+        return quote_here(request, self.settings)
 
     def agree(self, plan: Plan, row: QuoteRow, worst_usd: Decimal, ask: Ask) -> None:
         """Have the start agreed to. Above the limit of the settings, or with too little time, the default is no.

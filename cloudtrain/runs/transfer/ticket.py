@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cloudtrain.runs.transfer.bundle import Bundle
     from cloudtrain.state.protocol import Store
 
+GB = 10**9
+SPARE_GB = 2  # of a disk's margin, for the small files beside the weights
 NO_PROGRESS_S = 3600.0  # a trainer that says nothing for so long is ended
 Url = Callable[[str], str]
 MODELS = "models"  # folders with weights in the state: `models/<name of a hub id or folder, with -- for />/`
@@ -71,7 +73,8 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
 def weights(store: Store, plan: Plan, url: Url) -> TicketFiles | None:
     """The model's files when they are in the state; None: the machine takes them from the hub.
 
-    Raises UsageError for a model that is only a folder of this machine: weights never travel from here.
+    Raises UsageError for a model that is only a folder of this machine (weights never travel from here), and for a
+    folder in the state that is larger than the plan's disk allows.
     """
     from cloudtrain.records import TicketFiles
 
@@ -86,9 +89,30 @@ def weights(store: Store, plan: Plan, url: Url) -> TicketFiles | None:
                 f"copy it once to {store.place(folder)}/, or name the model by its hub id",
             )
         return None
-    return TicketFiles(
-        folder=folder.rpartition("/")[2], files=tuple(entry(store, *each, url) for each in found.items())
-    )
+    files = tuple(entry(store, *each, url) for each in found.items())
+    check_room(store.place(folder), sum(each.bytes for each in files), plan)
+    return TicketFiles(folder=folder.rpartition("/")[2], files=files)
+
+
+def weights_bytes(store: Store, name: str) -> int | None:
+    """Bytes of the model's folder in the state, all of which a machine fetches; None without one."""
+    found = multipart.whole_files(store, folder_of_weights(name))
+    return sum(store.size(key) for keys in found.values() for key in keys) if "config.json" in found else None
+
+
+def check_room(place: str, weights_bytes: int, plan: Plan) -> None:
+    """Raise UsageError when the folder with the weights is larger than the machine's disk has room for."""
+    line = plan.line
+    planned = line.disk_parts_bytes.get("weights")
+    if planned is None or line.disk_gb is None or line.disk_needed_gb is None:
+        return  # a row of an older version
+    needed_gb = line.disk_needed_gb + (weights_bytes - planned) / GB
+    if needed_gb > line.disk_gb + SPARE_GB:
+        raise UsageError(
+            f"{place}/ holds {weights_bytes / GB:,.0f} GB, and the machine's disk of {line.disk_gb:,} GB has room for "
+            f"{(planned / GB) + line.disk_gb - line.disk_needed_gb:,.0f} GB of weights",
+            "the same command again plans with what is there now",
+        )
 
 
 def folder_of_weights(name: str) -> str:

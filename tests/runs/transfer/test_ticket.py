@@ -12,12 +12,15 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import Plan
+from cloudtrain.records import RowRecord
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.transfer import ticket
 from cloudtrain.runs.transfer.bundle import Bundle
 from cloudtrain.state.store import LocalFolder
+from tests.records import row
 
 BUNDLE = Bundle("bundles/0.tar.gz", "0" * 64, 7)
+LINE = row()
 
 
 class InBucket(LocalFolder):
@@ -36,9 +39,9 @@ def issued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dic
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     store = InBucket(tmp_path)
 
-    def issue(model: str = "org/name") -> dict[str, Any]:
+    def issue(model: str = "org/name", line: RowRecord = LINE) -> dict[str, Any]:
         job = {"model": model}
-        plan = Plan("r", "i", "aws", "cpu", {}, job, "", "0", time.time() + 3600, "test", (), 1.0, attempt=2)
+        plan = Plan("r", "i", "aws", "cpu", line, job, "", "0", time.time() + 3600, "test", (), 1.0, attempt=2)
         boot = ticket.issue(store, Run(store, "r"), plan, BUNDLE)
         assert "Signature" not in json.dumps(boot)
         found: dict[str, Any] = json.loads(store.read(boot["ticket"]) or b"")
@@ -83,3 +86,16 @@ def test_a_model_that_is_only_a_folder_here_is_refused(issued: Any) -> None:
     with pytest.raises(UsageError) as told:
         issued("/home/me/model")
     assert "models/model/" in told.value.hint
+
+
+def test_weights_beyond_the_plan_s_disk_are_refused(issued: Any) -> None:
+    """What was put into the folder after the plan was made would fill the disk: no ticket, so no machine."""
+    issued.store.write("models/org--name/config.json", b"{}")
+    issued.store.write("models/org--name/model.safetensors", b"x" * 1000)
+    assert ticket.weights_bytes(issued.store, "org/name") == 1002
+    assert ticket.weights_bytes(issued.store, "org/other") is None
+    planned = {"disk_gb": 30, "disk_needed_gb": 20, "disk_parts_bytes": {"weights": 0}}
+    assert len(issued(line=row(**planned))["model"]["files"]) == 2
+    assert len(issued(line=row(**{**planned, "disk_gb": None}))["model"]["files"]) == 2
+    with pytest.raises(UsageError, match=r"models/org--name/ holds 0 GB, and the machine's disk of 30 GB"):
+        issued(line=row(**{**planned, "disk_needed_gb": 43}))
