@@ -116,7 +116,7 @@ def test_a_machine_with_a_fixed_disk_asks_and_bills_none() -> None:
     assert disk(request("gemma-3-27b-text"), **kaggle).shortage
 
 
-def test_every_host_of_a_slice_has_a_disk_that_is_billed() -> None:
+def test_every_host_of_a_slice_has_a_billed_disk() -> None:
     """Sixteen v6e chips are four hosts."""
     found = disk(request("llama-3.3-70b"), name="v6e-16", hardware="tpu-v6e", count=16, memory_bytes=32 * GIB)
     assert found.billed_gb == 4 * found.gb > 4 * 141
@@ -133,7 +133,7 @@ def test_the_quote_bills_the_disk_that_the_machine_gets() -> None:
     assert kept.disk_to_ask_gb == kept.disk_gb
 
 
-def test_a_row_of_an_older_version_asks_for_what_it_charged() -> None:
+def test_an_older_row_asks_for_what_it_charged() -> None:
     """It knew no size; its cost line did."""
     kept = frozen(row(request("llama-3.3-70b"), offer()))
     older = kept.replace(disk_gb=None)
