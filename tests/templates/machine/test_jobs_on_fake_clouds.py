@@ -75,7 +75,7 @@ class World:
         cloud = load("stacks", self.name, Stack).cloud
         assert cloud is not None
         line = row(provider=self.name, market="on_demand", **LINES[self.name])
-        plan: Any = SimpleNamespace(run="one", attempt=1, line=line, deadline=now + 3600, boot=boot)
+        plan: Any = SimpleNamespace(run="one", state="0123abcd", attempt=1, line=line, deadline=now + 3600, boot=boot)
         made: dict[str, Any] = {}
         for resource in cloud.resources(plan, cloud.account()):
             if resource.role in ("firewall", "machine"):
