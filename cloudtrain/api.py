@@ -152,15 +152,19 @@ def down(
     return ended
 
 
-def sweep(providers: tuple[str, ...] = (), everything: bool = False, delete: bool = False) -> Listed:
+def sweep(
+    providers: tuple[str, ...] = (), everything: bool = False, delete: bool = False, all_states: bool = False
+) -> Listed:
     """What providers hold of ours, found without any record; with `delete`, what is due is deleted with proof.
+
+    What runs of other states hold is due when its deadline is over, or with `all_states`.
 
     `due` of the result is what should be gone, or is. Raises CloudtrainError with exit code 6 when something was to be
     deleted and is left, or when a provider could not be asked.
     """
     from cloudtrain.runs import sweep as sweeping
 
-    return sweeping.sweep(sweeping.SweepOptions(providers, everything), delete=delete)
+    return sweeping.sweep(sweeping.SweepOptions(providers, everything, all_states=all_states), delete=delete)
 
 
 def runs() -> list[Run]:

@@ -155,17 +155,29 @@ def stop(run: str, store: Store, stopping: StopOptions) -> DeletionProof:
 def list_owned() -> Iterator[OwnedResource]:
     """Every process of ours, whatever the records say."""
     for process in processes.tagged():
-        yield OwnedResource(process.run, str(process.pid), process.command)
+        yield OwnedResource(process.run, str(process.pid), process.command, inputs={"state": process.state})
 
 
 def list_lost() -> Iterator[OwnedResource]:
-    """Processes of runs whose folder has been removed under them: no record names them any more."""
-    found = [process for process in processes.tagged() if processes.has_lost_folder(process.pid)]
-    supervised = {process.run for process in found if "supervisor.py" in process.command}
-    for process in found:
-        if process.run in supervised:
+    """Processes of runs whose folder or record has been removed under them: nothing names them any more.
+
+    What a run of theirs has started that works in another folder goes with it, unless a supervisor watches over that
+    run. Without the id of a state (an older version's, a fake machine's) only what a lost supervisor says counts.
+    """
+    everybody = processes.tagged()
+    lost = [p for p in everybody if processes.has_lost_folder(p) or (p.state and processes.has_lost_record(p))]
+    watched = {(p.run, p.state) for p in everybody if p not in lost and is_supervisor(p)}
+    runs = {(p.run, p.state) for p in lost if p.state or is_supervisor(p)}
+    for process in everybody:
+        whose = process.run, process.state
+        if whose in runs and (process in lost or (process.state and whose not in watched)):
             inputs = {"start": process.start}
             yield OwnedResource(process.run, str(process.pid), process.command, inputs=inputs, bills=False)
+
+
+def is_supervisor(process: processes.Process) -> bool:
+    """Whether it watches over a run, by its command line."""
+    return "supervisor.py" in process.command
 
 
 def end_lost(owned: OwnedResource) -> bool:

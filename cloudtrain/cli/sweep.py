@@ -10,7 +10,8 @@ import click
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import ask, print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.sweep import Leftover, Listed, ProviderAnswer, Removed
+from cloudtrain.runs.leftovers import Leftover
+from cloudtrain.runs.sweep import Listed, ProviderAnswer, Removed
 from cloudtrain.units import money, money_text, rfc3339
 
 HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
@@ -20,13 +21,16 @@ HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
 @click.option("--provider", "providers", multiple=True, help="Only this provider; may be repeated.  [default: all]")
 @click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 @click.option("--all", "everything", is_flag=True, help="Everything of ours, also what is not past its deadline.")
+@click.option("--all-states", is_flag=True, help="Also what runs of other states hold, before its deadline.")
 @click.option("--fail-if-found", is_flag=True, help="Exit 1 when anything was left over, even if it is gone now (CI).")
 @output_option()
-def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_found: bool, output: str) -> None:
+def command(
+    providers: tuple[str, ...], yes: bool, everything: bool, all_states: bool, fail_if_found: bool, output: str
+) -> None:
     """List the machines, disks and auxiliary resources of cloudtrain at every provider, and delete what should be gone.
 
     Looks in every region and on every page, by tag or name; needs no run record. What is not past its deadline and
-    belongs to no ended run is listed and left alone.
+    belongs to no ended run is listed and left alone; so is what belongs to another state, until its deadline.
     """
     from cloudtrain.runs.sweep import SweepOptions, sweep
 
@@ -40,7 +44,7 @@ def command(providers: tuple[str, ...], yes: bool, everything: bool, fail_if_fou
             print_message(f"{name}: has nothing to sweep; `cloudtrain down` ends its runs")
         return None
 
-    sweep(SweepOptions(providers, everything, fail_if_found), yes or may_delete, emit)
+    sweep(SweepOptions(providers, everything, fail_if_found, all_states), yes or may_delete, emit)
 
 
 def may_delete(count: int) -> bool:
@@ -79,6 +83,7 @@ def document(thing: Leftover) -> dict[str, Any]:
         "console_url": owned.console_url,
         "left_over": bool(thing.why),
         "why": thing.why,
+        "other_state": thing.other,
     }
 
 
@@ -86,5 +91,5 @@ def row(thing: Leftover) -> list[str]:
     """A thing for a person."""
     owned = thing.owned
     price = money(owned.usd_per_hour) if owned.bills else "free"
-    why = thing.why or "not due: left alone"
+    why = thing.why or (f"of another state, {thing.other}: left alone" if thing.other else "not due: left alone")
     return [thing.provider, owned.what, owned.id, owned.run, price, rfc3339(owned.expires) or "-", why]

@@ -13,11 +13,12 @@ from typing import NamedTuple
 from cloudtrain.doctor import local
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
 from cloudtrain.offer import Offer, OfferKey
-from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names
+from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names, run_key
 from cloudtrain.quote import catalog
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
-from cloudtrain.runs.sweep import ProviderAnswer, Records
+from cloudtrain.runs.leftovers import Records, records, state
+from cloudtrain.runs.sweep import ProviderAnswer
 from cloudtrain.units import money, rfc3339
 
 LEFT, BARRED, OTHER = 6, 4, 1  # what a problem ends `doctor` with; the largest of all is the exit code
@@ -39,8 +40,8 @@ def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = la
     """
     stacks = {name: load("stacks", name, Stack) for name in dict.fromkeys(named)}
     stacks = stacks or {name: load("stacks", name, Stack) for name in names("stacks")}
-    store, state_error = runs_sweep.state()
-    known = runs_sweep.records(store)
+    store, state_error = state()
+    known = records(store)
     entries: list[Entry] = []
     rents = False
     for name, stack in stacks.items():
@@ -117,12 +118,14 @@ def left(looked: ProviderAnswer, named: bool) -> Iterator[Entry]:
 
 def processes(stack: Stack, known: Records) -> Iterator[Finding]:
     """Processes of ours on this machine: those of ended runs should be gone."""
-    ended = set(known.ended.values())
-    alive = sorted({owned.run for owned in stack.list_owned()})
-    for run in sorted(ended.intersection(alive)):
+    found = list(stack.list_owned())
+    alive = sorted({owned.run for owned in found})
+    keys = {run_key(owned.run, owned.inputs.get("state", "")) for owned in found}
+    ended = sorted(known.ended[key] for key in keys & known.ended.keys())
+    for run in ended:
         message = f"processes of run `{run}`, which is ended, still run"
         yield Finding("left over", "problem", message, f"`cloudtrain down {run}`", barring=False)
-    if not ended.intersection(alive):
+    if not ended:
         yield Finding("leftovers", "ok", f"at work: {', '.join(alive)}" if alive else "no process of ours")
 
 

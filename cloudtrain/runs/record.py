@@ -172,8 +172,10 @@ class Run:
             return "cancelled"
         if self.gone is not None:
             return "failed"
-        if self.is_abandoned and self.stack.direct and all(owned.run != self.id for owned in self.stack.list_owned()):
-            return "died"
+        if self.is_abandoned and self.stack.direct:
+            mine = self.id, self.intent.state
+            if all((owned.run, owned.inputs.get("state", "")) != mine for owned in self.stack.list_owned()):
+                return "died"
         return "starting"
 
     @cached_property

@@ -17,21 +17,12 @@ from cloudtrain.errors import (
     ProviderError,
     TeardownIncomplete,
 )
-from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names, run_key
+from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names
 from cloudtrain.runs import lost
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.leftovers import Leftover, Records, judge, records, state
 from cloudtrain.state.protocol import Store
-from cloudtrain.state.store import open_store
 
 PATIENCE_ROUNDS = 144  # polls until something that is still listed is reported as left: 12 min at the usual 5 s
-
-
-class Leftover(NamedTuple):
-    """A thing of ours and why it should not be there any more; `why` is empty for one that should."""
-
-    provider: str
-    owned: OwnedResource
-    why: str
 
 
 class ProviderAnswer(NamedTuple):
@@ -49,29 +40,17 @@ class ProviderAnswer(NamedTuple):
         return isinstance(self.error, MissingCredentials) and not self.meant
 
 
-class Records(NamedTuple):
-    """What the state says about runs, as far as it can be read."""
-
-    runs: dict[str, Run]  # run id -> a run whose records can be read
-    ended: dict[str, str]  # run key -> id of a run that is ended
-    unread: list[str]  # a message for everything that cannot be read
-
-    @property
-    def providers(self) -> frozenset[str]:
-        """Where runs were begun that are not proven gone."""
-        return frozenset(run.intent.provider for run in self.runs.values() if run.begun and run.gone is None)
-
-
 class SweepOptions(NamedTuple):
     """`providers`: only there, and an error where one cannot be asked. `everything`: what is not past its deadline too.
 
     `fail_if_found`: what was left over is a failure, even when it is gone now; so is whoever was not asked and should
-    have been, because nothing is known of it.
+    have been, because nothing is known of it. `all_states`: what other states hold is due before its deadline, too.
     """
 
     providers: tuple[str, ...] = ()
     everything: bool = False
     fail_if_found: bool = False
+    all_states: bool = False
 
 
 class Listed(NamedTuple):
@@ -120,7 +99,8 @@ def sweep(
         ProviderAnswer(name, [Leftover(name, owned, lost.REASON) for owned in found], None, rented=False)
         for name, found in lost.find(options.providers).items()
     ]
-    answers += [look_at(name, cloud, known, now, options.everything) for name, cloud in wanted.items()]
+    more = options.everything, options.all_states
+    answers += [look_at(name, cloud, known, now, *more) for name, cloud in wanted.items()]
     unread = [message for message in (problem, *known.unread) if message]
     listed = Listed(answers, unread, sorted(set(options.providers) - set(wanted)), known.providers)
     emit(listed)
@@ -182,35 +162,6 @@ def clouds(wanted: Iterable[str] = ()) -> dict[str, Cloud]:
     return {name: cloud for name, cloud in found.items() if cloud is not None}
 
 
-def state() -> tuple[Store | None, str]:
-    """The state by the settings, or None and a message why it cannot be opened. A sweep works without."""
-    try:
-        return open_store(settings.load().state), ""
-    except CloudtrainError as error:
-        return None, error.message
-
-
-def records(store: Store | None) -> Records:
-    """Every run as far as its records can be read. Raises nothing: the cloud is asked whatever the state says."""
-    known = Records({}, {}, [])
-    try:
-        found = store.children("runs") if store is not None else []
-    except CloudtrainError as error:
-        known.unread.append(error.message)
-        return known
-    for name in found:
-        run = Run(store, name)  # type: ignore[arg-type]  # a state that is None has no runs
-        try:
-            over = run.gone is not None or run.wanted == "down"
-        except CloudtrainError as error:
-            known.unread.append(error.message)
-            continue
-        known.runs[name] = run
-        if over:
-            known.ended[run_key(name, "" if run.begun is None else run.begun.state)] = name
-    return known
-
-
 def look(
     store: Store | None, wanted: Mapping[str, Cloud], now: float, everything: bool = False
 ) -> list[ProviderAnswer]:
@@ -219,7 +170,9 @@ def look(
     return [look_at(name, cloud, known, now, everything) for name, cloud in wanted.items()]
 
 
-def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: bool = False) -> ProviderAnswer:
+def look_at(
+    name: str, cloud: Cloud, known: Records, now: float, everything: bool = False, all_states: bool = False
+) -> ProviderAnswer:
     """Ask one provider. What it lists before its error counts: it is there, whatever else there may be."""
     things: list[Leftover] = []
     meant = credentials_set(name)
@@ -227,7 +180,7 @@ def look_at(name: str, cloud: Cloud, known: Records, now: float, everything: boo
         cloud.account()
         meant = True
         for thing in cloud.list_owned(None, None):
-            things.append(Leftover(name, thing, reason(thing, known.ended.get(thing.run), now, everything)))
+            things.append(judge(name, thing, known, now, everything, all_states))
     except ProviderError as error:
         return ProviderAnswer(name, things, error, meant)
     return ProviderAnswer(name, things, None)
@@ -238,17 +191,6 @@ def credentials_set(name: str) -> bool:
     if name not in names("pricing"):
         return False
     return any(os.environ.get(variable) for variable in load("pricing", name, PriceSource).credentials)
-
-
-def reason(thing: OwnedResource, ended: str | None, now: float, everything: bool) -> str:
-    """Why it should be gone; "" for what may stay: unexpired, and not of a run that our records know as ended."""
-    if thing.expires is not None and thing.expires <= now:
-        return "past its deadline"
-    if ended is not None:
-        return f"run `{ended}` is ended"
-    if everything:
-        return "asked for"
-    return "" if thing.expires is not None else "without a deadline"
 
 
 def remove(cloud: Cloud, things: list[Leftover], sleep: Callable[[float], None]) -> list[tuple[Leftover, str]]:

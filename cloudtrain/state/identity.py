@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections.abc import Iterator
 
 from cloudtrain.errors import UsageError
 from cloudtrain.state.protocol import AlreadyThere, Store
@@ -41,15 +42,29 @@ def of(store: Store) -> str:
 def carried_by(store: Store, run: str) -> tuple[str, ...]:
     """The ids that what a run has made may carry; "" is what an older version began, which carries none.
 
-    Its record says which one. Where that is gone or damaged it is this state's own, or none.
+    Its record says which one. Where that is gone or damaged it is this state's own, or none. A state that cannot be
+    reached is no damage: that is raised (BucketDenied, BucketUnreachable).
     """
     from cloudtrain.records import IntentRecord
 
-    with contextlib.suppress(UsageError):
+    intent, own = None, ""
+    with _damage_passed_over():
         intent = read_record(store, f"runs/{run}/intent.json", IntentRecord)
-        if intent is not None:
-            return (intent.state,)
-    own = ""
-    with contextlib.suppress(UsageError):
+    if intent is not None:
+        return (intent.state,)
+    with _damage_passed_over():
         own = find(store)
     return (own, "") if own else ("",)
+
+
+@contextlib.contextmanager
+def _damage_passed_over() -> Iterator[None]:
+    """Let a block end where a document cannot be read."""
+    from cloudtrain.state.errors import BucketDenied, BucketUnreachable
+
+    try:
+        yield
+    except (BucketDenied, BucketUnreachable):
+        raise
+    except UsageError:
+        pass

@@ -81,12 +81,23 @@ def _from_ps() -> Iterator[Process]:
             yield Process(int(pid), run, rest.strip()[:24], rest.strip()[24:].strip(), state)
 
 
-def has_lost_folder(pid: int) -> bool:
+def has_lost_folder(process: Process) -> bool:
     """Whether the folder in which the process works has been removed. Not known where there is no /proc."""
+    return _folder(process).endswith(" (deleted)")
+
+
+def has_lost_record(process: Process) -> bool:
+    """Whether that folder is its run's, and there is no record of a run in it. Not known where there is no /proc."""
+    folder = Path(_folder(process))
+    folder = folder.parent if folder.name == "machine" else folder
+    return folder.name == process.run and folder.is_dir() and not (folder / "intent.json").exists()
+
+
+def _folder(process: Process) -> str:
     try:
-        return os.readlink(PROC / str(pid) / "cwd").endswith(" (deleted)")
+        return os.readlink(PROC / str(process.pid) / "cwd")
     except OSError:
-        return False
+        return ""
 
 
 def start_of(pid: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Timing
 
 from .._pulumi.provisioned import provisioned
-from . import compute, tpu
+from . import compute, service_account, tpu
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
@@ -61,13 +61,14 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
 
 
 def findings() -> Iterable[Finding]:
-    """For doctor, of both APIs."""
+    """For doctor, of both APIs and of the account as which machines run."""
     from . import rest
 
     if rest.reachable(rest.COMPUTE):
         yield from compute.findings()
     if rest.reachable(rest.TPU):
         yield from tpu.findings()
+    yield from service_account.findings()
 
 
 def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the seam's word

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.providers import Driver, Finding, Guard, OwnedResource, Resource
 
 from .._lifecycle import boot, names
+from . import service_account
 from .shapes import Shape, shape, zone
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         return Resource(role, kind, {**inputs, "kind": kind, "request_id": token, **more}, after, summary)
 
     disk_gb = plan.line.disk_to_ask_gb
-    machine = _machine(wanted, market, disk_gb)
+    machine = {
+        **_machine(wanted, market, disk_gb),
+        "service_account": service_account.address(account["project"]),
+    }
     message = f"{wanted.machine_type}, {disk_gb:,} GB disk, {market.replace('_', ' ')}, {where}"
     if wanted.hosts == 1:
         return [made("machine", "instance", (), f"machine {message}", **machine, **boot.inputs(plan))]

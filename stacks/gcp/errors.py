@@ -24,6 +24,7 @@ class AlreadyThere(Rejected):
 
 
 QUOTAS = "ask for more at https://console.cloud.google.com/iam-admin/quotas"
+ACCOUNT = "`cloudtrain doctor gcp` prints the commands that make the account for machines, and let you use it"
 SIGN_IN = "run `gcloud auth application-default login`"
 
 # Texts come first: Google uses one code for several things, and the message tells which.
@@ -40,6 +41,8 @@ _BY_TEXT: tuple[tuple[str, type[ProviderError], str], ...] = (
     ("quota limit", Quota, QUOTAS),
     ("being used by", Unavailable, "try again when it is free"),
 )
+# Of the account as which a machine runs; a 404 that says so is about the account, not about what was asked for.
+_OF_THE_ACCOUNT = ("of type 'serviceaccount' was not found", "access to service account", "iam.serviceaccounts.actas")
 _BY_CODE: dict[str, tuple[type[ProviderError], str]] = {
     "ZONE_RESOURCE_POOL_EXHAUSTED": (NoCapacity, "try another zone"),
     "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": (NoCapacity, "try another zone"),
@@ -108,6 +111,8 @@ def provider_error(codes: list[str], message: str, status: int = 0) -> ProviderE
     text = " ".join([*codes, message]).lower()
     code = codes[0] if codes else str(status)
     said = f"Google answers {visible(code, 60)}: {visible(message, 200)}"
+    if any(part in text for part in _OF_THE_ACCOUNT):
+        return Permission(said, ACCOUNT)
     if status != 404:
         for part, kind, hint in _BY_TEXT:
             if part in text:

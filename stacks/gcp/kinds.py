@@ -18,6 +18,7 @@ from cloudtrain.errors import Rejected
 from cloudtrain.providers import ResourceState
 
 from .._lifecycle import boot, names
+from . import service_account
 
 Document = Mapping[str, Any]
 State = Literal["building", "ready", "ended", "deleting"]
@@ -93,7 +94,7 @@ def machine_properties(inputs: Mapping[str, Any]) -> dict[str, Any]:
                 "accessConfigs": [{"type": "ONE_TO_ONE_NAT", "name": "External NAT"}],
             }
         ],
-        "serviceAccounts": [{"email": "default", "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}],
+        "serviceAccounts": [{"email": inputs["service_account"], "scopes": [service_account.COMPUTE_SCOPE]}],
         "metadata": {"items": [{"key": key, "value": value} for key, value in items.items()]},
         "disks": [{"boot": True, "autoDelete": True, "initializeParams": disk}],
     }

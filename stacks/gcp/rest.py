@@ -32,6 +32,7 @@ class Api(NamedTuple):
 
 COMPUTE = Api("https://compute.googleapis.com", "/compute/v1", "CLOUDTRAIN_GCE_URL")
 PROJECTS = Api("https://cloudresourcemanager.googleapis.com", "/v1", "CLOUDTRAIN_GCE_URL")
+IAM = Api("https://iam.googleapis.com", "/v1", "CLOUDTRAIN_GCE_URL")
 TPU = Api("https://tpu.googleapis.com", "/v2alpha1", "CLOUDTRAIN_TPU_URL")
 TASKS = Api("https://cloudtasks.googleapis.com", "/v2", "CLOUDTRAIN_TASKS_URL")
 TPU_ENDPOINT = "CLOUDTRAIN_TPU_ENDPOINT"  # host:port of the fake's gRPC server

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.providers import Driver, Finding, Guard, OwnedResource, Resource
 
 from .._lifecycle import names
+from . import service_account
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
@@ -29,7 +30,6 @@ BOOT_DISK = "100 GB disk of its own"  # fixed and part of the price; what needs 
 LONGEST_FLEX_DAYS = 7
 FLEX_ZONES = frozenset({"us-west4-a"})  # of v5e for training: cloud.google.com/tpu/docs/request-using-flex-start
 CAPACITY_PATIENCE_S = 1800.0  # a queued resource waits for capacity; nothing is billed while it waits
-WORKER = "ct-worker"  # the service account as which the time limit deletes a machine, and the machine deletes itself
 
 _OFFER = re.compile(r"(v5litepod|v4|v3|v2)-[1-9]\d*")
 _RUNTIMES = {"v5litepod": "v2-alpha-tpuv5-lite"}
@@ -81,7 +81,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     def inputs(role: str, **more: Any) -> dict[str, Any]:
         return {**names.base_inputs(plan, role, place, owner), **more}
 
-    own = worker(account["project"])
+    own = service_account.address(account["project"])  # as which the time limit deletes a machine, and it itself
     slice_ = {
         "request_id": names.request_id(plan, "machine"),
         "accelerator": offer,
@@ -115,12 +115,6 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
 def task_region(zone: str) -> str:
     """The region in which the time limit of a machine in `zone` waits."""
     return _TASK_REGIONS.get(zone.partition("-")[0], "us-central1")
-
-
-def worker(project: str) -> str:
-    """The service account's address. A project of a domain, `example.com:name`, is the other way round there."""
-    domain, _, name = project.rpartition(":")
-    return f"{WORKER}@{name}.{domain}.iam.gserviceaccount.com" if domain else f"{WORKER}@{name}.iam.gserviceaccount.com"
 
 
 def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterable[OwnedResource]:

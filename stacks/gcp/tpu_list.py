@@ -19,7 +19,7 @@ from .._lifecycle.names import A_KEY, EXPIRES, KEY
 from . import rest
 from .errors import QUOTAS
 from .rest import PROJECTS, TASKS, TPU
-from .tpu import FLEX, QUEUED, TASK, WORKER, console_url, task_region
+from .tpu import FLEX, QUEUED, TASK, console_url, task_region
 from .tpu_limit import QUEUE_NAME
 from .tpu_machine import labels_of, state_of
 
@@ -55,7 +55,7 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
 
 
 def findings() -> Iterator[Finding]:
-    """Whether both APIs answer; the quota and the service account cannot be read through them."""
+    """Whether both APIs answer; the quota cannot be read through them."""
     if not rest.reachable(TPU):
         return
     for what, api in (("Cloud TPU API", TPU), ("Cloud Tasks API", TASKS)):
@@ -66,12 +66,6 @@ def findings() -> Iterator[Finding]:
             yield Finding(what, "problem", error.message, error.hint)
     yield _permissions()
     yield Finding("TPU quota", "unknown", "service tpu.googleapis.com, per chip, zone and spot or not", QUOTAS)
-    yield Finding(
-        f"service account {WORKER}",
-        "unknown",
-        "the time limit of spot TPUs deletes as this account",
-        f"gcloud iam service-accounts create {WORKER}; it needs roles/tpu.admin, and you roles/iam.serviceAccountUser",
-    )
 
 
 def _permissions() -> Finding:

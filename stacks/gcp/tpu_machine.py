@@ -17,6 +17,7 @@ from cloudtrain.providers import ResourceState
 from .._lifecycle.names import KEY
 from . import rest
 from .errors import AlreadyThere, provider_error
+from .service_account import TPU_SCOPE
 from .tpu import LONGEST_FLEX_DAYS
 from .tpu_client import ask
 from .tpu_startup import startup_script
@@ -162,7 +163,7 @@ def _request(inputs: Mapping[str, Any]) -> Document:
         "networkConfig": {"enableExternalIps": True},
     }
     if worker := inputs.get("worker"):
-        node["serviceAccount"] = {"email": worker, "scope": [rest.SCOPE]}
+        node["serviceAccount"] = {"email": worker, "scope": [TPU_SCOPE]}
         node["metadata"] = {"startup-script": startup_script(queued_path(inputs), inputs["expires"])}
     spec = {"parent": parent_of(inputs), "nodeId": inputs["name"], "node": node}
     return {"tpu": {"nodeSpec": [spec]}, "queueingPolicy": {"validUntilTime": rfc3339(inputs["expires"])}}

@@ -21,7 +21,7 @@ def main(name: str, run: str) -> None:
     assert cloud is not None
     plan = plan_for(target, run, time.time() + HOUR)
     resources = cloud.resources(plan, cloud.account())
-    begin(store, run, provider=target.provider)
+    begin(store, run, provider=target.provider, state=plan.state)
     import_module("cloudtrain.stacks._pulumi.engine").Engine(store, run).up(target.provider, resources)
 
 

@@ -15,9 +15,9 @@ from cloudtrain.doctor import checks, local
 from cloudtrain.doctor.checks import Entry
 from cloudtrain.errors import MissingCredentials, Permission, ProviderError, Unavailable
 from cloudtrain.offer import Offer, Price
-from cloudtrain.providers import Finding, OwnedResource
+from cloudtrain.providers import Finding, OwnedResource, run_key
 from cloudtrain.runs import live_price, sweep
-from cloudtrain.runs.sweep import Records
+from cloudtrain.runs.leftovers import Records
 from cloudtrain.state.store import LocalFolder
 from tests.records import intent, put
 
@@ -175,7 +175,7 @@ def test_each_leftover_is_a_line_and_billing_ones_end_6(catalogue: Callable[...,
 
 def test_processes_of_an_ended_run_are_told() -> None:
     """On one's own machine: what an ended run has left is a problem, what is at work is not."""
-    known = Records({}, {"k": "done"}, [])
+    known = Records({}, {run_key("done"): "done", run_key("going", "0a1b2c3d"): "going"}, [])
 
     def found(*runs: str) -> list[tuple[str, str]]:
         stack: Any = SimpleNamespace(list_owned=lambda: [OwnedResource(run, "1", "python") for run in runs])

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,13 @@ from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack
 from cloudtrain.runs import launch, lost
 from cloudtrain.runs import sweep as sweeps
+from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
+from tests.patience import until
 from tests.runs.conftest import wait_for
 
+tagged = import_module("cloudtrain.stacks._lifecycle.processes").tagged
 Make = Callable[..., Plan]
 SECRETS = (
     "AWS_ACCESS_KEY_ID",
@@ -77,6 +82,30 @@ def test_sweep_names_a_local_run_that_has_lost_its_records(
     assert run.id in listed.out + listed.err
     assert all([lost.end("local", owned) for owned in lost.find()["local"] if owned.run == run.id])
     assert [owned for owned in local.list_owned() if owned.run == run.id] == []
+
+
+def test_sweep_names_a_local_run_whose_record_alone_is_lost(
+    store: LocalFolder, local: Stack, plan: Make, knobs: Callable[..., None]
+) -> None:
+    """Its folder is there; without a supervisor, too; and the same run of another state is none of it."""
+    knobs(steps=10_000)
+    run = launch.start(store, plan())
+    other = LocalFolder(store.root.parent / "other")
+    launch.start(other, replace(plan(), job={"checkpoint": {"folder": str(other.root / "c")}, "output": "o"}))
+    mine = {str(p.pid) for p in tagged(run.id) if p.state == run.intent.state}
+
+    def lost_ones() -> set[str]:
+        return {owned.id for owned in lost.find().get("local", []) if owned.run == run.id}
+
+    assert lost_ones() == set()
+    (store.root / "runs" / run.id / "intent.json").unlink()
+    assert lost_ones() == mine
+    for process in tagged(run.id):
+        if str(process.pid) in mine and "supervisor.py" in process.command:
+            os.kill(process.pid, signal.SIGKILL)
+    until(lambda: lost_ones() and lost_ones() < mine, "the supervisor and its guard are gone")
+    assert all([lost.end("local", owned) for owned in lost.find()["local"] if owned.run == run.id])
+    assert {p.state for p in tagged(run.id)} == {Run(other, run.id).intent.state}
 
 
 def test_sweep_leaves_alone_what_has_its_records(

@@ -9,10 +9,11 @@ import pytest
 
 from cloudtrain.errors import MissingCredentials, NotFound, ProviderError, Rejected, Unavailable, UsageError
 from cloudtrain.providers import Cloud, Driver, OwnedResource, ResourceState, Timing, run_key
-from cloudtrain.runs import sweep
-from cloudtrain.runs.sweep import Leftover
+from cloudtrain.runs import leftovers, sweep
+from cloudtrain.runs.leftovers import Leftover, Records
+from cloudtrain.state import identity
 from cloudtrain.state.store import LocalFolder
-from tests.records import begin
+from tests.records import begin, put
 
 NOW = 1.8e9
 TIMING = Timing(1, 2, 0.5, 0.1)
@@ -99,7 +100,47 @@ def test_only_what_should_be_gone_is_touched(
     expires: float | None, ended: str | None, everything: bool, why: str
 ) -> None:
     """Only what is unexpired and of no ended run may stay."""
-    assert sweep.reason(thing("a", expires=expires), ended, NOW, everything) == why
+    assert leftovers.reason(thing("a", expires=expires), ended, NOW, everything) == why
+
+
+HERE, THERE = "0a1b2c3d", "4e5f6071"
+
+
+@pytest.mark.parametrize("words", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("whose", [HERE, THERE, ""])
+@pytest.mark.parametrize("expires", [NOW - 1, NOW + 1, None])
+def test_what_is_of_another_state_is_left_until_its_deadline(
+    expires: float | None, whose: str, words: tuple[bool, bool]
+) -> None:
+    """`--all` is about this state's; `--all-states` about the others'. What names no state counts as this one's."""
+    everything, all_states = words
+    owned = OwnedResource(run_key("one", whose), "a", "m", "m", {}, expires)
+    known = Records({}, {run_key("one", HERE): "one"}, [], frozenset({HERE}))
+    found = leftovers.judge("toy", owned, known, NOW, everything, all_states)
+    assert found.other == (THERE if whose == THERE else "")
+    if expires == NOW - 1:
+        assert found.why == "past its deadline"
+    elif whose == THERE:
+        assert found.why == ("asked for" if all_states else "")
+    elif whose == HERE:
+        assert found.why == "run `one` is ended"
+    else:
+        assert found.why == ("asked for" if everything else "" if expires else "without a deadline")
+
+
+def test_a_state_is_known_by_its_own_id_and_by_those_of_its_runs(own_world: Any) -> None:
+    """Also when its own cannot be read, or was made anew."""
+    store = LocalFolder(own_world / "state")
+    own = identity.of(store)
+    begin(store, "moved", state=THERE, wanted="down")
+    begin(store, "old", wanted="down")
+    known = sweep.records(store)
+    assert known.ids == {own, THERE}
+    assert known.ended == {run_key("moved", THERE): "moved", run_key("old"): "old"}
+    put(store, "state.json", [1])
+    damaged = sweep.records(store)
+    assert damaged.ids == {THERE}
+    assert any("state.json" in words for words in damaged.unread)
 
 
 def test_damaged_records_are_told_and_hide_no_other_run(own_world: Any) -> None:

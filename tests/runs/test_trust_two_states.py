@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cloudtrain.providers import Stack, StopOptions
 from cloudtrain.runs import launch
 from cloudtrain.runs.record import Run
 from cloudtrain.simulator.clock import Clock
+from cloudtrain.state import identity
 from cloudtrain.state.store import LocalFolder
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
@@ -77,13 +79,36 @@ def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
     assert two.machines() == before
 
 
+def test_each_state_ends_its_own_machine_whatever_its_records_say(two: Two) -> None:
+    """Also when what `b` wrote about the run is damaged."""
+    before = two.machines()
+    two.rent(two.b)
+    for name in ("intent.json", "journal.jsonl", "machine.json"):
+        two.b.document("mine", name).write_bytes(b"[1]")
+    command(two.b, "down", "mine")
+    assert before <= two.machines()
+    assert command(two.a, "down", "mine")[0] == 0
+    assert not before & two.machines()
+
+
 def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
     """As long as their own deadline lies ahead, even where a run of that name is ended here."""
     before = two.machines()
     begin(LocalFolder(two.b.state), "mine", wanted="down", deadline=2.0)
     put(LocalFolder(two.b.state), "runs/mine/gone.json", GONE)
-    command(two.b, "sweep", "-y")
+    said = command(two.b, "sweep", "-y", "--all")[1]
     assert two.machines() == before
+    assert f"of another state, {identity.find(LocalFolder(two.a.state))}: left alone" in said
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_sweep_removes_what_another_state_should_have(two: Two, late: bool) -> None:
+    """Past its deadline whoever owns it, before it when that is asked for."""
+    if late:
+        two.b.environment["CLOUDTRAIN_NOW"] = str(time.time() + 2 * 3600)
+    code, said = command(two.b, "sweep", "-y", *([] if late else ["--all-states"]))
+    assert (code, two.machines()) == (0, set()), said
+    assert ("past its deadline" if late else "asked for") in said
 
 
 def test_down_in_one_state_leaves_the_local_run_of_another(

@@ -12,6 +12,7 @@ import pytest
 from cloudtrain.errors import DamagedRecord
 from cloudtrain.state import identity
 from cloudtrain.state.bucket import ObjectFolder
+from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin, put
 
@@ -76,6 +77,17 @@ def test_without_its_record_a_run_may_carry_either(folder: LocalFolder) -> None:
     assert identity.carried_by(folder, "torn") == identity.carried_by(folder, "lost") == ("",)
     own = identity.of(folder)
     assert identity.carried_by(folder, "torn") == identity.carried_by(folder, "lost") == (own, "")
+
+
+def test_a_state_that_does_not_answer_says_nothing_about_names(folder: LocalFolder) -> None:
+    """Else what is not looked for would be called gone."""
+
+    class Silent(LocalFolder):
+        def read(self, key: str) -> bytes | None:
+            raise BucketUnreachable("no answer")
+
+    with pytest.raises(BucketUnreachable):
+        identity.carried_by(Silent(folder.root), "mine")
 
 
 def test_a_bucket_has_one_too() -> None:

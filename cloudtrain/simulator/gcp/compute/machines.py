@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from cloudtrain.simulator.gcp.accounts import ServiceAccounts
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid
 from cloudtrain.simulator.gcp.compute.resources import Document, Failure, ResourceTable, Target
 
@@ -102,8 +103,9 @@ def _limit_s(payload: Mapping[str, Any], now: float) -> float:
 class Machines:
     """Starts and ends the machines of a project. `boot_s` until RUNNING; `operation_s` until an operation is done."""
 
-    def __init__(self, table: ResourceTable) -> None:
+    def __init__(self, table: ResourceTable, accounts: ServiceAccounts) -> None:
         self.table = table
+        self.accounts = accounts
         self.boot_s = 0.05
         self.operation_s = 0.0
         self.ended: Callable[[Document], None] = lambda machine: None  # a group hears of its machine's end
@@ -120,6 +122,8 @@ class Machines:
         if f"{target.scope}/machineTypes/" not in str(body.get("machineType", "")):
             raise invalid("Invalid value for field 'resource.machineType': it is not in the zone of the request.")
         check_properties(body, self.table.clock.now())
+        if refused := self.accounts.refuses(body.get("serviceAccounts") or []):
+            return self.table.operate(target, "insert", self.operation_s, lambda: Failure(*refused))
         machine = self.make(target, body, slow_s=seconds if fault == "slow" else 0.0)
         if fault == "stale":
             self.table.hidden[machine["selfLink"]] = self.table.clock.now() + seconds

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from cloudtrain.simulator.gcp.accounts import DEFAULT
 from cloudtrain.simulator.gcp.compute.resources import ROOT, Document
 from cloudtrain.simulator.http_server import Reply, Request
 
@@ -73,7 +74,7 @@ def _value(machine: Document, key: str) -> str | None:
         start = "instance/service-accounts/default/"
         token = {"access_token": token_of(machine), "expires_in": 3599, "token_type": "Bearer"}
         values |= {f"{start}token": json.dumps(token), f"{start}scopes": "\n".join(account.get("scopes", []))}
-        values[f"{start}email"] = f"{PROJECT_NUMBER}-compute@developer.gserviceaccount.com"
+        values[f"{start}email"] = DEFAULT if account.get("email") == "default" else str(account.get("email"))
     return values.get(key)
 
 

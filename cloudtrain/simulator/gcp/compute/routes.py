@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from cloudtrain.simulator.gcp.compute.resources import Target
 
 PREFIX = "/compute/v1/projects/"
+_ACCOUNT = re.compile(r"/v1/projects/([^/]+)/serviceAccounts/([^/:]+)(:[A-Za-z]+)?")
 _BY_SCOPE = {
     ("zones", "operations"): "zoneOperations",
     ("regions", "operations"): "regionOperations",
@@ -26,12 +28,23 @@ class Route(NamedTuple):
 
 
 NOWHERE = Route("", Target("", "", "", ""))
+_PROJECT = re.compile(r"/v1/projects/([^/:]+):(testIamPermissions|getIamPolicy)")
+
+
+def _of_other_apis(method: str, path: str) -> Route:
+    """IAM and the Cloud Resource Manager: service accounts, and who may do what in the project."""
+    if (found := _PROJECT.fullmatch(path)) and method == "POST":
+        return Route(f"projects.{found[2]}", Target(found[1], "", "", ""))
+    if found := _ACCOUNT.fullmatch(path):
+        verb = {("GET", ""): "get", ("POST", ":testIamPermissions"): "test"}.get((method, found[3] or ""), "")
+        return Route(f"serviceAccounts.{verb}", Target(found[1], "", "serviceAccounts", found[2])) if verb else NOWHERE
+    return NOWHERE
 
 
 def route(method: str, path: str) -> Route:
     """`GET /compute/v1/projects/p/zones/z/instances/n` is `instances.get` of that instance."""
-    if method == "POST" and path.endswith(":testIamPermissions"):
-        return Route("projects.testIamPermissions", Target(path.rpartition("/")[2].partition(":")[0], "", "", ""))
+    if path.startswith("/v1/"):
+        return _of_other_apis(method, path)
     if not path.startswith(PREFIX) or method not in _VERBS:
         return NOWHERE
     project, *parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cloudtrain.simulator.gcp.accounts import MACHINES
+
 PROJECT = "simulation-project"
-WORKER = f"ct-worker@{PROJECT}.iam.gserviceaccount.com"
+ACT_AS = "The principal lacks iam.serviceAccounts.actAs on the service account."
+WORKER = MACHINES  # the account that there is, and that the caller may act as
 
 
 class Chip(NamedTuple):

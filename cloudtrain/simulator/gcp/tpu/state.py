@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
-from cloudtrain.simulator.gcp.tpu.catalog import CHIPS, REFUSALS, ZONES, Refusal, generation_of, refusal
+from cloudtrain.simulator.gcp.tpu.catalog import (
+    ACT_AS,
+    CHIPS,
+    REFUSALS,
+    WORKER,
+    ZONES,
+    Refusal,
+    generation_of,
+    refusal,
+)
 from cloudtrain.simulator.gcp.tpu.validation import Document, checked_spec, flex_seconds, valid_until
 from cloudtrain.simulator.ledger import Ledger
 
@@ -45,6 +54,7 @@ class TpuState:
     wait_s: float = 1.0  # from accepted to a node
     boot_s: float = 1.0  # from a node to READY
     delete_s: float = 1.0
+    account: str = WORKER  # the one that there is, and that the caller may act as
     chips_per_zone: int = 512  # the quota; what FAILED or SUSPENDED holds counts too
     queued: dict[str, Record] = field(default_factory=dict)
     nodes: dict[str, Record] = field(default_factory=dict)
@@ -62,6 +72,9 @@ class TpuState:
             return answer
         node_id, node = checked_spec(body, parent)
         _, chips = generation_of(node, zone)
+        account = node.get("serviceAccount", {}).get("email", self.account)
+        if account != self.account:
+            raise Refusal("PERMISSION_DENIED", ACT_AS)
         gives_up = valid_until(body, self.clock.now())
         if path in self.queued:
             raise Refusal("ALREADY_EXISTS", f"Resource '{path}' already exists.")

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
-from cloudtrain.simulator.gcp.tpu.catalog import REGIONS, WORKER, Refusal, refusal
+from cloudtrain.simulator.gcp.tpu.catalog import ACT_AS, REGIONS, WORKER, Refusal, refusal
 from cloudtrain.simulator.gcp.tpu.schema import instant, seconds
 
 Document = dict[str, Any]
@@ -150,4 +150,4 @@ def _check_request(request: Document) -> None:
     if request.get("body") and request.get("httpMethod") not in ("POST", "PUT", "PATCH"):
         raise Refusal("INVALID_ARGUMENT", "A body does not go with this method.")
     if request.get("oauthToken", {}).get("serviceAccountEmail") != WORKER:
-        raise Refusal("PERMISSION_DENIED", "The principal lacks iam.serviceAccounts.actAs on the service account.")
+        raise Refusal("PERMISSION_DENIED", ACT_AS)
