@@ -98,7 +98,8 @@ def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     from cloudtrain.runs import remote
 
     plan, shipped = remote.stage_job(run, plan)
-    return plan, {**shipped, "agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts}
+    agreed = {"agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts, "accept_risk": plan.accept_risk}
+    return plan, {**shipped, **agreed}
 
 
 def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:

@@ -55,11 +55,7 @@ class Records(NamedTuple):
     runs: dict[str, Run]  # run id -> a run whose records can be read
     ended: dict[str, str]  # run key -> id of a run that is ended
     unread: list[str]  # a message for everything that cannot be read
-
-    @property
-    def providers(self) -> frozenset[str]:
-        """Where runs were begun that are not proven gone."""
-        return frozenset(run.intent.provider for run in self.runs.values() if run.begun and run.gone is None)
+    providers: set[str]  # where runs were begun that are not proven gone
 
 
 class SweepOptions(NamedTuple):
@@ -80,7 +76,7 @@ class Listed(NamedTuple):
     answers: list[ProviderAnswer]
     unread: list[str]  # a message for every record that could not be read
     no_cloud: list[str]  # named providers with nothing to sweep
-    meant: frozenset[str] = frozenset()  # providers where runs that are not over were begun
+    meant: set[str]  # providers where runs were begun that are not proven gone
 
     @property
     def due(self) -> list[Leftover]:
@@ -163,9 +159,11 @@ def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Lefto
 def raise_for_unasked(listed: Listed) -> None:
     """Raises MissingCredentials when nobody could be asked, or not everybody where a run may still stand."""
     hint = "give it the credentials, or name with --provider who is to be asked"
-    missing = sorted(answer.provider for answer in listed.answers if answer.absent and answer.provider in listed.meant)
-    if missing:
+    absent = sorted(answer.provider for answer in listed.answers if answer.absent)
+    if missing := [name for name in absent if name in listed.meant]:
         raise MissingCredentials(f"runs were begun at {', '.join(missing)}, which could not be asked", hint)
+    if absent and listed.unread:  # and so it is not known whether one was begun there
+        raise MissingCredentials(f"{listed.unread[0]}; and {', '.join(absent)} could not be asked", hint)
     if all(answer.error is not None for answer in listed.answers if answer.rented):
         raise MissingCredentials("nobody could be asked, so nothing is known", hint)
 
@@ -192,7 +190,7 @@ def state() -> tuple[Store | None, str]:
 
 def records(store: Store | None) -> Records:
     """Every run as far as its records can be read. Raises nothing: the cloud is asked whatever the state says."""
-    known = Records({}, {}, [])
+    known = Records({}, {}, [], set())
     try:
         found = store.children("runs") if store is not None else []
     except CloudtrainError as error:
@@ -201,11 +199,13 @@ def records(store: Store | None) -> Records:
     for name in found:
         run = Run(store, name)  # type: ignore[arg-type]  # a state that is None has no runs
         try:
+            begun = None if run.gone is not None else run.begun
             over = run.gone is not None or run.wanted == "down"
         except CloudtrainError as error:
             known.unread.append(error.message)
             continue
         known.runs[name] = run
+        known.providers.update({begun.provider} if begun else ())
         if over:
             known.ended[run_key(name, "" if run.begun is None else run.begun.state)] = name
     return known

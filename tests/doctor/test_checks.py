@@ -22,7 +22,7 @@ from cloudtrain.state.store import LocalFolder
 from tests.records import intent, put
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC).timestamp()
-EMPTY = Records({}, {}, [])
+EMPTY = Records({}, {}, [], set())
 
 
 def offer(name: str, usd: str | None, as_of: str, zone: str = "a b") -> Offer:
@@ -175,7 +175,7 @@ def test_each_leftover_is_a_line_and_billing_ones_end_6(catalogue: Callable[...,
 
 def test_processes_of_an_ended_run_are_told() -> None:
     """On one's own machine: what an ended run has left is a problem, what is at work is not."""
-    known = Records({}, {"k": "done"}, [])
+    known = Records({}, {"k": "done"}, [], set())
 
     def found(*runs: str) -> list[tuple[str, str]]:
         stack: Any = SimpleNamespace(list_owned=lambda: [OwnedResource(run, "1", "python") for run in runs])

@@ -20,7 +20,11 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
 @click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
-    "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, with or without a client."
+    "--max-hours",
+    "--ttl",
+    "max_hours",
+    type=Duration(),
+    help="End the run after this long at the latest.",
 )
 @click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -31,7 +35,9 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.option("--to", "home", type=click.Path(path_type=Path), help="Target folder of the result.  [default: ./RUN]")
 @click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
 @click.option(
-    "--accept-risk", is_flag=True, help="Start even with fewer than two guards that work without this client."
+    "--accept-risk",
+    is_flag=True,
+    help="Start even with fewer than two guards that work without this client, or with credentials of unknown end.",
 )
 @click.option("--machine-only", is_flag=True, help="Rent the machine that the quote would choose, and leave it idle.")
 @click.option(
