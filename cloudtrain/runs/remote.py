@@ -201,5 +201,5 @@ def blocks(run: Run, offset: int, end: int | None) -> Iterator[bytes]:
 
 
 def chunk(run: Run, offset: int) -> bytes:
-    """The chunk that begins at `offset`; empty while there is none. Of one that is longer than ours are, the beginning."""
+    """The chunk that begins at `offset`, of one longer than ours the beginning; empty while there is none."""
     return run.store.read_from(log_key(run, offset), 0, MOST_BYTES)

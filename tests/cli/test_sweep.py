@@ -140,9 +140,7 @@ def test_a_provider_of_a_standing_run_is_to_be_asked(cloudtrain: Command, runpod
     assert "aws" in ended.err
 
 
-def test_where_a_run_may_stand_is_not_known_while_a_record_is_damaged(
-    cloudtrain: Command, runpod: Fake, own_world: Path
-) -> None:
+def test_a_damaged_record_may_be_of_a_provider_not_asked(cloudtrain: Command, runpod: Fake, own_world: Path) -> None:
     """It may have been begun at a provider that was not asked."""
     (own_world / "state" / "runs" / "odd").mkdir(parents=True)
     (own_world / "state" / "runs" / "odd" / "intent.json").write_text("[1]")

@@ -184,7 +184,7 @@ def test_what_a_resumed_run_has_cost_counts_against_its_cap(desk: Desk) -> None:
     assert plan.agreed_usd == pytest.approx(Decimal(3), abs=Decimal("0.05"))
 
 
-def test_a_cap_is_not_kept_by_a_machine_of_unknown_price(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_cap_is_kept_by_a_machine_of_unknown_price(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused, not rented without a cap."""
     plan = replace(PLAN, max_cost=Decimal(1))
     monkeypatch.setattr(live_price, "check", lambda line, now, stale: live_price.Checked(None, ""))
