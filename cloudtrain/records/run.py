@@ -45,6 +45,7 @@ class IntentRecord(Record):
     max_restarts: int = 0
     layout: Literal[1, 2] = 1  # of the run's documents, see `state/layout.py`; records before it have none
     accept_risk: bool = False
+    teaches: bool = True
 
 
 class QuoteRecord(Record):

@@ -120,6 +120,7 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
         guards=plan.guards,
         layout=NEWEST if run.begun is None else run.begun.layout,
         data_sha256=plan.data_sha256,
+        teaches=plan.teaches,
         names={"tag": f"CLOUDTRAIN_RUN={plan.run}"},
         **more,
     )

@@ -130,6 +130,7 @@ def plan_again(run: Run) -> Plan:
         max_restarts=intent.max_restarts,
         agreed_usd=intent.agreed_usd,
         accept_risk=intent.accept_risk,
+        teaches=intent.teaches,
     )
 
 

@@ -96,7 +96,7 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
     elif output == "json":
         print_json(quote_document(quoted, remedy))
     elif output == "csv":
-        rows = table.viable_rows(table.viable_groups(quoted, True), quoted.chosen)
+        rows = table.viable_rows(table.viable_groups(quoted, True), quoted.chosen, mark="")
         print_rows("csv", [name or "note" for name in table.VIABLE_HEADERS], rows)
     else:
         show_tables(quoted, output, shown.unfold, remedy)
@@ -147,6 +147,8 @@ def show_foot(quoted: Quote, now: float) -> None:
 
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
+    if any(line.assessment.learnt for line in quoted.lines):
+        click.echo("\n^ corrected by runs measured here: --why NUMBER says how, `cloudtrain measurements list` which")
     today = datetime.fromtimestamp(now, UTC).date()
     dates = [line.offer.price.as_of for line in quoted.lines if line.viable and line.offer.price.as_of]
     click.echo()

@@ -13,7 +13,7 @@ from cloudtrain.runs.client.options import SPEC_FILE, UpOptions
 from cloudtrain.units import SECONDS_PER_HOUR
 
 
-@click.command("up")
+@click.command("up", short_help="Fine-tune as the spec says, on the cheapest offer.")
 @click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
 @click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
@@ -38,6 +38,9 @@ from cloudtrain.units import SECONDS_PER_HOUR
     "--accept-risk",
     is_flag=True,
     help="Start even with fewer than two guards that work without this client, or with credentials of unknown end.",
+)
+@click.option(
+    "--no-learn", "teaches", is_flag=True, default=True, flag_value=False, help="Later quotes learn nothing from it."
 )
 @click.option("--machine-only", is_flag=True, help="Rent the machine that the quote would choose, and leave it idle.")
 @click.option(

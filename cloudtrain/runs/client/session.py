@@ -116,7 +116,7 @@ class Session:
 
     def _start_here(self, places: Places) -> Run | None:
         """On this machine: the plan, consent, the start, the end."""
-        plan, (row,) = places.first, places.rows
+        plan, (row,) = replace(places.first, teaches=self.options.teaches), places.rows
         self._show(places, plan, row)
         if self.options.dry_run:
             return None
@@ -171,6 +171,7 @@ class Session:
             idle=options.machine_only,
             max_restarts=options.max_restarts,
             accept_risk=options.accept_risk,
+            teaches=options.teaches,
         )
         found = attempts.priced(plan, row.assessment.extras.hourly_usd, places.spent_usd, options.accept_stale)
         plan = found.plan
