@@ -127,10 +127,11 @@ def test_runs_that_disagree_leave_a_wide_range() -> None:
     assert width(differ.speed) > 1.5 * width(agree.speed)
 
 
-def test_no_speed_is_above_the_peak() -> None:
+@pytest.mark.parametrize("shared", [SAME, FAR])
+def test_no_speed_is_above_the_peak(shared: float) -> None:
     """Nor is the range narrower for it."""
     prior = Range(40.0, 100.0, 250.0)
-    found = corrected(prior, [Evidence(math.log(1000.0), LONG, FAR, 0)], 260.0)
+    found = corrected(prior, [Evidence(math.log(1000.0), LONG, shared, 0)], 260.0)
     assert found is not None
     assert found.speed.high <= 260.0
     assert width(found.speed) >= width(prior) * (1 - 1e-9)

@@ -192,6 +192,14 @@ def test_no_cap_is_kept_by_a_machine_of_unknown_price(monkeypatch: pytest.Monkey
         attempts.priced(plan, Decimal(0), Decimal(0), accept_stale=True)
 
 
+def test_a_run_that_is_not_to_teach_is_planned_so(desk: Desk) -> None:
+    """--no-learn, as the demo is run."""
+    for teaches in (True, False):
+        made = desk(teaches=teaches)
+        made.session.start(made.places(row("a", "1.5")))
+        assert made.started[-1].teaches is teaches
+
+
 def test_a_dry_run_shows_the_first_plan_alone(desk: Desk) -> None:
     """No question, no start, no run."""
     made = desk(dry_run=True)
