@@ -23,13 +23,15 @@ def bear_closed_streams() -> None:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    import contextlib
+
     bear_closed_streams()
     if sys.argv[1:] in (["--version"], ["-V"]):  # answered before click is imported: scripts ask this a lot
-        from cloudtrain import __version__
+        with contextlib.suppress(OSError):  # what cannot be told is told below, or its reader has gone
+            from cloudtrain import __version__
 
-        print(f"cloudtrain {__version__}")
-        return
-    import contextlib
+            print(f"cloudtrain {__version__}", flush=True)
+            return
     import gc
 
     gc.set_threshold(100_000, 50, 50)  # a command lives for a moment: collecting while it imports only costs time

@@ -36,6 +36,8 @@ class Plan:
     heartbeat_s: float = 5.0
     idle: bool = False  # a machine without a job
     max_restarts: int = 3  # machines that may replace a preempted one
+    teaches: bool = True  # later quotes learn from it
+    accept_risk: bool = False  # as the person said it; for the machines that may follow
     agreed_usd: Decimal | None = None  # what was agreed to, all machines together
     boot: Mapping[str, Any] | None = None  # where a rented machine finds its ticket: {state, ticket, signed_at}, no URL
 

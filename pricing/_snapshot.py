@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloudtrain.errors import UsageError
+from cloudtrain.files import no_pipe
 from cloudtrain.offer import NO_LIMITS, Limits, Market, Offer, Price
 from cloudtrain.units import GIB
 
@@ -71,7 +72,7 @@ def read_offers(catalog: Path, provider: str, reading: Reading) -> list[Offer]:
     line = 1
     found: list[Offer] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file, _collector_paused():
+        with open(no_pipe(str(path)), encoding="utf-8-sig", newline="") as file, _collector_paused():
             rows = csv.reader(file)
             pick = _picker(next(rows, []))
             for cells in rows:

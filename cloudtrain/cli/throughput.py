@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     tier: Tier | None
 
 
-@click.command("throughput")
+@click.command("throughput", short_help="Tokens per second of fine-tuning MODEL, per chip.")
 @click.argument("model", required=False)
 @click.option("--hardware", required=True, help="Key, name or alias of the accelerator table.")
 @click.option("--count", type=Count(), default=1, show_default=True, help="Chips (vCPUs for a CPU).")

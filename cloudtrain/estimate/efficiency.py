@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate import hardware
 from cloudtrain.estimate.hardware import Hardware
+from cloudtrain.files import no_pipe
 from cloudtrain.offer import Range
 
 _FILE = Path(__file__).parent / "throughput.csv"
@@ -112,7 +113,7 @@ _TIER_SHARE_CPU = {"tuned": 1.0, "framework": 0.8, "naive": 0.6}  # hand-written
 def _read(path: Path) -> tuple[Row, ...]:
     rows = []
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
+        with open(no_pipe(str(path)), encoding="utf-8", newline="") as stream:
             for number, record in enumerate(csv.DictReader(stream), start=2):
                 try:
                     rows.append(_row(record))

@@ -16,7 +16,7 @@ from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
 from cloudtrain.quote.disk import disk
 from cloudtrain.quote.recipes import Recipe, recipe
-from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, TimePart
+from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, Learnt, TimePart
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ WAIT_SHARE = Range(0.27, 0.82, 2.2)
 class Measured(Protocol):
     """Where measured runs of this state correct the shipped efficiency data."""
 
-    def rate(self, offer: Offer, recipe: Recipe, request: Request) -> tuple[Range, str] | None:
-        """Tokens per second of the whole machine and the words for it, or None when nothing was measured."""
+    def rate(self, offer: Offer, recipe: Recipe, request: Request, prior: Range | None, most: float) -> Learnt | None:
+        """The shipped tokens per second of the whole machine, corrected; None when nothing was measured on such a one.
+
+        `most` is the highest speed that the machine can have.
+        """
 
     def memory_factor(self, recipe: Recipe, request: Request) -> float:
         """By what the memory estimate is to be raised, at least 1."""
@@ -74,7 +77,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         verdict = "no"
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
-    rate, basis = machine_rate(request, offer, chip, ours, measured)
+    rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:
         reasons.append(basis)
@@ -96,6 +99,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         extras=extras(terms, room.billed_gb, output_bytes),
         reasons=tuple(reasons),
         disk=room,
+        learnt=learnt,
     )
 
 
@@ -121,13 +125,16 @@ def each(devices: int) -> str:
 
 def machine_rate(
     request: Request, offer: Offer, chip: Hardware, ours: Recipe, measured: Measured | None
-) -> tuple[Range | None, str]:
-    """Tokens per second of the whole machine with our recipe, and where the figure comes from."""
-    if measured is not None and (learnt := measured.rate(offer, ours, request)) is not None:
-        return learnt
+) -> tuple[Range | None, str, Learnt | None]:
+    """Tokens per second of the whole machine with our recipe, where the figure comes from, and what corrected it."""
     work = throughput.work_of(request.spec, ours.options)  # no tier: what our own trainer reaches there
     found = throughput.tokens_per_second(chip, offer.count, work)
-    return (found.range.scaled(offer.count) if found.range else None), found.basis
+    rate = found.range.scaled(offer.count) if found.range else None
+    if measured is not None:
+        most = (chip.peak_flops or 0.0) * offer.count / work.flops_per_token
+        if (learnt := measured.rate(offer, ours, request, rate, most)) is not None:
+            return learnt.speed, f"{learnt.basis}; else {found.basis}", learnt
+    return rate, found.basis, None
 
 
 def clock(

@@ -68,6 +68,7 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
         if assessment.tokens_per_second is None
         else bounds(assessment.tokens_per_second, finite),
         "basis": assessment.basis,
+        "measured": assessment.learnt and assessment.learnt.document(),
         "total_usd": None if (usd := line.usd) is None else bounds(usd, money_text),
         "viable": line.viable,
         "reasons": [*reasons, advice] if advice else reasons,

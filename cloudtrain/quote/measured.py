@@ -1,4 +1,4 @@
-"""What this state's own runs measured: it overrides the shipped efficiency of the same hardware, method, software.
+"""What this state's own runs measured: it corrects the shipped efficiency of the same hardware, method, software.
 
 The lines are `records.MeasurementRecord`s. They are read here by hand, because a quote does not wait for pydantic: a
 line of another shape is passed over, by the same rules (a test holds both to each other).
@@ -7,12 +7,16 @@ line of another shape is passed over, by the same rules (a test holds both to ea
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.offer import Offer, Range
+from cloudtrain.quote.row import Learnt
+from cloudtrain.quote.weighting import Evidence, corrected, own_variance, shared_variance
 
 if TYPE_CHECKING:
     from cloudtrain.quote.recipes import Recipe
@@ -20,9 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "measurements.jsonl"
 NEWEST = 200  # lines read
-ONE_RUN_FACTOR = 1.3  # how far one run may mislead about another model or length
-SEVERAL_RUNS_FACTOR = 1.15
-
+UNKNOWN_SIZE_RATIO = 20.0  # between its model and another one, where a line does not say
 
 WORD, NUMBER = (str,), (int, float)
 # The fields that are read, and the types that each may have; see NEVER_NULL for those that must be there.
@@ -34,12 +36,20 @@ SHAPE: dict[str, tuple[type, ...]] = {
     "stack": WORD,
     "dtype": WORD,
     "out_of_memory": (bool,),
+    "run": WORD,
+    "provider": WORD,
+    "forgotten": (bool,),
+    "tokens": NUMBER,
+    "steps": NUMBER,
+    "sequence_length": NUMBER,
+    "load": NUMBER,
+    "tokens_per_second": NUMBER,
     "flops_per_s": NUMBER,
     "peak_bytes": NUMBER,
     "required_bytes": NUMBER,
 }
-NEVER_NULL = ("hardware", "count", "dtype", "out_of_memory")
-DEFAULTS = {"dtype": "bf16", "out_of_memory": False}
+NEVER_NULL = ("hardware", "count", "dtype", "out_of_memory", "run", "forgotten")
+DEFAULTS = {"dtype": "bf16", "out_of_memory": False, "run": "", "forgotten": False}
 
 
 class Measurement(NamedTuple):
@@ -52,6 +62,14 @@ class Measurement(NamedTuple):
     stack: str | None
     dtype: str
     out_of_memory: bool
+    run: str
+    provider: str | None
+    forgotten: bool
+    tokens: float | None
+    steps: float | None
+    sequence_length: float | None
+    load: float | None
+    tokens_per_second: float | None
     flops_per_s: float | None
     peak_bytes: float | None
     required_bytes: float | None
@@ -59,7 +77,30 @@ class Measurement(NamedTuple):
     @property
     def teaches(self) -> bool:
         """Whether there is anything in it: a speed, or that its memory was short."""
-        return self.out_of_memory or (self.flops_per_s is not None and self.flops_per_s > 0)
+        return not self.forgotten and (self.out_of_memory or self.has_speed)
+
+    @property
+    def has_speed(self) -> bool:
+        """Whether it says how fast it was."""
+        return positive(self.flops_per_s) is not None
+
+    def evidence(self, request: Request, provider: str) -> Evidence:
+        """What its speed says about the request's at a provider. Only of one that has a speed."""
+        speed, per_token = self.flops_per_s or 1.0, request.flops_per_token()
+        rate, length = positive(self.tokens_per_second), positive(self.sequence_length)
+        size = UNKNOWN_SIZE_RATIO if rate is None else per_token * rate / speed
+        longer = None if length is None else request.sequence_length / length
+        return Evidence(
+            math.log(speed / per_token),
+            own_variance(positive(self.steps), positive(self.tokens), self.load),
+            shared_variance(size, longer, self.provider == provider),
+            (f"{size:.2g}", length, self.provider),
+        )
+
+
+def positive(value: float | None) -> float | None:
+    """A figure, or None for one that is none."""
+    return value if value is not None and 0 < value < math.inf else None
 
 
 def measurement(line: str) -> Measurement | None:
@@ -78,6 +119,18 @@ def measurement(line: str) -> Measurement | None:
     return Measurement(*(found.get(name) for name in SHAPE))  # type: ignore[arg-type]  # checked above
 
 
+def kept(lines: Iterable[str]) -> list[Measurement]:
+    """The measurements without those that were forgotten later, oldest first. A damaged line is passed over."""
+    found: list[Measurement] = []
+    for line in lines:
+        run = measurement(line)
+        if run is not None and run.forgotten:
+            found = [other for other in found if other.run != run.run]
+        elif run is not None:
+            found.append(run)
+    return found
+
+
 @dataclass(frozen=True)
 class Measurements:
     """Measured runs, oldest first."""
@@ -92,26 +145,26 @@ class Measurements:
                 lines = file.readlines()[-NEWEST:]
         except OSError:
             return cls()
-        return cls(tuple(run for line in lines if (run := measurement(line)) is not None and run.teaches))
+        return cls(tuple(run for run in kept(lines) if run.teaches))
 
-    def rate(self, offer: Offer, recipe: Recipe, request: Request) -> tuple[Range, str] | None:
-        """Tokens per second of the offer's machine from runs on the same machine; None when there is none."""
+    def rate(self, offer: Offer, recipe: Recipe, request: Request, prior: Range | None, most: float) -> Learnt | None:
+        """Tokens per second of the offer's machine: `prior` with what ran on the same machine; None when nothing has.
+
+        `most` is the highest speed that the machine can have.
+        """
         found = [
-            run.flops_per_s
+            run.evidence(request, offer.provider)
             for run in self.runs
-            if run.flops_per_s
+            if run.has_speed
             and (run.hardware, run.count, run.method, run.stack, run.dtype)
             == (offer.hardware, offer.count, request.method, recipe.stack, recipe.options.dtype)
         ]
-        if not found:
+        result = corrected(prior, found, most)
+        if result is None:
             return None
-        from statistics import median  # takes OpenSSL with it, which most quotes can do without
-
-        per_token = request.flops_per_token()
-        factor = ONE_RUN_FACTOR if len(found) == 1 else SEVERAL_RUNS_FACTOR
-        rate = Range(min(found) / factor / per_token, median(found) / per_token, max(found) * factor / per_token)
-        many = "run" if len(found) == 1 else "runs"
-        return rate, f"measured: n = {len(found)} {many} of {request.method} here with {recipe.stack}"
+        many = f"n = {len(found)} {'run' if len(found) == 1 else 'runs'} of {request.method} here with {recipe.stack}"
+        basis = f"measured: {many}, worth {result.worth:.2g} long ones of this job, counts {100 * result.weight:.0f} %"
+        return Learnt(result.speed, basis, len(found), result.weight)
 
     def memory_factor(self, recipe: Recipe, request: Request) -> float:
         """By what the memory estimate is to be raised, at least 1: by what runs of this model in this way have used.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -156,5 +157,12 @@ def place_remedy(quote: Quote, line: QuoteRow) -> str:
     if faster:
         return f"{faster[0].offer.name} ({faster[0].offer.market.replace('_', ' ')}) is in time"
     if line.assessment.late and line.assessment.hours.high != float("inf"):
-        return f"--max-hours {line.assessment.hours.likely:.0f}"
+        return more_hours(quote.request, math.ceil(line.assessment.hours.likely))
     return "fewer tokens or a smaller model" if line.assessment.barred else ""
+
+
+def more_hours(request: Request, needed: int) -> str:
+    """The higher ceiling, where it is said: --max-hours only lowers the one of the settings."""
+    if request.settings_hours is not None and needed > request.settings_hours:
+        return f"`cloudtrain config set max_hours {needed}`"
+    return f"--max-hours {needed}"

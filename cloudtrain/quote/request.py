@@ -52,7 +52,8 @@ class Request:
     data_bytes: int | None = None  # of the files with the rows; None: not known
     weights_bytes: int | None = None  # of the model's folder in the state; None: as it is published
     checkpoints_kept: int = 2
-    max_hours: float | None = None
+    max_hours: float | None = None  # never more than the settings say
+    settings_hours: float | None = None  # what these say
     max_cost: Decimal | None = None
     places: tuple[Place, ...] = ()
     hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)

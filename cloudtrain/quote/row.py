@@ -28,6 +28,19 @@ class Dollars(NamedTuple):
     high: Decimal
 
 
+class Learnt(NamedTuple):
+    """A speed in tokens per second, corrected by so many runs measured here, which have so much weight in it."""
+
+    speed: Range
+    basis: str
+    runs: int
+    weight: float  # 0 to 1; the rest is the shipped figure's
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"runs": self.runs, "weight": round(self.weight, 3)}
+
+
 class CostPart(NamedTuple):
     """`quantity` in `unit` at `unit_usd` each; an unknown price is None and is never summed."""
 
@@ -101,6 +114,7 @@ class Assessment:
     barred: str = ""  # "" when the provider's rules allow it and its disk is large enough, else why not
     late: str = ""  # "" when it ends in time, else why not
     guards: tuple[str, ...] = ()
+    learnt: Learnt | None = None  # None where nothing was measured on such a machine
 
     @property
     def short_of_disk(self) -> str:

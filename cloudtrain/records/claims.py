@@ -48,6 +48,7 @@ class ExitRecord(Figures):
     started_at: float | None = None
     ended_at: float | None = None
     cpu_s: Number | None = None
+    load: Number | None = None  # the share of the processors that others had, 0 to 1
 
 
 class PartsRecord(Record):

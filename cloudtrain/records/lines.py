@@ -49,7 +49,9 @@ class JournalRecord(Record):
 class MeasurementRecord(Record):
     """A line of `measurements.jsonl`, and `measured.json` of the run that it is of: what later quotes learn from it.
 
-    A quote reads them by `quote/measured.py`, which is held to the same fields by a test.
+    A quote reads them by `quote/measured.py`, which is held to the same fields by a test, and weighs them by length and
+    load: `load` is the share of the machine's processors that others had, 0 to 1. One that is `forgotten` takes back
+    all earlier ones of its run.
     """
 
     hardware: str
@@ -61,6 +63,12 @@ class MeasurementRecord(Record):
     method: str | None = None
     stack: str | None = None
     dtype: str = "bf16"
+    provider: str | None = None
+    forgotten: bool = False
+    tokens: Number | None = None
+    steps: Number | None = None
+    sequence_length: Number | None = None
+    load: Number | None = None
     tokens_per_second: Number | None = None
     flops_per_s: Number | None = None
     peak_bytes: Number | None = None

@@ -69,6 +69,13 @@ class RecipeRecord(Form):
     packing: bool = False
 
 
+class MeasuredShare(Form):
+    """By how many runs that were measured here its speed was corrected, and their weight in it."""
+
+    runs: int
+    weight: float
+
+
 class RowRecord(Form):
     """One row. What decides which machine is made is required; of the rest a kept row may lack what was not known."""
 
@@ -102,6 +109,7 @@ class RowRecord(Form):
     cost_parts: tuple[CostPartRecord, ...] = ()
     tokens_per_second: Bounds | None = None
     basis: str = ""
+    measured: MeasuredShare | None = None
     total_usd: UsdBounds | None = None
     viable: bool = True
     reasons: tuple[str, ...] = ()

@@ -44,6 +44,8 @@ class IntentRecord(Record):
     agreed_usd: Usd | None = None
     max_restarts: int = 0
     layout: Literal[1, 2] = 1  # of the run's documents, see `state/layout.py`; records before it have none
+    accept_risk: bool = False
+    teaches: bool = True
 
 
 class QuoteRecord(Record):

@@ -102,7 +102,8 @@ def paired(
 def report(run: Run) -> CostReport:
     """The account of a run, finished or not."""
     line, seen = run.line, newest(run)
-    metered_s = run.metered_s()
+    machines = tuple(run.machines())
+    metered_s = sum(machine.seconds for machine in machines)
     quoted = tuple(CostPart(p.name, p.quantity, p.unit, p.unit_usd) for p in line.cost_parts) if line else ()
     return CostReport(
         run=run.id,
@@ -127,7 +128,7 @@ def report(run: Run) -> CostReport:
             default=None,
         ),
         loss=seen.get("loss"),
-        machines=tuple(run.machines()),
+        machines=machines,
         price={"usd_per_hour": exact_text(run.usd_per_hour), **(line.price.model_dump() if line else {})},
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
-from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity
+from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, OverBudget
 from cloudtrain.plan import Plan
 from cloudtrain.runs import candidates, launch, live_price
 from cloudtrain.runs.candidates import Keyed
@@ -42,11 +42,13 @@ def priced(plan: Plan, extras_usd: Decimal, spent_usd: Decimal, accept_stale: bo
     """The plan at the price of now, its deadline brought forward where its money cap asks for it.
 
     `extras_usd` is what disk and address cost an hour, `spent_usd` what the run has cost. Raises what
-    `live_price.check` does.
+    `live_price.check` does, and OverBudget for a cap that a machine of unknown price cannot keep.
     """
     price = live_price.check(plan.line, now(), accept_stale)
     hourly = None if price.usd_per_hour is None else price.usd_per_hour + extras_usd
     deadline = plan.deadline
+    if plan.max_cost is not None and hourly is None:
+        raise OverBudget(f"the price of {plan.line.offer} is unknown: no cap on dollars would hold", "")
     if plan.max_cost is not None and hourly:
         affordable = max(Decimal(0), plan.max_cost - spent_usd) / hourly
         deadline = min(deadline, now() + float(affordable) * SECONDS_PER_HOUR)

@@ -98,7 +98,8 @@ def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     from cloudtrain.runs import remote
 
     plan, shipped = remote.stage_job(run, plan)
-    return plan, {**shipped, "agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts}
+    agreed = {"agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts, "accept_risk": plan.accept_risk}
+    return plan, {**shipped, **agreed}
 
 
 def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
@@ -119,6 +120,7 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
         guards=plan.guards,
         layout=NEWEST if run.begun is None else run.begun.layout,
         data_sha256=plan.data_sha256,
+        teaches=plan.teaches,
         names={"tag": f"CLOUDTRAIN_RUN={plan.run}"},
         **more,
     )

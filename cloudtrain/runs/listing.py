@@ -69,12 +69,13 @@ def could_name(text: str) -> bool:
 
 
 def find(store: Store, text: str | None) -> Run:
-    """The run with this id or unique beginning; the newest when no id is given. Raises RunNotFound.
+    """The run with this id or unique beginning; the newest when no id is given.
 
-    Another run's damaged record is no hindrance for one that is named in full.
+    Another run's damaged record is no hindrance for one that is named in full. Raises RunNotFound, and UsageError for
+    what is no name.
     """
     if text is not None and not could_name(text):
-        raise RunNotFound(f"`{visible(text)}` is no run's name", "`cloudtrain ps -a` lists the runs")
+        raise UsageError(f"`{visible(text)}` is no run's name", "`cloudtrain ps -a` lists the runs")
     if text is not None and (named := Run(store, text)).begun:
         return named
     runs = all_runs(store)

@@ -99,6 +99,7 @@ def request_for(
         data_bytes=sum(os.path.getsize(each) for each in (spec.data.path, spec.data.eval_path) if each),
         checkpoints_kept=spec.checkpoint.keep,
         max_hours=max_hours,
+        settings_hours=max_hours,
         max_cost=max_cost,
         places=places,
         experimental=experimental,
@@ -170,17 +171,27 @@ def hourly_usd(line: QuoteRow, usd_per_hour: Decimal | None) -> Decimal | None:
     return None if usd_per_hour is None else usd_per_hour + line.assessment.extras.hourly_usd
 
 
-def make_plan(prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: float) -> Plan:
-    """The plan for a chosen line. The run's deadline is absolute from here on."""
+def make_plan(
+    prepared: Prepared, chosen: Chosen, run: str, folder: Path, now: float, spent_usd: Decimal = Decimal(0)
+) -> Plan:
+    """The plan for a chosen line. The run's deadline is absolute from here on.
+
+    `spent_usd` is what it has cost before. Raises OverBudget when nothing is left of its cap.
+    """
     quote, line = chosen.quote, chosen.line
     request, recipe = quote.request, line.assessment.recipe
     if recipe is None or line.assessment.hours is None:
         raise NothingViable("the chosen row has no recipe")
     budget = prepared.spec.budget
+    left_usd = None if request.max_cost is None else request.max_cost - spent_usd
+    if left_usd is not None and left_usd <= 0 < spent_usd:
+        raise OverBudget(
+            f"run `{run}` has cost {money(spent_usd)}, the cap is {money(request.max_cost)}", "raise --max-cost"
+        )
     seconds, basis = deadline_seconds(
         line.assessment.hours.high * SECONDS_PER_HOUR,
         budget.max_hours,
-        request.max_cost,
+        left_usd,
         hourly_usd(line, line.offer.usd_per_hour),
         request.max_hours,
     )

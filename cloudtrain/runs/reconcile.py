@@ -129,11 +129,17 @@ def plan_again(run: Run) -> Plan:
         max_cost=intent.max_cost_usd,
         max_restarts=intent.max_restarts,
         agreed_usd=intent.agreed_usd,
+        accept_risk=intent.accept_risk,
+        teaches=intent.teaches,
     )
 
 
 def agreed_plan(run: Run, plan: Plan, row: RowRecord) -> Plan:
-    """The plan on another row, at its price of now. Raises OverBudget when that is more than was agreed to."""
+    """The plan on another row, at its price of now.
+
+    Raises OverBudget when that is more than was agreed to, and UsageError as `expiry.refuse_unknown`.
+    """
+    expiry.refuse_unknown(run.store.url, now(), plan.accept_risk)
     spent = run.spent_usd() or Decimal(0)
     there = replace(plan, provider=row.provider, line=row)
     found = attempts.priced(there, row.beside_usd_per_hour or Decimal(0), spent, accept_stale=True)

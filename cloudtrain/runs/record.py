@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudtrain.errors import ProviderError, RunNotFound
@@ -135,7 +135,7 @@ class Run:
 
         return self.document("gone.json", GoneRecord)
 
-    @property
+    @cached_property
     def stack(self) -> Stack:
         """The stack that launched it."""
         return load("stacks", self.intent.provider, Stack)
@@ -172,11 +172,13 @@ class Run:
             return "cancelled"
         if self.gone is not None:
             return "failed"
-        if self.is_abandoned and self.stack.direct:
-            mine = self.id, self.intent.state
-            if all((owned.run, owned.inputs.get("state", "")) != mine for owned in self.stack.list_owned()):
-                return "died"
+        if self.is_abandoned and self.stack.direct and not self._has_processes():
+            return "died"
         return "starting"
+
+    def _has_processes(self) -> bool:
+        """Whether anything of it exists at a direct stack."""
+        return (self.id, self.intent.state) in _owners(self.stack, int(time.monotonic()))
 
     @cached_property
     def is_abandoned(self) -> bool:
@@ -245,6 +247,12 @@ class Run:
         return sum(
             (machine.usd_per_hour or Decimal(0)) * Decimal(machine.seconds) / SECONDS_PER_HOUR for machine in machines
         ) or Decimal(0)
+
+
+@lru_cache(maxsize=1)
+def _owners(stack: Stack, second: int) -> frozenset[tuple[str, str]]:
+    """(run, id of its state) of what exists at a direct stack; looked at once a second, however many runs ask."""
+    return frozenset((owned.run, owned.inputs.get("state", "")) for owned in stack.list_owned())
 
 
 def log_size(run: Run) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MachineEvent = Literal["", "ended", "vanished", "silent"]
 READERS, AHEAD = 8, 32  # chunks of at most 64 KiB
+MOST_BYTES = 1 << 20  # of a chunk, whoever wrote it: so many are held at a time
 CHUNK_BYTES = 65536  # of the machine's: what is full comes at once
 STALE_BEATS = 3  # heartbeats that may be missing before the provider is asked
 
@@ -200,5 +201,5 @@ def blocks(run: Run, offset: int, end: int | None) -> Iterator[bytes]:
 
 
 def chunk(run: Run, offset: int) -> bytes:
-    """The chunk that begins at `offset`; empty while there is none."""
-    return run.store.read(log_key(run, offset)) or b""
+    """The chunk that begins at `offset`, of one longer than ours the beginning; empty while there is none."""
+    return run.store.read_from(log_key(run, offset), 0, MOST_BYTES)

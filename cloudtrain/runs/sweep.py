@@ -59,7 +59,7 @@ class Listed(NamedTuple):
     answers: list[ProviderAnswer]
     unread: list[str]  # a message for every record that could not be read
     no_cloud: list[str]  # named providers with nothing to sweep
-    meant: frozenset[str] = frozenset()  # providers where runs that are not over were begun
+    meant: frozenset[str]  # providers where runs were begun that are not proven gone
 
     @property
     def due(self) -> list[Leftover]:
@@ -143,9 +143,11 @@ def raise_for_rest(options: SweepOptions, listed: Listed, left: list[tuple[Lefto
 def raise_for_unasked(listed: Listed) -> None:
     """Raises MissingCredentials when nobody could be asked, or not everybody where a run may still stand."""
     hint = "give it the credentials, or name with --provider who is to be asked"
-    missing = sorted(answer.provider for answer in listed.answers if answer.absent and answer.provider in listed.meant)
-    if missing:
+    absent = sorted(answer.provider for answer in listed.answers if answer.absent)
+    if missing := [name for name in absent if name in listed.meant]:
         raise MissingCredentials(f"runs were begun at {', '.join(missing)}, which could not be asked", hint)
+    if absent and listed.unread:  # and so it is not known whether one was begun there
+        raise MissingCredentials(f"{listed.unread[0]}; and {', '.join(absent)} could not be asked", hint)
     if all(answer.error is not None for answer in listed.answers if answer.rented):
         raise MissingCredentials("nobody could be asked, so nothing is known", hint)
 

@@ -9,7 +9,7 @@ import os
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from cloudtrain.errors import UsageError
+from cloudtrain.errors import UsageError, visible
 from cloudtrain.signing import urls
 from cloudtrain.state.address import Address
 from cloudtrain.units import SECONDS_PER_HOUR, hours, rfc3339
@@ -42,21 +42,46 @@ def limit(state: str, now: float) -> Limit:
 
 
 def credentials_end(address: Address) -> float | None:
-    """When the client's temporary credentials for Amazon end, in seconds since the epoch; None when unknown."""
-    if os.environ.get("AWS_ACCESS_KEY_ID"):
-        text = os.environ.get(EXPIRATION, "").strip().strip("\"'")  # quoted, as a line of an env file is
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    from cloudtrain.state.bucket import amazon_credentials
+    """When the client's temporary credentials for Amazon end, in seconds since the epoch; None when unknown.
 
-    held = getattr(amazon_credentials(address), "credentials", None)
-    found = getattr(
-        held, "_expiry_time", None
-    )  # what the SDK knows of credentials that it renews, and does not publish
-    return found.timestamp() if isinstance(found, datetime) else None
+    What the SDK knows of credentials that it renews goes before what the environment says. Raises UsageError.
+    """
+    if not os.environ.get("AWS_ACCESS_KEY_ID"):
+        from cloudtrain.state.bucket import amazon_credentials
+
+        held = getattr(amazon_credentials(address), "credentials", None)
+        found = getattr(held, "_expiry_time", None)  # which the SDK does not publish
+        if isinstance(found, datetime):
+            return found.timestamp()
+    return said_end()
+
+
+def said_end() -> float | None:
+    """The end as the environment says it, quoted or not. Raises UsageError for what is no time."""
+    text = os.environ.get(EXPIRATION, "").strip().strip("\"'").strip()  # a line of an env file may be quoted
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{EXPIRATION} is `{visible(text)}`, which is no time", "write it like 2026-11-30T12:00:00Z"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def refuse_unknown(state: str, now: float, accept_risk: bool) -> str:
+    """What a person should know of the credentials of the state, "" for nothing.
+
+    Raises UsageError when nobody knows until when they are good and that risk was not accepted: a machine whose
+    addresses end before it does trains for nothing.
+    """
+    if "://" not in state:
+        return ""
+    warning = limit(state, now).warning
+    if warning and not accept_risk:
+        raise UsageError(warning, f"set {EXPIRATION} to their end, or `up --accept-risk` starts it all the same")
+    return warning
 
 
 def within(state: str, deadline: float, likely_s: float | None, now: float) -> tuple[float, str]:

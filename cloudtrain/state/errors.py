@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cloudtrain.errors import UsageError
+from cloudtrain.errors import UsageError, visible
 from cloudtrain.state.address import Address
 
 CREDENTIALS = {
@@ -38,10 +38,8 @@ def explain(address: Address, error: Exception) -> UsageError:
     """The error of the bucket as one of ours. Nothing of a request but its verdict is repeated: it may be signed."""
     text, kind, where = OURS.sub("", str(error)), type(error).__name__, f"state `{address.base}`"
     credentials = CREDENTIALS[address.scheme]
-    if is_no_bucket(error):
-        return UsageError(
-            f"{where}: there is no bucket `{address.bucket}`", "make it, or set another place with CLOUDTRAIN_STATE"
-        )
+    if is_no_bucket(error) or kind == "InvalidPathError":
+        return misplaced(address, error)
     if "RequestTimeTooSkewed" in text:
         return UsageError(f"{where}: it refuses us because the clock is wrong here", "set this machine's clock")
     if any(word in text for word in ELSEWHERE):
@@ -57,6 +55,18 @@ def explain(address: Address, error: Exception) -> UsageError:
     return BucketUnreachable(
         f"{where} cannot be reached: {verdict(text)}", "try again; `cloudtrain sweep` ends machines without any state"
     )
+
+
+def misplaced(address: Address, error: Exception) -> UsageError:
+    """The error about a bucket that is not there, or about an object in it that is none of ours."""
+    where = f"state `{address.base}`"
+    if is_no_bucket(error):
+        return UsageError(
+            f"{where}: there is no bucket `{address.bucket}`", "make it, or set another place with CLOUDTRAIN_STATE"
+        )
+    named = re.search(r'"([^"]*)"', str(error))
+    what = visible(named[1]) if named else "one of its objects"
+    return UsageError(f"{where}: no document is called `{what}`", "remove that object with the provider's own tools")
 
 
 def is_no_bucket(error: Exception) -> bool:

@@ -28,14 +28,18 @@ class LocalFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = str(root)
+        self._start = os.path.join(root, "")
 
     def read(self, key: str) -> bytes | None:
-        with self._translate_errors(key, "read"):
-            try:
-                return (self.root / key).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        raise AssertionError("unreachable")
+        try:
+            with open(
+                f"{self._start}{key}", "rb"
+            ) as file:  # `ps` reads tens of thousands: pathlib would take half the time
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._explained(error, key, "read") from error
 
     def read_from(self, key: str, start: int, limit: int) -> bytes:
         with self._translate_errors(key, "read"):
@@ -175,10 +179,13 @@ class LocalFolder:
         try:
             yield
         except OSError as error:
-            raise UsageError(
-                f"state `{self.root / key}` cannot be {what}: {error.strerror or error}",
-                "free some space or set another folder with CLOUDTRAIN_STATE",
-            ) from error
+            raise self._explained(error, key, what) from error
+
+    def _explained(self, error: OSError, key: str, what: str) -> UsageError:
+        return UsageError(
+            f"state `{self.root / key}` cannot be {what}: {error.strerror or error}",
+            "free some space or set another folder with CLOUDTRAIN_STATE",
+        )
 
 
 def make_folder(path: Path) -> None:

@@ -36,7 +36,9 @@ def main() -> int:
         (HERE / "cloudtrain.yaml").read_text().replace("SmolLM2-135M-Instruct", str(model), 1)
     )
     adapter = WORK / "adapter"
-    cloudtrain("up", str(WORK / "cloudtrain.yaml"), "--infra", "local", "-y", "--to", str(adapter), *sys.argv[1:])
+    cloudtrain(
+        "up", str(WORK / "cloudtrain.yaml"), "--infra", "local", "-y", "--no-learn", "--to", str(adapter), *sys.argv[1:]
+    )
     title("5. What it says after, to a question that was not in the data")
     after = answer(python, model, adapter)
     print(f"\nasked   {QUESTION}\nbefore  {before}\nafter   {after}\nadapter {adapter}")

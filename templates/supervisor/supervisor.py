@@ -66,6 +66,27 @@ def oom_kills():
     return None
 
 
+def busy_s():
+    """Processor seconds that all processes of this machine have used since it started, what a host took included.
+
+    None where the system does not say (no /proc).
+    """
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            numbers = [int(each) for each in file.readline().split()[1:9]]
+        user, nice, system, _, _, irq, softirq, steal = numbers
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
+
+
+def others_share(busy, own, seconds):
+    """The share of the processors that others had in these seconds, 0 to 1: all that was busy less `own` seconds."""
+    if busy is None or seconds <= 0:
+        return None
+    return round(min(1.0, max(0.0, (busy - own) / (seconds * (os.cpu_count() or 1)))), 3)
+
+
 class Log:
     """The run's log: chunk files named by the byte offset at which they begin, read for progress as it grows."""
 
@@ -134,7 +155,7 @@ class Supervisor:
         if self.job is None:
             raise SystemExit(f"{self.at('supervise.json')} cannot be read")
         self.log = Log(self.at("log"))
-        self.started_at = time.time()
+        self.started_at, self.busy_before = time.time(), busy_s()
         self.stop_reason = None
         self.stop_since = None
         self.trainer = None
@@ -209,6 +230,12 @@ class Supervisor:
         pid, status, usage = os.wait4(self.trainer.pid, os.WNOHANG)
         return (status, usage) if pid else None
 
+    def load(self, own):
+        """The share of the processors that others had since the trainer began; None where that is not known."""
+        before, now = self.busy_before, busy_s()
+        since = None if before is None or now is None else now - before
+        return others_share(since, own, time.time() - self.started_at)
+
     def heartbeat(self):
         """Write hb.json when it is due."""
         now = time.time()
@@ -280,6 +307,7 @@ class Supervisor:
             ended_at=time.time(),
             peak_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             cpu_s=usage.ru_utime + usage.ru_stime,
+            load=self.load(usage.ru_utime + usage.ru_stime),
             log_bytes=self.log.bytes(),
             attempt=self.job.get("attempt", 1),
         )

@@ -140,6 +140,16 @@ def test_a_provider_of_a_standing_run_is_to_be_asked(cloudtrain: Command, runpod
     assert "aws" in ended.err
 
 
+def test_a_damaged_record_may_be_of_a_provider_not_asked(cloudtrain: Command, runpod: Fake, own_world: Path) -> None:
+    """It may have been begun at a provider that was not asked."""
+    (own_world / "state" / "runs" / "odd").mkdir(parents=True)
+    (own_world / "state" / "runs" / "odd" / "intent.json").write_text("[1]")
+    ended = cloudtrain("sweep", "--yes", "--fail-if-found")
+    assert ended.code == 4
+    assert "odd" in ended.err
+    assert cloudtrain("sweep", "--yes", "--fail-if-found", "--provider", "runpod").code == 0
+
+
 def test_found_and_gone_can_be_a_failure(cloudtrain: Command, runpod: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     """--fail-if-found: 0 for an empty account and for what is not due, 1 when something had to be deleted."""
     assert cloudtrain("sweep", "--yes", "--fail-if-found").code == 0

@@ -22,7 +22,7 @@ from cloudtrain.state.store import LocalFolder
 from tests.records import intent, put
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC).timestamp()
-EMPTY = Records({}, {}, [])
+EMPTY = Records({}, {}, [], set())
 
 
 def offer(name: str, usd: str | None, as_of: str, zone: str = "a b") -> Offer:

@@ -198,17 +198,21 @@ def test_a_failing_price_source_is_a_line_not_a_crash(monkeypatch: pytest.Monkey
     assert {line.offer.provider for line in quoted.lines} == {"local"}
 
 
-def test_measured_runs_replace_the_published_efficiency(tmp_path: Path) -> None:
-    """The same machine, method and stack is quoted at the measured speed, with n; another method is not."""
+def test_long_measured_runs_nearly_replace_the_published_efficiency(tmp_path: Path) -> None:
+    """The same machine, method and stack is quoted near the measured speed, with n; another method is not."""
     asked = request("qwen3-0.6b", method="lora")
     flops = asked.flops_per_token()
     row = {"hardware": "cpu-zen", "count": 64, "method": "lora", "stack": "trl-cpu", "flops_per_s": 100 * flops}
-    (tmp_path / "measurements.jsonl").write_text("not json\n" + "\n".join([str(row).replace("'", '"')] * 2))
+    row |= {"tokens_per_second": 100.0, "steps": 2000, "tokens": 4_000_000, "load": 0.0, "provider": "gcp"}
+    row |= {"sequence_length": asked.sequence_length}
+    (tmp_path / "measurements.jsonl").write_text("not json\n" + "\n".join([json.dumps(row)] * 2))
     known = Measurements.of_state(str(tmp_path))
     source = PriceSource("gcp", lambda context: [offer()], TERMS)
     (line,) = engine.judged(asked, source, [offer()], None, known)
     assert line.assessment.tokens_per_second is not None
-    assert line.assessment.tokens_per_second.likely == pytest.approx(100)
+    assert line.assessment.tokens_per_second.likely == pytest.approx(100, rel=0.15)
+    assert line.assessment.learnt is not None
+    assert 0.9 < line.assessment.learnt.weight < 1
     assert "n = 2" in line.assessment.basis
     (other,) = engine.judged(request("qwen3-0.6b", method="full"), source, [offer()], None, known)
     assert "n = 2" not in other.assessment.basis

@@ -67,6 +67,16 @@ def test_the_method_that_unpacks_packed_weights_is_advised() -> None:
     assert advice(request("gpt-oss-20b"), offer()) == "--method lora"
 
 
+@pytest.mark.parametrize(("of_settings", "said"), [(168.0, "--max-hours"), (2.0, "`cloudtrain config set max_hours")])
+def test_more_time_is_advised_where_it_helps(of_settings: float, said: str) -> None:
+    """--max-hours never goes above the setting; the hours are enough."""
+    asked = request("qwen3-8b", max_hours=1.0, settings_hours=of_settings)
+    advised = advice(asked, offer())
+    hours = float(advised.split()[-1].strip("`"))
+    assert advised.startswith(said)
+    assert lines(replace(asked, max_hours=hours, settings_hours=hours), offer())[0].viable
+
+
 @pytest.mark.parametrize("hardware", ["inferentia2", "gaudi1", "v520"])
 def test_nothing_is_advised_for_what_trains_nothing(hardware: str) -> None:
     """No change of the job makes such a chip train."""

@@ -242,3 +242,9 @@ def test_a_start_that_is_given_up_leaves_nothing(
     with pytest.raises(Unavailable):
         launch.start(store, plan())
     assert [owned for owned in local.list_owned() if owned.run == plan().run] == []
+
+
+def test_a_run_keeps_that_it_is_not_to_teach(store: LocalFolder, local: Stack, plan: Make) -> None:
+    """Whoever brings it home reads it there, and adds no measurement."""
+    run = wait_for(launch.start(store, replace(plan(), teaches=False)), "finished")
+    assert not run.intent.teaches

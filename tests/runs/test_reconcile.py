@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cloudtrain.errors import NoCapacity, OverBudget
+from cloudtrain.errors import NoCapacity, OverBudget, UsageError
 from cloudtrain.plan import Plan
 from cloudtrain.records import AttemptRecord, BundleRecord, ExitRecord, GoneRecord, QuoteRecord, RowRecord
 from cloudtrain.runs import launch, live_price, reconcile
@@ -106,6 +107,23 @@ def test_a_dearer_machine_than_was_agreed_to_is_not_rented(run: Run, monkeypatch
     assert reconcile.agreed_plan(run, plan, line("x", price="1.30")).line.price_usd_per_hour == Decimal("1.30")
     with pytest.raises(OverBudget):
         reconcile.agreed_plan(run, plan, line("x", price="1.50"))
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_machine_that_follows_needs_a_known_end_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    """Unless the risk was accepted when the run was begun: its record says so."""
+    monkeypatch.setattr(live_price, "ask", lambda line: (None, "not asked"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
+    plan = reconcile.plan_again(changed(run, accept_risk=accepted))
+    there: Any = SimpleNamespace(store=SimpleNamespace(url="s3://bucket-x/team"), spent_usd=run.spent_usd)
+    if accepted:
+        assert reconcile.agreed_plan(there, plan, line("x")).accept_risk
+        return
+    with pytest.raises(UsageError, match="do not say until when"):
+        reconcile.agreed_plan(there, plan, line("x"))
 
 
 def test_a_money_cap_brings_the_deadline_forward(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def test_what_is_of_another_state_is_left_until_its_deadline(
         assert found.why == ("asked for" if everything else "" if expires else "without a deadline")
 
 
-def test_a_state_is_known_by_its_own_id_and_by_those_of_its_runs(own_world: Any) -> None:
+def test_a_state_is_known_by_all_its_ids(own_world: Any) -> None:
     """Also when its own cannot be read, or was made anew."""
     store = LocalFolder(own_world / "state")
     own = identity.of(store)

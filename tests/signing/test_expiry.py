@@ -96,6 +96,30 @@ def test_a_quoted_end_is_read(monkeypatch: pytest.MonkeyPatch, quote: str) -> No
     assert expiry.limit(STATE, NOW).deadline == NOW + 7200 - expiry.SHIPPING_S
 
 
+def test_an_end_that_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a slip, not an unknown end."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
+    monkeypatch.setenv(expiry.EXPIRATION, "tomorrow")
+    with pytest.raises(UsageError, match="tomorrow"):
+        expiry.limit(STATE, NOW)
+
+
+def test_a_given_end_counts_for_credentials_of_a_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK knows none of a session token that somebody has pasted there."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+
+    class Provider:
+        credentials = SimpleNamespace()
+
+        def __call__(self) -> dict[str, str]:
+            return {"access_key_id": "a", "secret_access_key": "b", "token": "c"}
+
+    monkeypatch.setattr(bucket, "amazon_credentials", lambda address: Provider())
+    assert expiry.limit(STATE, NOW).warning
+    monkeypatch.setenv(expiry.EXPIRATION, datetime.fromtimestamp(NOW + 7200, UTC).isoformat())
+    assert expiry.limit(STATE, NOW).deadline == NOW + 7200 - expiry.SHIPPING_S
+
+
 @pytest.mark.parametrize("accepted", [False, True])
 def test_an_unknown_end_is_refused_unless_the_risk_is_accepted(monkeypatch: pytest.MonkeyPatch, accepted: bool) -> None:
     """A rented job whose addresses may die in an hour trains for nothing."""

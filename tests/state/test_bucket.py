@@ -11,7 +11,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from cloudtrain.errors import CloudtrainError, UsageError
-from cloudtrain.simulator.aws import SECRET_KEY, AwsCloud, s3
+from cloudtrain.simulator.aws import SECRET_KEY, AwsCloud, s3, wire
 from cloudtrain.state import bucket as state_bucket
 from cloudtrain.state.address import parse
 from cloudtrain.state.bucket import ObjectFolder
@@ -200,3 +200,14 @@ def test_another_kind_of_place_is_refused() -> None:
     """Only folders and the two kinds of bucket are known."""
     with pytest.raises(UsageError, match="no place that is known"):
         open_store("azblob://states/a")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "./x"])
+def test_an_object_whose_name_is_no_key_is_named(bucket: AwsCloud, name: str) -> None:
+    """Not taken for a bucket that cannot be reached, which would be waited for."""
+    wire.backend("s3", bucket.account, "aws").put_object("errors", f"a/runs/mine/output/{name}", b"1")
+    store = open_store("s3://errors/a")
+    for listing in (store.files, store.children):
+        with pytest.raises(UsageError, match="runs/mine/output/") as told:
+            listing("runs/mine/output")
+        assert told.value.exit_code == 2

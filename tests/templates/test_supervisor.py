@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 from cloudtrain.stacks._lifecycle import processes
 
 from tests.patience import PATIENCE_S, until
@@ -88,3 +89,25 @@ def test_the_guard_ends_a_job_without_folder_and_supervisor(tmp_path: Path) -> N
         until(lambda: trainer not in {found.pid for found in processes.tagged("both")}, "the end of the trainer")
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "seconds", "share"),
+    [(80.0, 40.0, 10.0, 0.5), (40.0, 40.0, 10.0, 0.0), (99.0, 0.0, 10.0, 1.0), (None, 1.0, 10.0, None)],
+)
+def test_what_others_had_of_the_machine_is_noted(
+    monkeypatch: pytest.MonkeyPatch, busy: float | None, own: float, seconds: float, share: float | None
+) -> None:
+    """Of eight processors: all that was busy, less the trainer's own."""
+    module = import_module("cloudtrain.templates.supervisor.supervisor")
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 8)
+    assert module.others_share(busy, own, seconds) == share
+
+
+def test_the_exit_record_holds_the_load(tmp_path: Path) -> None:
+    """A share, where the system counts its processors' time."""
+    folder = tmp_path / "loaded"
+    job(folder, "import time; time.sleep(1)")
+    subprocess.run([sys.executable, str(SUPERVISOR), str(folder)], check=True, timeout=PATIENCE_S)
+    found = json.loads((folder / "exit.json").read_text())["load"]
+    assert 0 <= found <= 1 if Path("/proc/stat").exists() else found is None

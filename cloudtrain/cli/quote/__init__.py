@@ -28,8 +28,8 @@ STALE_DAYS = 30
 @click.option("--tokens", type=Count(), help="Positions processed in all, for example 10M.  [default: 1M]")
 @click.option("--data", type=click.Path(path_type=Path), help="Count the tokens of this data file instead.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=1.0, help="Passes over --data.")
-@click.option("--max-hours", type=Duration(), help="Ceiling on the expected time.  [default: a week]")
-@click.option("--max-cost", type=Dollars(), help="Ceiling on the expected dollars.")
+@click.option("--max-hours", type=Duration(), help="Ceiling on the expected time, below that of the settings (a week).")
+@click.option("--max-cost", type=Dollars(), help="Reject what is expected to cost more.")
 @click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
 @click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
 @click.option("--spot/--on-demand", "--use-spot", default=None, help="Only spot, or nothing on spot.")
@@ -96,7 +96,7 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
     elif output == "json":
         print_json(quote_document(quoted, remedy))
     elif output == "csv":
-        rows = table.viable_rows(table.viable_groups(quoted, True), quoted.chosen)
+        rows = table.viable_rows(table.viable_groups(quoted, True), quoted.chosen, mark="")
         print_rows("csv", [name or "note" for name in table.VIABLE_HEADERS], rows)
     else:
         show_tables(quoted, output, shown.unfold, remedy)
@@ -147,6 +147,8 @@ def show_foot(quoted: Quote, now: float) -> None:
 
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
+    if any(line.assessment.learnt for line in quoted.lines):
+        click.echo("\n^ corrected by runs measured here: --why NUMBER says how, `cloudtrain measurements list` which")
     today = datetime.fromtimestamp(now, UTC).date()
     dates = [line.offer.price.as_of for line in quoted.lines if line.viable and line.offer.price.as_of]
     click.echo()

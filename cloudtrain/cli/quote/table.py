@@ -19,6 +19,7 @@ VIABLE_RIGHT = "r------rrrrrr-"
 DROPPABLE = (8, 13, 10, 2, 6)  # columns that a narrow terminal goes without, the first first
 OTHER_HEADERS = ("offer", "market", "fits", "loads", "allowed", "priced", "in time", "why not -> what would work")
 NARROWEST_REASON = 36
+MEASURED = "^"
 
 
 class Group(NamedTuple):
@@ -74,8 +75,8 @@ def grouped(
     return list(groups.values())
 
 
-def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
-    """The rows above the line."""
+def viable_rows(groups: list[Group], chosen: int | None, mark: str = MEASURED) -> list[list[str]]:
+    """The rows above the line; `mark` stands behind hours that runs measured here have corrected."""
     rows = []
     for group in groups:
         index, line = next(((i, m) for i, m in group.lines if i == chosen), group.lines[0])
@@ -94,7 +95,7 @@ def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
                 line.assessment.launch,
                 money(line.offer.usd_per_hour),
                 line.offer.price.as_of or "today",
-                hours_text(hours.likely),
+                f"{hours_text(hours.likely)}{mark if line.assessment.learnt else ''}",
                 f"{hours_text(hours.low)} .. {hours_text(hours.high)}",
                 money(usd.likely),
                 f"{money(usd.low)} .. {money(usd.high)}",
@@ -139,7 +140,7 @@ def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: in
                 line.assessment.loads,
                 "no" if line.assessment.barred else "yes",
                 "yes" if line.priced else "no",
-                "-" if line.assessment.hours is None else ("no" if line.assessment.late else "yes"),
+                "-" if line.assessment.hours is None else in_time(line),
                 f"{'; '.join(line.reasons())}{f' -> {advice}' if advice else ''}",
             ]
         )
@@ -148,6 +149,11 @@ def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: in
         for row in rows:
             row[7] = "\n".join(wrap(row[7], max(NARROWEST_REASON, width - before)))
     return rows
+
+
+def in_time(line: QuoteRow) -> str:
+    """The verdict about its hours, marked when runs measured here have corrected these."""
+    return f"{'no' if line.assessment.late else 'yes'}{MEASURED if line.assessment.learnt else ''}"
 
 
 def failures(line: QuoteRow) -> int:

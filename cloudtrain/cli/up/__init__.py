@@ -13,14 +13,18 @@ from cloudtrain.runs.client.options import SPEC_FILE, UpOptions
 from cloudtrain.units import SECONDS_PER_HOUR
 
 
-@click.command("up")
+@click.command("up", short_help="Fine-tune as the spec says, on the cheapest offer.")
 @click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
 @click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
 @click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
 @click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
-    "--max-hours", "--ttl", "max_hours", type=Duration(), help="End the run after this long, with or without a client."
+    "--max-hours",
+    "--ttl",
+    "max_hours",
+    type=Duration(),
+    help="End the run after this long at the latest.",
 )
 @click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -31,7 +35,12 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.option("--to", "home", type=click.Path(path_type=Path), help="Target folder of the result.  [default: ./RUN]")
 @click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
 @click.option(
-    "--accept-risk", is_flag=True, help="Start even with fewer than two guards that work without this client."
+    "--accept-risk",
+    is_flag=True,
+    help="Start even with fewer than two guards that work without this client, or with credentials of unknown end.",
+)
+@click.option(
+    "--no-learn", "teaches", is_flag=True, default=True, flag_value=False, help="Later quotes learn nothing from it."
 )
 @click.option("--machine-only", is_flag=True, help="Rent the machine that the quote would choose, and leave it idle.")
 @click.option(

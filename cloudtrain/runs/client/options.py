@@ -27,6 +27,7 @@ class UpOptions:
     experimental: bool = False  # an experimental row may be chosen
     accept_risk: bool = False  # start where fewer than two guards work without this client
     accept_stale: bool = False  # start at a price older than 90 days that cannot be checked
+    teaches: bool = True  # later quotes learn from it
     machine_only: bool = False  # rent the machine, and run no job on it
     new: bool = False  # another run of the same spec, whatever there is of it
     name: str | None = None  # of a new run

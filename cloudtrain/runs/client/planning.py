@@ -49,6 +49,11 @@ class Places:
         """Whether it is a place with nothing to provision, such as this machine."""
         return load("stacks", self.first.provider, Stack).direct
 
+    @property
+    def spent_usd(self) -> Decimal:
+        """What the run that is resumed has cost, as far as its prices are known."""
+        return spent(self.earlier)
+
 
 class Planner:
     """What is asked before anything is made, for one `up`."""
@@ -76,7 +81,7 @@ class Planner:
         if disk := chosen.assessment.disk:
             room.check(room.written(disk.parts, prepared.model, flavour_of(chosen), runs, earlier is not None))
         quote, row = self.counted_quote(prepared, chosen)
-        first = plan(store, prepared, quote, row, self.run_name(store, prepared, earlier))
+        first = plan(store, prepared, quote, row, self.run_name(store, prepared, earlier), earlier)
         return Places(store, prepared, quote, (row,), first, earlier)
 
     def rented(self, store: Store, prepared: Prepared, quote: Quote, earlier: Run | None) -> Places:
@@ -91,7 +96,7 @@ class Planner:
                 f"`cloudtrain quote {quote.request.spec.name} --method {quote.request.method}` shows why",
             )
         ordered = candidates.in_order(rows, candidates.full_places(store), now())
-        first = plan(store, prepared, quote, ordered[0], self.run_name(store, prepared, earlier))
+        first = plan(store, prepared, quote, ordered[0], self.run_name(store, prepared, earlier), earlier)
         return Places(store, prepared, quote, tuple(ordered), first, earlier)
 
     def run_name(self, store: Store, prepared: Prepared, earlier: Run | None) -> str:
@@ -169,10 +174,16 @@ class Planner:
             raise Cancelled("nothing was started")
 
 
-def plan(store: Store, prepared: Prepared, quote: Quote, row: QuoteRow, run: str) -> Plan:
-    """The plan of a run on a row of the quote."""
+def plan(store: Store, prepared: Prepared, quote: Quote, row: QuoteRow, run: str, earlier: Run | None = None) -> Plan:
+    """The plan of a run on a row of the quote; `earlier` is what there is of it already."""
     chosen = prepare.Chosen(quote, row, frozen(row))
-    return prepare.make_plan(prepared, chosen, run, job_folder(store, row.offer.provider, run), now())
+    folder = job_folder(store, row.offer.provider, run)
+    return prepare.make_plan(prepared, chosen, run, folder, now(), spent(earlier))
+
+
+def spent(earlier: Run | None) -> Decimal:
+    """What a run has cost so far, in dollars, as far as its prices are known."""
+    return Decimal(0) if earlier is None else earlier.spent_usd() or Decimal(0)
 
 
 def job_folder(store: Store, provider: str, run: str) -> Path:
@@ -218,9 +229,7 @@ def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit, ac
     explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for
     likely = None if row.assessment.hours is None or explicit else row.assessment.hours.likely * SECONDS_PER_HOUR
     deadline, why = expiry.within(store.url, plan.deadline, likely, now())
-    if warning := expiry.limit(store.url, now()).warning:
-        if not accept_risk:
-            raise UsageError(warning, "set it to their end, or --accept-risk starts it all the same")
+    if warning := expiry.refuse_unknown(store.url, now(), accept_risk):
         emit(Message(f"warning: {warning}"))
     if not why:
         return plan

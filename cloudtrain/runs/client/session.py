@@ -116,7 +116,7 @@ class Session:
 
     def _start_here(self, places: Places) -> Run | None:
         """On this machine: the plan, consent, the start, the end."""
-        plan, (row,) = places.first, places.rows
+        plan, (row,) = replace(places.first, teaches=self.options.teaches), places.rows
         self._show(places, plan, row)
         if self.options.dry_run:
             return None
@@ -153,7 +153,7 @@ class Session:
                 reconcile.keep_candidates(
                     places.store, plan.run, [candidate(each) for each in places.rows[: reconcile.MOST_PLACES]]
                 )
-            return replace(plan, agreed_usd=agreed if agreed.is_finite() else None)
+            return replace(plan, agreed_usd=agreed + places.spent_usd if agreed.is_finite() else None)
 
         run, answer = attempts.start_somewhere(places.store, places.rows, plan_at, self.emit)
         if run is None:
@@ -166,12 +166,14 @@ class Session:
         """The run's plan on a row at the price of now, shown; and its cost in dollars if not ended before."""
         options, first = self.options, places.first
         plan = replace(
-            planning.plan(places.store, places.prepared, places.quote, row, first.run),
+            planning.plan(places.store, places.prepared, places.quote, row, first.run, places.earlier),
             deadline=first.deadline,
             idle=options.machine_only,
             max_restarts=options.max_restarts,
+            accept_risk=options.accept_risk,
+            teaches=options.teaches,
         )
-        found = attempts.priced(plan, row.assessment.extras.hourly_usd, Decimal(0), options.accept_stale)
+        found = attempts.priced(plan, row.assessment.extras.hourly_usd, places.spent_usd, options.accept_stale)
         plan = found.plan
         if not plan.idle:
             plan = planning.reachable_to_its_end(places.store, plan, row, self.emit, options.accept_risk)

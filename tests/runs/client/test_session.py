@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudtrain import settings
-from cloudtrain.errors import Cancelled, NoCapacity, UsageError
+from cloudtrain.errors import Cancelled, NoCapacity, OverBudget, UsageError
 from cloudtrain.offer import Offer, Price
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Guard
@@ -29,6 +29,7 @@ from tests.records import begin, raw
 from tests.records import row as record
 
 HOUR = 3600.0
+CAP = Decimal(3)  # US dollars, of every plan here
 PLAN = Plan(
     run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line=record(), job={}, spec_yaml="", data_sha256="",
     deadline=0.0, deadline_basis="a test", guards=(), flops_per_token=1.0,
@@ -80,11 +81,11 @@ class Recorder:
         begin(store, "mine", provider="runpod")
         return Run(store, "mine")
 
-    def places(self, *rows: QuoteRow) -> Places:
-        """Where it may be started."""
+    def places(self, *rows: QuoteRow, earlier: Any = None) -> Places:
+        """Where it may be started; `earlier` is the run that is resumed."""
         anything: Any = SimpleNamespace(model=SimpleNamespace(name="a model"))
         first = replace(PLAN, deadline=settings.now() + HOUR)
-        return Places(self.store, anything, anything, rows, first, None)
+        return Places(self.store, anything, anything, rows, first, earlier)
 
 
 @pytest.fixture
@@ -95,8 +96,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     for module in (session, planning):
         monkeypatch.setattr(module, "load", lambda *_: stack)
 
-    def plan_for(store: Any, prepared: Any, quote: Any, row: QuoteRow, run: str) -> Plan:
-        return replace(PLAN, run=run, line=record(offer=row.offer.name, price_usd_per_hour=row.offer.usd_per_hour))
+    def plan_for(store: Any, prepared: Any, quote: Any, row: QuoteRow, run: str, earlier: Any) -> Plan:
+        line = record(offer=row.offer.name, price_usd_per_hour=row.offer.usd_per_hour)
+        return replace(PLAN, run=run, line=line, max_cost=CAP)
 
     monkeypatch.setattr(planning, "plan", plan_for)
     monkeypatch.setattr(planning, "reachable_to_its_end", lambda store, plan, row, emit, accept_risk: plan)
@@ -170,6 +172,32 @@ def test_a_money_cap_ends_the_run_before_it_costs_more(desk: Desk, monkeypatch: 
     found = attempts.priced(plan, Decimal("0.5"), Decimal(0), accept_stale=False)
     assert found.plan.deadline == 1000.0 + HOUR / 2
     assert attempts.priced(plan, Decimal("0.5"), Decimal(2), accept_stale=False).plan.deadline == 1000.0
+
+
+def test_what_a_resumed_run_has_cost_counts_against_its_cap(desk: Desk) -> None:
+    """Of $3 it has spent $2: at $2 an hour half an hour is left; and $3 were agreed to, all machines together."""
+    made = desk()
+    earlier = SimpleNamespace(spent_usd=lambda: Decimal(2))
+    made.session.start(made.places(row("a", "1.5"), earlier=earlier))
+    (plan,) = made.started
+    assert plan.deadline == pytest.approx(settings.now() + HOUR / 2, abs=60)
+    assert plan.agreed_usd == pytest.approx(Decimal(3), abs=Decimal("0.05"))
+
+
+def test_no_cap_is_kept_by_a_machine_of_unknown_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused, not rented without a cap."""
+    plan = replace(PLAN, max_cost=Decimal(1))
+    monkeypatch.setattr(live_price, "check", lambda line, now, stale: live_price.Checked(None, ""))
+    with pytest.raises(OverBudget):
+        attempts.priced(plan, Decimal(0), Decimal(0), accept_stale=True)
+
+
+def test_a_run_that_is_not_to_teach_is_planned_so(desk: Desk) -> None:
+    """--no-learn, as the demo is run."""
+    for teaches in (True, False):
+        made = desk(teaches=teaches)
+        made.session.start(made.places(row("a", "1.5")))
+        assert made.started[-1].teaches is teaches
 
 
 def test_a_dry_run_shows_the_first_plan_alone(desk: Desk) -> None:

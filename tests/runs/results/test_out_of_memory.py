@@ -149,7 +149,7 @@ def test_the_next_quote_is_raised_for_this_model_alone(ended: Ended) -> None:
     other = replace(estimate.request, method="qlora")
     assert assess(other, host, terms, known).required_bytes == assess(other, host, terms, None).required_bytes
     assert before.recipe is not None
-    assert known.rate(host, before.recipe, estimate.request) is None
+    assert known.rate(host, before.recipe, estimate.request, before.tokens_per_second, 1e9) is None
 
 
 def test_measurements_of_a_bucket_are_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
