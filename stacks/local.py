@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
 from cloudtrain.providers import DeletionProof, Guard, Lost, OwnedResource, Stack, StopOptions
-from cloudtrain.state import identity, layout
+from cloudtrain.state import layout
 
 from ._lifecycle import processes
 
 if TYPE_CHECKING:
+    import subprocess
+
     from cloudtrain.plan import Plan
     from cloudtrain.records import MachineRecord
     from cloudtrain.state.protocol import Store
@@ -46,6 +47,8 @@ def template(*parts: str) -> Path:
 
 def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
     """Start the supervisor detached from this terminal. Raises Unavailable when it does not come up."""
+    import subprocess  # a quote reads this module, and needs no process
+
     from cloudtrain.records import MachineRecord
     from cloudtrain.trainer import environment
 
@@ -140,6 +143,8 @@ def alive(machine: MachineRecord) -> bool:
 
 def stop(run: str, store: Store, stopping: StopOptions) -> DeletionProof:
     """End every process of the run; its records are not needed for that. Raises TeardownIncomplete when one is left."""
+    from cloudtrain.state import identity
+
     states = identity.carried_by(store, run)
     left = processes.end(run, states, stopping.grace_s)
     if left:

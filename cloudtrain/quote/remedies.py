@@ -127,15 +127,20 @@ def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
 
 
 @cache
+def by_size() -> list[tuple[int, str, ModelSpec]]:
+    """(parameters, name, model) of the registry, smallest first."""
+    return sorted((spec.params_total, spec.name, spec) for spec in registry.all_models())
+
+
+@cache
 def trained_by_size(backend: str, method: str, sequence_length: int) -> tuple[list[int], list[ModelSpec]]:
     """The registry's models that a trainer takes, smallest first, after their parameter counts: a quote asks often."""
     models = [
-        (spec.params_total, spec.name, spec)
-        for spec in registry.all_models()
+        (size, spec)
+        for size, _, spec in by_size()
         if loads(spec, method, sequence_length, backend).verdict != "no trainer"
     ]
-    models.sort()
-    return [size for size, _, _ in models], [spec for _, _, spec in models]
+    return [size for size, _ in models], [spec for _, spec in models]
 
 
 def place_remedy(quote: Quote, line: QuoteRow) -> str:
