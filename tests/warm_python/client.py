@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -37,6 +38,10 @@ def main(record, words):
     rest = words[len(options) :]
     if not rest or (rest[0].startswith("-") and rest[0] != "-c") or differs(record["variables"], environment):
         os.execv(record["python"], [record["python"], *words])
+    wake, ring = os.pipe()
+    for each in (wake, ring):
+        os.set_blocking(each, False)
+    signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
     waiting = []
     for number in HANDED_ON:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -56,19 +61,33 @@ def main(record, words):
             door.connect(record["address"])
             socket.send_fds(door, [b"F" + struct.pack("!I", len(text))], [0, 1, 2])
             door.sendall(text)
-            answers = door.makefile("rb")
-            pid = int(answers.readline())
+            pid = int(line(door, wake))
         except (OSError, ValueError) as error:
             with open(record["log"], encoding="utf-8", errors="replace") as log:
                 sys.exit(f"the warm process does not answer ({error}); it said: {log.read()[-2000:]}")
-    hand_on = handing_on(pid)
+        hand_on = handing_on(pid)
+        for number in HANDED_ON:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, hand_on)
+        while waiting:
+            hand_on(waiting.pop(0))
+        code = int(line(door, wake) or -9)
+    end(code)
 
-    for number in HANDED_ON:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, hand_on)
-    while waiting:
-        hand_on(waiting.pop(0))
-    end(int(answers.readline() or -9))
+
+def line(door, wake):
+    """The next line; signals are handled meanwhile: one that came just before a blocking read would wait for its end."""
+    got = b""
+    while not got.endswith(b"\n"):
+        ready = select.select([door, wake], [], [])[0]
+        if wake in ready:
+            os.read(wake, 4096)
+        if door in ready:
+            more = door.recv(1)
+            if not more:
+                break
+            got += more
+    return got
 
 
 def handing_on(pid):
