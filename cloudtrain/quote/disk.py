@@ -59,6 +59,7 @@ class Rule(NamedTuple):
     most_gb_per_vcpu: int | None = None
     fixed: bool = False
     chips_per_host: int = 0
+    output_gb: int | None = None  # of the result that is kept, where there is a limit of its own
     source: str = ""
 
 
@@ -72,11 +73,14 @@ class Disk(NamedTuple):
     billed_gb: int  # of all hosts together; 0 where it is part of the machine's price
     most_gb: int | None
     fixed: bool
+    output_gb: int | None
     source: str
 
     @property
     def shortage(self) -> str:
         """Why the job cannot run there; "" when it can."""
+        if self.output_gb is not None and self.parts.output > self.output_gb * GB:
+            return f"its result has {self.parts.output / GB:,.0f} GB, {self.output_gb} GB are kept"
         if self.most_gb is None or self.needed_gb <= self.most_gb:
             return ""
         return f"needs {self.needed_gb:,} GB of disk, has {'' if self.fixed else 'at most '}{self.most_gb:,} GB"
@@ -94,11 +98,11 @@ def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home
     most_gb = known.most_gb
     if known.most_gb_per_vcpu and offer.vcpus:
         most_gb = known.most_gb_per_vcpu * offer.vcpus
-    if known.fixed and most_gb is not None:
-        return Disk(parts, known.system_gb, needed_gb, most_gb, 0, most_gb, True, known.source)
-    gb = max(known.least_gb, needed_gb)
+    fixed = known.fixed
+    gb = most_gb if fixed and most_gb is not None else max(known.least_gb, needed_gb)
     hosts = math.ceil(offer.count / known.chips_per_host) if known.chips_per_host else 1
-    return Disk(parts, known.system_gb, needed_gb, gb, hosts * gb, most_gb, False, known.source)
+    billed_gb = 0 if fixed else hosts * gb
+    return Disk(parts, known.system_gb, needed_gb, gb, billed_gb, most_gb, fixed, known.output_gb, known.source)
 
 
 @lru_cache(maxsize=64)  # a quote asks for the same job on every kind of machine
@@ -179,6 +183,7 @@ def _read(path: Path) -> tuple[Rule, ...]:
                         int(row["most_gb_per_vcpu"]) if row["most_gb_per_vcpu"] else None,
                         row["fixed"] == "yes",
                         int(row["chips_per_host"] or 0),
+                        int(row["output_gb"]) if row["output_gb"] else None,
                         f"{row['source']} (observed {row['observed']}, {row['confidence']})",
                     )
                 )

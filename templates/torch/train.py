@@ -178,6 +178,7 @@ def _quiet(job: Job) -> None:
     if Path(job.model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_XET_CHUNK_CACHE_SIZE_BYTES", "0")  # 10 GB in some builds, of weights that are read once
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -114,6 +114,8 @@ def test_a_machine_with_a_fixed_disk_asks_and_bills_none() -> None:
     assert large.shortage == f"needs {large.needed_gb} GB of disk, has 100 GB"
     kaggle = {"provider": "kaggle", "name": "TpuV5E8", "hardware": "tpu-v5e", "count": 8, "memory_bytes": 16 * GIB}
     assert disk(request("gemma-3-27b-text"), **kaggle).shortage
+    whole = disk(request("qwen2.5-14b", method="full", checkpoints_kept=1), **kaggle)
+    assert whole.shortage == "its result has 30 GB, 20 GB are kept"
 
 
 def test_every_host_of_a_slice_has_a_billed_disk() -> None:

@@ -12,10 +12,12 @@ import click
 from cloudtrain.cli.live import View
 from cloudtrain.cli.output import ask, bold, print_message
 from cloudtrain.errors import UsageError
+from cloudtrain.quote.disk import GB
 from cloudtrain.runs import events
 from cloudtrain.units import gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
+    from cloudtrain.quote.disk import Disk
     from cloudtrain.quote.row import Assessment
 
 
@@ -125,7 +127,7 @@ def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("what", f"{plan.job['method']} of {event.model}, {assessment.software}"),
         ("where", f"{row.offer.name} ({row.offer.provider}), {machine(row)}, {row.offer.market}"),
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
-        *disk_rows(assessment),
+        *([("disk", written_here(assessment.disk))] if assessment.disk else []),
         ("time", f"{likely} ({low} .. {high})"),
         ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
         ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
@@ -165,10 +167,17 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
 
 
 def disk_rows(assessment: Assessment) -> list[tuple[str, str]]:
-    """What the run writes and, of a rented machine, the disk that it gets."""
+    """What the run writes on a rented machine, and the disk that it gets for that."""
     from cloudtrain.cli.quote.why import disk_text
 
     return [("disk", disk_text(assessment.disk))] if assessment.disk else []
+
+
+def written_here(disk: Disk) -> str:
+    """What the run adds to the disks of this machine, whose packages are there by now."""
+    parts = disk.parts
+    weights = f", and {parts.weights / GB:,.1f} GB of weights unless they are here" if parts.weights else ""
+    return f"{(parts.checkpoints + parts.output) / GB:,.1f} GB of checkpoints and result{weights}"
 
 
 def run_found(event: events.RunFound) -> None:
