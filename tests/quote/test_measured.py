@@ -96,7 +96,7 @@ def quoted(tmp_path: Path, asked: Request, *found: MeasurementRecord) -> Assessm
     return engine.judged(asked, PriceSource("gcp", lambda context: [], TERMS), [offer()], None, known)[0].assessment
 
 
-def test_a_demo_on_a_busy_box_moves_a_large_quote_a_little(tmp_path: Path) -> None:
+def test_a_busy_demo_moves_a_large_quote_a_little(tmp_path: Path) -> None:
     """12 steps of a model of 135 M, a fifth as fast as quoted: the 8 B model's hours grow by less than a third."""
     small, large = request("smollm2-135m", sequence_length=256), request("qwen3-8b")
     shipped = {each.spec.name: quoted(tmp_path, each) for each in (small, large)}

@@ -95,7 +95,7 @@ def test_runs_of_another_size_never_decide(off: float, count: int) -> None:
 
 
 @pytest.mark.parametrize("slower", [2.0, 5.0])
-def test_a_short_run_on_a_busy_machine_moves_little_and_widens(slower: float) -> None:
+def test_a_short_busy_run_moves_little_and_widens(slower: float) -> None:
     """12 steps of a small model, where others had three quarters of the machine; quoted is one fifty times as large."""
     prior = Range(40.0, 100.0, 250.0)
     found = with_runs(prior, (-math.log(slower), BUSY, FAR))
