@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from cloudtrain import backends
 from cloudtrain.errors import TeardownIncomplete, Unavailable
 from cloudtrain.providers import DeletionProof, Guard, Lost, OwnedResource, Stack, StopOptions
 from cloudtrain.state import layout
+from cloudtrain.trainer.keyless import without_keys
 
 from ._lifecycle import processes
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 START_PATIENCE_S = 20.0
-_KEY = re.compile(
-    r"^(AWS|GOOGLE|GCLOUD|GCP|CLOUDSDK|RUNPOD|KAGGLE|AZURE|ARM|PULUMI)_"
-    r"|TOKEN(?!IZER)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY|^SSH_AUTH_SOCK$"
-)
-_KEPT = {"HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"}
 GUARDS = (
     Guard("supervisor deadline", alone=True),
     Guard("second clock in a process of its own", alone=True),
@@ -90,14 +85,6 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
 def owners_alone(path: str, flags: int) -> int:
     """Open a file that nobody else may read."""
     return os.open(path, flags, 0o600)
-
-
-def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what looks like a key: a trainer runs code of packages and of model folders.
-
-    A token for the model hub stays, because it fetches weights with it. Key files in the home folder are not hidden.
-    """
-    return {name: value for name, value in environment.items() if name in _KEPT or not _KEY.search(name.upper())}
 
 
 def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]:

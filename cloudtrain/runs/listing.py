@@ -33,9 +33,10 @@ def readable_runs(store: Store) -> tuple[list[Run], list[str]]:
 
 
 def tell_each(runs: Iterable[Run], tell: Callable[[Run], T]) -> tuple[list[T], list[str]]:
-    """What `tell` makes of each run; and a sentence about each of which another document cannot be read.
+    """What `tell` makes of each run; and a sentence about each of which that cannot be told.
 
-    As with `readable_runs`, a state that cannot be reached is raised.
+    Each record of a run can be right and their whole still be nonsense: that is its fault, not that of the others. As
+    with `readable_runs`, a state that cannot be reached is raised.
     """
     from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 
@@ -47,6 +48,8 @@ def tell_each(runs: Iterable[Run], tell: Callable[[Run], T]) -> tuple[list[T], l
             raise
         except UsageError as error:
             damaged.append(error.message)
+        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            damaged.append(f"the records of run `{run.id}` do not fit together ({type(error).__name__} {error})")
     return told, damaged
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, UsageError
+from cloudtrain.trainer.keyless import without_keys
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
@@ -44,7 +46,12 @@ def counted(job: dict[str, Any], flavour: str, folder: Path) -> dict[str, Any] |
     path.write_text(json.dumps(job))
     try:
         done = subprocess.run(
-            [str(python), str(script), str(path)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            [str(python), str(script), str(path)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+            env=without_keys(os.environ),
         )
     except subprocess.TimeoutExpired:
         raise CloudtrainError(f"counting the tokens took more than {PATIENCE_S} s", "use less data") from None

@@ -27,6 +27,7 @@ from cloudtrain.models.families import MODEL_TYPES
 from cloudtrain.models.shape import Shape
 from cloudtrain.models.spec import ModelSpec
 from cloudtrain.trainer import environment
+from cloudtrain.trainer.keyless import without_keys
 
 LONGEST_S = 3600  # the largest models take about a minute; this is for a machine that has something else to do
 GENERATIONS = {"tpu-v4": "v4", "tpu-v5e": "v5e", "tpu-v5p": "v5p", "tpu-v6e": "v6e", "tpu7x": "tpu7x"}
@@ -265,7 +266,9 @@ def run(python: Path, script: str, document: dict[str, Any], failed: tuple[str, 
     `failed` are the words for a program that failed, and for one that the system ended.
     """
     path = Path(str(files("cloudtrain.templates"))) / "verify" / script
-    inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    inherited = {
+        name: value for name, value in without_keys(os.environ).items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")
+    }
     try:
         done = subprocess.run(
             [str(python), str(path)],

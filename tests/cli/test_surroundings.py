@@ -20,7 +20,7 @@ from cloudtrain.state.layout import is_machines
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
 from tests.patience import PATIENCE_S
-from tests.records import intent
+from tests.records import begin, intent, machine
 
 Command = Callable[..., Result]
 SMALL = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
@@ -167,6 +167,21 @@ def test_one_damaged_run_does_not_hide_the_others(
     records(own_world / "state", "good")
     folder = records(own_world / "state", "bad")
     (folder / "machine" / name if is_machines(name) else folder / name).write_text("[1]")
+    ended = cloudtrain(*words)
+    assert "good" in ended.out, ended.err
+    assert "unexpected" not in ended.err
+
+
+@pytest.mark.parametrize("words", [("ps", "-a"), ("report",)])
+@pytest.mark.parametrize("kind", ["", "aws:instance"])
+def test_records_that_do_not_fit_together_hide_no_others(
+    own_world: Path, cloudtrain: Command, words: tuple[str, ...], kind: str
+) -> None:
+    """A machine of a kind that its provider has not, or without a place."""
+    records(own_world / "state", "good")
+    store = LocalFolder(own_world / "state")
+    begin(store, "bad", provider="aws")
+    store.write("runs/bad/machine.json", machine(kind=kind).as_bytes())
     ended = cloudtrain(*words)
     assert "good" in ended.out, ended.err
     assert "unexpected" not in ended.err

@@ -66,6 +66,7 @@ def merge(run: Run, adapter: Path, target: Path) -> Path:
     """Write the base model with the adapter merged in to `target`, in the trainer's environment."""
     from cloudtrain import backends
     from cloudtrain.trainer import environment
+    from cloudtrain.trainer.keyless import without_keys
 
     backend = backends.of_flavour(run.intent.flavour)
     script = backend.program("merge")
@@ -75,7 +76,11 @@ def merge(run: Run, adapter: Path, target: Path) -> Path:
     if python is None:
         raise UsageError("merging needs the trainer's environment, which is not there", "`cloudtrain up` makes it")
     done = subprocess.run(
-        [str(python), str(script), str(adapter), str(target)], capture_output=True, text=True, check=False
+        [str(python), str(script), str(adapter), str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=without_keys(os.environ),
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
