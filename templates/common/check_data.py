@@ -128,7 +128,7 @@ def _encoded(encoder: Encoder, found: list[Row]) -> tuple[list[Document], list[B
         try:
             documents += encoder.encode(row)
         except BadData as problem:
-            refused.append(problem)
+            refused.append(problem.with_traceback(None))  # which would hold the row's texts
     return documents, refused
 
 

@@ -76,7 +76,7 @@ def check_purpose(record: dict[str, Any]) -> None:
         raise BadRow(_TREE if "replies" in record["prompt"] else "`prompt` is an object, not text")
 
 
-_TREE = "is part of a tree of messages (OpenAssistant): write each way through it as a row with `messages`"
+_TREE = "is part of a tree of messages (OpenAssistant, OASST): write each way through it as a row with `messages`"
 
 
 def _is_truth(value: Any) -> bool:
@@ -85,7 +85,8 @@ def _is_truth(value: Any) -> bool:
 
 def not_read(record: dict[str, Any], kind: str) -> set[str]:
     """Known keys beside those of the shape that hold something and are not read."""
-    keys = (*_NOT_READ, "system") if kind in ("prompt", "text") else _NOT_READ
+    beside = {"prompt": ("system",), "text": ("system", "prompt")}
+    keys = (*_NOT_READ, *beside.get(kind, ()))
     found = {key for key in keys if record.get(key)}
     return found | {"label"} if kind == "prompt" and record.get("label") in (0, 1) else found
 
