@@ -212,7 +212,7 @@ def test_reasoning_is_learnt_where_the_template_writes_it(said: dict[str, dict[s
     assert said["reasoning is left out"]["lost"] == {"reasoning_content": [1, 2]}
 
 
-def test_a_developer_is_a_system_turn_where_the_template_knows_none(said: dict[str, dict[str, Any]]) -> None:
+def test_a_developer_is_system_where_the_template_knows_none(said: dict[str, dict[str, Any]]) -> None:
     """Where it does, it stays one."""
     assert "<|im_start|>system\nBe brief." in said["developer as system"]["rows"][0]["read"]
     (row,) = said["developer"]["rows"]
@@ -230,7 +230,7 @@ def test_an_answer_of_weight_0_is_read_and_not_learnt(said: dict[str, dict[str, 
         assert ("Two?" in row["learnt"]) == (name != "weights")
 
 
-def test_an_answer_of_which_only_the_end_is_left_is_a_fault(said: dict[str, dict[str, Any]]) -> None:
+def test_an_answer_with_only_its_end_left_is_a_fault(said: dict[str, dict[str, Any]]) -> None:
     """Whatever was left out of it is named first; calls that have no form are text by then."""
     assert said["only the end"]["rows"][0]["refused"].endswith("leaves out the text of turn 2: So.")
     assert "<tool_call>" in said["only the end of a call"]["rows"][0]["learnt"]
@@ -274,7 +274,7 @@ def forms(words: str) -> list[str]:
     return [words, json.dumps(words, ensure_ascii=False)[1:-1], json.dumps(words)[1:-1]]
 
 
-def test_all_of_an_accepted_row_is_read_and_its_answers_are_learnt(probe: Probe) -> None:
+def test_all_of_an_accepted_row_is_read_and_learnt(probe: Probe) -> None:
     """Under each template, for many conversations: else the row is refused, with what is left out."""
     chance = random.Random("conversations")
     asked, wanted = [], []

@@ -47,7 +47,7 @@ def test_two_clients_beginning_the_same_spec_mean_one_run(store: LocalFolder) ->
         planning.new_name(store, PREPARED, "other", False)
 
 
-def test_doubts_about_the_data_are_told_where_nothing_can_be_counted() -> None:
+def test_doubts_are_told_where_nothing_can_be_counted() -> None:
     """For a rented machine whose model's files are not here, what only its chat template could settle is told too."""
     data = SimpleNamespace(problems=DOUBTS)
     prepared: Any = SimpleNamespace(model=SimpleNamespace(path=None), data=data)

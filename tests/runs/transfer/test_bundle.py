@@ -100,7 +100,7 @@ def test_it_holds_what_the_machine_needs(tmp_path: Path) -> None:
         ("a. b/c".replace("/", "-"), "data/train"),
     ],
 )
-def test_the_name_of_the_data_says_its_kind_and_no_more(tmp_path: Path, name: str, inside: str) -> None:
+def test_the_name_of_the_data_says_its_kind_alone(tmp_path: Path, name: str, inside: str) -> None:
     """The reader goes by it on the machine too."""
     found = bundle.data_files({"data": {"path": str(tmp_path / name), "eval_path": None}})
     assert found == {inside: tmp_path / name}
