@@ -18,19 +18,37 @@ from cloudtrain.errors import UsageError
 def command(model: str, data: str, target: Path, force: bool) -> None:
     """Write a commented spec for MODEL and the DATA file, with every key and its default.
 
-    Its JSON Schema, which its first line names, is written next to it: editors that know YAML complete and check keys.
+    Says what the first rows of DATA are where it is there already, or what is wrong with them. The spec's JSON Schema,
+    which its first line names, is written next to it: editors that know YAML complete and check keys.
     """
     from cloudtrain.spec import json_schema
     from cloudtrain.spec.starter import starter
     from cloudtrain.trainer import count
 
     count.find(model, print_message)  # refuses a name that `up` would refuse
+    kind, doubt = looked_at(target.absolute().parent / data)
     try:
         with open(target, "w" if force else "x", encoding="utf-8") as file:
-            file.write(starter(model, data))
+            file.write(starter(model, data, kind or "messages"))
         target.with_name(json_schema.FILE).write_text(json_schema.text(), encoding="utf-8")
     except FileExistsError:
         raise UsageError(f"`{target}` is there already", "--force writes over it") from None
     except OSError as error:
         raise UsageError(f"`{target}` cannot be written: {error.strerror}") from None
+    if kind:
+        print_message(f"{data}: {kind} rows")
+    if doubt:
+        print_message(f"warning: {doubt}")
     print_message(f"wrote {target} and {json_schema.FILE}; `cloudtrain up --dry-run` checks the spec")
+
+
+def looked_at(path: Path) -> tuple[str, str]:
+    """The format of the data's first rows, and what is wrong with them; both empty for a file that may come later."""
+    from cloudtrain.spec import dataset
+    from cloudtrain.trainer import parquet
+
+    try:
+        return dataset.glance(path, parquet.records), ""
+    except UsageError as refused:
+        later = not path.exists() and "--repo-type dataset" not in refused.hint
+        return "", "" if later else f"{refused.message}; {refused.hint}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.plan import Plan, deadline_seconds
 from cloudtrain.quote.request import Place, Request
-from cloudtrain.trainer import count, job, tokens
+from cloudtrain.trainer import count, job, parquet, tokens
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
         eval_path=eval_path,
         eval_fraction=spec.data.eval_fraction,
         expected_format=spec.data.format,
+        train_on=spec.train_on,
+        parquet=parquet.records,
     )
     try:
         model = count.find(spec.model)

@@ -88,9 +88,10 @@ def count_tokens(options: QuoteOptions, spec: ModelSpec) -> tuple[int, str]:
     if not options.data:
         return DEFAULT_TOKENS, "default"
     from cloudtrain.spec import dataset
+    from cloudtrain.trainer import parquet
     from cloudtrain.trainer import tokens as counting
 
-    report = dataset.check(options.data)
+    report = dataset.check(options.data, parquet=parquet.records)
     rows = f"{report.rows:,} rows x {options.epochs:g} epochs"
     exact = counting.at_hand(spec, options.data, options.sequence_length, options.epochs)
     if exact is not None:

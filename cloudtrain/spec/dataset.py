@@ -1,46 +1,55 @@
 """The check of the training data, before anything else is done and any money is spent.
 
-Every row is read once, by the trainer's own reader (`templates/common`): what it refuses is an error here, with its
-line, and nothing else is. Memory stays the same for a file of any size, but for one number per row that finds the rows
-that repeat. Token counts are an estimate; the real tokenizer lives in the trainer's environment.
+Every row is read once, by the trainer's own reader (`templates/common/rows`): what it refuses is an error here, one
+sentence for each kind of fault with its lines, and nothing else is. Memory stays the same for a file of any size, but
+for one number per row that finds the rows that repeat. Token counts are an estimate; the real tokenizer lives in the
+trainer's environment.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
-from cloudtrain.spec.rows import warnings
+from cloudtrain.spec.rows import Doubt, doubts
 
 if TYPE_CHECKING:  # the same files, where a type checker finds them
-    from templates.common import lines as data_lines
-    from templates.common.rows import BadRow, Row, Shape
+    from templates.common.rows import BadRow, Faults, Row, Source, Unreadable
+    from templates.common.rows.parquet import records as read_parquet
+    from templates.common.rows.source import ReadParquet
 else:
-    from cloudtrain.templates.common import lines as data_lines
-    from cloudtrain.templates.common.rows import BadRow, Row, Shape
+    from cloudtrain.templates.common.rows import BadRow, Faults, Row, Source, Unreadable
+    from cloudtrain.templates.common.rows.parquet import records as read_parquet
 
 CHARACTERS_PER_TOKEN = (
     4  # English text under the tokenizers in use; code and other scripts differ by up to a factor of 2
 )
-KEPT_PROBLEMS = 20
 SHOWN_PROBLEMS = 5
 SHORT_ROW_CHARACTERS = 8
 FEW_ROWS = 10
+GLANCE = 100  # rows
 
 
 class Problem(NamedTuple):
-    """One fault of the data. `line` counts from 1, 0 is the file as a whole; only a fatal one stops a run."""
+    """One kind of fault of the data, and where it was first seen; only a fatal one stops a run.
+
+    `line` counts from 1, 0 is the file as a whole. In files where lines mean nothing it counts rows, as `unit` says.
+    """
 
     file: Path
     line: int
     message: str
     fatal: bool
+    unit: str = "line"
+    by_template: bool = False  # what it says is known for certain where the model's chat template is
 
     def __str__(self) -> str:
+        if self.unit == "row" and self.line:
+            return f"{self.file}: row {self.line}: {self.message}"
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
         return f"{place}: {self.message}"
 
@@ -49,7 +58,7 @@ class Problem(NamedTuple):
 class DataReport:
     """What is in the data. Counts are of the training file unless they say `eval`."""
 
-    format: str  # messages | prompt | text | sharegpt | alpaca
+    format: str  # messages | prompt | text | sharegpt | alpaca | paragraphs
     rows: int
     characters: int  # of what the model reads: contents, without keys and JSON marks
     estimated_tokens: int  # characters / 4, rounded up; one epoch, without the template's own tokens
@@ -59,8 +68,8 @@ class DataReport:
     eval_rows: int
     eval_sha256: str  # "" without an eval file
     overlap: int  # eval rows that are also trained on
-    problems: tuple[Problem, ...]  # the first 20; none of them is fatal
-    problem_count: int
+    problems: tuple[Problem, ...]  # one for each kind; none of them is fatal
+    problem_count: int  # of rows with a doubt, a row once for each
 
 
 @dataclass
@@ -69,6 +78,7 @@ class _Found:
 
     path: Path
     format: str = ""
+    unit: str = "line"
     rows: int = 0
     characters: int = 0
     short_rows: int = 0
@@ -77,20 +87,26 @@ class _Found:
     repeat_lines: list[int] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
     sha256: str = ""
-    problems: list[Problem] = field(default_factory=list)
-    fatal: list[Problem] = field(default_factory=list)
-    problem_count: int = 0
-    fatal_count: int = 0
+    fatal: Faults = field(default_factory=Faults)
+    doubts: dict[bool, Faults] = field(default_factory=lambda: {False: Faults(), True: Faults()})  # by the template?
 
     def note(self, line: int, message: str, fatal: bool = False) -> None:
-        """Keep a problem, up to a limit; count it always."""
-        kept = self.fatal if fatal else self.problems
-        if len(kept) < KEPT_PROBLEMS:
-            kept.append(Problem(self.path, line, message, fatal))
-        if fatal:
-            self.fatal_count += 1
-        else:
-            self.problem_count += 1
+        """Something about the file, or what its first row shows."""
+        (self.fatal if fatal else self.doubts[False]).add(line, message, message)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What stops no run."""
+        return [
+            Problem(self.path, told.line, told.sentence, False, self.unit, by_template)
+            for by_template, faults in self.doubts.items()
+            for told in faults.told(self.unit)
+        ]
+
+    @property
+    def problem_count(self) -> int:
+        """How many rows were doubted, each once for each doubt."""
+        return sum(faults.count for faults in self.doubts.values())
 
 
 def check(
@@ -99,20 +115,21 @@ def check(
     eval_path: Path | None = None,
     eval_fraction: float = 0.0,
     expected_format: str | None = None,
+    train_on: str = "assistant",
+    parquet: ReadParquet = read_parquet,
 ) -> DataReport:
     """Read the training file, and the eval file when there is one, to their ends.
 
-    JSON lines, or CSV with a header when the name ends in `.csv`. Every conversation must end with the assistant.
-    `expected_format` is the spec's `data.format`: rows of another shape are faults then. Faults that do not stop a run
-    (rows that repeat, rows in both files, odd turns) come back as `problems`. Raises UsageError that lists the first
-    fatal faults with their lines.
+    `expected_format` and `train_on` are the spec's; `parquet` reads the rows of such a file where that takes more than
+    this Python. Faults that do not stop a run (rows that repeat, rows in both files, odd turns) come back as
+    `problems`. Raises UsageError with a sentence for each kind of fault that does.
     """
-    trained = _read(path, expected_format)
-    if eval_fraction and trained.rows * eval_fraction < 1 and not trained.fatal:
+    trained = _read(path, expected_format, train_on, parquet)
+    if eval_fraction and trained.rows * eval_fraction < 1 and not trained.fatal.count:
         message = f"{trained.rows} rows leave none for an evaluation on {eval_fraction:g} of them"
         trained.note(0, message, fatal=True)
-    evaluated = _read(eval_path, expected_format) if eval_path else None
-    _raise_fatal(trained, evaluated)
+    evaluated = _read(eval_path, expected_format, train_on, parquet) if eval_path else None
+    _raise_fatal([trained] if evaluated is None else [trained, evaluated])
     overlap = 0
     if evaluated is not None:
         if evaluated.format != trained.format:
@@ -120,7 +137,6 @@ def check(
         overlap = len(evaluated.seen & trained.seen)
         if overlap:
             evaluated.note(0, f"{_rows(overlap)} of it {_is(overlap)} also in {path.name}: the loss will look too good")
-    problems = trained.problems + (evaluated.problems if evaluated else [])
     return DataReport(
         format=trained.format,
         rows=trained.rows,
@@ -132,45 +148,46 @@ def check(
         eval_rows=evaluated.rows if evaluated else 0,
         eval_sha256=evaluated.sha256 if evaluated else "",
         overlap=overlap,
-        problems=tuple(problems[:KEPT_PROBLEMS]),
+        problems=tuple(trained.problems + (evaluated.problems if evaluated else [])),
         problem_count=trained.problem_count + (evaluated.problem_count if evaluated else 0),
     )
 
 
-def _read(path: Path, expected_format: str | None) -> _Found:
-    found, shape = _Found(path), Shape(expected_format)
+def glance(path: Path, parquet: ReadParquet = read_parquet) -> str:
+    """The format that a file's first rows show. Raises UsageError, as `check` does, for what is wrong with them."""
+    found = _read(path, None, "all", parquet, GLANCE)
+    _raise_fatal([found])
+    return found.format
+
+
+def _read(path: Path, kind: str | None, train_on: str, parquet: ReadParquet, most: int | None = None) -> _Found:
+    """What the first `most` rows of a file show, or all of them."""
+    found = _Found(path)
     try:
-        source = data_lines.open_lines(path)
-        for line, row in judged(path, source, shape):
+        source = Source(path, kind, train_on, parquet)
+        found.unit = source.unit
+        for line, row in islice(source, most):
             _take(found, line, row)
-    except data_lines.Unreadable as unreadable:
+    except Unreadable as unreadable:
         raise UsageError(str(Problem(path, unreadable.line, unreadable.message, True)), unreadable.hint) from None
-    found.sha256, found.format = source.sha256(), shape.kind
+    found.sha256, found.format = source.sha256(), source.kind
     _conclude(found)
     return found
 
 
-def judged(path: Path, source: data_lines.Lines, shape: Shape) -> Iterator[tuple[int, Row | str]]:
-    """Every row of a file with its line, or the message with which the trainer would refuse it."""
-    for line, record in data_lines.records(path, source):
-        if isinstance(record, str):
-            yield line, record
-            continue
-        try:
-            yield line, shape.row(record, line)
-        except BadRow as bad:
-            yield line, str(bad)
-
-
-def _take(found: _Found, line: int, row: Row | str) -> None:
+def _take(found: _Found, line: int, row: Row | BadRow) -> None:
     """Add a row, or what is wrong with it, to what was found."""
-    if isinstance(row, str):
-        found.note(line, row, fatal=True)
+    if isinstance(row, BadRow):
+        found.fatal.add(line, str(row), row.kind)
         return
     found.rows += 1
-    for doubt in warnings(row):
-        found.note(line, doubt)
+    for doubt in doubts(row):
+        _doubt(found, line, doubt)
     _count(found, line, row)
+
+
+def _doubt(found: _Found, line: int, doubt: Doubt) -> None:
+    found.doubts[doubt.by_template].add(line, doubt.message, doubt.message)
 
 
 def _count(found: _Found, line: int, row: Row) -> None:
@@ -196,7 +213,7 @@ def _digest(turns: list[tuple[str, str]]) -> int:
 
 def _conclude(found: _Found) -> None:
     """What can be said only after the last row."""
-    if not found.rows and not found.fatal:
+    if not found.rows and not found.fatal.count:
         found.note(0, "has no rows", fatal=True)
     if 0 < found.rows < FEW_ROWS:
         found.note(0, f"has only {_rows(found.rows)}")
@@ -209,15 +226,15 @@ def _conclude(found: _Found) -> None:
         found.note(0, f"{_rows(found.repeats)} {_repeat(found.repeats)} an earlier one (line {lines}{more})")
 
 
-def _raise_fatal(trained: _Found, evaluated: _Found | None) -> None:
-    fatal = trained.fatal + (evaluated.fatal if evaluated else [])
-    if not fatal:
+def _raise_fatal(files: list[_Found]) -> None:
+    told = [(each, kind) for each in files for kind in each.fatal.told(each.unit)]
+    if not told:
         return
-    total = trained.fatal_count + (evaluated.fatal_count if evaluated else 0)
-    lines = [str(problem) for problem in fatal[:SHOWN_PROBLEMS]]
-    if total > len(lines):
-        lines.append(f"and {total - len(lines)} more")
-    hint = "fix or remove these rows" if fatal[0].line else "name another file"
+    lines = [str(Problem(each.path, kind.line, kind.sentence, True, each.unit)) for each, kind in told[:SHOWN_PROBLEMS]]
+    more = sum(each.fatal.count for each in files) - sum(kind.count for _, kind in told[:SHOWN_PROBLEMS])
+    if more:
+        lines.append(f"and {more} more")
+    hint = "fix or remove these rows" if told[0][1].line else "name another file"
     raise UsageError("\n".join(lines), f"{hint}; nothing was started")
 
 

@@ -94,9 +94,11 @@ class Lora(Record):
 class Data(Record):
     """The rows to train on, and those to evaluate on. `data: file` is short for `data: {path: file}`."""
 
-    path: Text = Field(description="JSON lines or CSV with a header, next to this file")
-    format: Literal["messages", "prompt", "text", "sharegpt", "alpaca"] | None = Field(
-        default=None, description="messages, prompt, text, sharegpt or alpaca; found from the rows when left out"
+    path: Text = Field(description="next to this file: JSON lines, a JSON list (both also .gz), CSV, TSV or Parquet")
+    format: Literal["messages", "prompt", "text", "sharegpt", "alpaca", "paragraphs"] | None = Field(
+        default=None,
+        description="messages, prompt, text, sharegpt or alpaca; found from the rows when left out; "
+        "paragraphs for plain text, each a row",
     )
     eval_path: Text | None = Field(default=None, description="rows that are never trained on, to measure the loss with")
     eval_fraction: float = Field(

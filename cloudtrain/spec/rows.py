@@ -1,16 +1,46 @@
-"""What the client alone says of a row that the trainer takes: turns out of order, which some chat templates refuse.
+"""What the client alone says of a row that the trainer takes: turns out of order, and keys that may have no effect.
 
-ChatML-like templates take them, others (Gemma, Mistral) refuse. Whether a row can be trained on at all is decided by
-the trainer's own reader, `templates/common/rows.py`.
+ChatML-like templates take turns in any order, others (Gemma, Mistral) refuse. Whether a row can be trained on at all is
+decided by the trainer's own reader, `templates/common/rows`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from templates.common.rows import Row
+
+_REASONING = "is learnt only where the model's chat template writes it"
+_NOT_READ = {
+    "weight": "is neither 0 nor 1, and counts as 1",
+    "reasoning": _REASONING,
+    "reasoning_content": _REASONING,
+    "thinking": _REASONING,
+    "name": "is written by few chat templates",
+}
+_TOOLS = (
+    "tool calls and tools are learnt in the form of the model's chat template; "
+    "one that has no form for them gets the calls as text, and no list of tools"
+)
+
+
+class Doubt(NamedTuple):
+    """A sentence about a row; `by_template`: only the chat template can say whether it is so."""
+
+    message: str
+    by_template: bool = False
+
+
+def doubts(row: Row) -> Iterator[Doubt]:
+    """What may be meant otherwise in a row that is taken."""
+    yield from map(Doubt, warnings(row))
+    for key in row.not_read:
+        yield Doubt(f"`{key}` {_NOT_READ.get(key, 'is not read')}", _NOT_READ.get(key) == _REASONING)
+    if row.calls_tools:
+        yield Doubt(_TOOLS, True)
 
 
 def warnings(row: Row) -> list[str]:

@@ -20,7 +20,7 @@ model: {model}
 
 data:
   path: {data}
-  # format: messages
+  # format: {kind}
   # eval_path: eval.jsonl
   eval_fraction: 0.0
 
@@ -63,8 +63,11 @@ budget:
 _KEY = re.compile(r"( *)(?:# )?(\w+):(?= |$)")
 
 
-def starter(model: str, data: str) -> str:
-    """The commented spec for `model` and the data file `data`, as YAML that loads to the defaults."""
+def starter(model: str, data: str, kind: str = "messages") -> str:
+    """The commented spec for `model` and the data file `data`, as YAML that loads to the defaults.
+
+    `kind` is the format that the comment on it shows.
+    """
     texts = dict(descriptions(Spec))
     lines, group = [FIRST_LINE.rstrip()], ""
     for line in _STARTER.splitlines():
@@ -74,7 +77,7 @@ def starter(model: str, data: str) -> str:
             continue
         key = f"{group}.{found[2]}" if found[1] else found[2]
         group = group if found[1] else found[2]
-        filled = line.format(model=_quoted(model), data=_quoted(data))
+        filled = line.format(model=_quoted(model), data=_quoted(data), kind=kind)
         lines.append(f"{filled}  # {texts[key]}")
     return "\n".join(lines) + "\n"
 

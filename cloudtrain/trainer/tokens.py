@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
 
 PATIENCE_S = 600
+SHOWN_KINDS = 5  # of faults
 
 
 def python_for(flavour: str) -> Path | None:
@@ -69,11 +70,18 @@ def answer(stdout: str, stderr: str, data: str) -> dict[str, Any]:
         raise UsageError(str(document.get("message", "the trainer refuses this job")))
     problems = document.get("problems", [])
     if problems:
-        first = problems[0]
-        where = f"{data}:{first['line']}: " if first.get("line") else ""
-        many = document.get("problem_count", len(problems))
-        raise UsageError(f"{where}{first['problem']}", "" if many == 1 else f"{many} such rows in all")
+        lines = [f"{_place(each, data)}{each['problem']}" for each in problems[:SHOWN_KINDS]]
+        more = len(problems) - len(lines)
+        raise UsageError("\n".join(lines), f"and {more} kinds of faults more" if more else "nothing was started")
     return document
+
+
+def _place(problem: dict[str, Any], data: str) -> str:
+    """Where a problem was first seen, for the beginning of its sentence."""
+    file, line = problem.get("file", data), problem.get("line")
+    if not line:
+        return ""
+    return f"{file}: row {line}: " if problem.get("unit") == "row" else f"{file}:{line}: "
 
 
 def at_hand(model: ModelSpec, data: Path, sequence_length: int, epochs: float) -> int | None:

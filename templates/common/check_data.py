@@ -19,10 +19,14 @@ from events import claim_stdout
 from failures import BadData, BadJob, Failure, as_failure
 from job import Job, read
 from packing import pack, total_steps
-from rows import Row
+from rows import Faults, Row
 from tokens import IGNORED, Document, Encoder, Prepared, load_tokenizer
 
-SHOWN = 20  # problems printed; all are counted
+SHOWN = 20  # kinds of problems printed; all are counted
+_LOST = {
+    "calls": "the chat template has no form for tool calls: they are learnt as text",
+    "tools": "the chat template has no place for `tools`: they are left out",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -47,14 +51,15 @@ def inspect(job: Job) -> dict[str, Any]:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     tokenizer = load_tokenizer(job)
     encoder = Encoder(tokenizer, job.train_on)
-    good, problems = _sorted(Path(job.data.path), job.data.format)
+    good, problems = _sorted(Path(job.data.path), job.data.format, job.train_on)
     train, held_out = reader.split(good, job)
+    of_evaluation: list[BadData] = []
     if job.data.eval_path is not None:
-        held_out, more = _sorted(Path(job.data.eval_path), job.data.format)
-        problems += [BadData(f"evaluation data: {problem.problem}", problem.line) for problem in more]
+        held_out, of_evaluation = _sorted(Path(job.data.eval_path), job.data.format, job.train_on)
     documents, refused = _encoded(encoder, train)
     _, refused_too = _encoded(encoder, held_out)
-    problems += refused + refused_too
+    problems += refused if job.data.eval_path else refused + refused_too
+    of_evaluation += refused_too if job.data.eval_path else []
     prepared = Prepared()
     for document in documents:
         prepared.add(document, job.sequence_length)
@@ -67,9 +72,19 @@ def inspect(job: Job) -> dict[str, Any]:
         "template": _template(tokenizer, documents),
         "duplicates": len(good) - len({_digest(row) for row in good}),
         "overlap": len({_digest(row) for row in train} & {_digest(row) for row in held_out}),
-        "problem_count": len(problems),
-        "problems": [{"line": problem.line, "problem": problem.problem} for problem in problems[:SHOWN]],
+        "problem_count": len(problems) + len(of_evaluation),
+        "problems": (_told(problems) + _told(of_evaluation, {"file": job.data.eval_path}))[:SHOWN],
+        "warnings": _lost(encoder, good[0].unit if good else "line"),
     }
+
+
+def _told(problems: list[BadData], more: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """A sentence for each kind with its first line; with `unit` where lines mean nothing in the file."""
+    faults, unit = Faults(), problems[0].unit if problems else "line"
+    for problem in problems:
+        faults.add(problem.line, problem.problem, problem.kind)
+    more = {**(more or {}), **({} if unit == "line" else {"unit": unit})}
+    return [{"line": told.line, "problem": told.sentence, **more} for told in faults.told(unit)]
 
 
 def without_torch() -> None:
@@ -83,11 +98,11 @@ def without_torch() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "critical")
 
 
-def _sorted(path: Path, kind: str | None) -> tuple[list[Row], list[BadData]]:
+def _sorted(path: Path, kind: str | None, train_on: str = "assistant") -> tuple[list[Row], list[BadData]]:
     """Good rows and problems of a file."""
     good: list[Row] = []
     bad: list[BadData] = []
-    for found in reader.problems(path, kind):
+    for found in reader.problems(path, kind, train_on):
         if isinstance(found, BadData):
             bad.append(found)
         else:
@@ -97,6 +112,15 @@ def _sorted(path: Path, kind: str | None) -> tuple[list[Row], list[BadData]]:
     return good, bad
 
 
+def _lost(encoder: Encoder, unit: str) -> list[str]:
+    """What rows have and the chat template leaves out, in sentences."""
+    faults = Faults()
+    for what, lines in encoder.template.lost.items():
+        for line in lines:
+            faults.add(line, _LOST.get(what, f"the chat template leaves `{what}` out"), what)
+    return [told.sentence for told in faults.told(unit)]
+
+
 def _encoded(encoder: Encoder, found: list[Row]) -> tuple[list[Document], list[BadData]]:
     documents: list[Document] = []
     refused: list[BadData] = []
@@ -104,7 +128,7 @@ def _encoded(encoder: Encoder, found: list[Row]) -> tuple[list[Document], list[B
         try:
             documents += encoder.encode(row)
         except BadData as problem:
-            refused.append(problem)
+            refused.append(problem.with_traceback(None))  # which would hold the row's texts
     return documents, refused
 
 

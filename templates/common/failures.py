@@ -20,15 +20,18 @@ class BadJob(Failure):
 
 
 class BadData(Failure):
-    """The training data cannot be used; the message names the line."""
+    """The training data cannot be used; the message names the line, or the row where lines mean nothing.
+
+    Problems with the same `kind` are told together; it is the problem itself where nothing else is said.
+    """
 
     code = "bad_data"
     exit_code = 65
 
-    def __init__(self, problem: str, line: int = 0) -> None:
-        super().__init__(f"line {line}: {problem}" if line else problem)
-        self.problem = problem
-        self.line = line
+    def __init__(self, problem: str, line: int = 0, kind: str = "", unit: str = "line") -> None:
+        super().__init__(f"{unit} {line}: {problem}" if line else problem)
+        self.problem, self.line, self.unit = problem, line, unit
+        self.kind = kind or problem
 
 
 class NoAccelerator(Failure):

@@ -33,7 +33,7 @@ class Data:
     """Where the rows are. `eval_fraction` of them are held back when there is no `eval_path`."""
 
     path: str
-    format: Literal["messages", "prompt", "text", "sharegpt", "alpaca"] | None = None
+    format: Literal["messages", "prompt", "text", "sharegpt", "alpaca", "paragraphs"] | None = None
     eval_path: str | None = None
     eval_fraction: float = at_least(0, 0.0)
 

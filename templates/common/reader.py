@@ -6,48 +6,57 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import lines
 from failures import BadData
 from job import Job
-from rows import BadRow, Row, Shape
+from rows import BadRow, Faults, Row, Source, Unreadable
+
+SHOWN = 5  # kinds of faults in a message
 
 
 def read_rows(job: Job) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows to evaluate on. Raises BadData, with the line, for the first bad one."""
-    train, held_out = split(list(read(Path(job.data.path), job.data.format)), job)
+    """Rows to train on and rows to evaluate on. Raises BadData, a sentence for each kind of fault, for bad ones."""
+    train, held_out = split(list(read(Path(job.data.path), job.data.format, job.train_on)), job)
     if job.data.eval_path is not None:
-        held_out = list(read(Path(job.data.eval_path), job.data.format))
+        held_out = list(read(Path(job.data.eval_path), job.data.format, job.train_on))
     return train, held_out
 
 
-def read(path: Path, kind: str | None) -> Iterator[Row]:
-    """The rows of a `.jsonl` (or `.csv` with a header) file in the format `kind`, or in the one its first row shows.
+def read(path: Path, kind: str | None, train_on: str = "assistant") -> Iterator[Row]:
+    """The rows of a file in the format `kind`, or in the one its first row shows, up to the first bad one.
 
-    Raises BadData, with the line, for the first row that cannot be trained on, and for a file without rows.
+    Raises BadData at the end, with the kinds of faults and their lines, and for a file without rows.
     """
-    empty = True
-    for found in problems(path, kind):
-        if isinstance(found, BadData):
-            raise found
-        yield found
+    empty, faults, unit = True, Faults(), ""
+    for found in problems(path, kind, train_on):
         empty = False
+        if isinstance(found, BadData):
+            faults.add(found.line, found.problem, found.kind)
+            unit = found.unit
+        elif not faults.count:
+            yield found
+    if faults.count:
+        raise told(faults, unit)
     if empty:
         raise BadData(f"{path.name} has no rows")
 
 
-def problems(path: Path, kind: str | None) -> Iterator[Row | BadData]:
+def told(faults: Faults, unit: str) -> BadData:
+    """All faults as one: a line for each kind, the first without its place, which BadData says itself."""
+    kinds = list(faults.told(unit))[:SHOWN]
+    first, *others = kinds
+    lines = [first.sentence, *(str(BadData(kind.sentence, kind.line, unit=unit)) for kind in others)]
+    if more := faults.count - sum(kind.count for kind in kinds):
+        lines.append(f"and {more} more")
+    return BadData("\n".join(lines), first.line, unit=unit)
+
+
+def problems(path: Path, kind: str | None, train_on: str = "assistant") -> Iterator[Row | BadData]:
     """Like `read`, but a bad row comes as its BadData and the reading continues; an unreadable file still raises it."""
-    shape = Shape(kind)
     try:
-        for line, record in lines.records(path, lines.open_lines(path)):
-            if isinstance(record, str):
-                yield BadData(record, line)
-                continue
-            try:
-                yield shape.row(record, line)
-            except BadRow as bad:
-                yield BadData(str(bad), line)
-    except lines.Unreadable as unreadable:
+        source = Source(path, kind, train_on)
+        for line, found in source:
+            yield BadData(str(found), line, found.kind, source.unit) if isinstance(found, BadRow) else found
+    except Unreadable as unreadable:
         raise BadData(f"{path} {unreadable.message}", unreadable.line) from None
 
 

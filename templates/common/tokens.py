@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chat import ChatTemplate, refused
 from failures import BadData, BadJob, one_line
 from job import Job
 from rows import Row
 
+LONG = 64  # turns of a conversation from which on its answers are looked for one by one
 IGNORED = -100  # the label that PyTorch's cross entropy leaves out
 
 
@@ -80,6 +82,7 @@ class Encoder:
             raise BadJob(
                 "the model's tokenizer does not report where its tokens are in the text (it is not a fast one)"
             )
+        self.template = ChatTemplate(tokenizer)
         self._tokenizer = tokenizer
         self._train_all = train_on == "all"
         self._specials = tuple(tokenizer.all_special_tokens)
@@ -100,9 +103,12 @@ class Encoder:
         return BadData(f"no row has an answer within {sequence_length} tokens: raise sequence_length")
 
     def encode(self, row: Row) -> list[Document]:
-        """One row as a document; as one per answer where the template rewrites earlier turns. Raises BadData."""
+        """One row as a document; as one per answer where the template rewrites earlier turns. Raises BadData.
+
+        Every text of the row is in one of them: the template may not leave any out.
+        """
         if row.messages:
-            return [self._marked(text, spans, row.line) for text, spans in self._spans(row)]
+            return [self._marked(text, spans, row.line) for text, spans in self._spans(self.template.fitted(row))]
         return [self._plain(row)]
 
     def _plain(self, row: Row) -> Document:
@@ -126,27 +132,75 @@ class Encoder:
         return Document(list(encoded["input_ids"]), labels, line)
 
     def _spans(self, row: Row) -> list[tuple[str, list[tuple[int, int]]]]:
-        """Rendered texts with the character spans of the answers to train in each."""
-        whole = self._render(row, len(row.messages))
+        """Rendered texts with the character spans to train in each."""
+        whole = self.template.render(row, len(row.messages))
         if self._train_all:
-            return [(whole, [(0, len(whole))])]
-        turns = []
-        for index, message in enumerate(row.messages):
-            if message["role"] == "assistant" and index >= row.first_trained:
-                after = whole if index == len(row.messages) - 1 else self._render(row, index + 1)
-                turns.append((after, (self._answer_start(row, index, after), self._answer_end(after))))
-        if all(whole.startswith(after[: span[1]]) for after, span in turns):
-            return [(whole, [span for _, span in turns])]
-        return [(after, [span]) for after, span in turns]
+            self.template.check(row, whole, {})
+            return [(whole, _without(row, whole))]
+        if len(row.messages) > LONG and (found := self._spans_nearby(row, whole)):
+            self.template.check(row, whole, {})
+            for index, span in found.items():
+                self._check_span(row, index, whole[slice(*span)])
+            return [(whole, list(found.values()))]
+        last = len(row.messages) - 1
+        learnt = [index for index in range(last + 1) if row.is_trained(index, all_turns=False)]
+        after = {index: whole if index == last else self.template.render(row, index + 1) for index in learnt}
+        self.template.check(row, whole, after)
+        spans = {index: (self._answer_start(row, index, text), self._answer_end(text)) for index, text in after.items()}
+        for index, span in spans.items():
+            self._check_span(row, index, after[index][slice(*span)])
+        if all(whole.startswith(text[: spans[index][1]]) for index, text in after.items()):
+            return [(whole, list(spans.values()))]
+        return [(text, [spans[index]]) for index, text in after.items()]
+
+    def _spans_nearby(self, row: Row, whole: str) -> dict[int, tuple[int, int]] | None:
+        """Spans of a long conversation's answers, each rendered with its question alone and looked for in `whole`.
+
+        All turns before each answer once more would take a time that grows with the square of their number. None where
+        the template writes a question or its answer differently there, or the first answers differently while they are
+        the last: then it takes that time.
+        """
+        answers = [index for index, turn in enumerate(row.messages) if turn["role"] == "assistant"]
+        for index in {answers[0], answers[len(answers) // 2]}:
+            begun = self.template.render(row, index + 1)
+            if not whole.startswith(begun[: self._answer_end(begun)]):
+                return None
+        lead = next((at for at, turn in enumerate(row.messages) if turn["role"] not in ("system", "developer")), 0)
+        spans, asked, at = {}, lead, 0
+        for index, turn in enumerate(row.messages):
+            asked = index if turn["role"] == "user" else asked
+            if turn["role"] != "assistant":
+                continue
+            near = row._replace(messages=(*row.messages[:lead], *row.messages[asked : index + 1]))
+            try:
+                text = self.template.render(near, len(near.messages))
+                start, end = self._answer_start(near, len(near.messages) - 1, text), self._answer_end(text)
+            except BadData:
+                return None
+            begin = text.find(row.messages[asked]["content"].strip())
+            found = whole.find(text[begin:end], at) if 0 <= begin <= start and len(near.messages) <= LONG else -1
+            if found < 0:
+                return None
+            at = found + end - begin
+            if row.is_trained(index, all_turns=False):
+                spans[index] = (found + start - begin, at)
+        return spans
+
+    def _check_span(self, row: Row, index: int, text: str) -> None:
+        """Raise BadData for an answer of which nothing but its end would be learnt."""
+        for special in self._specials:
+            text = text.replace(special, "")
+        if not text.strip():
+            raise refused(row, f"nothing but the end of turn {index + 1} would be learnt", "only the end is learnt")
 
     def _answer_start(self, row: Row, index: int, after: str) -> int:
         """Where answer `index` begins in `after`: where the prompt the model would be given ends."""
         if index == 0:  # nothing to render before it
-            return max(after.find(row.messages[0].get("content") or ""), 0)
-        prompt = self._render(row, index, add_generation_prompt=True)
+            return max(after.find(row.messages[0]["content"]), 0)
+        prompt = self.template.render(row, index, add_generation_prompt=True)
         start = _shared(prompt, after)
-        if start < len(prompt) and start < _shared(self._render(row, index), prompt):
-            raise BadData("the chat template renders the question differently once the answer follows", row.line)
+        if start < len(prompt) and start < _shared(self.template.render(row, index), prompt):
+            raise refused(row, "the chat template renders the question differently once the answer follows")
         return start
 
     def _answer_end(self, after: str) -> int:
@@ -154,19 +208,20 @@ class Encoder:
         stripped = after.rstrip()
         return len(stripped) if stripped.endswith(self._specials) else len(after)
 
-    def _render(self, row: Row, turns: int, add_generation_prompt: bool = False) -> str:
-        if not self._tokenizer.chat_template:
-            raise BadData("the model has no chat template: use rows with prompt and completion, or text", row.line)
-        try:
-            text = self._tokenizer.apply_chat_template(
-                list(row.messages[:turns]),
-                tools=row.tools,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-            )
-        except Exception as error:  # whatever a template raises about a conversation is about this row
-            raise BadData(f"the model's chat template refuses the conversation: {error}", row.line) from None
-        return str(text)
+
+def _without(row: Row, whole: str) -> list[tuple[int, int]]:
+    """All of a rendered conversation but the words of turns that are not to be trained."""
+    spans, begin, at = [], 0, 0
+    for index, turn in enumerate(row.messages):
+        text = turn["content"].strip()
+        found = whole.find(text, at) if text else -1
+        if found < 0:
+            continue
+        at = found + len(text)
+        if index in row.untrained:
+            spans.append((begin, found))
+            begin = at
+    return [*spans, (begin, len(whole))]
 
 
 def _shared(one: str, other: str) -> int:

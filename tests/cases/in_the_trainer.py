@@ -27,7 +27,7 @@ def look(job_file: str, texts: dict[str, list[str]]) -> dict[str, list[str]]:
 
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     encoder = Encoder(tokenizer, job.train_on)
-    rows, _ = check_data._sorted(Path(job.data.path), job.data.format)
+    rows, _ = check_data._sorted(Path(job.data.path), job.data.format, job.train_on)
     missing = []
     for row in rows:
         rendered = "".join(tokenizer.decode(document.ids) for document in encoder.encode(row))

@@ -58,6 +58,26 @@ def test_init_writes_a_spec_once(cloudtrain: Command, tmp_path: Path, monkeypatc
     assert not (tmp_path / "other.yaml").exists()
 
 
+def test_init_says_what_the_data_is(cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its format, what is wrong with it, or how a data set of a hub is fetched; the spec is written all the same."""
+    monkeypatch.chdir(tmp_path)
+    turns = '{"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}\n'
+    (tmp_path / "chat.jsonl").write_text(turns * 12)
+    (tmp_path / "kto.jsonl").write_text('{"prompt": "a", "completion": "b", "label": true}\n' * 62)
+    (tmp_path / "book.txt").write_text("Once upon a time.")
+    for data, says in {
+        "chat.jsonl": "chat.jsonl: sharegpt rows",
+        "kto.jsonl": "(62 rows: line 1, 2, 3 and 59 more)",
+        "book.txt": "`data.format: paragraphs` trains on its paragraphs",
+        "tatsu-lab/alpaca": "hf download tatsu-lab/alpaca --repo-type dataset",
+    }.items():
+        ended = cloudtrain("init", "qwen3-0.6b", data, "--force")
+        assert (ended.code, says in ended.err) == (0, True), ended.err
+        shows = "# format: sharegpt" if data == "chat.jsonl" else "# format: messages"
+        assert shows in (tmp_path / "cloudtrain.yaml").read_text()
+    assert "warning" not in cloudtrain("init", "qwen3-0.6b", "later.jsonl", "--force").err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script(cloudtrain: Command, shell: str) -> None:
     """The script names the program's completion variable."""

@@ -93,7 +93,9 @@ def test_tool_calls_stand_in_for_content(path: Path) -> None:
         {"role": "tool", "content": "2"},
     ]
     report = check(written(path, {"messages": [*turns, {"role": "assistant", "content": "Done."}]}))
-    assert warnings(report) == []
+    (doubt,) = [problem for problem in report.problems if "has only" not in problem.message]
+    assert doubt.message.startswith("tool calls and tools are learnt in the form of the model's chat template")
+    assert doubt.by_template
 
 
 FAULTS: list[tuple[Any, str]] = [
@@ -113,14 +115,19 @@ FAULTS: list[tuple[Any, str]] = [
     ({"question": "a", "answer": "b"}, "rename `question` and `answer`"),
     ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preferences"),
     (chat("usr: a", "assistant: b"), "message 1 of `messages` has the role `usr`; did you mean `user`?"),
-    (chat("developer: a", "assistant: b"), "the role `developer`; did you mean `system`?"),
+    (chat("developr: a", "assistant: b"), "the role `developr`; known are system, user, assistant, tool"),
     ({"messages": [{"role": 3, "content": "a"}]}, "the role a number, not one of system"),
     ({"messages": [{"role": ["user"], "content": "a"}]}, "the role a list"),
     ({"messages": [{"role": "user", "content": None}]}, "the content of message 1 is null, not text"),
-    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "the content of message 1 is a list"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+        "the content of message 1 has a part without text",
+    ),
+    ({"messages": [{"role": "user", "content": [{"a": 1}]}]}, "the content of message 1 has a part without text"),
+    ({"messages": [{"role": "user", "content": [1]}]}, "the content of message 1 has a part without a type"),
     ({"messages": [{"role": "user", "content": True}]}, "the content of message 1 is a truth value"),
     ({"messages": [{"role": "assistant", "content": "", "tool_calls": []}]}, "the content of message 1 is empty"),
-    ({"messages": [{"role": "user"}]}, "message 1 of `messages` has no `content`"),
+    ({"messages": [{"role": "user"}]}, "the content of message 1 is missing"),
     ({"messages": [{"content": "a"}]}, "message 1 of `messages` has no `role`"),
     ({"messages": ["a"]}, "message 1 of `messages` has no `role`"),
     ({"messages": []}, "`messages` is empty"),
@@ -129,10 +136,12 @@ FAULTS: list[tuple[Any, str]] = [
     (chat("user: a"), "the last turn is from user, not from assistant: there is no answer to learn"),
     (share("human: a"), "the last turn is from user, not from assistant"),
     (share("humn: a", "gpt: b"), "turn 1 is from `humn`; did you mean `human`?"),
-    (share("human: a", "function_call: b"), "turn 2 is from `function_call`; did you mean `function_response`?"),
+    (share("human: a", "function_cal: b"), "turn 2 is from `function_cal`; did you mean `function_call`?"),
     ({"conversations": [{"from": None, "value": "a"}]}, "turn 1 is from null"),
-    ({"conversations": [{"role": "user", "content": "a"}]}, "turn 1 has no `from` and `value`"),
-    ({"conversations": []}, "`conversations` is not a list of turns"),
+    ({"conversations": [{"role": "user", "content": "a"}]}, "the last turn is from user"),
+    ({"conversations": [{"value": "a"}]}, "message 1 of `conversations` has no `role` or `from`"),
+    ({"conversations": [{"from": "human"}]}, "the value of turn 1 is missing"),
+    ({"conversations": []}, "`conversations` is empty"),
     ({"prompt": "", "completion": "b"}, "`prompt` is empty"),
     ({"prompt": "a", "completion": None}, "`completion` is null"),
     ({"prompt": "a", "completion": []}, "one of `prompt` and `completion` is a list"),
@@ -191,19 +200,42 @@ def test_one_schema_throughout(path: Path) -> None:
     assert "expected are those of `text`" in refused(path, expected_format="text")
 
 
-def test_faults_are_listed_and_counted(path: Path) -> None:
-    """The first five faults are shown, the others counted, over both files."""
+def test_one_sentence_for_a_kind_of_fault(path: Path) -> None:
+    """With its number and first lines, over both files; what differs from row to row is told of the first."""
     other = written(path.with_name("eval.jsonl"), "x")
-    message = refused(written(path, *["x"] * 30), eval_path=other)
-    lines = message.split("\n")
+    empty = [chat(*["user: a", "assistant: b"] * turns, "user: a", "assistant: ") for turns in (0, 3, 5)]
+    lines = refused(written(path, GOOD, *["x", *empty] * 20), eval_path=other).split("\n")
+    assert lines == [
+        f"{path}:2: is not JSON: expecting value (column 1) (20 rows: line 2, 6, 10 and 17 more)",
+        f"{path}:3: the content of message 2 is empty (60 rows: line 3, 4, 5 and 57 more)",
+        f"{other}:1: is not JSON: expecting value (column 1)",
+    ]
+
+
+def test_kinds_beyond_the_fifth_are_counted(path: Path) -> None:
+    """A file with everything wrong gets five sentences and a number."""
+    rows = [
+        "x",
+        "[1]",
+        '{"text": NaN}',
+        {},
+        {"text": ""},
+        {"text": 5},
+        {"text": None, "chosen": 1},
+        '{"text": "ok, ok"}',
+    ]
+    lines = refused(written(path, *rows)).split("\n")
     assert [line.split(":")[1] for line in lines[:-1]] == ["1", "2", "3", "4", "5"]
-    assert lines[-1] == "and 26 more"
+    assert lines[-1] == "and 2 more"
 
 
-def test_doubts_are_capped_and_counted(path: Path) -> None:
-    """At most twenty doubts are kept; their number is exact."""
+def test_one_sentence_for_a_kind_of_doubt(path: Path) -> None:
+    """Their number is exact."""
     report = check(written(path, *[chat(f"user: {i}", f"user: {i}", "assistant: long enough") for i in range(30)]))
-    assert (len(report.problems), report.problem_count) == (20, 30)
+    assert [problem.message for problem in report.problems] == [
+        "two turns from user follow each other; many templates refuse that (30 rows: line 1, 2, 3 and 27 more)"
+    ]
+    assert report.problem_count == 30
 
 
 def test_repeated_rows_are_counted(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloudtrain.templates.common.rows import files
 
 from cloudtrain.errors import UsageError
-from cloudtrain.spec import dataset
 from cloudtrain.spec.dataset import check
 
 GOOD = {"text": "a row that is long enough"}
@@ -34,15 +35,18 @@ def test_files_that_are_no_data(tmp_path: Path) -> None:
     cases = {
         "empty.jsonl": (b"", "has no rows"),
         "blank.jsonl": (b"\n \n", "has no rows"),
-        "rows.parquet": (b"PAR1....", "is a Parquet file"),
-        "rows.jsonl.gz": (b"\x1f\x8b\x08", "is compressed with gzip"),
+        "rows.feather": (b"ARROW1..", "is an Arrow file"),
+        "rows.jsonl.zst": (b"\x28\xb5\x2f\xfd", "is compressed with zstd"),
+        "cut.jsonl.gz": (b"\x1f\x8b\x08", "is compressed with gzip and damaged, or cut short"),
+        "tree.tar.gz": (gzip.compress(bytes(257) + b"ustar" + bytes(250)), "is a tar archive"),
+        "marks.jsonl": ('{"text": "a"}'.encode("utf-16-le"), "holds zero bytes"),
+        "book.txt": (b"Once upon a time.", "is plain text"),
         "wide.jsonl": ('{"text": "a"}'.encode("utf-16"), "is UTF-16, not UTF-8"),
         "latin.jsonl": (
             b'{"text": "abcdefgh"}\n{"text": "\xe9"}',
             "latin.jsonl:2: is not UTF-8 (byte 11 of the line is 0xe9)",
         ),
-        "list.jsonl": (b'[{"text": "a"}, {"text": "b"}]', "without a list around them"),
-        "pretty.jsonl": (b'{\n  "text": "a"\n}', "one object per line"),
+        "pretty.jsonl": (b'{\n  "text": "a"\n}', "pretty.jsonl:1: has its objects over several lines"),
     }
     for name, (content, says) in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -50,7 +54,7 @@ def test_files_that_are_no_data(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, says in {
         "none": "does not exist",
-        ".": "is not a file",
+        ".": "is not a file but a folder",
         "pipe": "is not a file",
         "a\0b": "cannot be read",
     }.items():
@@ -72,7 +76,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(path: Path) -> None:
 
 def test_a_line_without_end_is_not_read_into_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line beyond the bound ends the check with its number."""
-    monkeypatch.setattr(dataset.data_lines, "LONGEST_LINE_BYTES", 100)
+    monkeypatch.setattr(files, "LONGEST_LINE_BYTES", 100)
     path.write_text("".join(json.dumps({"text": "a" * length}) + "\n" for length in (20, 200)))
     message = refused(path)
     assert message == f"{path}:2: is longer than 16 MiB; JSON lines hold one JSON object per line"

@@ -17,12 +17,20 @@ from tests.trainer_fixtures import demo_model, trainer_python, warm_cache, warm_
 __all__ = ["demo_model", "tiny_model", "trainer_python", "warm_cache", "warm_python"]  # fixtures
 
 
-def test_the_first_bad_row_is_named_with_its_line() -> None:
-    """A problem is `file:line: sentence`, and the hint says how many there are."""
-    problems = [{"line": 7, "problem": "the last turn is the user's"}, {"line": 9, "problem": "x"}]
-    with pytest.raises(UsageError, match=r"d\.jsonl:7: the last turn") as refused:
+def test_each_kind_of_fault_is_named_with_its_line() -> None:
+    """A problem is `file:line: sentence`; of rows where lines mean nothing, and of the file that it is in."""
+    problems = [
+        {"line": 7, "problem": "the last turn is the user's (4 rows: line 7, 8, 9 and 1 more)"},
+        {"line": 9, "problem": "x", "unit": "row", "file": "e.json"},
+        {"line": 0, "problem": "no row has an answer"},
+    ]
+    with pytest.raises(UsageError) as refused:
         tokens.answer(json.dumps({"rows": 3, "problems": problems, "problem_count": 12}), "", "d.jsonl")
-    assert refused.value.hint == "12 such rows in all"
+    assert refused.value.message.splitlines() == [
+        "d.jsonl:7: the last turn is the user's (4 rows: line 7, 8, 9 and 1 more)",
+        "e.json: row 9: x",
+        "no row has an answer",
+    ]
 
 
 def test_a_refused_job_is_a_usage_error() -> None:

@@ -129,6 +129,8 @@ class Planner:
             counted = self.count(prepared, flavour_of(prepare.chosen_line(rough)))
         if counted is None:
             self.emit(TokensEstimated(rough.request.tokens, rough.request.tokens_basis))
+            for problem in prepared.data.problems:
+                self.emit(Message(f"warning: {problem}"))
             return rough
         return self.quote(prepared, prepare.estimated_tokens(prepared, counted))
 
@@ -136,7 +138,8 @@ class Planner:
         """What the trainer's own tokenizer makes of the data; None where that cannot be asked here."""
         counted = prepare.token_check(prepared, flavour, cache_folder() / "checks" / prepared.identity[:16])
         if counted is not None:
-            problems = tuple(str(problem) for problem in prepared.data.problems)
+            found = [str(problem) for problem in prepared.data.problems if not problem.by_template]
+            problems = (*found, *counted.get("warnings", ()))
             self.emit(DataCounted(counted, prepared.spec.sequence_length, problems))
         return counted
 

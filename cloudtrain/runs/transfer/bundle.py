@@ -126,8 +126,14 @@ def data_files(job: dict[str, Any]) -> dict[str, Path]:
     for name, key in (("train", "path"), ("eval", "eval_path")):
         if job["data"].get(key):
             path = Path(job["data"][key])
-            found[f"data/{name}{path.suffix}"] = path
+            found[f"data/{name}{suffix(path)}"] = path
     return found
+
+
+def suffix(path: Path) -> str:
+    """By what the reader knows the kind of a data file: `.jsonl`, `.csv.gz`; nothing else of the name travels."""
+    found = path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]
+    return "".join(found) if all(part.isascii() and part[1:].isalnum() for part in found) else ""
 
 
 def portable_job(job: dict[str, Any], data: dict[str, Path]) -> dict[str, Any]:

@@ -10,10 +10,15 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client import planning
+from cloudtrain.spec.dataset import Problem
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin
 
 PREPARED: Any = SimpleNamespace(identity="this")
+DOUBTS = (
+    Problem(Path("d.jsonl"), 4, "`history` is not read", False),
+    Problem(Path("d.jsonl"), 1, "`thinking` is learnt only where the template writes it", False, by_template=True),
+)
 
 
 @pytest.fixture
@@ -40,3 +45,23 @@ def test_two_clients_beginning_the_same_spec_mean_one_run(store: LocalFolder) ->
         planning.new_name(store, PREPARED, "mine", True)
     with pytest.raises(UsageError, match="of another spec or data"):
         planning.new_name(store, PREPARED, "other", False)
+
+
+def test_doubts_are_told_where_nothing_can_be_counted() -> None:
+    """For a rented machine whose model's files are not here, what only its chat template could settle is told too."""
+    data = SimpleNamespace(problems=DOUBTS)
+    prepared: Any = SimpleNamespace(model=SimpleNamespace(path=None), data=data)
+    rough: Any = SimpleNamespace(request=SimpleNamespace(tokens=5, tokens_basis="4 characters a token"))
+    heard: list[Any] = []
+    assert planning.Planner(None, None, heard.append).better_quote(prepared, rough) is rough  # type: ignore[arg-type]
+    assert [event.text for event in heard[1:]] == [f"warning: {doubt}" for doubt in DOUBTS]
+
+
+def test_what_the_template_settles_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counting has rendered every row: its own words take the place of the doubts."""
+    spec = SimpleNamespace(sequence_length=64)
+    prepared: Any = SimpleNamespace(identity="i" * 20, spec=spec, data=SimpleNamespace(problems=DOUBTS))
+    monkeypatch.setattr(planning.prepare, "token_check", lambda *_: {"warnings": ["the chat template leaves it out"]})
+    heard: list[Any] = []
+    planning.Planner(None, None, heard.append).count(prepared, "cpu")  # type: ignore[arg-type]
+    assert heard[0].problems == ("d.jsonl:4: `history` is not read", "the chat template leaves it out")

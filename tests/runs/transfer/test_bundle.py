@@ -74,7 +74,8 @@ def test_it_holds_what_the_machine_needs(tmp_path: Path) -> None:
         "torch/train.py",
         "torch/requirements.lock",
         "torch/backend.json",
-        "common/rows.py",
+        "common/rows/__init__.py",
+        "common/rows/source.py",
     ):
         assert name in found
     assert found["data/train.jsonl"] == b'{"text": "a"}\n'
@@ -85,6 +86,24 @@ def test_it_holds_what_the_machine_needs(tmp_path: Path) -> None:
     assert not [
         name for name in found if name.startswith(("torch/quote/", "verify/", "image/")) or name.endswith(".in")
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("my rows.v2.jsonl", "data/train.jsonl"),
+        ("a.jsonl.gz", "data/train.jsonl.gz"),
+        ("a.csv.gz", "data/train.csv.gz"),
+        ("a.TSV", "data/train.TSV"),
+        ("a.parquet", "data/train.parquet"),
+        ("a", "data/train"),
+        ("a. b/c".replace("/", "-"), "data/train"),
+    ],
+)
+def test_the_name_of_the_data_says_its_kind_alone(tmp_path: Path, name: str, inside: str) -> None:
+    """The reader goes by it on the machine too."""
+    found = bundle.data_files({"data": {"path": str(tmp_path / name), "eval_path": None}})
+    assert found == {inside: tmp_path / name}
 
 
 def test_it_is_uploaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
