@@ -109,6 +109,7 @@ class Encoder:
         """
         if row.messages:
             return [self._marked(text, spans, row.line) for text, spans in self._spans(self.template.fitted(row))]
+        self._check_words(row, row.completion, "the completion")
         return [self._plain(row)]
 
     def _plain(self, row: Row) -> Document:
@@ -140,7 +141,7 @@ class Encoder:
         if len(row.messages) > LONG and (found := self._spans_nearby(row, whole)):
             self.template.check(row, whole, {})
             for index, span in found.items():
-                self._check_span(row, index, whole[slice(*span)])
+                self._check_words(row, whole[slice(*span)], f"turn {index + 1}")
             return [(whole, list(found.values()))]
         last = len(row.messages) - 1
         learnt = [index for index in range(last + 1) if row.is_trained(index, all_turns=False)]
@@ -148,7 +149,7 @@ class Encoder:
         self.template.check(row, whole, after)
         spans = {index: (self._answer_start(row, index, text), self._answer_end(text)) for index, text in after.items()}
         for index, span in spans.items():
-            self._check_span(row, index, after[index][slice(*span)])
+            self._check_words(row, after[index][slice(*span)], f"turn {index + 1}")
         if all(whole.startswith(text[: spans[index][1]]) for index, text in after.items()):
             return [(whole, list(spans.values()))]
         return [(text, [spans[index]]) for index, text in after.items()]
@@ -186,12 +187,12 @@ class Encoder:
                 spans[index] = (found + start - begin, at)
         return spans
 
-    def _check_span(self, row: Row, index: int, text: str) -> None:
+    def _check_words(self, row: Row, text: str, name: str) -> None:
         """Raise BadData for an answer of which nothing but its end would be learnt."""
         for special in self._specials:
             text = text.replace(special, "")
         if not text.strip():
-            raise refused(row, f"nothing but the end of turn {index + 1} would be learnt", "only the end is learnt")
+            raise refused(row, f"nothing but the end of {name} would be learnt", "only the end is learnt")
 
     def _answer_start(self, row: Row, index: int, after: str) -> int:
         """Where answer `index` begins in `after`: where the prompt the model would be given ends."""

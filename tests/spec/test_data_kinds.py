@@ -182,6 +182,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "chosen and rejected": ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preferences"),
     "chosen as turns": ({"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}, "preferences"),
     "chosen beside messages": (messages(USER, ANSWER, chosen="a", rejected="b"), "preferences"),
+    "chosen alone": ({"prompt": "a", "completion": "b", "chosen": "c"}, "preferences"),
     "rejected alone": ({"prompt": "a", "completion": "b", "rejected": "c"}, "preferences"),
     "kto": ({"prompt": "a", "completion": "b", "label": True}, "KTO"),
     "kto of bad ones": ({"prompt": [USER], "completion": [ANSWER], "label": False}, "KTO"),
@@ -313,6 +314,13 @@ def test_what_excel_does_to_a_table(tmp_path: Path) -> None:
     path.write_text("sep=;\r\nPrompt;Completion;;\r\na, b;c d e f g;;\r\n")
     (row,) = rows_of(path)
     assert (row.prompt, row.completion) == ("a, b", "c d e f g")
+
+
+def test_the_header_tells_the_separator(tmp_path: Path) -> None:
+    """By the names that are ours, also where another character gives more columns."""
+    path = tmp_path / "t.csv"
+    path.write_text("text;a note, with, commas\nabcdefgh, i;x\n")
+    assert rows_of(path)[0].completion == "abcdefgh, i"
 
 
 def test_columns_that_are_not_ours_are_named(tmp_path: Path) -> None:

@@ -155,6 +155,12 @@ def said(probe: Probe) -> dict[str, dict[str, Any]]:
             "assistant",
             [chat(("user", "Why?"), ("assistant", "So."))],
         ),
+        "nothing but an end": (
+            PLAIN,
+            "assistant",
+            [chat(("user", "Why?"), ("assistant", "<|im_end|>"))],
+        ),
+        "a completion that is an end": (PLAIN, "assistant", [{"prompt": "a", "completion": " <|im_end|>"}]),
         "only the end of a call": (
             "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ '' if m.tool_calls else m.content }}<|im_end|>\n{% endfor %}" + _BEGIN,
             "assistant",
@@ -234,6 +240,9 @@ def test_an_answer_with_only_its_end_left_is_a_fault(said: dict[str, dict[str, A
     """Whatever was left out of it is named first; calls that have no form are text by then."""
     assert said["only the end"]["rows"][0]["refused"].endswith("leaves out the text of turn 2: So.")
     assert "<tool_call>" in said["only the end of a call"]["rows"][0]["learnt"]
+    assert said["nothing but an end"]["rows"][0]["refused"] == "nothing but the end of turn 2 would be learnt"
+    completion = said["a completion that is an end"]["rows"][0]["refused"]
+    assert completion == "nothing but the end of the completion would be learnt"
 
 
 WORDS = ("Hello", "é", "a\nb", '{"x": [1]}', "tab\there", "\\", '"quoted"', "🙂", "'s", "<b>", "1", "ok", "</think>")
