@@ -153,6 +153,7 @@ def script(kind: str, machine: Machine) -> str:
             return text
         nouns: Any = importlib.import_module("cloudtrain.stacks.gcp.kinds")
         inputs = {"disk_gb": 1, "image": "i", "tags": {}, "expires": time.time() + 3600, "model": "STANDARD"}
+        inputs["service_account"] = "cloudtrain-machine@p.iam.gserviceaccount.com"
         items = nouns.machine_properties(inputs)["metadata"]["items"]
         return str(next(item["value"] for item in items if item["key"] == "startup-script"))
     finally:

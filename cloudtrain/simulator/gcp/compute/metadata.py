@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cloudtrain.simulator.gcp.accounts import DEFAULT
+from cloudtrain.simulator.gcp.accounts import DEFAULT, barred
+from cloudtrain.simulator.gcp.compute.documents import Refusal
 from cloudtrain.simulator.gcp.compute.resources import ROOT, Document
 from cloudtrain.simulator.http_server import Reply, Request
 
@@ -86,3 +87,11 @@ def token_of(machine: Mapping[str, Any]) -> str:
 def _attributes(machine: Document) -> dict[str, str]:
     items = (machine.get("metadata") or {}).get("items") or []
     return {str(each["key"]): str(each.get("value", "")) for each in items}
+
+
+def check_token(request: Request, machines: Iterable[Document], call: str, name: str) -> None:
+    """A token of a machine does what its scopes and its account allow. Raises Refusal."""
+    token = request.headers["authorization"].removeprefix("Bearer ")
+    for machine in machines:
+        if token == token_of(machine) and (why := barred(machine, call, name)):
+            raise Refusal(403, "insufficientPermissions" if "scopes" in why else "forbidden", why)
