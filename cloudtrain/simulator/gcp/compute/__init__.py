@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 
 from cloudtrain.simulator.clock import Clock
-from cloudtrain.simulator.gcp import accounts
 from cloudtrain.simulator.gcp.accounts import ServiceAccounts
 from cloudtrain.simulator.gcp.compute import metadata, query
 from cloudtrain.simulator.gcp.compute.answers import (
     JSON,
     PROJECT,
+    account_document,
     barred,
+    check_machine,
     check_uuid,
     machine_type,
     place_document,
@@ -159,29 +160,13 @@ class GceCloud(Front):
             raise Refusal(404, "notFound", f"The requested URL {request.path} was not found on this server.")
         if asked.target.project != PROJECT:
             raise not_found(f"projects/{asked.target.project}")
-        self._check_machine(request, asked)
+        check_machine(self.table.of("instances"), request, asked.call, asked.target.name)
         place, _, where = asked.target.scope.partition("/")
         if where and where not in (ZONES if place == "zones" else ZONE_LETTERS):
             raise invalid(f"Invalid value for field '{place.removesuffix('s')}': '{where}'. Unknown {place}.")
         allowed = {"requestId", "noGracefulShutdown"} if self.mutates(asked.call) else READ_PARAMETERS
         if unknown := set(request.query) - allowed:
             raise invalid(f'Invalid JSON payload received. Unknown name "{sorted(unknown)[0]}": Cannot bind parameter.')
-
-    def _check_machine(self, request: Request, asked: Route) -> None:
-        """A token of a machine does what its scopes and its account allow."""
-        token = request.headers["authorization"].removeprefix("Bearer ")
-        for machine in self.table.of("instances"):
-            is_its = token == metadata.token_of(machine)
-            if is_its and (why := accounts.barred(machine, asked.call, asked.target.name)):
-                raise Refusal(403, "insufficientPermissions" if "scopes" in why else "forbidden", why)
-
-    def _account(self, target: Target, request: Request) -> Document:
-        if target.name not in self.accounts.existing:
-            raise Refusal(404, "notFound", f"Unknown service account {target.name}")
-        if request.method == "GET":
-            return {"email": target.name, "projectId": target.project}
-        wanted = json.loads(request.body).get("permissions") or []
-        return {"permissions": wanted} if target.name in self.accounts.usable else {}
 
     def _answer(self, asked: Route, request: Request) -> Document:
         if self.mutates(asked.call):
@@ -196,7 +181,7 @@ class GceCloud(Front):
             "getIamPolicy": lambda _, __: {"bindings": self.accounts.bindings},
         }
         if asked.target.collection == "serviceAccounts":
-            return self._account(asked.target, request)
+            return account_document(self.accounts, asked.target, request)
         if verb not in readers:
             raise Refusal(404, "notFound", f"The fake has no {asked.call}")
         return readers[verb](asked.target, request)
