@@ -46,7 +46,6 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
 
     from cloudtrain.records import MachineRecord
     from cloudtrain.trainer import environment
-    from cloudtrain.trainer.keyless import without_keys
 
     place = layout.machine_folder(plan.run, layout.of_run(store, plan.run))
     folder = store.folder(place)

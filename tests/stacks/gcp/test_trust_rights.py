@@ -164,17 +164,18 @@ def test_a_default_account_is_refused(named: str, monkeypatch: pytest.MonkeyPatc
 def told(gce: GceCloud) -> dict[str, tuple[str, str]]:
     """What doctor says about accounts: state, and message with hint."""
     found = [each for each in record().findings() if each.what.startswith("service account")]
-    return {each.what.partition(MACHINES)[2]: (each.state, f"{each.message} {each.hint}") for each in found}
+    return {each.what.partition("account")[2]: (each.state, f"{each.message} {each.hint}") for each in found}
 
 
 def test_doctor_says_whether_the_account_is_there_and_what_it_may(gce: GceCloud) -> None:
     """Made as advised it is fine; an editor, an owner and a role without its condition are named."""
     assert {state for state, _ in told(gce).values()} == {"ok"}
-    own = gce.accounts.bindings[1]
-    own.pop("condition")
-    assert told(gce)[", rights"][0] == "problem"
+    own = gce.accounts.bindings.pop()
+    assert told(gce)["'s rights"][0] == "problem"
+    gce.accounts.bindings.append({key: own[key] for key in ("role", "members")})
+    assert told(gce)["'s rights"][0] == "problem"
     gce.accounts.bindings.append({"role": "roles/editor", "members": [f"serviceAccount:{MACHINES}"]})
-    state, words = told(gce)[", rights"]
+    state, words = told(gce)["'s rights"]
     assert (state, "editor of the project" in words) == ("problem", True)
     assert f"--member=serviceAccount:{MACHINES} --role=roles/editor" in words
 

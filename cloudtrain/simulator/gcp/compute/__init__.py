@@ -14,6 +14,7 @@ from cloudtrain.simulator.gcp.compute import metadata, query
 from cloudtrain.simulator.gcp.compute.answers import (
     JSON,
     PROJECT,
+    account_document,
     barred,
     check_uuid,
     machine_type,
@@ -166,14 +167,6 @@ class GceCloud(Front):
         if unknown := set(request.query) - allowed:
             raise invalid(f'Invalid JSON payload received. Unknown name "{sorted(unknown)[0]}": Cannot bind parameter.')
 
-    def _account(self, target: Target, request: Request) -> Document:
-        if target.name not in self.accounts.existing:
-            raise Refusal(404, "notFound", f"Unknown service account {target.name}")
-        if request.method == "GET":
-            return {"email": target.name, "projectId": target.project}
-        wanted = json.loads(request.body).get("permissions") or []
-        return {"permissions": wanted} if target.name in self.accounts.usable else {}
-
     def _answer(self, asked: Route, request: Request) -> Document:
         if self.mutates(asked.call):
             return self._change(asked, request)
@@ -187,7 +180,7 @@ class GceCloud(Front):
             "getIamPolicy": lambda _, __: {"bindings": self.accounts.bindings},
         }
         if asked.target.collection == "serviceAccounts":
-            return self._account(asked.target, request)
+            return account_document(self.accounts, asked.target, request)
         if verb not in readers:
             raise Refusal(404, "notFound", f"The fake has no {asked.call}")
         return readers[verb](asked.target, request)

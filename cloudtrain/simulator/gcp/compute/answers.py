@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudtrain.simulator.faults import Fault
+from cloudtrain.simulator.gcp import accounts
 from cloudtrain.simulator.gcp.compute.documents import Refusal, invalid, not_found
 from cloudtrain.simulator.gcp.compute.machines import TPU_TYPES
 from cloudtrain.simulator.gcp.compute.resources import ROOT, ZONE_LETTERS, ZONES, Document, Target
-from cloudtrain.simulator.http_server import Reply
+from cloudtrain.simulator.http_server import Reply, Request
 
 PROJECT = "simulation-project"
 JSON = {"Content-Type": "application/json; charset=UTF-8"}
@@ -36,6 +37,16 @@ def barred(fault: Fault, call: str) -> Refusal:
     if fault.kind == "balance":
         return Refusal(403, "billingNotEnabled", f"The billing account for project {PROJECT} is disabled.")
     return Refusal(403, "forbidden", f"Required 'compute.{call}' permission for 'projects/{PROJECT}'")
+
+
+def account_document(known: accounts.ServiceAccounts, target: Target, request: Request) -> Document:
+    """A service account, or what the caller may do with it. Refuses (404) one that is not there."""
+    if target.name not in known.existing:
+        raise Refusal(404, "notFound", f"Unknown service account {target.name}")
+    if request.method == "GET":
+        return {"email": target.name, "projectId": target.project}
+    wanted = json.loads(request.body).get("permissions") or []
+    return {"permissions": wanted} if target.name in known.usable else {}
 
 
 def check_uuid(token: str) -> None:
