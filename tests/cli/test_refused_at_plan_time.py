@@ -145,7 +145,7 @@ def stop_here(*_: object) -> None:
     raise UsageError("far enough", "")
 
 
-def test_a_quote_of_such_a_folder_ends_with_the_same_sentence(cloudtrain: Command, desk: Path) -> None:
+def test_a_quote_of_such_a_folder_says_the_same(cloudtrain: Command, desk: Path) -> None:
     """Exit 3: nothing is viable; of data that needs a template the header tells, and that a model is gated."""
     result = cloudtrain("quote", str(CONFIGS / "A22-llama-gptq"))
     assert result.code == 3

@@ -86,7 +86,7 @@ def test_nobody_else_gets_another_machine(run: Run) -> None:
     assert not reconcile.wants_another(Run(run.store, "mine"))
 
 
-def test_a_token_of_the_hub_stays_while_another_machine_may_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_stays_while_another_machine_may_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that follows has to fetch the weights too; when none does, it is deleted with the last one."""
     stack = SimpleNamespace(direct=False, stop=lambda *_: DeletionProof("aws", "nothing of it", time.time()))
     monkeypatch.setattr(Run, "stack", stack)

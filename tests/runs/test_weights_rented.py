@@ -95,7 +95,7 @@ def test_a_copy_in_the_state_needs_no_token(world: JobWorld, person: Person) -> 
     assert found["hub_token"] is None
 
 
-def test_a_token_is_in_one_object_until_the_run_is_over(world: JobWorld, person: Person) -> None:
+def test_a_token_is_in_one_object_until_the_end(world: JobWorld, person: Person) -> None:
     """Behind a signed address that only the ticket has; in no record, no user data, no output; deleted by `down`."""
     rent(world, person, "--hub-token-from", "MY_TOKEN")
     (key,) = holding(world, TOKEN)

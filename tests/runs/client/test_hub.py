@@ -121,7 +121,7 @@ def test_what_is_no_token_is_refused_and_not_shown(found: str, tmp_path: Path) -
     assert not found or found not in str(told.value.message) + told.value.hint
 
 
-def test_a_token_in_the_place_of_its_name_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_in_place_of_a_name_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has been seen by others by then: that is said."""
     with pytest.raises(UsageError, match="looks like a token itself") as told:
         hub.handed_over(TOKEN)

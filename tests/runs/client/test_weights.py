@@ -83,7 +83,7 @@ def test_without_network_it_is_said_that_it_is_not_pinned(desk: Path) -> None:
     assert source.describe(None).endswith("not pinned (HF_HUB_OFFLINE is set)")
 
 
-def test_a_rented_machine_is_sent_to_the_state_before_the_hub(desk: Path, here: Hub) -> None:
+def test_a_rented_machine_looks_in_the_state_first(desk: Path, here: Hub) -> None:
     """And nothing is asked of the hub; a folder of this machine is there, or refused."""
     store = LocalFolder(desk / "state")
     store.write("models/Qwen--Qwen3-0.6B/config.json", b"{}")
@@ -161,7 +161,7 @@ def test_a_tokenizer_that_is_not_to_be_had_is_explained(desk: Path, here: Hub) -
     assert told == "there is no tokenizer in models/Qwen--Qwen3-0.6B"
 
 
-def test_a_run_goes_on_with_the_commit_that_it_began_with(
+def test_a_run_keeps_the_commit_it_began_with(
     tmp_path: Path, here: Hub, own_world: Path, monkeypatch: pytest.MonkeyPatch, cloudtrain: Callable[..., Result]
 ) -> None:
     """The repository has moved since: the run of before is the one that is meant, and a new one has the new commit."""
