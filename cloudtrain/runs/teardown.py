@@ -12,12 +12,14 @@ from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.runs.listing import find, readable_runs
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.transfer import hub_token
 from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:
     from cloudtrain.records import GoneRecord
 
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
+LEAST_LEFT_S = 120.0  # with less time than this no further machine is started
 
 
 class Ended(NamedTuple):
@@ -88,9 +90,22 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
         if after.gone is None:
             after.write("gone.json", deletion_record(after, provider, proof))
             after.event("gone", answer=proof.answer)
+        if wanted or not wants_another(Run(run.store, run.id)):
+            hub_token.forget(after)
     except UsageError as error:
         raise UsageError(f"run `{run.id}` is gone ({proof.answer}), but {error.message}", error.hint) from error
     return Run(run.store, run.id)
+
+
+def wants_another(run: Run) -> bool:
+    """Whether the run's machine was preempted, and another one may replace it."""
+    if run.intent.idle or run.wanted == "down" or run.gone is None or run.machine is None:
+        return False
+    if run.exit is not None and run.exit.reason != "preempted":
+        return False
+    begun = sum(1 for attempt in run.attempts if attempt.machine)
+    left_s = run.intent.deadline - time.time()
+    return begun < run.intent.max_restarts and left_s > LEAST_LEFT_S
 
 
 def await_checkpoint(run: Run, stopping: StopOptions) -> None:
