@@ -29,10 +29,11 @@ def all_models() -> list[ModelSpec]:
 
 
 def find(text: str) -> ModelSpec:
-    """The model that `text` names: a registry name, alias or hub id (case ignored), a folder, or a cached hub id.
+    """The model that `text` names: a registry name, alias or hub id (case ignored), a folder, or any other hub id.
 
     A hub id keeps the spelling under which it was listed, so `.../Llama-3.1-8B-Instruct` stays the instruct model. A
-    folder wins over a name only when it is written as a path. Raises UsageError with the nearest name.
+    folder wins over a name only when it is written as a path. Of a hub id that is not listed the config.json is
+    read, from the local cache or, where it can be reached, from the hub. Raises UsageError with the nearest name.
     """
     wanted = text.strip()
     if not wanted:
@@ -49,8 +50,12 @@ def find(text: str) -> ModelSpec:
     cached = cached_snapshot(wanted)
     if cached:
         return replace(_read_folder(cached), name=wanted, hub_id=wanted)
+    from cloudtrain.models import from_hub
     from cloudtrain.models.unknown import refusal
 
+    asked = from_hub.folder(wanted)
+    if asked:
+        return replace(_read_folder(asked), name=wanted, hub_id=wanted, path="")
     raise refusal(wanted, _choices())
 
 

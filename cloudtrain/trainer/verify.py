@@ -219,8 +219,10 @@ def read(answer: dict[str, Any], options: Options, seconds: float) -> Verified:
 
 def _configuration(spec: ModelSpec, options: Options) -> dict[str, Any]:
     """The model's own config.json where there is one, at the asked depth; else one made from its shape."""
-    file = Path(spec.path) / "config.json"
-    if not spec.path or not file.is_file():
+    from cloudtrain.models import from_hub
+
+    folder = Path(spec.path) if spec.path else from_hub.kept(spec.hub_id)
+    if folder is None or not (file := folder / "config.json").is_file():
         return config_keys(spec.shape)
     document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
     text = document.get("text_config")

@@ -22,6 +22,7 @@ def hint(text: str) -> str:
 def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No download is at hand."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path / "kept"))
 
 
 @pytest.mark.parametrize(

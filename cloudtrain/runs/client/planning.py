@@ -8,13 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cloudtrain import hub
 from cloudtrain.errors import Cancelled, NothingViable, UsageError, visible
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
 from cloudtrain.quote.request import Place, Request, markets, parse_hardware, parse_place
 from cloudtrain.runs import candidates, launch, prepare, runnable
-from cloudtrain.runs.client import hub, room, weights
+from cloudtrain.runs.client import room, weights
 from cloudtrain.runs.events import Ask, DataCounted, Emit, Message, StartQuestion, TokensEstimated
 from cloudtrain.runs.record import Run
 from cloudtrain.settings import cache_folder, now

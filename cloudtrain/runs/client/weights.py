@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from cloudtrain import hub
 from cloudtrain.errors import UsageError
 from cloudtrain.models import registry, tokenizer_files
 from cloudtrain.runs import prepare
-from cloudtrain.runs.client import hub
 from cloudtrain.runs.transfer import multipart, ticket
 from cloudtrain.settings import cache_folder
 
@@ -101,12 +101,19 @@ def tokenizer(prepared: Prepared, source: Source, store: Store, token: str | Non
             return f"its tokenizer is not on this machine ({source.note or 'the hub was not asked'})"
         folder = own_folder(source.name, source.commit)
         if not tokenizer_files.are_in(folder):
-            hub.fetch_tokenizer(source.name, source.commit, sorted(source.files, key=is_config), token, folder)
+            from_hub(source, source.commit, token, folder)
     except hub.Unasked as why:
         return f"its tokenizer could not be fetched: {why}"
     except OSError as error:
         return f"its tokenizer could not be kept: {error.strerror}"
     return folder if tokenizer_files.are_in(folder) else "it has no tokenizer files"
+
+
+def from_hub(source: Source, commit: str, token: str | None, folder: Path) -> None:
+    """The tokenizer's files of a commit, some megabytes, into a folder. Raises Unasked, and OSError of the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(filter(tokenizer_files.is_one, source.files), key=is_config):
+        (folder / name).write_bytes(hub.file(source.name, commit, name, token, tokenizer_files.LARGEST_BYTES))
 
 
 def from_state(store: Store, name: str) -> Path | str:

@@ -193,3 +193,19 @@ def revisions(store: LocalFolder, run: str) -> set[str | None]:
     job = json.loads((store.folder(kept.machine_folder) / "job.json").read_text())
     spec = yaml.safe_load((store.read(kept.key("spec.yaml")) or b"").decode())
     return {kept.intent.revision, spec["revision"], job["revision"]}
+
+
+def test_only_a_tokenizers_files_are_fetched(here: Hub, tmp_path: Path) -> None:
+    """Not the weights, and nothing in a subfolder."""
+    files = (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "onnx/tokenizer.json",
+        "a.jinja",
+    )
+    here.has("org/name", *files)
+    weights.from_hub(weights.Source("hub", "org/name", COMMIT, files), COMMIT, None, tmp_path / "kept")
+    kept = {path.name: path.read_text() for path in (tmp_path / "kept").iterdir()}
+    assert kept == {name: name for name in files if name.endswith((".json", ".jinja")) and "/" not in name}

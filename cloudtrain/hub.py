@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -18,7 +17,6 @@ from urllib.parse import quote
 
 from cloudtrain import endpoints
 from cloudtrain.errors import UsageError
-from cloudtrain.models import tokenizer_files
 
 if TYPE_CHECKING:
     import urllib.request
@@ -63,14 +61,12 @@ def may_read(hub_id: str, token: str | None) -> bool:
         raise Unasked(f"the hub answers {answer.status}")
 
 
-def fetch_tokenizer(hub_id: str, commit: str, files: Iterable[str], token: str | None, folder: Path) -> None:
-    """The tokenizer's files of a commit, some megabytes, into a folder. Raises Unasked, and OSError of the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in filter(tokenizer_files.is_one, files):
-        with _get(f"/{quote(hub_id)}/resolve/{commit}/{quote(name)}", token) as answer:
-            if answer.status != 200:
-                raise Unasked(f"the hub does not hand out `{name}` ({answer.status})")
-            (folder / name).write_bytes(answer.content(tokenizer_files.LARGEST_BYTES))
+def file(hub_id: str, commit: str, name: str, token: str | None, limit: int) -> bytes:
+    """A file of a commit, up to a size. Raises Unasked."""
+    with _get(f"/{quote(hub_id)}/resolve/{commit}/{quote(name)}", token) as answer:
+        if answer.status != 200:
+            raise Unasked(f"the hub does not hand out `{name}` ({answer.status})")
+        return answer.content(limit)
 
 
 def own_token() -> str | None:

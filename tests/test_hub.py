@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cloudtrain import hub
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.client import hub
 from tests.fake_hub import COMMIT, Hub
 
 TOKEN = "hf_PlantedSecretOfTheHub"
@@ -82,11 +82,13 @@ def test_a_token_follows_a_rename_and_no_stranger(here: Hub) -> None:
         stranger.close()
 
 
-def test_only_a_tokenizers_files_are_fetched(here: Hub, tmp_path: Path) -> None:
-    """Not the weights, and nothing in a subfolder."""
-    hub.fetch_tokenizer("org/name", COMMIT, FILES, TOKEN, tmp_path / "kept")
-    kept = {path.name: path.read_text() for path in (tmp_path / "kept").iterdir()}
-    assert kept == {name: name for name in FILES if name.endswith((".json", ".jinja")) and "/" not in name}
+def test_a_file_is_bounded_and_has_to_be_there(here: Hub) -> None:
+    """What is larger than is sensible, or not handed out, is an error of the hub."""
+    assert hub.file("org/name", COMMIT, "config.json", None, 100) == b"config.json"
+    with pytest.raises(hub.Unasked, match="too large"):
+        hub.file("org/name", COMMIT, "config.json", None, 5)
+    with pytest.raises(hub.Unasked, match="404"):
+        hub.file("org/name", COMMIT, "other.json", None, 100)
 
 
 def test_no_hub_is_asked_offline_or_in_place_of_another(here: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
