@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudtrain.errors import ProviderError, RunNotFound
 from cloudtrain.providers import Stack, load
+from cloudtrain.runs import claims
 from cloudtrain.runs.metering import Machine, machine_of
 from cloudtrain.state import layout
 from cloudtrain.state.protocol import Store
@@ -114,15 +115,13 @@ class Run:
 
     @cached_property
     def exit(self) -> ExitRecord | None:
-        from cloudtrain.records import ExitRecord
-
-        return self.document("exit.json", ExitRecord)
+        """How its newest attempt ended, in the words of its machine."""
+        attempt = None if self.begun is None else self.begun.attempt
+        return claims.exit_record(self.store, self.key("exit.json"), attempt)
 
     @cached_property
     def heartbeat(self) -> Heartbeat | None:
-        from cloudtrain.records import Heartbeat
-
-        return self.document("hb.json", Heartbeat)
+        return claims.heartbeat(self.store, self.key("hb.json"))
 
     @property
     def figures(self) -> Figures | None:
