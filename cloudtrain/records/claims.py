@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from cloudtrain.records.form import Number, Record
+from cloudtrain.records.form import Instant, Number, Record
 
 LONGEST_MESSAGE, LONGEST_WORD = 2000, 80  # characters
 
@@ -22,7 +22,6 @@ def shown(text: str, longest: int) -> str:
 Message = Annotated[str, AfterValidator(lambda text: shown(text, LONGEST_MESSAGE))]
 Word = Annotated[str, AfterValidator(lambda text: shown(text, LONGEST_WORD))]
 Count = Annotated[Number, Field(ge=0, le=1e18)]  # not infinite, and no NaN
-Instant = Annotated[float, Field(ge=0, le=1e11)]  # epoch seconds, before the year 5138
 Small = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 

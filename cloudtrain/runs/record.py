@@ -14,6 +14,7 @@ from cloudtrain.providers import Stack, load
 from cloudtrain.runs import claims
 from cloudtrain.runs.metering import Machine, machine_of
 from cloudtrain.state import layout
+from cloudtrain.state.errors import StrangeKey
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import read_record, write_record
 from cloudtrain.units import SECONDS_PER_HOUR
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Record")
 
 _CHUNK = re.compile(r"[0-9]{16}")
+LARGEST_CHUNK = 1 << 20  # bytes of log in one object that are taken; a machine ships 64 KiB
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
@@ -139,6 +141,11 @@ class Run:
         """The stack that launched it."""
         return load("stacks", self.intent.provider, Stack)
 
+    @property
+    def is_rented(self) -> bool:
+        """Whether it has begun, and not on this machine."""
+        return self.begun is not None and not self.stack.direct
+
     @cached_property
     def alive(self) -> bool:
         """Whether its machine answers for it now."""
@@ -207,8 +214,8 @@ class Run:
         """Seconds for which a machine stood, over all attempts; a running one counts up to now."""
         return sum(machine.seconds for machine in self.machines())
 
-    def machines(self) -> list[Machine]:
-        """Every machine that the run has had, oldest first."""
+    def machines(self, claims_count: bool = True) -> list[Machine]:
+        """Every machine that the run has had, oldest first; see `spent_usd`."""
         from cloudtrain.records import AttemptRecord
 
         now = AttemptRecord(
@@ -220,7 +227,10 @@ class Run:
             deadline=None if self.begun is None else self.begun.deadline,
         )
         direct = self.begun is None or self.stack.direct
-        found = [machine_of(attempt, attempt.line or self.line, direct) for attempt in [*self.attempts, now]]
+        attempts = [*self.attempts, now]
+        if not (claims_count or direct):
+            attempts = [attempt.replace(exit=None) for attempt in attempts]
+        found = [machine_of(attempt, attempt.line or self.line, direct) for attempt in attempts]
         return [machine for machine in found if machine is not None]
 
     def _last_seen(self) -> float | None:
@@ -236,9 +246,12 @@ class Run:
         """The price frozen at launch."""
         return None if self.line is None else self.line.price_usd_per_hour
 
-    def spent_usd(self) -> Decimal | None:
-        """Metered time at the frozen prices; None when one of them is unknown."""
-        machines = self.machines()
+    def spent_usd(self, claims_count: bool = True) -> Decimal | None:
+        """Metered time at the frozen prices; None when one of them is unknown.
+
+        Without claims a rented machine counts until its end was proven, whatever it says of its own end.
+        """
+        machines = self.machines(claims_count)
         if not machines and self.usd_per_hour is None:
             return None
         if any(machine.usd_per_hour is None for machine in machines):
@@ -257,12 +270,40 @@ def _owners(stack: Stack, second: int) -> frozenset[tuple[str, str]]:
 def log_size(run: Run) -> int:
     """Bytes of log so far."""
     starts = log_starts(run)
-    return starts[-1] + run.store.size(log_key(run, starts[-1])) if starts else 0
+    return starts[-1] + chunk_bytes(run, starts[-1]) if starts else 0
 
 
 def log_starts(run: Run) -> list[int]:
-    """The byte offsets at which the chunks of the log begin, ascending; what else lies there is no log."""
-    return [int(name) for name in run.store.children(run.key("log")) if _CHUNK.fullmatch(name)]
+    """The byte offsets at which the chunks of the log begin, ascending; what else lies there is no log.
+
+    One that begins behind the end that the last one can have belongs to no log either.
+    """
+    try:
+        names = run.store.children(run.key("log"))
+    except StrangeKey:
+        return walked_starts(run)
+    starts, end = [], 0
+    for start in (int(name) for name in names if _CHUNK.fullmatch(name)):
+        if start > end:
+            break
+        starts.append(start)
+        end = start + (LARGEST_CHUNK if run.is_rented else chunk_bytes(run, start))
+    return starts
+
+
+def walked_starts(run: Run) -> list[int]:
+    """The same where the folder cannot be listed: each chunk's size says where the next one begins."""
+    starts, end = [], 0
+    while (size := chunk_bytes(run, end)) > 0:
+        starts.append(end)
+        end += size
+    return starts
+
+
+def chunk_bytes(run: Run, start: int) -> int:
+    """How large the chunk is that begins there; a machine ships no larger ones than it may."""
+    size = run.store.size(log_key(run, start))
+    return min(size, LARGEST_CHUNK) if run.is_rented else size
 
 
 def log_key(run: Run, start: int) -> str:

@@ -34,12 +34,21 @@ class BucketUnreachable(UsageError):
     exit_code = 1
 
 
+class StrangeKey(UsageError):
+    """A folder of the bucket holds an object whose name is none, such as `a//b`: the client refuses to list it."""
+
+
 def explain(address: Address, error: Exception) -> UsageError:
     """The error of the bucket as one of ours. Nothing of a request but its verdict is repeated: it may be signed."""
     text, kind, where = OURS.sub("", str(error)), type(error).__name__, f"state `{address.base}`"
     credentials = CREDENTIALS[address.scheme]
     if is_no_bucket(error) or kind == "InvalidPathError":
         return misplaced(address, error)
+    if "invalid path" in text:
+        return StrangeKey(
+            f"{where} holds an object with a name that no file has, so its folder cannot be listed",
+            "look at it in the provider's console: nothing of ours is called so",
+        )
     if "RequestTimeTooSkewed" in text:
         return UsageError(f"{where}: it refuses us because the clock is wrong here", "set this machine's clock")
     if any(word in text for word in ELSEWHERE):

@@ -100,13 +100,9 @@ class Engine:
     def refuse_foreign(self) -> None:
         """Raises UsageError for a state that the engine must not be given: it runs code for what a type names."""
         for name in self.store.children(self.stack_folder):
-            if name.endswith((".json", ".json.gz")):
-                data = self.store.read(f"{self.stack_folder}/{name}") or b""
-                if why := checkpoint.foreign(data, packed=name.endswith(".gz")):
-                    raise UsageError(
-                        f"the engine's state of run `{self.run}` is not used: {why}",
-                        "its machines are looked for at the provider all the same",
-                    )
+            if why := checkpoint.foreign(self.store.read(f"{self.stack_folder}/{name}") or b""):
+                words = "its machines are looked for at the provider all the same"
+                raise UsageError(f"the engine's state of run `{self.run}` is not used: {why}", words)
 
     def exists(self) -> bool:
         """Whether the backend holds a stack of this run."""
