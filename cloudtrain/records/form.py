@@ -17,7 +17,7 @@ Usd = Annotated[  # dollars, kept as text
     Field(ge=-LARGEST, le=LARGEST, max_digits=80),
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
 ]
-Instant = Annotated[float, Field(ge=-1e11, le=1e11)]  # epoch seconds, finite: before the year 5138
+Instant = Annotated[float, Field(ge=-1e15, le=1e15)]  # epoch seconds, finite
 
 
 class Form(BaseModel):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from cloudtrain.errors import DamagedRecord
+from cloudtrain.state.errors import StrangeKey
 
 if TYPE_CHECKING:
     from cloudtrain.records import ExitRecord, Heartbeat, Record
@@ -18,6 +19,8 @@ R = TypeVar("R", bound="Record")
 
 LARGEST_BYTES = 65536  # of heartbeat and exit record
 UNREADABLE = "unreadable"  # the reason of an attempt whose exit record is none
+LARGEST_EVENTS_BYTES = 4 << 20
+ACTORS = ("agent", "supervisor", "trainer")  # who writes events on a machine
 LONGEST_PATH, LONGEST_NAME = 900, 200  # characters; a name may be given an ending, and 255 bytes is the most anywhere
 
 
@@ -58,6 +61,14 @@ def exit_record(store: Store, key: str, attempt: int | None) -> ExitRecord | Non
     if found is not None and None not in (found.attempt, attempt) and found.attempt != attempt:
         return None
     return found
+
+
+def events(store: Store, key: str) -> bytes:
+    """The lines of the machine's events, as many as fit; none where they cannot be listed."""
+    try:
+        return store.read_from(key, 0, LARGEST_EVENTS_BYTES)
+    except StrangeKey:
+        return b""
 
 
 def is_path(text: str) -> bool:

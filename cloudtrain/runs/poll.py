@@ -39,10 +39,10 @@ class PollReport(NamedTuple):
 
     def raise_for_rest(self) -> None:
         """Raises by what is left to be done: UsageError, TeardownIncomplete, NotFinished."""
+        refuse_damaged(self.damaged)
         for each in self.polled:
             if isinstance(each.error, TeardownIncomplete):
                 raise each.error
-        refuse_damaged(self.damaged)
         left = [each.run.id for each in self.polled if not each.over]
         if left:
             raise NotFinished(

@@ -79,7 +79,7 @@ def is_gone(run: Run) -> bool:
 
 
 def named(store: Store, name: str) -> Run:
-    """The run of that name, also when its records cannot be read; else the one that `find` finds. Raises RunNotFound."""
+    """The run of that name, also when its records cannot be read; else what `find` finds. Raises RunNotFound."""
     if could_name(name) and has_traces(run := Run(store, name)):
         return run
     return find(store, name)
@@ -95,8 +95,14 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
     if wanted:
         readable(lambda: ask_to_end(run, stopping))
     readable(lambda: run.journal("intent", "stop"))
-    providers = providers_of(run)
-    proofs = [prove(run, provider, stopping) for provider in providers]
+    stacks, unasked = stacks_of(run)
+    proofs = [prove(run, stack, stopping) for stack in stacks]
+    if unasked:
+        raise TeardownIncomplete(
+            f"run `{run.id}` is not proven gone: no record of it says where it was, and without credentials "
+            f"{' and '.join(unasked)} cannot be asked",
+            "set the credentials and repeat; `cloudtrain sweep` finds what it may have rented",
+        )
     proof = proofs[0] if len(proofs) == 1 else together(proofs)
     after = Run(run.store, run.id)
     readable(lambda: after.journal("done", "stop", answer=proof.answer))
@@ -104,7 +110,7 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
         after.store.delete(after.key("tickets"))  # they must not be used any more
         if not is_gone(after):
             after.store.delete(after.key("gone.json"))  # whatever lies in its place
-            after.write("gone.json", deletion_record(after, ", ".join(providers), proof))
+            after.write("gone.json", deletion_record(after, ", ".join(stack.name for stack in stacks), proof))
             readable(lambda: after.event("gone", answer=proof.answer))
     except UsageError as error:
         raise UsageError(f"run `{run.id}` is gone ({proof.answer}), but {error.message}", error.hint) from error
@@ -122,22 +128,24 @@ def ask_to_end(run: Run, stopping: StopOptions) -> None:
         await_checkpoint(run, stopping)
 
 
-def providers_of(run: Run) -> list[str]:
+def stacks_of(run: Run) -> tuple[list[Stack], list[str]]:
     """Who may have something of the run: whom its intent names, else whom its other records name, else everybody.
 
-    Of everybody only those count for whom there are credentials here, and this machine.
+    The second list names those of everybody who cannot be asked from here.
     """
     from cloudtrain.runs.sweep import credentials_set
 
-    known = names("stacks")
-    said = {readable(lambda: run.intent.provider)}
-    if said.isdisjoint(known):
-        said = {readable(lambda: run.machine.provider if run.machine else None)}
-        said |= {readable(lambda: run.line.provider if run.line else None)}
-        said |= {line.provider for line in readable(lambda: journal_lines(run)) or ()}
+    meant, known = readable(lambda: run.stack), names("stacks")
+    if meant is not None:
+        return [meant], []
+    said = {readable(lambda: run.machine.provider if run.machine else None)}
+    said |= {readable(lambda: run.line.provider if run.line else None)}
+    said |= {line.provider for line in readable(lambda: journal_lines(run)) or ()}
+    unasked: list[str] = []
     if said.isdisjoint(known):
         said = {name for name in known if load("stacks", name, Stack).direct or credentials_set(name)}
-    return [name for name in known if name in said]
+        unasked = [name for name in known if name not in said]
+    return [load("stacks", name, Stack) for name in known if name in said], unasked
 
 
 def journal_lines(run: Run) -> list[JournalRecord]:
@@ -149,12 +157,12 @@ def journal_lines(run: Run) -> list[JournalRecord]:
     return [line for line in found if line is not None]
 
 
-def prove(run: Run, provider: str, stopping: StopOptions) -> DeletionProof:
+def prove(run: Run, stack: Stack, stopping: StopOptions) -> DeletionProof:
     """Have one provider's part ended and proven. Raises TeardownIncomplete, whatever went wrong."""
     again = f"cloudtrain down {run.id}"
-    not_proven = f"run `{run.id}` is not proven gone from {provider}"
+    not_proven = f"run `{run.id}` is not proven gone from {stack.name}"
     try:
-        return load("stacks", provider, Stack).stop(run.id, run.store, stopping)
+        return stack.stop(run.id, run.store, stopping)
     except TeardownIncomplete:
         readable(lambda: run.journal("failed", "stop"))
         readable(lambda: run.event("teardown incomplete"))
@@ -168,8 +176,6 @@ def prove(run: Run, provider: str, stopping: StopOptions) -> DeletionProof:
 
 def together(proofs: list[DeletionProof]) -> DeletionProof:
     """Several providers' word as one."""
-    if not proofs:
-        raise TeardownIncomplete("no record says where the run was, and no provider can be asked", "cloudtrain sweep")
     said_by, answer = (", ".join(dict.fromkeys(each[part] for each in proofs)) for part in (0, 1))  # type: ignore[misc]
     return DeletionProof(said_by, answer, max(each.time for each in proofs))
 

@@ -38,7 +38,7 @@ class StrangeKey(UsageError):
     """A folder of the bucket holds an object whose name is none, such as `a//b`: the client refuses to list it."""
 
 
-def explain(address: Address, error: Exception) -> UsageError:
+def explain(address: Address, error: Exception) -> UsageError:  # noqa: PLR0911  # a table, in an order
     """The error of the bucket as one of ours. Nothing of a request but its verdict is repeated: it may be signed."""
     text, kind, where = OURS.sub("", str(error)), type(error).__name__, f"state `{address.base}`"
     credentials = CREDENTIALS[address.scheme]
