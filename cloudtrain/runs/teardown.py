@@ -99,8 +99,8 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
     proofs = [prove(run, stack, stopping) for stack in stacks]
     if unasked:
         raise TeardownIncomplete(
-            f"run `{run.id}` is not proven gone: no record of it says where it was, and without credentials "
-            f"{' and '.join(unasked)} cannot be asked",
+            f"run `{run.id}` is not proven gone: `{run.store.place(run.key('intent.json'))}` cannot be read, no other "
+            f"record says where it was, and without credentials {' and '.join(unasked)} cannot be asked",
             "set the credentials and repeat; `cloudtrain sweep` finds what it may have rented",
         )
     proof = proofs[0] if len(proofs) == 1 else together(proofs)
