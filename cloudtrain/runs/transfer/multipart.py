@@ -23,6 +23,7 @@ def whole_files(store: Store, folder: str) -> dict[str, list[str]]:
     A name that leads elsewhere, or that no file can have, is passed over. Raises UsageError when a piece is missing.
     """
     names = {name for name in store.files(folder) if claims.is_path(name)}
+    names -= {name.rpartition("/")[0] for name in names}  # a file cannot be a folder as well
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         piece = _PIECE.fullmatch(name)
