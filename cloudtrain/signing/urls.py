@@ -22,7 +22,7 @@ from cloudtrain.signing.sigv4 import Signing
 from cloudtrain.state.address import Address, parse
 
 LONGEST_S = 7 * 86400  # Amazon's limit for a signature
-AFTER_DEADLINE_S = 3600.0
+AFTER_DEADLINE_S = 900.0  # a machine ships for ten minutes more, by the clock of the bucket
 LARGEST_POST_BYTES = 5 << 30  # Amazon's limit for an object that is sent in one request
 ALGORITHM = "AWS4-HMAC-SHA256"
 
