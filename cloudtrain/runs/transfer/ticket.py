@@ -1,7 +1,7 @@
 """The ticket: the one document with which a rented machine begins, made before the machine.
 
 It holds signed addresses instead of credentials: read the bundle, the weights and the checkpoint, read the request to
-stop, write into the machine's folder of the run and nowhere else. All of them end a quarter of an hour after the deadline.
+stop, write into the machine's folder of the run and nowhere else. All end 15 minutes after the deadline.
 Format: `records/ticket.py`.
 """
 
