@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cloudtrain.errors import ProviderError
 from cloudtrain.providers import Stack, load
+from cloudtrain.runs.chunks import LARGEST_CHUNK, log_key, log_starts
 from cloudtrain.runs.metering import SELF_END_S
-from cloudtrain.runs.record import LARGEST_CHUNK, Run, log_key, log_starts
+from cloudtrain.runs.record import Run
 from cloudtrain.state.errors import BucketUnreachable
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.chunks import log_size
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.transfer import multipart
 from cloudtrain.signing import urls
 from cloudtrain.state.errors import BucketDenied, BucketUnreachable
