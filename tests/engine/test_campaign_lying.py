@@ -13,7 +13,7 @@ from tests.campaign.job_world import JobWorld
 
 pytestmark = pytest.mark.campaign
 SEEDS = (1, 4, 7)
-FIRST_COMMAND, COMMANDS = 1, 120
+FIRST_COMMAND, COMMANDS = 1, 100
 
 
 @pytest.fixture(scope="module")
