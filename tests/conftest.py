@@ -31,13 +31,16 @@ KEPT = {
 
 @pytest.fixture(autouse=True)
 def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Pin the clock for quotes, the width, the colours; move state and settings away. The cache stays: it is shared."""
+    """Pin the clock, the width, the colours; keep hubs away, move state and settings. The cache stays: it is shared."""
     world = tmp_path_factory.getbasetemp() / "worlds" / str(next(WORLDS))
     world.mkdir(parents=True)
     for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name not in KEPT]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(world / "state"))
     monkeypatch.setenv("CLOUDTRAIN_CONFIG", str(world / "config.toml"))
+    monkeypatch.setenv(
+        "HF_HUB_OFFLINE", "1"
+    )  # no test asks a hub; those of the hub's client have a server of their own
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     return world

@@ -75,12 +75,22 @@ case "$*" in
   *) exec {sys.executable} "$@" ;;
 esac
 """
-SPEC = "model: smollm2-135m\nmethod: lora\ndata: data.jsonl\nmax_steps: 20\nsequence_length: 128\n"
+SPEC = (
+    "model: HuggingFaceTB/SmolLM2-135M-Instruct\nmethod: lora\ndata: data.jsonl\nmax_steps: 20\nsequence_length: 128\n"
+)
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
 
 
 def desk_with_fake_trainer(folder: Path) -> Path:
     """A folder with a spec and data, and `folder/cache`, in which CLOUDTRAIN_CACHE (set to it) has a fake trainer."""
+    environment_with_fake_trainer(folder)
+    (folder / "cloudtrain.yaml").write_text(SPEC)
+    (folder / "data.jsonl").write_text((json.dumps(ROW) + "\n") * 4)
+    return folder
+
+
+def environment_with_fake_trainer(folder: Path) -> Path:
+    """The Python of a trainer's environment in `folder/cache`, which CLOUDTRAIN_CACHE names: trainer and counter are fakes."""
     from cloudtrain.trainer import environment
 
     python = environment._folder("cpu") / "bin" / "python"
@@ -89,6 +99,4 @@ def desk_with_fake_trainer(folder: Path) -> Path:
     python.write_text(PYTHON)
     python.chmod(0o755)
     (folder / "cache" / "trainer.py").write_text(TRAINER)
-    (folder / "cloudtrain.yaml").write_text(SPEC)
-    (folder / "data.jsonl").write_text((json.dumps(ROW) + "\n") * 4)
-    return folder
+    return python

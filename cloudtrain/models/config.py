@@ -8,7 +8,7 @@ from typing import Any
 
 from cloudtrain.errors import UsageError
 from cloudtrain.files import read_beginning
-from cloudtrain.models import classes, counted, decoder, formats, hybrid
+from cloudtrain.models import classes, counted, decoder, formats, hybrid, tokenizer_files
 from cloudtrain.models.families import FAMILIES, MODEL_TYPES
 from cloudtrain.models.keys import HINT, Keys, short
 from cloudtrain.models.shape import Shape
@@ -37,6 +37,7 @@ def read(path: Path) -> ModelSpec:
         text_type=text_type,
         format=formats.of_config(outer, inner) or formats.of_folder(file.parent),
         positions=keys.size("max_position_embeddings", default=0, smallest=0) or _number(record, "positions"),
+        template=tokenizer_files.has_template(file.parent),
     )
     hub_id = outer.get("_name_or_path")
     return ModelSpec(

@@ -1,4 +1,4 @@
-"""Why the trainer would refuse a model, told from its config alone: its class, its weights' format, its positions.
+"""Why the trainer would refuse a model: its class, its weights' format, its positions, a missing chat template.
 
 One function for quotes and for plans, of local and rented runs alike: what it says no to is never rented for. The
 trainer's tests hold each of its verdicts to what the shipped programs really do with tiny copies.
@@ -15,24 +15,31 @@ from cloudtrain.units import gib
 
 TORCH = ("torch-cpu", "rocm", "xpu", "cuda", "neuron", "gaudi")  # back ends that load through transformers
 OWN_LOADERS = ("longcat_flash_ngram",)  # families without a class there, which the compatibility table rules on
+PLAIN_ROWS = ("", "prompt", "text", "paragraphs")  # rows of data that are trained on without a chat template
 
 
 class Refusal(NamedTuple):
-    """`kind`: class, format or context; `reason`: what is wrong, in one sentence; `hint`: what to do instead."""
+    """`kind`: class, format, context or template; `reason`: what is wrong, in a sentence; `hint`: what to do."""
 
     kind: str
     reason: str
     hint: str
 
 
-def refusals(spec: ModelSpec, method: str, sequence_length: int, backend: str = "torch-cpu") -> tuple[Refusal, ...]:
-    """Why the trainer of `backend` would refuse the model with this method and length; nothing where it would not."""
-    if spec.is_usual(sequence_length):
+def refusals(
+    spec: ModelSpec, method: str, sequence_length: int, backend: str = "torch-cpu", rows: str = ""
+) -> tuple[Refusal, ...]:
+    """Why the trainer of `backend` would refuse the model with this method, length and data; () where it would not.
+
+    `rows` is the shape of the data's rows; "" when nothing is known of them.
+    """
+    if spec.is_usual(sequence_length) and rows in PLAIN_ROWS:
         return ()
     found = (
         unknown_class(spec, backend),
         wrong_format(spec, method, backend),
         too_long(spec, sequence_length),
+        no_template(spec, rows),
     )
     return tuple(refusal for refusal in found if refusal is not None)
 
@@ -52,7 +59,12 @@ def unknown_class(spec: ModelSpec, backend: str) -> Refusal | None:
             "class",
             f"`{published.model_type}` wraps a language model of type {inside}: the trainer's AutoModelForCausalLM "
             "has no class for the wrapper",
-            text_sibling(spec) or f"take a repository that holds the {inside} model alone",
+            text_sibling(spec)
+            or (
+                f"take a repository that holds the {inside} model alone"
+                if classes.is_taken(published.text_type)
+                else f"transformers {classes.version()} has no class for {inside} either: take another model"
+            ),
         )
     if backend not in TORCH:
         return None
@@ -66,13 +78,15 @@ def unknown_class(spec: ModelSpec, backend: str) -> Refusal | None:
 
 @lru_cache(maxsize=64)
 def text_sibling(spec: ModelSpec) -> str:
-    """The model of the registry with the same language model, in words; "" when it has none."""
+    """The model of the registry with the same language model, which the trainer takes, in words; "" without one."""
     from dataclasses import replace
 
-    from cloudtrain.models import registry
+    from cloudtrain.models import classes, registry
 
     plain = replace(spec.shape, sliding_window=0, sliding_layers=0)
     for other in registry.all_models():
+        if not classes.is_taken(other.published.model_type or other.family):
+            continue
         if other.family == spec.family and replace(other.shape, sliding_window=0, sliding_layers=0) == plain:
             return f"`{other.name}` is a language model of the same sizes"
     return ""
@@ -97,7 +111,23 @@ def too_long(spec: ModelSpec, sequence_length: int) -> Refusal | None:
     return Refusal(
         "context",
         f"a sequence of {sequence_length} tokens is longer than the model's {positions} positions",
-        f"take at most {positions}",
+        f"take at most {positions} tokens",
+    )
+
+
+def no_template(spec: ModelSpec, rows: str) -> Refusal | None:
+    """Whether the rows are conversations, and the model is one that was never taught how to write them."""
+    if rows in PLAIN_ROWS or spec.published.template is not False:
+        return None
+    from cloudtrain.models import registry
+
+    chat = registry.chat_variant(spec)
+    instead = f"take `{chat}`, which has one" if chat else "take the chat model that was made from it"
+    return Refusal(
+        "template",
+        f"`{spec.name if spec.path else spec.hub_id}` is a base model without a chat template, and the rows are "
+        f"conversations (`{rows}`)",
+        f"{instead}, or write the rows as prompt and completion",
     )
 
 
@@ -116,19 +146,3 @@ def remarks(spec: ModelSpec, method: str, backend: str = "torch-cpu") -> tuple[s
     elif found.word == "untried":
         said.append(f"the weights are published in {published.format}; {found.reason}")
     return tuple(said)
-
-
-def gated_refusal(spec: ModelSpec, *, has_token: bool, has_copy: bool) -> Refusal | None:
-    """Whether nobody could fetch the weights: the repository is gated, there is no token and no copy of them.
-
-    `has_token`: the machine that fetches will have a token that may read. `has_copy`: the weights lie in a folder, in
-    the hub's cache there, or under `models/` in the state.
-    """
-    if not spec.published.gated or has_token or has_copy or spec.path:
-        return None
-    return Refusal(
-        "gated",
-        f"{spec.hub_id} is gated: its owner wants the licence accepted, and a token, before anybody downloads it",
-        "accept it on the model's page, then hand over a token that may read it, or copy the weights to `models/` in "
-        "the state",
-    )

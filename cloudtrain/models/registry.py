@@ -46,7 +46,7 @@ def find(text: str) -> ModelSpec:
     folder = Path(wanted)
     if _is_model_folder(folder):
         return _read_folder(folder)
-    cached = _cached_config(wanted)
+    cached = cached_snapshot(wanted)
     if cached:
         return replace(_read_folder(cached), name=wanted, hub_id=wanted)
     from cloudtrain.models.unknown import refusal
@@ -93,7 +93,23 @@ def _published(row: dict[str, str], hub_id: str) -> Published:
         format=of_id(row["format"]),
         positions=int(of_id(row["positions"])),
         gated=row["gated"] == "yes",
+        template=False if hub_id in row["no_template"].split("|") else None,
     )
+
+
+def chat_variant(spec: ModelSpec) -> str:
+    """The repository of the same model whose tokenizer has a chat template; "" when the registry lists none."""
+    for row in _rows():
+        ids = [name for name in _names(row) if "/" in name]
+        with_template = [name for name in ids if name not in row["no_template"].split("|")]
+        if with_template and (spec.hub_id in ids or _spec(row, row["hub_id"]).shape == spec.shape):
+            return max(with_template, key=lambda name: common_letters(name, spec.hub_id or row["hub_id"]))
+    return ""
+
+
+def common_letters(one: str, other: str) -> int:
+    """How many letters both begin with."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _looks_like_path(text: str) -> bool:
@@ -126,12 +142,12 @@ def hub_cache() -> Path | None:
 
 def has_weights(hub_id: str) -> bool:
     """Whether the local cache holds weights of `hub_id`, so that none are fetched."""
-    folder = _cached_config(hub_id)
+    folder = cached_snapshot(hub_id)
     return folder is not None and any(folder.glob("*.safetensors"))
 
 
-def _cached_config(hub_id: str) -> Path | None:
-    """The newest snapshot folder of `hub_id` in the local cache that holds a config.json, if any."""
+def cached_snapshot(hub_id: str) -> Path | None:
+    """The newest snapshot folder of `hub_id` in the hub's local cache that holds a config.json, if any."""
     cache = hub_cache()
     if cache is None or hub_id.count("/") > 1 or "\0" in hub_id or ".." in hub_id:
         return None

@@ -20,7 +20,8 @@ class Published(NamedTuple):
 
     `model_type` is that of its config.json ("": the family's), `text_type` that of the language model in a wrapper ("":
     no wrapper). `format`: how the weights are packed ("": 16 or 32 bit). `positions`: the longest sequence (0: not
-    known). `gated`: its owner wants a licence accepted before anybody downloads it.
+    known). `gated`: its owner wants a licence accepted before anybody downloads it. `template`: whether its tokenizer
+    has a chat template (None: not known).
     """
 
     model_type: str = ""
@@ -28,6 +29,7 @@ class Published(NamedTuple):
     format: str = ""
     positions: int = 0
     gated: bool = False
+    template: bool | None = None
 
 
 NOTHING_SAID = Published()
@@ -45,7 +47,7 @@ class ModelSpec:
 
     def is_usual(self, sequence_length: int) -> bool:
         """Whether its repository says nothing that a trainer could stumble over at this length."""
-        model_type, _, packed, positions, _ = self.published
+        model_type, _, packed, positions, *_ = self.published
         return not packed and model_type in ("", self.shape.family) and (not positions or sequence_length <= positions)
 
     @property

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain import backends
+from cloudtrain.providers import Stack, load, names
 
 if TYPE_CHECKING:
+    from cloudtrain.models.loadable import Refusal
     from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.quote.request import Request
 
 TABLE = Path(__file__).with_name("compatibility.csv")
 VERDICTS = ("yes", "experimental", "no trainer")  # the best first
@@ -97,3 +100,21 @@ def loads(spec: ModelSpec, method: str, sequence_length: int, backend: str) -> C
     if packed.word == "untried" and found.verdict == "yes":
         return found._replace(verdict="experimental")
     return found
+
+
+def refusal(request: Request) -> Refusal | None:
+    """Why every trainer that `up` can start in the request's places would refuse its model, method, length or data.
+
+    None when one of them would not.
+    """
+    from cloudtrain.models import loadable
+
+    wanted = {place.provider for place in request.places}
+    stacks = (load("stacks", name, Stack) for name in names("stacks") if not wanted or name in wanted)
+    first = None
+    for backend in sorted(frozenset[str]().union(*(stack.backends for stack in stacks))):
+        found = loadable.refusals(request.spec, request.method, request.sequence_length, backend, request.rows)
+        if not found:
+            return None
+        first = first or found[0]
+    return first

@@ -52,6 +52,7 @@ class Request:
     data_bytes: int | None = None  # of the files with the rows; None: not known
     weights_bytes: int | None = None  # of the model's folder in the state; None: as it is published
     checkpoints_kept: int = 2
+    rows: str = ""  # the shape of the data's rows, where there is data
     max_hours: float | None = None  # never more than the settings say
     settings_hours: float | None = None  # what these say
     max_cost: Decimal | None = None

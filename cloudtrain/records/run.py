@@ -37,6 +37,7 @@ class IntentRecord(Record):
     max_cost_usd: Usd | None = None
     guards: tuple[str, ...] = ()
     data_sha256: str = ""
+    revision: str | None = None  # the commit of the hub's that a spec which names none was resolved to
     names: Mapping[str, str] = {}
     idle: bool = False  # a rented machine without a job
     bundle: BundleRecord | None = None  # of a rented machine with one, as what follows

@@ -65,6 +65,7 @@ class TicketRecord(Record):
     bundle: TicketBundle
     model: TicketFiles | None  # None: the machine takes the weights from the hub
     resume: TicketFiles | None
+    hub_token: TicketAddress | None = None  # of the hub, for gated weights; deleted when the run is over
     post: Mapping[str, Any]  # the form by which files are written; see `signing/urls.py`
     kill: TicketAddress
     hb: TicketAddress

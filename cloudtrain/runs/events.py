@@ -72,6 +72,8 @@ class PlanReady:
     worst_usd: Decimal = Decimal(0)
     makes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    weights: str = ""  # where the machine gets the model's, in words; "" without a job
+    data: str = ""  # how it was checked
 
 
 @dataclass(frozen=True, slots=True)

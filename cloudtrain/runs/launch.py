@@ -31,11 +31,15 @@ class Found(NamedTuple):
     run: Run | None
 
 
-def locate(store: Store, identity: str, new: bool = False) -> Found:
-    """The newest run of the same identity decides: alive -> attach, ended early -> resume, done -> finished."""
+def locate(store: Store, identity_at: Callable[[str | None], str], new: bool = False) -> Found:
+    """The newest run of the same identity decides: alive -> attach, ended early -> resume, done -> finished.
+
+    `identity_at` is the spec's identity with its model at a run's revision: a run goes on with the one it began with.
+    """
     if new:
         return Found("create", None)
-    run = next((run for run in all_runs(store) if run.intent.identity == identity), None)
+    same = (run for run in all_runs(store) if run.intent.identity == identity_at(run.intent.revision))
+    run = next(same, None)
     if run is None:
         return Found("create", None)
     if run.state == "running":
@@ -121,6 +125,7 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
         layout=NEWEST if run.begun is None else run.begun.layout,
         data_sha256=plan.data_sha256,
         teaches=plan.teaches,
+        revision=plan.revision,
         names={"tag": f"CLOUDTRAIN_RUN={plan.run}"},
         **more,
     )

@@ -6,13 +6,14 @@ import hashlib
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.plan import Plan, deadline_seconds
+from cloudtrain.quote import compatibility
 from cloudtrain.quote.request import Place, Request
 from cloudtrain.trainer import count, job, parquet, tokens
 from cloudtrain.units import SECONDS_PER_HOUR, money
@@ -27,13 +28,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecFile:
+    """Where a spec comes from: its file, and what the command line changed of it."""
+
+    path: Path
+    overrides: tuple[str, ...] = ()
+
+    def place(self, *key: str) -> str:
+        """Where a key of the spec was written, for an error about its value."""
+        from cloudtrain.spec import document as spec_document
+
+        document = spec_document.parse(spec_document.read_text(self.path), str(self.path))
+        for override in self.overrides:
+            spec_document.override(document, override)
+        return document.place(key)
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A spec that can be run: its file has been read and its data checked, nothing has been made."""
 
     spec: Spec
     model: ModelSpec
     data: DataReport
-    identity: str  # of what decides the result: spec, model files' place, data bytes
+    source: SpecFile
+    revision: str | None = None  # the commit that a spec which names none was resolved to
+
+    @property
+    def identity(self) -> str:
+        """Of what decides the result: spec, the model's place and revision, the data's bytes."""
+        mixed = f"{self.spec.identity()}:{self.data.sha256}:{self.data.eval_sha256}"
+        return hashlib.sha256(mixed.encode()).hexdigest()
+
+    def at_revision(self, revision: str | None) -> Prepared:
+        """The same with its model at a commit of the hub's; as it is when the spec names a revision itself."""
+        if revision is None or self.spec.revision is not None:
+            return self
+        return replace(self, spec=self.spec.model_copy(update={"revision": revision}), revision=revision)
 
     @property
     def stem(self) -> str:
@@ -45,10 +76,9 @@ class Prepared:
 def prepare(path: Path, overrides: list[str]) -> Prepared:
     """Read the spec, check the data, find the model. Raises UsageError for whatever is wrong with them."""
     from cloudtrain.spec import dataset as data
-    from cloudtrain.spec import document as spec_document
     from cloudtrain.spec import schema as specs
 
-    spec = specs.load(path, overrides)
+    spec, source = specs.load(path, overrides), SpecFile(path, tuple(overrides))
     eval_path = None if spec.data.eval_path is None else Path(spec.data.eval_path)
     report = data.check(
         Path(spec.data.path),
@@ -61,10 +91,8 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     try:
         model = count.find(spec.model)
     except UsageError as error:
-        document = spec_document.parse(spec_document.read_text(path), str(path))
-        raise UsageError(f"{document.place(('model',))}: {error.message}", error.hint) from None
-    mixed = f"{spec.identity()}:{report.sha256}:{report.eval_sha256}"
-    return Prepared(spec, model, report, hashlib.sha256(mixed.encode()).hexdigest())
+        raise UsageError(f"{source.place('model')}: {error.message}", error.hint) from None
+    return Prepared(spec, model, report, source)
 
 
 def estimated_tokens(prepared: Prepared, counted: dict[str, Any] | None = None) -> tuple[int, str]:
@@ -100,12 +128,22 @@ def request_for(
         tokens_basis=work[1],
         data_bytes=sum(os.path.getsize(each) for each in (spec.data.path, spec.data.eval_path) if each),
         checkpoints_kept=spec.checkpoint.keep,
+        rows=prepared.data.format,
         max_hours=max_hours,
         settings_hours=max_hours,
         max_cost=max_cost,
         places=places,
         experimental=experimental,
     )
+
+
+def refusal(prepared: Prepared, request: Request) -> UsageError | None:
+    """Why the trainer would refuse the spec wherever it could be started; None when it would not."""
+    found = compatibility.refusal(request)
+    if found is None:
+        return None
+    key = "sequence_length" if found.kind == "context" else "model"
+    return UsageError(f"{prepared.source.place(key)}: {found.reason}", found.hint)
 
 
 def target_group(spec: Spec) -> Targets | None:
@@ -150,13 +188,17 @@ def within_limits(prepared: Prepared, flavour: str) -> None:
     job.on(job.job_document(prepared.spec, prepared.model, "check", Path("/")), flavour)
 
 
-def token_check(prepared: Prepared, flavour: str, folder: Path) -> dict[str, Any] | None:
+def token_check(prepared: Prepared, flavour: str, folder: Path, tokenizer: Path | None = None) -> dict[str, Any] | None:
     """What the trainer's own tokenizer and chat template make of the data; None where that cannot be asked here.
 
-    Raises UsageError for data that it cannot use.
+    `tokenizer`: a folder with the model's; without one it is looked for as by the trainer. Raises UsageError for data
+    that it cannot use.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return tokens.counted(job.job_document(prepared.spec, prepared.model, "check", folder), flavour, folder)
+    document = job.job_document(prepared.spec, prepared.model, "check", folder)
+    if tokenizer is not None:
+        document.update(model=str(tokenizer), revision=None)
+    return tokens.counted(document, flavour, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +254,5 @@ def make_plan(
         guards=line.assessment.guards,
         flops_per_token=quote.flops / request.tokens,
         max_cost=request.max_cost,
+        revision=prepared.revision,
     )

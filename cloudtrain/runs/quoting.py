@@ -58,7 +58,7 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
     from cloudtrain.trainer import count
 
     spec = count.find(options.model, say)
-    tokens, basis = count_tokens(options, spec)
+    tokens, basis, rows = count_tokens(options, spec)
     return Request(
         spec=spec,
         method=options.method,
@@ -68,6 +68,7 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
         targets=options.targets,
         tokens=tokens,
         tokens_basis=basis,
+        rows=rows,
         max_hours=min(math.inf if options.max_hours is None else options.max_hours, float(settings.max_hours)),
         settings_hours=float(settings.max_hours),
         max_cost=options.max_cost,
@@ -79,14 +80,14 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
     )
 
 
-def count_tokens(options: QuoteOptions, spec: ModelSpec) -> tuple[int, str]:
-    """How many tokens, and how that is known."""
+def count_tokens(options: QuoteOptions, spec: ModelSpec) -> tuple[int, str, str]:
+    """How many tokens, how that is known, and the shape of the data's rows ("" without data)."""
     if options.tokens and options.data:
         raise UsageError("--tokens and --data both say how many tokens", "give one of them")
     if options.tokens:
-        return options.tokens, "--tokens"
+        return options.tokens, "--tokens", ""
     if not options.data:
-        return DEFAULT_TOKENS, "default"
+        return DEFAULT_TOKENS, "default", ""
     from cloudtrain.spec import dataset
     from cloudtrain.trainer import parquet
     from cloudtrain.trainer import tokens as counting
@@ -95,5 +96,6 @@ def count_tokens(options: QuoteOptions, spec: ModelSpec) -> tuple[int, str]:
     rows = f"{report.rows:,} rows x {options.epochs:g} epochs"
     exact = counting.at_hand(spec, options.data, options.sequence_length, options.epochs)
     if exact is not None:
-        return max(1, exact), f"{rows}, counted with the model's tokenizer"
-    return max(1, round(report.estimated_tokens * options.epochs)), f"{rows} at 4 characters a token"
+        return max(1, exact), f"{rows}, counted with the model's tokenizer", report.format
+    estimated = max(1, round(report.estimated_tokens * options.epochs))
+    return estimated, f"{rows} at 4 characters a token", report.format

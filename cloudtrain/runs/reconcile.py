@@ -18,6 +18,7 @@ from cloudtrain.runs import attempts, candidates, remote, teardown
 from cloudtrain.runs.events import Emit, Message, progress
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.remote import MachineEvent
+from cloudtrain.runs.teardown import LEAST_LEFT_S, wants_another
 from cloudtrain.settings import now
 from cloudtrain.signing import expiry
 from cloudtrain.state.protocol import Store
@@ -26,7 +27,6 @@ from cloudtrain.state.store import write_record
 if TYPE_CHECKING:
     from cloudtrain.records import RowRecord
 
-LEAST_LEFT_S = 120.0  # with less time than this no further machine is started
 MOST_PLACES = 40
 AGREED_TOLERANCE = Decimal("1.02")
 
@@ -81,17 +81,6 @@ def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
     return restart(run, emit)
 
 
-def wants_another(run: Run) -> bool:
-    """Whether the run's machine was preempted, and another one may replace it."""
-    if run.intent.idle or run.wanted == "down" or run.gone is None or run.machine is None:
-        return False
-    if run.exit is not None and run.exit.reason != "preempted":
-        return False
-    begun = sum(1 for attempt in run.attempts if attempt.machine)
-    left_s = run.intent.deadline - time.time()
-    return begun < run.intent.max_restarts and left_s > LEAST_LEFT_S
-
-
 def restart(run: Run, emit: Emit) -> Run:
     """The next machine of a run whose last one is proven gone. Raises NoCapacity when no place has one."""
     plan = plan_again(run)
@@ -127,6 +116,7 @@ def plan_again(run: Run) -> Plan:
         guards=intent.guards,
         flops_per_token=run.quote.flops_per_token or 0.0,
         max_cost=intent.max_cost_usd,
+        revision=intent.revision,
         max_restarts=intent.max_restarts,
         agreed_usd=intent.agreed_usd,
         accept_risk=intent.accept_risk,

@@ -15,6 +15,7 @@ from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import DeletionProof, Stack, StopOptions, load, names
 from cloudtrain.runs.listing import could_name, find
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.transfer import hub_token
 from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SETTLED = {"finished", "stopped", "failed", "cancelled"}
 TRACES = {"intent.json", "journal.jsonl", "machine.json", "gone.json", "tombstone", "attempts", "pulumi", "machine"}
+LEAST_LEFT_S = 120.0  # with less time than this no further machine is started
 
 
 class Ended(NamedTuple):
@@ -112,9 +114,22 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
             after.store.delete(after.key("gone.json"))  # whatever lies in its place
             after.write("gone.json", deletion_record(after, ", ".join(stack.name for stack in stacks), proof))
             readable(lambda: after.event("gone", answer=proof.answer))
+        if wanted or not readable(lambda: wants_another(Run(run.store, run.id))):
+            hub_token.forget(after)
     except UsageError as error:
         raise UsageError(f"run `{run.id}` is gone ({proof.answer}), but {error.message}", error.hint) from error
     return Run(run.store, run.id)
+
+
+def wants_another(run: Run) -> bool:
+    """Whether the run's machine was preempted, and another one may replace it."""
+    if run.intent.idle or run.wanted == "down" or run.gone is None or run.machine is None:
+        return False
+    if run.exit is not None and run.exit.reason != "preempted":
+        return False
+    begun = sum(1 for attempt in run.attempts if attempt.machine)
+    left_s = run.intent.deadline - time.time()
+    return begun < run.intent.max_restarts and left_s > LEAST_LEFT_S
 
 
 def ask_to_end(run: Run, stopping: StopOptions) -> None:

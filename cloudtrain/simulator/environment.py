@@ -85,6 +85,7 @@ class World:
             "CLOUDTRAIN_CACHE": str(self.folder / "cache"),
             "CLOUDTRAIN_STATE": state,
             "CLOUDTRAIN_SIMULATOR_TIMING": TIMING,
+            "HF_HUB_OFFLINE": "1",
             MARK: self.mark,
             **self.both.environment(),
             **self.more,

@@ -1,6 +1,6 @@
 """From a quote to the result, in Python: what would it cost, run it on this machine, read the account.
 
-    cloudtrain init smollm2-135m data.jsonl   # writes the spec, cloudtrain.yaml
+    cloudtrain init HuggingFaceTB/SmolLM2-135M-Instruct data.jsonl   # writes the spec, cloudtrain.yaml
     python docs/examples/api.py
 
 The same with `infra=("runpod",)` rents a machine; it is gone when `up` returns or raises.

@@ -80,6 +80,8 @@ def machine_properties(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What an instance and an instance template have in common, but for the machine type's form."""
     disk = {"diskSizeGb": str(inputs["disk_gb"]), "sourceImage": inputs["image"], "labels": inputs["tags"]}
     script = files("cloudtrain.templates").joinpath("machine", "gcp_startup.sh").read_text()
+    # Inputs that an older version made name none: then there is none, rather than the default one.
+    accounts = [inputs["service_account"]] if inputs.get("service_account") else []
     items = {
         "startup-script": script.replace("@DEADLINE@", str(int(inputs["expires"])))
         + boot.shell(inputs, "limit=0 && watch"),
@@ -94,7 +96,7 @@ def machine_properties(inputs: Mapping[str, Any]) -> dict[str, Any]:
                 "accessConfigs": [{"type": "ONE_TO_ONE_NAT", "name": "External NAT"}],
             }
         ],
-        "serviceAccounts": [{"email": inputs["service_account"], "scopes": [service_account.COMPUTE_SCOPE]}],
+        "serviceAccounts": [{"email": each, "scopes": [service_account.COMPUTE_SCOPE]} for each in accounts],
         "metadata": {"items": [{"key": key, "value": value} for key, value in items.items()]},
         "disks": [{"boot": True, "autoDelete": True, "initializeParams": disk}],
     }

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import bucket
 import flavours
 from shipping import read_json, write_json
 
@@ -189,6 +190,23 @@ class Maker:
             raise NoEnvironment(f"{os.path.basename(command[0])} failed: {said}")
 
 
+def hub_access(address, place):
+    """The variables by which a trainer may fetch gated weights: they name a file with the token. Raises Unfetched."""
+    if not address:
+        return {}
+    for wait in (0.0, 1.0, 4.0, 15.0):
+        time.sleep(wait)
+        status, token = bucket.get(address["url"])
+        if status in (200, 403, 404):
+            break
+    if status != 200 or not token:
+        raise bucket.Unfetched(f"the token for gated weights cannot be read ({status})")
+    path = os.path.join(place, "hub-token")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(token)
+    return {"HF_TOKEN_PATH": path}
+
+
 def write_documents(job, supervision, python, backend, folder):
     """The bundle's job with this machine's paths, and the supervisor's orders with `supervision`. Raises KeyError."""
     bundle = os.path.dirname(backend.folder)
@@ -202,7 +220,11 @@ def write_documents(job, supervision, python, backend, folder):
     write_json(path, job)
     supervision = dict(supervision, run=job["run"], deadline=job["deadline"], grace_s=job["grace_s"], cwd=folder)
     supervision["argv"] = [python, "-u", backend.program("train"), path]
-    supervision["env"] = {**backend.variables(job.get("accelerator", "cpu")), **variables}
+    supervision["env"] = {
+        **backend.variables(job.get("accelerator", "cpu")),
+        **variables,
+        **supervision.get("env", {}),
+    }
     write_json(os.path.join(folder, "supervise.json"), supervision)
 
 

@@ -90,6 +90,9 @@ def configure(keys: dict[str, Any], options: dict[str, Any]) -> Any:
         message = " ".join(str(error).split())[:300]
         raise UnsupportedError(f"transformers {transformers.__version__} refuses the config: {message}") from error
     config.use_cache = False
+    for part in (config, config.get_text_config()):
+        if getattr(part, "attention_dropout", None):
+            part.attention_dropout = 0.0  # as the trainer does
     attention = options["attention"]
     if attention == "sdpa" and hasattr(config, "kv_lora_rank"):
         attention = stand_ins.PADDED_SDPA

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cloudtrain.simulator.http_server import Fake
 from tests.patience import PATIENCE_S
 
-SPEC = "model: smollm2-135m\ndata: {path: data.jsonl}\n"
+SPEC = "model: HuggingFaceTB/SmolLM2-135M-Instruct\ndata: {path: data.jsonl}\n"
 ROW = json.dumps({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]})
 ROOT = Path(__file__).parent.parent.parent
 
@@ -59,6 +59,7 @@ class Client:
             "CLOUDTRAIN_SIMULATOR_TIMING": timing(fake.slow_s),
             "PYTHONPATH": str(ROOT),
             "NO_COLOR": "1",
+            "HF_HUB_OFFLINE": "1",
             **more,
         }
         (folder / "cloudtrain.yaml").write_text(SPEC)

@@ -1,4 +1,4 @@
-"""Why the trainer would refuse a model: its class, its weights' format, its positions, its gate."""
+"""Why the trainer would refuse a model: its class, its weights' format, its positions, its template."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_packed_weights_are_refused_or_unpacked(name: str, packed: str) -> None:
     (refusal,) = loadable.refusals(spec, "qlora", 512)
     assert refusal.kind == "format"
     assert packed in refusal.reason
-    assert "--method lora" in refusal.hint
+    assert "the method lora" in refusal.hint
     assert loadable.refusals(spec, "lora", 512) == ()
     (remark,) = loadable.remarks(spec, "lora")
     assert packed in remark
@@ -93,17 +93,6 @@ def test_a_sequence_longer_than_the_positions_is_refused() -> None:
     assert refusal.kind == "context"
     assert "8192" in refusal.hint
     assert loadable.refusals(registry.find("meta-llama/Llama-3.1-8B"), "qlora", 8193) == ()
-
-
-def test_a_gated_model_needs_a_token_or_a_copy() -> None:
-    """Llama and Gemma are; Qwen is not."""
-    llama = registry.find("llama-3.1-8b")
-    refusal = loadable.gated_refusal(llama, has_token=False, has_copy=False)
-    assert refusal is not None
-    assert llama.hub_id in refusal.reason
-    assert loadable.gated_refusal(llama, has_token=True, has_copy=False) is None
-    assert loadable.gated_refusal(llama, has_token=False, has_copy=True) is None
-    assert loadable.gated_refusal(registry.find("qwen3-8b"), has_token=False, has_copy=False) is None
 
 
 def test_every_row_of_the_registry_says_what_its_repository_is() -> None:

@@ -12,12 +12,14 @@ import pytest
 
 from cloudtrain.errors import NoCapacity, OverBudget, UsageError
 from cloudtrain.plan import Plan
+from cloudtrain.providers import DeletionProof, StopOptions
 from cloudtrain.records import AttemptRecord, BundleRecord, ExitRecord, GoneRecord, QuoteRecord, RowRecord
-from cloudtrain.runs import launch, live_price, reconcile
+from cloudtrain.runs import launch, live_price, reconcile, teardown
 from cloudtrain.runs.events import ignore
 from cloudtrain.runs.metering import machine_of
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.remote import Pace
+from cloudtrain.runs.transfer import hub_token
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin, machine, row
 
@@ -82,6 +84,20 @@ def test_nobody_else_gets_another_machine(run: Run) -> None:
         run = changed(run, **{field: was})
     run.store.delete("runs/mine/gone.json")
     assert not reconcile.wants_another(Run(run.store, "mine"))
+
+
+def test_a_token_stays_while_another_machine_may_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that follows has to fetch the weights too; when none does, it is deleted with the last one."""
+    stack = SimpleNamespace(direct=False, stop=lambda *_: DeletionProof("aws", "nothing of it", time.time()))
+    monkeypatch.setattr(Run, "stack", stack)
+    hub_token.keep(run, "hf_PlantedSecret")
+    teardown.down(run, wanted=False)
+    assert hub_token.key(run)
+    teardown.down(ended(run, "no_weights"), wanted=False)
+    assert hub_token.key(run) is None
+    hub_token.keep(run, "hf_PlantedSecret")
+    teardown.down(ended(run, "preempted"), StopOptions(0.0, force=True))
+    assert hub_token.key(run) is None
 
 
 def test_the_same_offer_elsewhere_comes_before_another_offer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

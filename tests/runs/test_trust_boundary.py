@@ -27,7 +27,7 @@ from tests.runs.trust_world import Liar, command, post, rent, root_of, ticket
 CONTROL = (
     *("intent.json", "quote.json", "candidates.json", "machine.json", "gone.json", "spec.yaml", "kill"),
     *("tombstone", "client.lock", "journal.jsonl", "journal.jsonl.d/1-a", "journal.jsonl.d//x", "attempts/001.json"),
-    *("events.jsonl", "tickets/1.json", "pulumi/.pulumi/stacks/cloudtrain/mine.json"),
+    *("events.jsonl", "tickets/1.json", "hub-token", "pulumi/.pulumi/stacks/cloudtrain/mine.json"),
 )
 
 

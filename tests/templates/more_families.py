@@ -78,6 +78,7 @@ def step(family: str) -> dict[str, Any]:
         "loss": loss.item(),
         "adapted": sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name, _ in trained}),
         "untrained": [name for name, parameter in trained if parameter.grad is None],
+        "dropout": sum(bool(getattr(module, "attention_dropout", 0)) for module in model.modules()),
         "packed": sum(type(module).__name__ == "Linear4bit" for module in model.modules()),
     }
 

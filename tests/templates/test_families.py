@@ -65,6 +65,7 @@ def test_every_other_family_makes_a_step(warm_python: Path, tmp_path: Path) -> N
         if "error" in found or found["untrained"] or not math.isfinite(found["loss"]) or not found["packed"]
     }
     assert not wrong
+    assert [family for family, found in came.items() if found["dropout"]] == []  # of the models' own attention
     assert set(came) == set(OTHERS) >= CALLED_YES - NAMED
     dense = [found["adapted"] for family, found in came.items() if family in CALLED_YES]
     assert all({"q_proj", "down_proj"} <= set(adapted) for adapted in dense)

@@ -13,13 +13,14 @@ import pytest
 
 from cloudtrain.estimate.memory import estimate
 from cloudtrain.estimate.options import Options
-from cloudtrain.models import registry
+from cloudtrain.models import config, registry
 from cloudtrain.trainer.verify import Verified, verify
 from cloudtrain.units import GIB
 from tests.estimate.cases import compiled_options, measured_options, measured_spec, rows
 from tests.trainer_fixtures import TEMPLATES
 
 VERIFY = TEMPLATES / "verify"
+CONFIGS = Path(__file__).parent.parent / "cases" / "configs"
 TWO_LAYERS_BYTES = 195_942_400  # said by the locked compiler on 2026-11-30
 LAST_DIGIT_GIB = 0.0001  # of the measured rows: the packages are locked, so the proof repeats them exactly
 
@@ -116,6 +117,15 @@ def test_longcat_is_proven_on_this_machine(warm_cache: Path) -> None:
     assert found.peak_bytes == pytest.approx(
         estimate(measured_spec(row["model"]), measured_options(row)).peak_bytes, rel=0.02
     )
+
+
+@pytest.mark.trainer
+def test_a_models_own_attention_dropout_holds_no_scores(warm_cache: Path) -> None:
+    """Seed-OSS publishes 0.1; the trainer switches it off, and so does the proof: the estimate holds within 2 %."""
+    spec = config.read(CONFIGS / "A38-seed-oss-36b")
+    options = Options(method="lora", layers=2, sequence_length=4096)
+    found = verify(spec, options, print)
+    assert found.peak_bytes == pytest.approx(estimate(spec, options).peak_bytes, rel=0.02)
 
 
 @pytest.mark.trainer

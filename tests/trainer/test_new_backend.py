@@ -23,7 +23,7 @@ from tests.patience import until
 from tests.product_copy import copy_of_the_product
 
 STEPS = 30
-SPEC = f"model: smollm2-135m\nmethod: lora\ndata: {{path: data.jsonl}}\nmax_steps: {STEPS}\n"
+SPEC = f"model: HuggingFaceTB/SmolLM2-135M-Instruct\nmethod: lora\ndata: {{path: data.jsonl}}\nmax_steps: {STEPS}\n"
 NO_CLOUD: Any = SimpleNamespace(slow_s=0.0, environment=dict)  # a client on this machine needs none
 
 

@@ -49,6 +49,7 @@ def command(
     offline, without any account.
     """
     from cloudtrain import settings
+    from cloudtrain.quote.compatibility import refusal
     from cloudtrain.runs.quoting import QuoteOptions, quote
 
     options = QuoteOptions(max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None, **job)
@@ -59,6 +60,8 @@ def command(
     if (cap := quoted.request.max_cost) is not None and (dear := [line for line in quoted.lines if line.too_dear]):
         cheapest = min(line.usd_likely for line in dear)
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
+    if refused := refusal(quoted.request):
+        raise NothingViable(f"no trainer of ours would take this: {refused.reason}", refused.hint)
     raise NothingViable(
         f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
         "the last column says what would work",

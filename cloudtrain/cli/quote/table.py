@@ -31,14 +31,18 @@ class Group(NamedTuple):
 
 def header(quote: Quote) -> list[str]:
     """What was asked, and how old the prices are."""
+    from cloudtrain.models.loadable import no_template
+
     request, spec = quote.request, quote.request.spec
     experts = f" ({billions(spec.params_active)} active per token)" if spec.params_experts else ""
     ceiling = "no ceiling" if request.max_hours is None else f"ceiling {request.max_hours:g} h"
     about = [f"weights published in {spec.published.format}"] if spec.published.format else []
+    about += ["gated: needs its licence accepted, and a token of the hub"] if spec.published.gated else []
     about += [f"{spec.shape.counted.how}, not estimated by phases"] if spec.shape.counted else []
     return [
         f"{spec.name}: {billions(spec.params_total)} parameters{experts}, family {spec.family}",
         *([", ".join(about)] if about else []),
+        *(f"{refused.reason}: {refused.hint}" for refused in (no_template(spec, request.rows),) if refused),
         f"{request.method}, sequence {request.sequence_length}, batch {request.batch}, rank {request.rank}, "
         f"{request.tokens:,} tokens ({request.tokens_basis}), {ceiling}",
     ]

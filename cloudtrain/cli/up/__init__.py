@@ -50,6 +50,11 @@ from cloudtrain.units import SECONDS_PER_HOUR
     show_default=True,
     help="How many times a preempted machine is replaced.",
 )
+@click.option(
+    "--hub-token-from",
+    metavar="NAME",
+    help="Variable or file with a read-only token of the hub that rented machines use in this run, for gated models.",
+)
 @click.option("--accept-stale", is_flag=True, help="Start at a quoted price older than 90 days that cannot be checked.")
 @click.option(
     "--simulate",

@@ -131,10 +131,16 @@ def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("time", f"{likely} ({low} .. {high})"),
         ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
         ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
+        *job_notes(event),
         ("guards", ", ".join(plan.guards)),
         ("kept", f"checkpoints, log and result below {Path(plan.job['output']).parent}"),
         ("result", f"{event.home} as well, when it is finished"),
     ]
+
+
+def job_notes(event: events.PlanReady) -> list[tuple[str, str]]:
+    """Where the model comes from, and how the data was checked."""
+    return [(name, text) for name, text in (("weights", event.weights), ("data", event.data)) if text]
 
 
 def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
@@ -157,6 +163,7 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("where", f"{row.offer.name} ({plan.provider}), {machine(row)}, {row.offer.market}, {place}"),
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
         *disk_rows(assessment),
+        *job_notes(event),
         ("makes", "; ".join(event.makes)),
         ("price", event.price.message if event.price else "unknown"),
         ("cost", cost),

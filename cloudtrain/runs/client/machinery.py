@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from cloudtrain.errors import UsageError
     from cloudtrain.plan import Plan
 
 
@@ -16,6 +17,9 @@ class Machinery(Protocol):
     def stage(self, plan: Plan) -> Plan:
         """The plan that is started, called when a plan is agreed to and nothing is made yet."""
 
+    def refuse(self, why: UsageError) -> None:
+        """Raise, or tell, why the job of the spec could not be done."""
+
 
 class RealClouds:
     """The plan is started as it was agreed to, and the run outlives its client."""
@@ -25,3 +29,7 @@ class RealClouds:
     def stage(self, plan: Plan) -> Plan:
         """As it is."""
         return plan
+
+    def refuse(self, why: UsageError) -> None:
+        """Raise it: no machine is made for a job that must fail."""
+        raise why

@@ -26,6 +26,7 @@ class UpOptions:
     max_restarts: int = 3  # rented machines that may follow one that was reclaimed
     experimental: bool = False  # an experimental row may be chosen
     accept_risk: bool = False  # start where fewer than two guards work without this client
+    hub_token_from: str | None = None  # variable or file with the hub's token that rented machines get for this run
     accept_stale: bool = False  # start at a price older than 90 days that cannot be checked
     teaches: bool = True  # later quotes learn from it
     machine_only: bool = False  # rent the machine, and run no job on it

@@ -6,24 +6,26 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtrain.errors import Cancelled, NothingViable, UsageError, visible
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
-from cloudtrain.quote.request import markets, parse_hardware, parse_place
+from cloudtrain.quote.request import Place, Request, markets, parse_hardware, parse_place
 from cloudtrain.runs import candidates, launch, prepare, runnable
-from cloudtrain.runs.client import room
+from cloudtrain.runs.client import hub, room, weights
 from cloudtrain.runs.events import Ask, DataCounted, Emit, Message, StartQuestion, TokensEstimated
 from cloudtrain.runs.record import Run
 from cloudtrain.settings import cache_folder, now
 from cloudtrain.signing import expiry
+from cloudtrain.trainer import tokens
 from cloudtrain.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.quote.row import Quote, QuoteRow
+    from cloudtrain.runs.client.machinery import Machinery
     from cloudtrain.runs.client.options import UpOptions
     from cloudtrain.runs.prepare import Prepared
     from cloudtrain.settings import Settings
@@ -31,6 +33,17 @@ if TYPE_CHECKING:
 
 LEAST_GUARDS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a new run
+CHECKED = "checked and counted with the model's tokenizer"
+
+
+class Notes(NamedTuple):
+    """What a plan says of the job: where its weights come from, how its data was checked."""
+
+    weights: str = ""
+    data: str = ""
+
+
+NO_NOTES = Notes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,7 @@ class Places:
     rows: tuple[QuoteRow, ...]  # in the order in which they are tried
     first: Plan
     earlier: Run | None  # the ended run that is resumed
+    notes: Notes = NO_NOTES
 
     @property
     def direct(self) -> bool:
@@ -58,8 +72,9 @@ class Places:
 class Planner:
     """What is asked before anything is made, for one `up`."""
 
-    def __init__(self, options: UpOptions, settings: Settings, emit: Emit) -> None:
-        self.options, self.settings, self.emit = options, settings, emit
+    def __init__(self, options: UpOptions, settings: Settings, emit: Emit, machinery: Machinery) -> None:
+        self.options, self.settings, self.emit, self.machinery = options, settings, emit, machinery
+        self.token = options.hub_token_from and hub.handed_over(options.hub_token_from)
         self.weights_bytes: int | None = None  # of the model's folder in the state
 
     def places(self, store: Store, prepared: Prepared, earlier: Run | None) -> Places:
@@ -69,22 +84,44 @@ class Planner:
 
         if "://" in store.url and not self.options.machine_only:
             self.weights_bytes = ticket.weights_bytes(store, prepare.model_name(prepared))
-        rough = self.quote(prepared, prepare.estimated_tokens(prepared))
+        estimated = prepare.estimated_tokens(prepared)
+        if not self.options.machine_only and (refused := prepare.refusal(prepared, self.request(prepared, estimated))):
+            self.machinery.refuse(refused)
+        rough = self.quote(prepared, estimated)
         if self.options.machine_only:
-            return self.rented(store, prepared, rough, earlier)
+            return self.rented(store, prepared, rough, earlier, NO_NOTES)
         chosen = prepare.chosen_line(rough)
         prepare.within_limits(prepared, flavour_of(chosen))
-        if not load("stacks", chosen.offer.provider, Stack).direct:
+        direct = load("stacks", chosen.offer.provider, Stack).direct
+        if direct:
+            runs = store.folder("runs")  # a bucket cannot hold a run on this machine: refused before anything is made
+        else:
             remote.reachable(store.url)
-            return self.rented(store, prepared, self.better_quote(prepared, rough), earlier)
-        runs = store.folder("runs")  # a bucket cannot hold a run on this machine: refused before anything is made
+        prepared, source = self.located(store, prepared, direct)
+        notes = Notes(source.describe(prepared.spec.revision))
+        if not direct:
+            quote, checked = self.better_quote(store, prepared, rough, source)
+            return self.rented(store, prepared, quote, earlier, notes._replace(data=checked))
         if disk := chosen.assessment.disk:
             room.check(room.written(disk.parts, prepared.model, flavour_of(chosen), runs, earlier is not None))
         quote, row = self.counted_quote(prepared, chosen)
         first = plan(store, prepared, quote, row, self.run_name(store, prepared, earlier), earlier)
-        return Places(store, prepared, quote, (row,), first, earlier)
+        return Places(store, prepared, quote, (row,), first, earlier, notes._replace(data=CHECKED))
 
-    def rented(self, store: Store, prepared: Prepared, quote: Quote, earlier: Run | None) -> Places:
+    def located(self, store: Store, prepared: Prepared, direct: bool) -> tuple[Prepared, weights.Source]:
+        """The spec with its model at a commit, and where its files are. Raises UsageError when they cannot be had."""
+        token = hub.own_token() if direct else self.token
+        try:
+            source = weights.find(prepared, store, direct, token)
+        except UsageError as unreachable:
+            self.machinery.refuse(unreachable)
+            source = weights.Source("folder", prepared.model.path)
+        if refused := weights.refusal(prepared.model, source, direct, token):
+            place = prepared.source.place("model")
+            self.machinery.refuse(UsageError(f"{place}: {refused.message}", refused.hint))
+        return prepared.at_revision(source.commit), source
+
+    def rented(self, store: Store, prepared: Prepared, quote: Quote, earlier: Run | None, notes: Notes) -> Places:
         """The rented ones, the cheapest first. Raises NothingViable."""
         experimental = self.options.experimental
         rows = candidates.rentable(quote, experimental)
@@ -97,7 +134,7 @@ class Planner:
             )
         ordered = candidates.in_order(rows, candidates.full_places(store), now())
         first = plan(store, prepared, quote, ordered[0], self.run_name(store, prepared, earlier), earlier)
-        return Places(store, prepared, quote, tuple(ordered), first, earlier)
+        return Places(store, prepared, quote, tuple(ordered), first, earlier, notes)
 
     def run_name(self, store: Store, prepared: Prepared, earlier: Run | None) -> str:
         """What the run is called: as the one that is resumed, as asked for, else after its spec."""
@@ -119,44 +156,54 @@ class Planner:
         quote = self.quote(prepared, prepare.estimated_tokens(prepared, self.count(prepared, flavour)))
         return quote, prepare.chosen_line(quote)
 
-    def better_quote(self, prepared: Prepared, rough: Quote) -> Quote:
-        """A quote with counted tokens where the tokenizer and its environment are at hand; else the rough one.
+    def better_quote(self, store: Store, prepared: Prepared, rough: Quote, source: weights.Source) -> tuple[Quote, str]:
+        """A quote with counted tokens where tokenizer and environment are at hand, else the rough one; and which it is.
 
-        For a rented machine nothing is made or fetched here: it has an environment of its own.
+        For a rented machine no environment is made here: it has one of its own. A tokenizer is fetched.
         """
-        counted = None
-        if (Path(prepared.model.path or ".") / "tokenizer_config.json").is_file():
-            counted = self.count(prepared, flavour_of(prepare.chosen_line(rough)))
+        flavour = flavour_of(prepare.chosen_line(rough))
+        found: Path | str = "there is no environment of the trainer on this machine"
+        if tokens.python_for(flavour) is not None:
+            found = weights.tokenizer(prepared, source, store, self.token or hub.own_token())
+        counted = self.count(prepared, flavour, found) if isinstance(found, Path) else None
         if counted is None:
             self.emit(TokensEstimated(rough.request.tokens, rough.request.tokens_basis))
             for problem in prepared.data.problems:
                 self.emit(Message(f"warning: {problem}"))
-            return rough
-        return self.quote(prepared, prepare.estimated_tokens(prepared, counted))
+            return rough, f"not checked with the model's tokenizer: {found}"
+        return self.quote(prepared, prepare.estimated_tokens(prepared, counted)), CHECKED
 
-    def count(self, prepared: Prepared, flavour: str) -> dict[str, Any] | None:
+    def count(self, prepared: Prepared, flavour: str, tokenizer: Path | None = None) -> dict[str, Any] | None:
         """What the trainer's own tokenizer makes of the data; None where that cannot be asked here."""
-        counted = prepare.token_check(prepared, flavour, cache_folder() / "checks" / prepared.identity[:16])
+        folder = cache_folder() / "checks" / prepared.identity[:16]
+        counted = prepare.token_check(prepared, flavour, folder, tokenizer)
         if counted is not None:
-            found = [str(problem) for problem in prepared.data.problems if not problem.by_template]
-            problems = (*found, *counted.get("warnings", ()))
+            told = [str(problem) for problem in prepared.data.problems if not problem.by_template]
+            problems = (*told, *counted.get("warnings", ()))
             self.emit(DataCounted(counted, prepared.spec.sequence_length, problems))
         return counted
 
-    def quote(self, prepared: Prepared, tokens: tuple[int, str]) -> Quote:
+    def quote(self, prepared: Prepared, work: tuple[int, str]) -> Quote:
         """One quote for the spec."""
+        return quote_here(self.request(prepared, work), self.settings)
+
+    def request(self, prepared: Prepared, work: tuple[int, str]) -> Request:
+        """What is asked of a quote: the spec's job, and what the command line allows."""
         options, budget = self.options, prepared.spec.budget
         request = prepare.request_for(
             prepared,
-            tokens,
-            tuple(parse_place(text) for text in options.infra or self.settings.infra),
+            work,
+            self.wanted(),
             float(self.settings.max_hours),
             budget.max_cost,
             options.experimental,
         )
         hardware = tuple(parse_hardware(text) for text in options.hardware)
-        request = replace(request, hardware=hardware, markets=markets(options.spot), weights_bytes=self.weights_bytes)
-        return quote_here(request, self.settings)
+        return replace(request, hardware=hardware, markets=markets(options.spot), weights_bytes=self.weights_bytes)
+
+    def wanted(self) -> tuple[Place, ...]:
+        """The places that were asked for; () for all."""
+        return tuple(parse_place(text) for text in self.options.infra or self.settings.infra)
 
     def agree(self, plan: Plan, row: QuoteRow, worst_usd: Decimal, ask: Ask) -> None:
         """Have the start agreed to. Above the limit of the settings, or with too little time, the default is no.

@@ -6,11 +6,13 @@ run ended with is its return value or an error with an exit code (`runs/results/
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.errors import NoCapacity, NotFinished, TeardownIncomplete
+from cloudtrain.errors import CloudtrainError, NoCapacity, NotFinished, TeardownIncomplete, UsageError
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import candidate
@@ -26,6 +28,7 @@ from cloudtrain.runs.launch import Found
 from cloudtrain.runs.prepare import Prepared
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome
+from cloudtrain.runs.transfer import hub_token
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
 
@@ -56,7 +59,7 @@ class Session:
         self.options, self.settings, self.emit, self.ask = options, settings, emit, ask
         self.machinery: Machinery = machinery or RealClouds()
         self.attachment = Attachment(options, self.machinery, emit, ask)
-        self.planner = planning.Planner(options, settings, emit)
+        self.planner = planning.Planner(options, settings, emit, self.machinery)
 
     def up(self) -> Run | None:
         """The whole life of the spec's run: started, resumed, attached to, or reported when it is finished.
@@ -78,7 +81,9 @@ class Session:
         prepared = prepare.prepare(self.options.spec, self.options.spec_overrides())
         store = open_store(self.settings.state)
         measurements.refresh(store)
-        return Located(store, prepared, launch.locate(store, prepared.identity, self.options.new))
+        found = launch.locate(store, cache(lambda revision: prepared.at_revision(revision).identity), self.options.new)
+        begun_with = found.run.intent.revision if found.run else None
+        return Located(store, prepared.at_revision(begun_with), found)
 
     def places(self, located: Located) -> Places:
         """Where the run may be started or resumed. Raises NothingViable, OverBudget, UsageError."""
@@ -150,14 +155,21 @@ class Session:
                 self.planner.agree(plan, row, worst, self.ask)
                 agreed = worst
             plan = self.machinery.stage(plan)
+            if self.planner.token and not plan.idle:
+                hub_token.keep(Run(places.store, plan.run), self.planner.token)
             if not plan.idle:
                 reconcile.keep_candidates(
                     places.store, plan.run, [candidate(each) for each in places.rows[: reconcile.MOST_PLACES]]
                 )
             return replace(plan, agreed_usd=agreed + places.spent_usd if agreed.is_finite() else None)
 
-        run, answer = attempts.start_somewhere(places.store, places.rows, plan_at, self.emit)
+        try:
+            run, answer = attempts.start_somewhere(places.store, places.rows, plan_at, self.emit)
+        except CloudtrainError:
+            forget_hub_token(Run(places.store, places.first.run))
+            raise
         if run is None:
+            forget_hub_token(Run(places.store, places.first.run))
             raise NoCapacity(f"no place had a machine; the last answer: {answer}", "try again later")
         with outcome.teardown_guard(run.id):
             self.emit(MachineCreated(run, restart=False))
@@ -190,6 +202,8 @@ class Session:
             self.options.destination(plan.run),
             resumes=places.earlier is not None,
             likely_unfinished=planning.is_too_short(plan, row),
+            weights=places.notes.weights,
+            data=places.notes.data,
         )
         if found is not None:
             ready = replace(
@@ -201,3 +215,10 @@ class Session:
             )
         self.emit(ready)
         return ready.worst_usd
+
+
+def forget_hub_token(run: Run) -> None:
+    """Delete the hub's token of a run that has come to nothing; one that may have a machine keeps it."""
+    with contextlib.suppress(UsageError):
+        if run.begun is None or run.gone is not None:
+            hub_token.forget(run)

@@ -25,6 +25,7 @@ from cloudtrain.settings import now
 from cloudtrain.state.store import open_store
 
 if TYPE_CHECKING:
+    from cloudtrain.errors import UsageError
     from cloudtrain.plan import Plan
 
 SMALL_MODEL = "SmolLM2-135M-Instruct"
@@ -84,6 +85,10 @@ class Simulation:
             self.world.pretend(accelerator)
         flavour = backends.of_flavour(plan.flavour).flavour_on(accelerator) or plan.flavour
         return replace(plan, job=small_job(plan.job), flavour=flavour)
+
+    def refuse(self, why: UsageError) -> None:
+        """Tell it: what trains here is another model."""
+        self.emit(Message(f"a real run stops here: {why.message} ({why.hint})"))
 
     def check_nothing_left(self) -> None:
         """Raises TeardownIncomplete when something still exists at the fake cloud."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.transfer import multipart
+from cloudtrain.runs.transfer import hub_token, multipart
 from cloudtrain.signing import urls
 from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 from cloudtrain.state.store import write_record
@@ -24,6 +24,7 @@ from cloudtrain.state.store import write_record
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.records import TicketFile, TicketFiles, TicketRecord
+    from cloudtrain.records.ticket import TicketAddress
     from cloudtrain.runs.transfer.bundle import Bundle
     from cloudtrain.state.protocol import Store
 
@@ -63,7 +64,8 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
         heartbeat_s=plan.heartbeat_s,
         no_progress_s=NO_PROGRESS_S,
         bundle=TicketBundle(url=url(bundle.key), sha256=bundle.sha256, bytes=bundle.bytes),
-        model=weights(store, plan, url),
+        model=(model := weights(store, plan, url)),
+        hub_token=hub_token_address(run, url) if model is None else None,
         resume=checkpoint(store, run, url),
         post=urls.post_policy(store.url, f"{run.machine_folder}/", now, until),
         kill=TicketAddress(url=url(run.key("kill"))),
@@ -83,19 +85,37 @@ def weights(store: Store, plan: Plan, url: Url) -> TicketFiles | None:
     from cloudtrain.records import TicketFiles
 
     name = str(plan.job["model"])
-    local = Path(name).is_absolute()
-    folder = folder_of_weights(name)
-    found = multipart.whole_files(store, folder)
-    if "config.json" not in found:
-        if local:
-            raise UsageError(
-                f"the model is a folder of this machine, `{name}`, and a rented machine cannot reach it",
-                f"copy it once to {store.place(folder)}/, or name the model by its hub id",
-            )
+    found = files_of_weights(store, name)
+    if not found:
         return None
-    files = tuple(entry(store, *each, url) for each in found.items())
+    folder, files = folder_of_weights(name), tuple(entry(store, *each, url) for each in found.items())
     check_room(store.place(folder), sum(each.bytes for each in files), plan)
     return TicketFiles(folder=folder.rpartition("/")[2], files=files)
+
+
+def files_of_weights(store: Store, name: str) -> dict[str, list[str]]:
+    """The files of a hub id or a folder of this machine, as the state has them; {} where the hub has them alone.
+
+    Raises UsageError for a folder that is on this machine alone: weights never travel from here.
+    """
+    folder = folder_of_weights(name)
+    found = multipart.whole_files(store, folder)
+    if "config.json" in found:
+        return found
+    if Path(name).is_absolute():
+        raise UsageError(
+            f"the model is a folder of this machine, `{name}`, and a rented machine cannot reach it",
+            f"copy it once to {store.place(folder)}/, or name the model by its hub id",
+        )
+    return {}
+
+
+def hub_token_address(run: Run, url: Url) -> TicketAddress | None:
+    """Where the token is that was handed over for the run; None without one."""
+    from cloudtrain.records.ticket import TicketAddress
+
+    key = hub_token.key(run)
+    return None if key is None else TicketAddress(url=url(key))
 
 
 def weights_bytes(store: Store, name: str) -> int | None:

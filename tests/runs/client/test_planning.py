@@ -10,6 +10,8 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client import planning
+from cloudtrain.runs.client.machinery import RealClouds
+from cloudtrain.runs.client.options import UpOptions
 from cloudtrain.spec.dataset import Problem
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin
@@ -47,13 +49,23 @@ def test_two_clients_beginning_the_same_spec_mean_one_run(store: LocalFolder) ->
         planning.new_name(store, PREPARED, "other", False)
 
 
-def test_doubts_are_told_where_nothing_can_be_counted() -> None:
-    """For a rented machine whose model's files are not here, what only its chat template could settle is told too."""
+def planner(heard: list[Any]) -> planning.Planner:
+    """One that tells a list what it reports."""
+    return planning.Planner(UpOptions(), None, heard.append, RealClouds())  # type: ignore[arg-type]
+
+
+def test_doubts_are_told_where_nothing_can_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a rented machine without an environment here, what only its chat template could settle is told too."""
+    monkeypatch.setattr(planning.tokens, "python_for", lambda flavour: None)
+    monkeypatch.setattr(planning.prepare, "chosen_line", lambda quote: None)
+    monkeypatch.setattr(planning, "flavour_of", lambda row: "cpu")
     data = SimpleNamespace(problems=DOUBTS)
     prepared: Any = SimpleNamespace(model=SimpleNamespace(path=None), data=data)
     rough: Any = SimpleNamespace(request=SimpleNamespace(tokens=5, tokens_basis="4 characters a token"))
     heard: list[Any] = []
-    assert planning.Planner(None, None, heard.append).better_quote(prepared, rough) is rough  # type: ignore[arg-type]
+    quote, checked = planner(heard).better_quote(None, prepared, rough, None)  # type: ignore[arg-type]
+    assert quote is rough
+    assert checked.startswith("not checked with the model's tokenizer: there is no environment")
     assert [event.text for event in heard[1:]] == [f"warning: {doubt}" for doubt in DOUBTS]
 
 
@@ -63,5 +75,5 @@ def test_what_the_template_settles_is_told_as_it_is(monkeypatch: pytest.MonkeyPa
     prepared: Any = SimpleNamespace(identity="i" * 20, spec=spec, data=SimpleNamespace(problems=DOUBTS))
     monkeypatch.setattr(planning.prepare, "token_check", lambda *_: {"warnings": ["the chat template leaves it out"]})
     heard: list[Any] = []
-    planning.Planner(None, None, heard.append).count(prepared, "cpu")  # type: ignore[arg-type]
+    planner(heard).count(prepared, "cpu")
     assert heard[0].problems == ("d.jsonl:4: `history` is not read", "the chat template leaves it out")

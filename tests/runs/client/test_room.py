@@ -87,7 +87,7 @@ def test_up_says_what_is_missing_before_anything_is_made(
     monkeypatch.chdir(bare)
     monkeypatch.setattr(environment, "ensure", lambda *_: pytest.fail("an environment was made"))
     (bare / "data.jsonl").write_text((ROW + "\n") * 10)
-    (bare / "cloudtrain.yaml").write_text("model: smollm2-135m\ndata: data.jsonl\n")
+    (bare / "cloudtrain.yaml").write_text("model: HuggingFaceTB/SmolLM2-135M-Instruct\ndata: data.jsonl\n")
     free(3)
     ended = cloudtrain("up", "-y", "--infra", "local")
     assert ended.code == 2, ended.err

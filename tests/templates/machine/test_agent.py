@@ -258,3 +258,29 @@ for step in range(1, 200):
     assert sent.count("ckpt/LATEST") * 9 == len(sent), "every checkpoint that was begun was finished"
     assert 3 <= sent.count("ckpt/LATEST") < 199, "some are passed over, none starves"
     assert len([name for name in box.order if name.startswith("ckpt/199/")]) == 8
+
+
+def test_a_token_for_gated_weights_reaches_the_trainer_alone(machine: Machine, box: Mailbox) -> None:
+    """As a file that only its user reads, named by a variable; in no document, no log, no event."""
+    token = "hf_PlantedSecretOfTheHub"
+    machine.ticket["hub_token"] = {"url": box.put("state/runs/r/hub-token", token.encode())["url"]}
+    machine.start()
+    assert machine.ends() == 0
+    assert box.document("exit.json")["reason"] == "done"
+    kept = machine.place() / "hub-token"
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == (token, 0o600)
+    supervise = json.loads((machine.place() / "run" / "supervise.json").read_text())
+    assert supervise["env"]["HF_TOKEN_PATH"] == str(kept)
+    holding = [path.name for path in machine.home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+    assert holding == ["hub-token"]
+    assert [key for key, data in box.objects.items() if token.encode() in data] == ["state/runs/r/hub-token"]
+
+
+def test_a_token_that_is_gone_ends_the_attempt(machine: Machine, box: Mailbox) -> None:
+    """Nothing is trained; the reason is said without an address."""
+    machine.ticket["hub_token"] = {"url": f"{box.url}/state/runs/r/hub-token?sig=PLANTED-SECRET-URL"}
+    machine.start()
+    assert machine.ends() == 0
+    record = box.document("exit.json")
+    assert record["reason"] == "no_weights"
+    assert record["message"] == "the token for gated weights cannot be read (403)"
