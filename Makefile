@@ -5,7 +5,7 @@
 # make soak   [PART=n/N] [SOAK_DIR=folder]  all that takes hours, with fresh seeds, which are printed: whole campaigns,
 #             kills, every pair of behaviour and cloud, real trainings everywhere. Each part takes less than an hour;
 #             what is done is noted in the folder and not done again
-# make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1]
+# make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1] [LYING=1]
 #             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies;
 #             JOBS=1: whole runs on machines that really run (aws, gce, runpod)
 #
@@ -62,7 +62,7 @@ CLOUD ?= runpod
 TRIALS ?= 100
 campaign: pulumi
 	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) $(BIN)/python -m tests.campaign $(CLOUD) $(or $(SEED),1) $(TRIALS) \
-	  $(if $(KILL),--kill) $(if $(JOBS),--jobs) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
+	  $(if $(KILL),--kill) $(if $(JOBS),--jobs) $(if $(LYING),--lying) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
 
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
 test: lint types imports pulumi

@@ -91,6 +91,7 @@ class ResourceState(NamedTuple):
     state: Literal["building", "ready", "ended", "deleting"]
     message: str = ""  # the provider's own, for a person
     outputs: Mapping[str, Any] = {}
+    owner: str | None = None  # the run's key in its tags or name, "" when they hold none; None: it cannot say
 
 
 @dataclass(frozen=True)

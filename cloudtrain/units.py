@@ -90,8 +90,11 @@ def hours(seconds: float | None) -> str:
     return f"{seconds / 86400:,.0f} days"
 
 
+LAST_INSTANT = 2e11  # epoch seconds: the year 8307
+
+
 def rfc3339(epoch: float | None) -> str | None:
-    """An instant as RFC 3339 in UTC, to the second."""
-    if epoch is None:
+    """An instant as RFC 3339 in UTC, to the second; None for one that no calendar has."""
+    if epoch is None or not abs(epoch) < LAST_INSTANT:
         return None
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,7 +8,7 @@ from cloudtrain.cli.output import print_message
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
-from cloudtrain.runs.teardown import Ended, end_runs
+from cloudtrain.runs.teardown import Ended, end_runs, readable
 from cloudtrain.units import hours, money, rfc3339
 
 
@@ -33,8 +33,9 @@ def show(ended: Ended) -> None:
     """What was proven of one run."""
     run, proof = ended.run, ended.proof
     if proof is not None:
+        spent = readable(run.spent_usd)
         click.echo(
             f"{run.id}: gone ({proof.answer}, said {proof.said_by} at {rfc3339(proof.time)}); "
-            f"was {ended.was}, billed {hours(proof.billed_s)}, {money(run.spent_usd())}"
+            f"was {ended.was}, billed {hours(proof.billed_s)}, {money(spent)}"
         )
     click.echo(f"  kept: {run.store.place(run.key(''))}")

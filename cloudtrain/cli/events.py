@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows
 from cloudtrain.errors import DamagedRecord
+from cloudtrain.runs import claims
 from cloudtrain.runs.listing import find
 from cloudtrain.runs.record import Run
 from cloudtrain.state.layout import EVENTS
@@ -37,16 +39,22 @@ def command(run_name: str | None, output: str) -> None:
 
 def events(run: Run) -> Iterable[EventRecord]:
     """The run's events; a line that was cut off by a crash, or is none, is passed over."""
+    found = lines(run.store.read(run.key(EVENTS)) or b"")
+    if run.machine_folder != f"runs/{run.id}":
+        claimed = lines(claims.events(run.store, f"{run.machine_folder}/{EVENTS}"))
+        found += [event if event.actor in claims.ACTORS else event.replace(actor="machine") for event in claimed]
+    return sorted(found, key=lambda event: event.time)
+
+
+def lines(data: bytes) -> list[EventRecord]:
+    """The events in these lines."""
     from cloudtrain.records import EventRecord, read
 
     found = []
-    for key in dict.fromkeys((run.key(EVENTS), f"{run.machine_folder}/{EVENTS}")):
-        for line in (run.store.read(key) or b"").splitlines():
-            try:
-                found.append(read(EventRecord, line, f"`{EVENTS}`"))
-            except DamagedRecord:
-                continue
-    return sorted(found, key=lambda event: event.time)
+    for line in data.splitlines():
+        with contextlib.suppress(DamagedRecord):
+            found.append(read(EventRecord, line, f"`{EVENTS}`"))
+    return found
 
 
 def document(event: EventRecord) -> dict[str, Any]:
@@ -58,4 +66,5 @@ def document(event: EventRecord) -> dict[str, Any]:
 
 def details(event: EventRecord) -> str:
     """An event's fields in addition to its name."""
-    return ", ".join(f"{key} {value}" for key, value in event.more.items())
+    said = ", ".join(f"{key} {value}" for key, value in event.more.items())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)

@@ -50,7 +50,12 @@ def command(everything: bool, watch: bool, output: str) -> None:
 
 def line(run: Run, everything: bool, line_of: Callable[[Run], Any]) -> Any:
     """The run's line, or None for one that is over when only the active ones are wanted."""
-    return line_of(run) if everything or run.state in ACTIVE else None
+    return line_of(run) if everything or run.state in ACTIVE or may_stand(run) else None
+
+
+def may_stand(run: Run) -> bool:
+    """Whether its machine says that it has ended, and nobody has proven yet that it is gone."""
+    return run.is_rented and run.machine is not None and run.gone is None
 
 
 def show(lines: list[Any], output: str) -> None:

@@ -6,7 +6,7 @@ package imports pydantic: modules that take part in a quote import it inside a f
 """
 
 from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, PartsRecord
-from cloudtrain.records.door import read
+from cloudtrain.records.door import read, read_claim
 from cloudtrain.records.form import Form, Record
 from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord
 from cloudtrain.records.row import Bounds, CostPartRecord, PriceRecord, RecipeRecord, RowRecord, UsdBounds
@@ -53,4 +53,5 @@ __all__ = [
     "TicketRecord",
     "UsdBounds",
     "read",
+    "read_claim",
 ]

@@ -5,21 +5,38 @@ The programs that write them are `templates/supervisor` and `templates/machine`,
 
 from __future__ import annotations
 
-from cloudtrain.records.form import Number, Record
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from cloudtrain.records.form import Instant, Number, Record
+
+LONGEST_MESSAGE, LONGEST_WORD = 2000, 80  # characters
+
+
+def shown(text: str, longest: int) -> str:
+    """The text as it can be printed: nothing in it moves a terminal's cursor."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:longest])
+
+
+Message = Annotated[str, AfterValidator(lambda text: shown(text, LONGEST_MESSAGE))]
+Word = Annotated[str, AfterValidator(lambda text: shown(text, LONGEST_WORD))]
+Count = Annotated[Number, Field(ge=0, le=1e18)]  # not infinite, and no NaN
+Small = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
 class Figures(Record):
     """The trainer's newest figures; None where it has printed none."""
 
-    step: Number | None = None
-    of: Number | None = None
-    loss: Number | None = None
-    tokens: Number | None = None
-    tokens_per_second: Number | None = None
-    peak_bytes: Number | None = None
-    message: str | None = None  # of the trainer's last error
-    log_bytes: Number | None = None
-    attempt: int | None = None
+    step: Count | None = None
+    of: Count | None = None
+    loss: Number | None = None  # a training that diverges says NaN
+    tokens: Count | None = None
+    tokens_per_second: Count | None = None
+    peak_bytes: Count | None = None
+    message: Message | None = None  # of the trainer's last error
+    log_bytes: Count | None = None
+    attempt: Small | None = None
 
     @property
     def steps(self) -> str:
@@ -30,29 +47,29 @@ class Figures(Record):
 class Heartbeat(Figures):
     """`hb.json`: how far the machine is. `time` is epoch seconds by the machine's clock, which may be wrong."""
 
-    time: float
-    phase: str | None = None  # boot | environment | weights | training | finishing; only of a rented machine
+    time: Instant
+    phase: Word | None = None  # boot | environment | weights | training | finishing; only of a rented machine
     preempted: bool = False
-    log_shipped_bytes: Number | None = None
-    disk_free_bytes: Number | None = None
-    fetched_bytes: Number | None = None
-    fetch_bytes: Number | None = None
+    log_shipped_bytes: Count | None = None
+    disk_free_bytes: Count | None = None
+    fetched_bytes: Count | None = None
+    fetch_bytes: Count | None = None
 
 
 class ExitRecord(Figures):
     """`exit.json`: how an attempt ended. Instants are epoch seconds, `peak_bytes` is the trainer process's own."""
 
-    reason: str
-    code: int | None = None
-    signal: int | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    cpu_s: Number | None = None
+    reason: Word
+    code: Small | None = None
+    signal: Small | None = None
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    cpu_s: Count | None = None
     load: Number | None = None  # the share of the processors that others had, 0 to 1
 
 
 class PartsRecord(Record):
     """`NAME.parts`: of how many pieces a file consists that is too large for one object."""
 
-    parts: int
+    parts: Annotated[int, Field(ge=0, le=100_000)]
     bytes: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -28,6 +29,29 @@ def read(kind: type[R], data: bytes, where: str) -> R:
             where, field, f"it has the version {visible(str(first['input']))}, and this cloudtrain reads {VERSION}"
         )
     raise DamagedRecord(where, field, describe(first, field))
+
+
+def read_claim(kind: type[R], data: bytes, where: str) -> R:
+    """The same for a document of a machine: a field that is not of its shape is as if it were not there.
+
+    Raises DamagedRecord when one that is needed is not, or when it is no such document at all.
+    """
+    try:
+        return kind.model_validate_json(data, extra="allow")
+    except ValidationError as error:
+        bad = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
+    document = as_object(data) or {}
+    left = json.dumps({name: value for name, value in document.items() if name not in bad}).encode()
+    return read(kind, left if document else data, where)
+
+
+def as_object(data: bytes) -> dict[str, Any] | None:
+    """The JSON object in these bytes, or None."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def describe(error: Any, field: str) -> str:

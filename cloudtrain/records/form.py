@@ -11,7 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 VERSION = 1
 Number = int | float  # as it was written: 3 stays 3
 StateId = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]  # see `state/identity.py`
-Usd = Annotated[Decimal, PlainSerializer(lambda amount: format(amount, "f"), return_type=str)]  # dollars, kept as text
+LARGEST = Decimal(10) ** 15
+Usd = Annotated[  # dollars, kept as text
+    Decimal,
+    Field(ge=-LARGEST, le=LARGEST, max_digits=80),
+    PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
+]
+Instant = Annotated[float, Field(ge=-1e15, le=1e15)]  # epoch seconds, finite
 
 
 class Form(BaseModel):

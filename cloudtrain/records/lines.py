@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from cloudtrain.records.form import Number, Record
+from cloudtrain.records.form import Instant, Number, Record
 
 
 class EventRecord(Record):
@@ -15,7 +15,7 @@ class EventRecord(Record):
 
     model_config = ConfigDict(extra="allow")
 
-    time: float
+    time: Instant
     actor: str = ""
     event: str = ""
 
@@ -28,7 +28,7 @@ class EventRecord(Record):
 class JournalRecord(Record):
     """A line of `journal.jsonl`, written before and after each mutating call; see `stacks/_lifecycle/journal.py`."""
 
-    time: float
+    time: Instant
     phase: str  # intent | done | failed | gave up
     call: str = ""  # create | delete of a driver, start | stop of a run
     number: str = ""
@@ -57,7 +57,7 @@ class MeasurementRecord(Record):
     hardware: str
     count: int
     run: str = ""
-    time: float | None = None
+    time: Instant | None = None
     out_of_memory: bool = False
     model: str | None = None
     method: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from cloudtrain.records.claims import ExitRecord
-from cloudtrain.records.form import Form, Record, StateId, Usd
+from cloudtrain.records.form import Form, Instant, Record, StateId, Usd
 from cloudtrain.records.row import RowRecord
 
 
@@ -28,8 +28,8 @@ class IntentRecord(Record):
     identity: str
     provider: str
     wanted: Literal["up", "down"]
-    created: float
-    deadline: float
+    created: Instant
+    deadline: Instant
     state: StateId | Literal[""] = ""  # whose id the run's names carry; none: an older version began it
     flavour: str = "cpu"
     attempt: int = 1
@@ -53,7 +53,7 @@ class QuoteRecord(Record):
     """`quote.json`: the row that the newest attempt was launched on."""
 
     line: RowRecord
-    quoted_at: float | None = None
+    quoted_at: Instant | None = None
     flops_per_token: float | None = None
 
 
@@ -61,7 +61,7 @@ class MachineRecord(Record):
     """`machine.json`. A rented one has `kind`, `inputs`, `outputs`; this machine has `pid` and `start`."""
 
     id: str
-    created: float
+    created: Instant
     provider: str = ""
     place: str = ""
     usd_per_hour: Usd | None = None
@@ -75,7 +75,7 @@ class MachineRecord(Record):
 class GoneRecord(Record):
     """`gone.json`, the deletion proof: the provider's answer, who gave it and when, and what was billed."""
 
-    time: float
+    time: Instant
     said_by: str = ""
     answer: str = ""
     run: str = ""
@@ -88,10 +88,10 @@ class AttemptRecord(Record):
 
     machine: MachineRecord | None = None
     exit: ExitRecord | None = None
-    last_seen: float | None = None  # epoch seconds of its last heartbeat
+    last_seen: Instant | None = None  # epoch seconds of its last heartbeat
     gone: GoneRecord | None = None
     line: RowRecord | None = None
-    deadline: float | None = None
+    deadline: Instant | None = None
 
 
 class CandidatesRecord(Record):

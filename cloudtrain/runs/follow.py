@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.runs.record import Run, log_key, log_size, log_starts
+from cloudtrain.runs.chunks import log_key, log_size, log_starts
+from cloudtrain.runs.record import Run
 
 if TYPE_CHECKING:
     from cloudtrain.runs.remote import Monitor

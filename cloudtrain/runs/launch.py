@@ -134,7 +134,7 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
 def launch(run: Run, plan: Plan, log: Callable[[str], None]) -> Run:
     """Call the stack between two journal lines and keep the record of its machine."""
     stack = load("stacks", plan.provider, Stack)
-    run.journal("intent", "start", attempt=run.intent.attempt)
+    run.journal("intent", "start", attempt=run.intent.attempt, provider=plan.provider)
     try:
         machine = stack.start(plan, run.store, log)
     except BaseException as error:

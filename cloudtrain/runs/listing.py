@@ -81,9 +81,10 @@ def find(store: Store, text: str | None) -> Run:
         raise UsageError(f"`{visible(text)}` is no run's name", "`cloudtrain ps -a` lists the runs")
     if text is not None and (named := Run(store, text)).begun:
         return named
-    runs = all_runs(store)
+    runs, damaged = readable_runs(store)
     if text is None:
         if not runs:
+            refuse_damaged(damaged)
             raise RunNotFound("there is no run yet", "`cloudtrain up` starts one")
         return runs[0]
     matches = [run for run in runs if run.id.startswith(text)]

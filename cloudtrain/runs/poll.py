@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cloudtrain.errors import Cancelled, CloudtrainError, NotFinished, ProviderError, TeardownIncomplete, UsageError
 from cloudtrain.runs import reconcile
 from cloudtrain.runs.events import Emit
-from cloudtrain.runs.listing import find, readable_runs, refuse_damaged
+from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome, pull
 from cloudtrain.state.protocol import AlreadyThere, Store
@@ -55,8 +55,22 @@ def poll(store: Store, name: str | None, everything: bool, options: PollOptions,
 
     Raises UsageError for a named run that has no job on a rented machine, RunNotFound.
     """
-    found, damaged = readable_runs(store) if everything else ([find(store, name)], [])
-    return PollReport([look(run, options, emit) for run in found if is_due(run, everything)], damaged)
+    if not everything:
+        run = find(store, name)
+        return PollReport([look(run, options, emit)] if is_due(run, everything) else [], [])
+    found, damaged = readable_runs(store)
+    polled, more = tell_each(found, lambda run: look_guarded(run, options, emit) if is_due(run, everything) else None)
+    return PollReport([each for each in polled if each is not None], [*damaged, *more])
+
+
+def look_guarded(run: Run, options: PollOptions, emit: Emit) -> Polled:
+    """One run of many: what ends its check is an error of its own, and the others are looked at."""
+    try:
+        return look(run, options, emit)
+    except UsageError:  # of the state, or of a record: the list says so
+        raise
+    except CloudtrainError as error:
+        return Polled(Run(run.store, run.id), False, error.message, None, error)
 
 
 def is_due(run: Run, everything: bool) -> bool:

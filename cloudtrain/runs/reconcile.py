@@ -130,7 +130,7 @@ def agreed_plan(run: Run, plan: Plan, row: RowRecord) -> Plan:
     Raises OverBudget when that is more than was agreed to, and UsageError as `expiry.refuse_unknown`.
     """
     expiry.refuse_unknown(run.store.url, now(), plan.accept_risk)
-    spent = run.spent_usd() or Decimal(0)
+    spent = run.spent_usd(claims_count=False) or Decimal(0)
     there = replace(plan, provider=row.provider, line=row)
     found = attempts.priced(there, row.beside_usd_per_hour or Decimal(0), spent, accept_stale=True)
     hourly, left = found.hourly_usd, found.hours_left()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudtrain.errors import ProviderError, RunNotFound
 from cloudtrain.providers import Stack, load
+from cloudtrain.runs import claims
 from cloudtrain.runs.metering import Machine, machine_of
 from cloudtrain.state import layout
 from cloudtrain.state.protocol import Store
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="Record")
 
-_CHUNK = re.compile(r"[0-9]{16}")
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
@@ -114,15 +113,13 @@ class Run:
 
     @cached_property
     def exit(self) -> ExitRecord | None:
-        from cloudtrain.records import ExitRecord
-
-        return self.document("exit.json", ExitRecord)
+        """How its newest attempt ended, in the words of its machine."""
+        attempt = None if self.begun is None else self.begun.attempt
+        return claims.exit_record(self.store, self.key("exit.json"), attempt)
 
     @cached_property
     def heartbeat(self) -> Heartbeat | None:
-        from cloudtrain.records import Heartbeat
-
-        return self.document("hb.json", Heartbeat)
+        return claims.heartbeat(self.store, self.key("hb.json"))
 
     @property
     def figures(self) -> Figures | None:
@@ -139,6 +136,11 @@ class Run:
     def stack(self) -> Stack:
         """The stack that launched it."""
         return load("stacks", self.intent.provider, Stack)
+
+    @property
+    def is_rented(self) -> bool:
+        """Whether it has begun, and not on this machine."""
+        return self.begun is not None and not self.stack.direct
 
     @cached_property
     def alive(self) -> bool:
@@ -208,8 +210,8 @@ class Run:
         """Seconds for which a machine stood, over all attempts; a running one counts up to now."""
         return sum(machine.seconds for machine in self.machines())
 
-    def machines(self) -> list[Machine]:
-        """Every machine that the run has had, oldest first."""
+    def machines(self, claims_count: bool = True) -> list[Machine]:
+        """Every machine that the run has had, oldest first; see `spent_usd`."""
         from cloudtrain.records import AttemptRecord
 
         now = AttemptRecord(
@@ -221,7 +223,10 @@ class Run:
             deadline=None if self.begun is None else self.begun.deadline,
         )
         direct = self.begun is None or self.stack.direct
-        found = [machine_of(attempt, attempt.line or self.line, direct) for attempt in [*self.attempts, now]]
+        attempts = [*self.attempts, now]
+        if not (claims_count or direct):
+            attempts = [attempt.replace(exit=None) for attempt in attempts]
+        found = [machine_of(attempt, attempt.line or self.line, direct) for attempt in attempts]
         return [machine for machine in found if machine is not None]
 
     def _last_seen(self) -> float | None:
@@ -237,9 +242,12 @@ class Run:
         """The price frozen at launch."""
         return None if self.line is None else self.line.price_usd_per_hour
 
-    def spent_usd(self) -> Decimal | None:
-        """Metered time at the frozen prices; None when one of them is unknown."""
-        machines = self.machines()
+    def spent_usd(self, claims_count: bool = True) -> Decimal | None:
+        """Metered time at the frozen prices; None when one of them is unknown.
+
+        Without claims a rented machine counts until its end was proven, whatever it says of its own end.
+        """
+        machines = self.machines(claims_count)
         if not machines and self.usd_per_hour is None:
             return None
         if any(machine.usd_per_hour is None for machine in machines):
@@ -253,19 +261,3 @@ class Run:
 def _owners(stack: Stack, second: int) -> frozenset[tuple[str, str]]:
     """(run, id of its state) of what exists at a direct stack; looked at once a second, however many runs ask."""
     return frozenset((owned.run, owned.inputs.get("state", "")) for owned in stack.list_owned())
-
-
-def log_size(run: Run) -> int:
-    """Bytes of log so far."""
-    starts = log_starts(run)
-    return starts[-1] + run.store.size(log_key(run, starts[-1])) if starts else 0
-
-
-def log_starts(run: Run) -> list[int]:
-    """The byte offsets at which the chunks of the log begin, ascending; what else lies there is no log."""
-    return [int(name) for name in run.store.children(run.key("log")) if _CHUNK.fullmatch(name)]
-
-
-def log_key(run: Run, start: int) -> str:
-    """The state key of the chunk that begins at this byte."""
-    return run.key(f"log/{start:016d}")

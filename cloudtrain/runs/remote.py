@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cloudtrain.errors import ProviderError
 from cloudtrain.providers import Stack, load
+from cloudtrain.runs.chunks import LARGEST_CHUNK, log_key, log_starts
 from cloudtrain.runs.metering import SELF_END_S
-from cloudtrain.runs.record import Run, log_key, log_starts
+from cloudtrain.runs.record import Run
 from cloudtrain.state.errors import BucketUnreachable
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 MachineEvent = Literal["", "ended", "vanished", "silent"]
 READERS, AHEAD = 8, 32  # chunks of at most 64 KiB
-MOST_BYTES = 1 << 20  # of a chunk, whoever wrote it: so many are held at a time
+MOST_BYTES = LARGEST_CHUNK  # of a chunk, whoever wrote it: so many are held at a time
 CHUNK_BYTES = 65536  # of the machine's: what is full comes at once
 STALE_BEATS = 3  # heartbeats that may be missing before the provider is asked
 
@@ -113,7 +114,12 @@ class Monitor:
         if self.heartbeat is None and quiet_s > self.pace.first_s:
             return "silent"
         patience_s = STALE_BEATS * self.pace.heartbeat_s if self.heartbeat is not None else 0.0
-        if quiet_s >= patience_s and self.is_due("provider", self.pace.provider_s) and not self.may_exist():
+        is_late = time.time() > self.run.intent.deadline + SELF_END_S  # whatever somebody writes in its name
+        if (
+            (quiet_s >= patience_s or is_late)
+            and self.is_due("provider", self.pace.provider_s)
+            and not self.may_exist()
+        ):
             return "ended" if self.has_ended() else "vanished"
         return ""
 

@@ -22,7 +22,8 @@ from cloudtrain.signing.sigv4 import Signing
 from cloudtrain.state.address import Address, parse
 
 LONGEST_S = 7 * 86400  # Amazon's limit for a signature
-AFTER_DEADLINE_S = 3600.0
+AFTER_DEADLINE_S = 900.0  # a machine ships for ten minutes more, by the clock of the bucket
+TICKET_AFTER_S = 3600.0  # in user data: a repeat of the create, by whatever version, has to be the same call
 LARGEST_POST_BYTES = 5 << 30  # Amazon's limit for an object that is sent in one request
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -71,7 +72,7 @@ def ticket_url(inputs: Mapping[str, Any]) -> str:
     """
     boot = inputs["boot"]
     state = boot.get("state") or _state_of_settings()
-    seconds = float(inputs["expires"]) + AFTER_DEADLINE_S - float(boot["signed_at"])
+    seconds = float(inputs["expires"]) + TICKET_AFTER_S - float(boot["signed_at"])
     return get_url(state, boot["ticket"], float(boot["signed_at"]), seconds)
 
 

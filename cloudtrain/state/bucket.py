@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from cloudtrain.errors import UsageError
 from cloudtrain.state.address import Address, parse
-from cloudtrain.state.errors import CREDENTIALS, BucketDenied, explain, is_no_bucket
+from cloudtrain.state.errors import CREDENTIALS, BucketDenied, StrangeKey, explain, is_no_bucket
 from cloudtrain.state.protocol import AlreadyThere, Holder
 
 LINES = ".d"  # what is added to a key to name the folder of its lines
@@ -65,6 +65,8 @@ class ObjectFolder:
 
         if limit <= 0:
             return b""
+        if key.endswith(".jsonl"):
+            return self._lines_from(key, start, limit)
         with self._translate_errors():
             try:
                 return bytes(obstore.get_range(self.objects, key, start=start, length=limit))
@@ -128,7 +130,7 @@ class ObjectFolder:
         import obstore
 
         with self._translate_errors():
-            gone = [*self._below(key), *self._below(key + LINES)]
+            gone = [*self._all_below(key), *self._all_below(key + LINES)]
             for start in range(0, len(gone), 500):
                 obstore.delete(self.objects, gone[start : start + 500])
             with contextlib.suppress(FileNotFoundError):
@@ -181,6 +183,26 @@ class ObjectFolder:
         import obstore
 
         return sorted(meta["path"] for batch in obstore.list(self.objects, key) for meta in batch)
+
+    def _all_below(self, key: str) -> list[str]:
+        """The same for what is to be removed: what cannot be listed was not written by us, and stays."""
+        try:
+            with self._translate_errors():
+                return self._below(key)
+        except StrangeKey:
+            return []
+
+    def _lines_from(self, key: str, start: int, limit: int) -> bytes:
+        """The joined lines from a byte on: no more of them are fetched than that takes, and no more of any."""
+        import obstore
+
+        joined = b""
+        with self._translate_errors():
+            for name in self._below(key + LINES):
+                if len(joined) >= start + limit:
+                    break
+                joined += bytes(obstore.get_range(self.objects, name, start=0, length=start + limit))
+        return joined[start : start + limit]
 
     def _whole_lines(self, names: list[str]) -> list[bytes]:
         import obstore

@@ -34,11 +34,15 @@ class BucketUnreachable(UsageError):
     exit_code = 1
 
 
-def explain(address: Address, error: Exception) -> UsageError:
+class StrangeKey(UsageError):
+    """A folder of the bucket holds an object whose name is none, such as `a//b`: the client refuses to list it."""
+
+
+def explain(address: Address, error: Exception) -> UsageError:  # a table, in an order
     """The error of the bucket as one of ours. Nothing of a request but its verdict is repeated: it may be signed."""
     text, kind, where = OURS.sub("", str(error)), type(error).__name__, f"state `{address.base}`"
     credentials = CREDENTIALS[address.scheme]
-    if is_no_bucket(error) or kind == "InvalidPathError":
+    if is_no_bucket(error) or kind == "InvalidPathError" or "invalid path" in text:
         return misplaced(address, error)
     if "RequestTimeTooSkewed" in text:
         return UsageError(f"{where}: it refuses us because the clock is wrong here", "set this machine's clock")
@@ -66,7 +70,7 @@ def misplaced(address: Address, error: Exception) -> UsageError:
         )
     named = re.search(r'"([^"]*)"', str(error))
     what = visible(named[1]) if named else "one of its objects"
-    return UsageError(f"{where}: no document is called `{what}`", "remove that object with the provider's own tools")
+    return StrangeKey(f"{where}: no document is called `{what}`", "remove that object with the provider's own tools")
 
 
 def is_no_bucket(error: Exception) -> bool:

@@ -8,19 +8,24 @@ first. Nobody can know that it was a power cut, though: a journal with such a li
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cloudtrain.errors import Cancelled, DamagedRecord
+from cloudtrain.errors import Cancelled, DamagedRecord, UsageError
+from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 
 if TYPE_CHECKING:
     from cloudtrain.records import JournalRecord
     from cloudtrain.state.protocol import Store
 
 ERROR_TEXT_CHARACTERS = 600  # of a provider's message
+EVERY = 10**9  # more attempts than any run has
+LONGEST_LINE = 1 << 20
+_NUMBER = re.compile(rb"[0-9]{1,8}")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -114,8 +119,16 @@ class Journal:
         )
 
     def _read(self) -> list[JournalRecord | None] | None:
-        """Line by line, None for one that cannot be read; None when there is no journal."""
-        text = self.store.read(self.key("journal.jsonl"))
+        """Line by line, None for one that cannot be read; None when there is no journal.
+
+        One that is there and cannot be read at all is one such line; a state that cannot be reached is raised.
+        """
+        try:
+            text = self.store.read(self.key("journal.jsonl"))
+        except (BucketDenied, BucketUnreachable):
+            raise
+        except UsageError:
+            return [None]
         return None if text is None else [_record(line) for line in text.split(b"\n") if line.strip()]
 
     def intents(self) -> list[Intent]:
@@ -149,12 +162,13 @@ class Journal:
 
     def mark_cancelled(self, attempt: int) -> None:
         """From now on nothing of this or an earlier attempt may be made any more."""
-        self.store.write(self.key("tombstone"), str(max(attempt, self.cancelled_attempt())).encode())
+        before = self.cancelled_attempt()
+        self.store.write(self.key("tombstone"), str(attempt if before == EVERY else max(attempt, before)).encode())
 
     def cancelled_attempt(self) -> int:
-        """The newest attempt that was ended; 0 when none was."""
-        text = self.store.read(self.key("tombstone")) or b""
-        return int(text) if text.strip().isdigit() else 0
+        """The newest attempt that was ended; 0 when none was, EVERY when that cannot be read."""
+        text = self.store.read(self.key("tombstone"))
+        return 0 if text is None else int(text) if _NUMBER.fullmatch(text.strip()) else EVERY
 
     def check_cancelled(self, attempt: int) -> None:
         """Raises Cancelled when the attempt has been ended."""
@@ -175,7 +189,18 @@ def _record(line: bytes) -> JournalRecord | None:
     """A line of the journal, or None when it is damaged."""
     from cloudtrain.records import JournalRecord, read
 
+    if len(line) > LONGEST_LINE:
+        return None
     try:
-        return read(JournalRecord, line, "`journal.jsonl`")
+        found = read(JournalRecord, line, "`journal.jsonl`")
     except DamagedRecord:
         return None
+    return found if is_usable(found.inputs) else None
+
+
+def is_usable(inputs: Mapping[str, Any]) -> bool:
+    """Whether what a driver, or a person, is told of a call has the shape that all of ours have."""
+    place, attempt = inputs.get("place", {}), inputs.get("attempt", 0)
+    flat = isinstance(place, dict) and all(isinstance(value, str) for value in place.values())
+    names = all(isinstance(inputs.get(name, ""), str) for name in ("name", "role", "run"))
+    return flat and names and isinstance(attempt, int) and isinstance(inputs.get("tags", {}), dict)

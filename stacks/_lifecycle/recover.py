@@ -70,7 +70,9 @@ def try_step(notes: list[str], step: Callable[[], Any]) -> Any:
         return step()
     except CloudtrainError as error:
         notes.append(error.message)
-        return None
+    except Exception as error:  # a record of a shape that nobody foresaw: the provider is asked all the same
+        notes.append(f"{type(error).__name__}: {error}")
+    return None
 
 
 def delete_found(world: World, kind: str, inputs: Mapping[str, Any]) -> None:
@@ -87,11 +89,11 @@ def sweep(world: World, notes: list[str]) -> DeletionProof:
     begin = world.now()
     give_up = begin + ROUNDS * timing.consistency_s + timing.in_flight_s
     empty_since: float | None = None
-    in_flight = InFlight(world)
+    in_flight, strangers = InFlight(world), set[str]()
     if not creates(world) and not in_flight.lost:
         return DeletionProof("the journal", f"{world.provider} was never asked for anything", world.now())
     while True:
-        left, last_error = look(world, notes, in_flight.lost)
+        left, last_error = look(world, notes, strangers, in_flight.lost)
         if left or last_error:
             empty_since = None
         elif empty_since is None:
@@ -99,7 +101,7 @@ def sweep(world: World, notes: list[str]) -> DeletionProof:
             world.log(f"{world.provider} lists nothing of it; asking again in {timing.consistency_s:.0f} s")
         now = world.now()
         if empty_since is not None and now - empty_since >= timing.consistency_s and now >= in_flight.at():
-            times = f"twice, {now - empty_since:.0f} s apart"
+            times = f"twice, {now - empty_since:.0f} s apart{named(strangers)}"
             return DeletionProof(world.provider, f"{world.provider} lists nothing of it, {times}", now)
         if now > give_up or isinstance(last_error, MissingCredentials | Permission):
             raise incomplete(world, left, last_error, notes)
@@ -141,8 +143,13 @@ class InFlight:
         return max(waiting) + timing.in_flight_s + timing.consistency_s if waiting else 0.0
 
 
-def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[FoundResource], ProviderError | None]:
-    """What exists of the run, machines before what they depend on; and the error that kept the list incomplete."""
+def look(
+    world: World, notes: list[str], strangers: set[str], lost: bool = False
+) -> tuple[list[FoundResource], ProviderError | None]:
+    """What exists of the run, machines before what they depend on; and the error that kept the list incomplete.
+
+    To `strangers` is added what the journal names and is not the run's.
+    """
     found: dict[tuple[str, str], FoundResource] = {}
     last_error: ProviderError | None = None
     places: list[Mapping[str, str]] = []
@@ -151,7 +158,7 @@ def look(world: World, notes: list[str], lost: bool = False) -> tuple[list[Found
         if place not in places:
             places.append(place)
         try:
-            for seen in sightings(world, intent):
+            for seen in sightings(world, intent, strangers):
                 found[intent.kind, seen.id] = thing(world, intent, seen)
         except ProviderError as error:
             last_error = error
@@ -176,8 +183,11 @@ def keys(world: World) -> list[str]:
     return [run_key(world.journal.run, state) for state in world.states]
 
 
-def sightings(world: World, intent: Any) -> Iterator[ResourceState]:
-    """What exists for a create: by its name, token or tag, and by the id in its answer."""
+def sightings(world: World, intent: Any, strangers: set[str]) -> Iterator[ResourceState]:
+    """What exists for a create: by its name, token or tag, and by the id in its answer.
+
+    An id is believed only as far as the thing itself does not say that it is another's: then it is a stranger.
+    """
     driver = world.driver(intent.kind)
     ids = set()
     for seen in driver.find(intent.inputs):
@@ -185,8 +195,17 @@ def sightings(world: World, intent: Any) -> Iterator[ResourceState]:
         yield seen
     if intent.id and intent.id not in ids and not deleted(world, intent.id):
         known = crud.read(world, intent.kind, intent.inputs, intent.id)
-        if known is not None:
+        if known is not None and known.owner in (None, *keys(world)):
             yield known
+        elif known is not None and known.id not in strangers:
+            strangers.add(known.id)
+            world.log(f"{intent.kind} {known.id} has neither name nor tag of the run: it is left alone")
+
+
+def named(strangers: set[str]) -> str:
+    """Words about strangers, for the proof."""
+    which = ", ".join(sorted(strangers))
+    return f"; left alone, because neither its name nor a tag says that it is the run's: {which}" if which else ""
 
 
 def deleted(world: World, id: str) -> bool:  # noqa: A002

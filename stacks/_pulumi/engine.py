@@ -18,6 +18,7 @@ from cloudtrain.errors import Unavailable, UsageError
 from cloudtrain.providers import Resource, Stack, load
 from cloudtrain.settings import cache_folder
 
+from . import checkpoint
 from . import command as pulumi_command
 from .stack import open_stack
 
@@ -41,6 +42,7 @@ class Engine:
 
     def up(self, cloud: str, resources: Sequence[Resource]) -> dict[str, Any]:
         """Make the resources; returns role -> {id, outputs}."""
+        self.refuse_foreign()
         made: dict[str, Any] = {}
         stack = self.stack(program(cloud, resources, made))
         self.operate(lambda: stack.up(on_event=self.tell, show_secrets=False))
@@ -55,10 +57,12 @@ class Engine:
 
     def destroy(self) -> None:
         """Delete what the state knows. One failure does not keep the others alive."""
+        self.refuse_foreign()
         self.operate(lambda: self.stack().destroy(on_event=self.tell, continue_on_error=True, show_secrets=False))
 
     def clear(self) -> None:
         """Look at what is left in the state, and drop the creates that never finished, if there are any."""
+        self.refuse_foreign()
         if self.nothing_pending():
             return
         self.operate(lambda: self.stack().refresh(clear_pending_creates=True, show_secrets=False))
@@ -69,6 +73,7 @@ class Engine:
 
     def pending(self) -> list[tuple[str, dict[str, Any]]]:
         """(kind, inputs) of every create that was begun and has no end in the state."""
+        self.refuse_foreign()
         if self.nothing_pending():
             return []
         exported = self.operate(lambda: self.stack().export_stack()).deployment or {}
@@ -91,6 +96,13 @@ class Engine:
             return document["version"] == CHECKPOINT and not latest.get("pending_operations")
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
+
+    def refuse_foreign(self) -> None:
+        """Raises UsageError for a state that the engine must not be given: it runs code for what a type names."""
+        for name in self.store.children(self.stack_folder):
+            if why := checkpoint.foreign(self.store.read(f"{self.stack_folder}/{name}") or b""):
+                words = "its machines are looked for at the provider all the same"
+                raise UsageError(f"the engine's state of run `{self.run}` is not used: {why}", words)
 
     def exists(self) -> bool:
         """Whether the backend holds a stack of this run."""

@@ -17,6 +17,7 @@ from cloudtrain.errors import (
     Unavailable,
     UsageError,
     mark_nothing_left,
+    visible,
 )
 from cloudtrain.providers import Cloud, DeletionProof, Resource, StopOptions
 from cloudtrain.state import identity
@@ -183,6 +184,8 @@ def find(name: str, cloud: Cloud, run: str, store: Store, has_reported: bool) ->
 
 def alive(cloud: Cloud, machine: MachineRecord) -> bool:
     """Whether the provider says that the machine exists. Raises a provider error when it cannot be asked."""
+    if machine.kind not in cloud.drivers:
+        raise Unavailable(f"the machine's record names a kind that is not known: `{visible(machine.kind)}`")
     try:
         seen = cloud.drivers[machine.kind].status(machine.inputs, machine.id)
     except (NotFound, NoCapacity):
@@ -202,12 +205,20 @@ def stop(name: str, cloud: Cloud, run: str, store: Store, stopping: StopOptions)
 
 
 def newest_attempt(store: Store, run: str) -> int:
-    """The attempt in the run's record."""
+    """The attempt in the run's record; when that cannot be read the newest one of the journal."""
     from cloudtrain.records import IntentRecord
+    from cloudtrain.state.errors import BucketDenied, BucketUnreachable
     from cloudtrain.state.store import read_record
 
-    intent = read_record(store, f"runs/{run}/intent.json", IntentRecord)
-    return 1 if intent is None else intent.attempt
+    try:
+        intent = read_record(store, f"runs/{run}/intent.json", IntentRecord)
+    except (BucketDenied, BucketUnreachable):
+        raise
+    except UsageError:
+        intent = None
+    if intent is not None:
+        return intent.attempt
+    return max((int(each.inputs.get("attempt", 1)) for each in Journal(store, run).intents()), default=1)
 
 
 def preview(name: str, cloud: Cloud, plan: Plan) -> Sequence[str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.providers import Cloud, DeletionProof, Guard, OwnedResource, Stack, StopOptions
 
+from .._lifecycle import answers
+
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.records import MachineRecord
@@ -17,6 +19,7 @@ def provisioned(
     name: str, *, guards: Callable[[str, str], tuple[Guard, ...]], backends: frozenset[str], cloud: Cloud
 ) -> Stack:
     """The record at the end of a provider's file. Nothing heavy is imported before a verb is used."""
+    cloud = answers.closed(name, cloud)
 
     def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
         from . import launch

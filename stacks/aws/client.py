@@ -13,6 +13,8 @@ from cloudtrain.endpoints import override
 from cloudtrain.errors import ProviderError, Unavailable
 from cloudtrain.providers import Timing, effective_timing
 
+from .._lifecycle.names import KEY
+
 ENDPOINT = "AWS_ENDPOINT_URL"
 REAL = Timing(request_s=60.0, in_flight_s=180.0, consistency_s=45.0, poll_s=5.0)
 READ_TRIES = 3
@@ -38,11 +40,15 @@ def read(service: str, region: str, operation: str, **arguments: Any) -> dict[st
 
 def read_all(service: str, region: str, operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
     """What is under `key` on every page."""
+    from . import errors
+
     found: list[dict[str, Any]] = []
     more: dict[str, Any] = {}
     while True:
         page = read(service, region, operation, **arguments, **more)
-        found += page.get(key) or []
+        if not isinstance(page.get(key), list):
+            raise errors.wrong_body(operation, False, f"no {key}")
+        found += page[key]
         if not page.get("NextToken"):
             return found
         more = {"NextToken": page["NextToken"]}
@@ -72,18 +78,37 @@ def tags_of(thing: Mapping[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in thing.get("Tags") or []}
 
 
+def owner(thing: Mapping[str, Any]) -> str:
+    """The run's key that a thing of EC2 carries; "" for none."""
+    return tags_of(thing).get(KEY, "")
+
+
 def _once(service: str, region: str, operation: str, mutating: bool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.parsers import ResponseParserError
 
     from . import errors
 
     try:
-        answer: dict[str, Any] = getattr(_client(service, region), operation)(**arguments)
+        client = _client(service, region)
+        answer: dict[str, Any] = getattr(client, operation)(**arguments)
     except ClientError as error:
         raise errors.answered(error, mutating) from None
-    except (BotoCoreError, HTTPClientError) as error:
+    except (BotoCoreError, HTTPClientError, ResponseParserError) as error:
         raise errors.unanswered(error, mutating) from None
-    return answer
+    except errors.UNPARSED as error:  # out of the SDK's parser, which believes a 200
+        raise errors.wrong_body(operation, mutating, type(error).__name__) from None
+    removes = mutating and not operation.startswith(("create_", "run_"))  # whether it did, a list says afterwards
+    if removes or not (expected := _members(client, operation)) or expected & answer.keys():
+        return answer
+    raise errors.wrong_body(operation, mutating, f"none of {', '.join(sorted(expected))}"[:120])
+
+
+def _members(client: Any, operation: str) -> set[str]:
+    """What the answer to an operation may hold, by AWS's own description; every real answer has something of it."""
+    name = client.meta.method_to_api_mapping[operation]
+    shape = client.meta.service_model.operation_model(name).output_shape
+    return set(shape.members) if shape is not None else set()
 
 
 def _client(service: str, region: str) -> Any:

@@ -81,6 +81,15 @@ def _hint(kind: type[ProviderError], code: str) -> str:
     )
 
 
+UNPARSED = (LookupError, TypeError, ValueError, AttributeError)
+
+
+def wrong_body(operation: str, mutating: bool, what: str) -> ProviderError:
+    """The provider error for an answer of status 200 that is none to this operation."""
+    kind = Unknown if mutating else Unavailable
+    return kind(f"AWS answered {operation} with something else than was asked for ({what})", "try again")
+
+
 def unanswered(error: Exception, mutating: bool) -> ProviderError:
     """The provider error for a botocore exception without an answer of AWS in it."""
     from botocore import exceptions as sdk

@@ -149,8 +149,8 @@ def is_ours(schedule: Mapping[str, Any]) -> bool:
 
 def limit_status(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002
     """Raises NotFound, also when it has done its work: it removes itself then."""
-    read("scheduler", inputs["place"]["region"], "get_schedule", Name=id)
-    return ResourceState(id, "ready", "there")
+    answer = read("scheduler", inputs["place"]["region"], "get_schedule", Name=id)
+    return ResourceState(id, "ready", "there", owner=None if is_ours(answer) else "")
 
 
 def delete_limit(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002

@@ -10,7 +10,7 @@ from cloudtrain.providers import Driver, ResourceState
 
 from .._lifecycle import boot
 from .._lifecycle.names import KEY
-from .client import change, read, read_all, tag_list
+from .client import change, owner, read, read_all, tag_list
 from .errors import QUOTA_PAGE, AlreadyThere
 from .shapes import ROOT_DEVICE, quota_code, quota_link
 
@@ -118,7 +118,9 @@ def seen(instance: Mapping[str, Any]) -> ResourceState:
         "zone": instance.get("Placement", {}).get("AvailabilityZone", ""),
         "spot_request": instance.get("SpotInstanceRequestId", ""),
     }
-    return ResourceState(instance["InstanceId"], STATES.get(state, "ended"), f"{state} {reason}".strip(), outputs)
+    return ResourceState(
+        instance["InstanceId"], STATES.get(state, "ended"), f"{state} {reason}".strip(), outputs, owner(instance)
+    )
 
 
 def instances(region: str, filters: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

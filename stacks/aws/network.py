@@ -9,7 +9,7 @@ from cloudtrain.errors import Rejected
 from cloudtrain.providers import Driver, ResourceState
 
 from .._lifecycle.names import KEY
-from .client import change, read, read_all, tag_list
+from .client import change, owner, read, read_all, tag_list
 from .errors import AlreadyThere
 
 NO_VPC = "VPCIdNotSpecified"  # the account has removed its default VPC
@@ -49,8 +49,8 @@ def find(inputs: Mapping[str, Any]) -> Sequence[ResourceState]:
 
 def status(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002
     """Raises NotFound."""
-    read("ec2", inputs["place"]["region"], "describe_security_groups", GroupIds=[id])
-    return ResourceState(id, "ready", "there")
+    answer = read("ec2", inputs["place"]["region"], "describe_security_groups", GroupIds=[id])
+    return ResourceState(id, "ready", "there", owner=owner(answer["SecurityGroups"][0]))
 
 
 def delete(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002

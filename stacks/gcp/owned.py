@@ -55,7 +55,9 @@ def _of_project(project_id: str, run: str | None) -> Iterator[OwnedResource]:
 def aggregated(project_id: str, collection: str, query: str) -> Iterator[dict[str, Any]]:
     """Every item of all places. Raises Unavailable when a place did not answer."""
     for page in pages(COMPUTE, f"/projects/{project_id}/aggregated/{collection}", {"filter": query} if query else {}):
-        for scope, part in (page.get("items") or {}).items():
+        if not str(page["kind"]).endswith("AggregatedList") or not isinstance(page.get("items", {}), dict):
+            raise Unavailable(f"Google answered with something else than {collection}", "try again")
+        for scope, part in page.get("items", {}).items():
             code = (part.get("warning") or {}).get("code", "NO_RESULTS_ON_PAGE")
             if code != "NO_RESULTS_ON_PAGE":
                 raise Unavailable(f"Google could not list {collection} in {scope} ({code})", "try again")

@@ -99,7 +99,22 @@ def call(
         raise kind(f"no answer of Google's came from {url.split('/')[2]} ({reply.status_code})", "try again")
     if reply.status_code >= 400:
         raise refusal(document, reply.status_code)
+    if lacking(api, method, path, document):
+        kind = Unknown if mutating else Unavailable
+        raise kind(
+            f"{url.split('/')[2]} answered {reply.status_code} with something else than was asked for", "try again"
+        )
     return document
+
+
+def lacking(api: Api, method: str, path: str, document: Mapping[str, Any]) -> bool:
+    """Whether a good answer lacks what all of this sort have: `kind` at Compute Engine, else the name of what is made.
+
+    An empty list of the other APIs is `{}`.
+    """
+    if api is COMPUTE:
+        return "kind" not in document and not path.endswith(("/listErrors", "/testIamPermissions"))
+    return method == "POST" and api is not PROJECTS and "name" not in document
 
 
 def pages(api: Api, path: str, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
@@ -155,7 +170,7 @@ def _classify_429(reply: requests.Response, *_: Any, **__: Any) -> None:
 
 def _document(reply: requests.Response) -> dict[str, Any] | None:
     try:
-        document = reply.json() if reply.content else {}
+        document = reply.json()
     except ValueError:
         return None
     if not isinstance(document, dict) or (reply.status_code >= 400 and "error" not in document):

@@ -54,7 +54,15 @@ def find_queue(inputs: Mapping[str, Any]) -> list[ResourceState]:
 
 def status_queue(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002  # the seam's word
     """The queue with its state. Raises NotFound."""
-    return ResourceState(id, "ready", str(rest.call(TASKS, "GET", f"/{id}").get("state", "")))
+    return ResourceState(id, "ready", str(named(id)["state"]))
+
+
+def named(id: str) -> dict[str, Any]:  # noqa: A002
+    """The document of a queue or a task. Raises NotFound, and Unavailable for an answer that is none."""
+    document = rest.call(TASKS, "GET", f"/{id}")
+    if document.get("name") != id:
+        raise Unavailable(f"Cloud Tasks answered with something else than {id}", "try again")
+    return document
 
 
 def delete_queue(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
@@ -104,7 +112,7 @@ def find_task(inputs: Mapping[str, Any]) -> list[ResourceState]:
 
 def status_task(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa: A002
     """The task with the time when it fires. Raises NotFound."""
-    return ResourceState(id, "ready", f"fires at {rest.call(TASKS, 'GET', f'/{id}').get('scheduleTime', '')}")
+    return ResourceState(id, "ready", f"fires at {named(id)['scheduleTime']}")
 
 
 def delete_task(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from cloudtrain.errors import NotFound, Permission, ProviderError
+from cloudtrain.errors import NotFound, Permission, ProviderError, Unavailable
 from cloudtrain.providers import Finding, OwnedResource
 
 from .._lifecycle.names import A_KEY, EXPIRES, KEY
@@ -159,13 +159,16 @@ def _inputs(project: str, zone: str, tasks: str, name: str, key: str) -> Documen
 def _locations(api: rest.Api, project: str) -> list[str]:
     """Every place of an API. None when the project has not switched the API on: then nothing is there."""
     try:
-        return [
+        found = [
             place["locationId"] for page in _pages_of_locations(api, project) for place in page.get("locations") or ()
         ]
     except Permission as error:
         if "SERVICE_DISABLED" in error.message or "has not been used" in error.message:
             return []
         raise
+    if not found:  # a list of places is never empty
+        raise Unavailable(f"{api.url.split('/')[2]} lists no place", "try again")
+    return found
 
 
 def _pages_of_locations(api: rest.Api, project: str) -> Iterator[Document]:
@@ -174,7 +177,9 @@ def _pages_of_locations(api: rest.Api, project: str) -> Iterator[Document]:
 
 def _all(api: rest.Api, path: str, key: str) -> Iterator[Document]:
     for page in rest.pages(api, path):
-        yield from page.get(key) or ()
+        if not isinstance(page.get(key, []), list) or not page.keys() <= {key, "nextPageToken"}:
+            raise Unavailable(f"Google answered with something else than {key}", "try again")
+        yield from page.get(key, ())
 
 
 _last: Callable[[str], str] = lambda path: path.rpartition("/")[2]  # noqa: E731

@@ -114,7 +114,7 @@ def status_queued(inputs: Mapping[str, Any], id: str) -> ResourceState:  # noqa:
     document = get(inputs, id)
     if state_of(document) == "FAILED":
         raise _reason(document)
-    return _seen(inputs, document)
+    return _seen(inputs, document)._replace(owner=labels_of(document).get(KEY))
 
 
 def delete_queued(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002

@@ -64,7 +64,7 @@ def status(kind: str, inputs: Inputs, id: str) -> ResourceState:  # noqa: A002  
         if operation is not None and operation.get("error"):
             raise gave_up(refusal(operation)) from None
         raise
-    seen = noun.seen(inputs, document)
+    seen = noun.seen(inputs, document)._replace(owner=tags_of(document).get(names.KEY, ""))
     if kind == "instance_group" and seen.state == "building":
         _raise_group_error(noun, inputs["place"], id)
     return seen

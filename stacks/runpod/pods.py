@@ -71,7 +71,10 @@ def seen(pod: Mapping[str, Any]) -> ResourceState:
     outputs = {"name": str(pod.get("name", "")), "data_center": str(pod.get("dataCenterId") or "")}
     if pod.get("cost") is not None:
         outputs["usd_per_hour"] = str(pod["cost"])
-    return ResourceState(str(pod["id"]), STATES.get(status, "building"), status or "no status", outputs)
+    ours = names.parse(pod.get("name"))
+    renamed = "CLOUDTRAIN_RUN" in (pod.get("env") or {})  # by a person: whose it is, its journal knows
+    owner = ours.key if ours else None if renamed else ""
+    return ResourceState(str(pod["id"]), STATES.get(status, "building"), status or "no status", outputs, owner)
 
 
 def create(inputs: Mapping[str, Any]) -> ResourceState:

@@ -1,4 +1,4 @@
-"""`python -m tests.campaign CLOUD SEED TRIALS [--kill | --jobs] [--plain] [--slow SECONDS]`; the last line is the result."""
+"""`python -m tests.campaign CLOUD SEED TRIALS [--kill | --jobs | --lying] [--plain] [--slow SECONDS]`; the last line is the result."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--plain", action="store_true", help="cancel and destroy instead of the crash protocol")
     parser.add_argument("--slow", type=float, default=kills.CALL_TAKES_S, help="seconds from sent to exists")
     parser.add_argument("--jobs", action="store_true", help="whole runs: machines that run, a bucket, people")
+    parser.add_argument("--lying", action="store_true", help="whole runs on machines that write whatever they can")
     given = parser.parse_args(argv)
     where = "SIGKILLs on the real engine" if given.kill else "in process, virtual clock"
     how = "plain cancel and destroy" if given.plain else "crash protocol"
-    what = "whole runs" if given.jobs else f"{where}, {how}"
+    what = "machines that lie" if given.lying else "whole runs" if given.jobs else f"{where}, {how}"
     print(f"campaign on {given.cloud}: seeds {given.seed} .. {given.seed + given.trials - 1}, {what}", flush=True)
-    if given.jobs:
+    if given.jobs or given.lying:
         return whole_runs(given)
     return summed(given, lambda seed: one(given, seed))
 
@@ -55,12 +56,12 @@ def summed(given: argparse.Namespace, trial: Callable[[int], Outcome]) -> int:
 
 def whole_runs(given: argparse.Namespace) -> int:
     """All trials in one world, emptied for each."""
-    from tests.campaign import jobs
+    from tests.campaign import jobs, lying
     from tests.campaign.job_world import JobWorld
 
     world = JobWorld(given.cloud)
     try:
-        return summed(given, lambda seed: jobs.trial(world, seed))
+        return summed(given, lambda seed: (lying if given.lying else jobs).trial(world, seed))
     finally:
         world.close()
 

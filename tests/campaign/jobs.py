@@ -248,8 +248,13 @@ class JobTrial:
 
 def trial(world: JobWorld, seed: int) -> Outcome:
     """One schedule in a world that is emptied for it."""
+    return guarded(world, JobTrial, seed)
+
+
+def guarded(world: JobWorld, kind: type[JobTrial], seed: int) -> Outcome:
+    """A schedule of this kind; one that breaks counts as a lie."""
     world.begin()
-    begun = JobTrial(world, seed)
+    begun = kind(world, seed)
     try:
         return begun.run()
     except Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
 from tests.engine.pairs import gate
 
+checkpoint = import_module("cloudtrain.stacks._pulumi.checkpoint")
 pytestmark = pytest.mark.engine
 Rent = Callable[..., str]
 everywhere = gate("aws", "gce", "tpu", "runpod")
@@ -48,6 +50,8 @@ def test_a_machine_is_made_seen_and_ended(client: Client, target: Target, rented
     assert row["guards"]
     quoted = json.loads(client.document(run, "quote.json").read_text())["line"]
     assert quoted["disk_gb"] == DISK_GB[target.name](client.fake)
+    (kept,) = client.document(run, "pulumi/.pulumi/stacks/cloudtrain").glob("*.json")
+    assert checkpoint.foreign(kept.read_bytes()) == ""
     ended = client.run("down", run)
     assert ended.code == 0, ended.err
     assert f"{target.provider} lists nothing of it, twice" in ended.out

@@ -61,19 +61,9 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     fake.stop()
 
 
-OPEN = {("aws", "html"), ("aws", "nothing"), ("aws", "json"), ("gce", "nothing"), ("gce", "json")}
-TODAY = pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Trust F5: a wrong body leaves the closed error set, or is an empty list",
-)
 every_place_and_body = pytest.mark.parametrize(
     ("place", "body"),
-    [
-        pytest.param(name, BODIES[body], marks=[TODAY] if (name, body) in OPEN else [], id=f"{name}-{body}")
-        for name in ("aws", "gce", "runpod")
-        for body in BODIES
-    ],
+    [pytest.param(name, BODIES[body], id=f"{name}-{body}") for name in ("aws", "gce", "runpod") for body in BODIES],
     indirect=["place"],
 )
 
@@ -109,3 +99,22 @@ def test_a_create_with_a_wrong_body_is_unknown(place: Place, body: bytes) -> Non
     driver, inputs = place.machine()
     place.garble(body, mutating_only=True)
     assert outcome(lambda: driver.create(inputs)) is Unknown
+
+
+@pytest.mark.parametrize("place", ["tpu"], indirect=True)
+@pytest.mark.parametrize("body", [*BODIES.values(), b'{"foo": []}', b'{"locations": []}'])
+def test_a_list_of_tpus_with_a_wrong_body_is_no_empty_list(place: Place, body: bytes) -> None:
+    """The Cloud TPU API lists by REST; an empty list is `{}` there, but a list of places is never empty."""
+    place.garble(body)
+    assert outcome(lambda: list(place.cloud.list_owned(None, None))) is Unavailable
+
+
+@pytest.mark.parametrize("place", ["aws", "gce"], indirect=True)
+def test_an_answer_to_another_question_is_none(place: Place) -> None:
+    """It is well formed, and about something else."""
+    other = {
+        "aws": b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>",
+        "gce": b'{"kind": "compute#project", "name": "p"}',
+    }[place.name]
+    place.garble(other)
+    assert outcome(lambda: list(place.cloud.list_owned(None, None))) is Unavailable

@@ -10,6 +10,7 @@ from cloudtrain.errors import CloudtrainError, Interrupted, NoCapacity, NotFinis
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
 from cloudtrain.runs import follow, reconcile, remote, teardown
+from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.events import (
     Ask,
     Detached,
@@ -24,7 +25,7 @@ from cloudtrain.runs.events import (
     StopQuestion,
     progress,
 )
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome, pull
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.protocol import AlreadyThere, Store

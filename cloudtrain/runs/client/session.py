@@ -17,6 +17,7 @@ from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import candidate
 from cloudtrain.runs import attempts, launch, prepare, reconcile
+from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.client import planning
 from cloudtrain.runs.client.attached import Attachment, held
 from cloudtrain.runs.client.machinery import Machinery, RealClouds
@@ -25,7 +26,7 @@ from cloudtrain.runs.client.planning import Places
 from cloudtrain.runs.events import Ask, Emit, MachineCreated, Message, PlanReady, RunFound, Started, ignore, refuse
 from cloudtrain.runs.launch import Found
 from cloudtrain.runs.prepare import Prepared
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome
 from cloudtrain.runs.transfer import hub_token
 from cloudtrain.state.protocol import Store

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, Interrupted, JobFailed, TeardownIncomplete, Unavailable
+from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.client.options import SPEC_FILE
 from cloudtrain.runs.client.planning import LEAST_GUARDS
 from cloudtrain.runs.events import Emit, Message
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.record import Run
 from cloudtrain.settings import now
 from cloudtrain.state.store import open_store
 

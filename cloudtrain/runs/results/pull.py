@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudtrain.errors import CloudtrainError, NotFinished, UsageError
+from cloudtrain.errors import CloudtrainError, JobFailed, NotFinished, UsageError
 from cloudtrain.runs.transfer import multipart
+from cloudtrain.state.errors import StrangeKey
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
@@ -21,7 +22,10 @@ BLOCK_BYTES = 16 << 20
 def pull(run: Run, target: Path) -> Path:
     """Copy the result to `target`, file by file and atomically each. Raises NotFinished when there is none yet."""
     source = run.key("output")
-    found = multipart.whole_files(run.store, source)
+    try:
+        found = multipart.whole_files(run.store, source)
+    except StrangeKey as error:
+        raise JobFailed(f"the result of run `{run.id}` cannot be brought home: {error.message}", error.hint) from error
     if not found:
         hint = f"`cloudtrain logs -f {run.id}` follows it" if run.state == "running" else "`cloudtrain up` resumes it"
         raise NotFinished(f"run `{run.id}` has no result yet: it is {run.state}", hint)

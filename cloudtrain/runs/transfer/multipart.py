@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from cloudtrain.errors import DamagedRecord, UsageError
+from cloudtrain.runs import claims
 from cloudtrain.state.protocol import Store
 
 INDEX = ".parts"
@@ -19,9 +20,10 @@ _PIECE = re.compile(r"(.+)\.part-\d{5}")
 def whole_files(store: Store, folder: str) -> dict[str, list[str]]:
     """Every file below a folder of the state -> the keys of its pieces in their order; one for an ordinary file.
 
-    Raises UsageError when a piece is missing.
+    A name that leads elsewhere, or that no file can have, is passed over. Raises UsageError when a piece is missing.
     """
-    names = set(store.files(folder))
+    names = {name for name in store.files(folder) if claims.is_path(name)}
+    names -= {name.rpartition("/")[0] for name in names}  # a file cannot be a folder as well
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         piece = _PIECE.fullmatch(name)
@@ -38,7 +40,8 @@ def pieces(store: Store, index: str, whole: str, names: set[str]) -> list[str]:
     from cloudtrain.records import PartsRecord, read
 
     try:
-        count = read(PartsRecord, store.read(index) or b"", f"`{index}`").parts
+        data = store.read_from(index, 0, claims.LARGEST_BYTES)
+        count = read(PartsRecord, data, f"`{index}`").parts
     except DamagedRecord:
         raise UsageError(f"`{store.place(index)}` is damaged", "its file cannot be put together") from None
     wanted = [f"{whole}.part-{number:05d}" for number in range(count)]

@@ -1,21 +1,24 @@
 """The ticket: the one document with which a rented machine begins, made before the machine.
 
 It holds signed addresses instead of credentials: read the bundle, the weights and the checkpoint, read the request to
-stop, write into the machine's folder of the run and nowhere else. All of them end an hour after the run's deadline.
+stop, write into the machine's folder of the run and nowhere else. All end 15 minutes after the deadline.
 Format: `records/ticket.py`.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.record import Run, log_size
+from cloudtrain.runs.chunks import log_size
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.transfer import hub_token, multipart
 from cloudtrain.signing import urls
+from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 from cloudtrain.state.store import write_record
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ GB = 10**9
 SPARE_GB = 2  # of a disk's margin, for the small files beside the weights
 NO_PROGRESS_S = 3600.0  # a trainer that says nothing for so long is ended
 Url = Callable[[str], str]
+_STEP = re.compile(rb"[0-9]{1,12}")
 MODELS = "models"  # folders with weights in the state: `models/<name of a hub id or folder, with -- for />/`
 
 
@@ -144,11 +148,18 @@ def checkpoint(store: Store, run: Run, url: Url) -> TicketFiles | None:
     """The newest whole checkpoint, to resume from; None without one."""
     from cloudtrain.records import TicketFiles
 
-    latest = (store.read(run.key("ckpt/LATEST")) or b"").decode(errors="replace").strip()
-    if not latest.isdigit():
+    latest = store.read_from(run.key("ckpt/LATEST"), 0, 64).strip()
+    if not _STEP.fullmatch(latest):
         return None
-    found = multipart.whole_files(store, run.key(f"ckpt/{latest}"))
-    return TicketFiles(step=int(latest), files=tuple(entry(store, *each, url) for each in found.items()))
+    step = int(latest)
+    try:
+        found = multipart.whole_files(store, run.key(f"ckpt/{step}"))
+    except (BucketDenied, BucketUnreachable):
+        raise
+    except UsageError as error:  # it was the machine's to write it whole: the run begins again without it
+        run.event("checkpoint not used", step=step, message=error.message)
+        return None
+    return TicketFiles(step=step, files=tuple(entry(store, *each, url) for each in found.items()))
 
 
 def entry(store: Store, path: str, keys: list[str], url: Url) -> TicketFile:

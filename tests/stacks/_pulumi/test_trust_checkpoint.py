@@ -62,7 +62,6 @@ def test_a_state_with_what_is_ours_is_destroyed(tmp_path: Path, asked: list[str]
 
 
 @pytest.mark.parametrize("kind", ["pulumi-python:dynamic:Resource", "command:local:Command"])
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="Trust F1a: any type of resource reaches the engine")
 def test_a_state_with_a_foreign_type_never_reaches_the_engine(tmp_path: Path, asked: list[str], kind: str) -> None:
     """A dynamic resource of Python is a pickle that `destroy` unpacks on the client."""
     assert kind in destroy(tmp_path, kind)

@@ -113,7 +113,10 @@ def test_what_is_not_ours_is_never_listed(gce: GceCloud) -> None:
 
 
 def test_a_place_that_did_not_answer_is_no_empty_list(gce: GceCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = {"items": {"zones/us-east5-a": {"warning": {"code": "UNREACHABLE", "message": "x"}}}}
+    silent = {
+        "kind": "compute#instanceAggregatedList",
+        "items": {"zones/us-east5-a": {"warning": {"code": "UNREACHABLE", "message": "x"}}},
+    }
     monkeypatch.setattr(gce, "_answer", lambda asked, request: silent)
     with pytest.raises(Unavailable, match="us-east5-a"):
         owned()

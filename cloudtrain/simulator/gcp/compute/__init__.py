@@ -17,6 +17,7 @@ from cloudtrain.simulator.gcp.compute.answers import (
     account_document,
     barred,
     check_uuid,
+    kind_of,
     machine_type,
     place_document,
     public,
@@ -183,7 +184,12 @@ class GceCloud(Front):
             return account_document(self.accounts, asked.target, request)
         if verb not in readers:
             raise Refusal(404, "notFound", f"The fake has no {asked.call}")
-        return readers[verb](asked.target, request)
+        document = readers[verb](asked.target, request)
+        return (
+            document
+            if verb in ("listErrors", "testIamPermissions")
+            else {"kind": kind_of(asked.target, verb), **document}
+        )
 
     def _change(self, asked: Route, request: Request) -> Document:
         token = "".join(request.query.get("requestId", []))

@@ -77,3 +77,13 @@ def machine_type(target: Target) -> Document:
     if target.name not in TPU_TYPES:
         raise not_found(target.link.removeprefix(ROOT))
     return {"name": target.name, "zone": target.scope.split("/")[1]}
+
+
+SINGULAR = {"resourcePolicies": "resourcePolicy"}
+
+
+def kind_of(target: Target, verb: str) -> str:
+    """What an answer calls itself: `compute#instance`, `compute#instanceAggregatedList`."""
+    collection = target.collection or target.scope.partition("/")[0] or "projects"
+    one = SINGULAR.get(collection, collection.removesuffix("s"))
+    return f"compute#{one}" + {"get": "", "list": "List", "aggregatedList": "AggregatedList"}[verb]
