@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import ask, print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
-from cloudtrain.runs.leftovers import Leftover
+from cloudtrain.runs.leftovers.judging import Leftover
 from cloudtrain.runs.sweep import Listed, ProviderAnswer, Removed
 from cloudtrain.units import money, money_text, rfc3339
 

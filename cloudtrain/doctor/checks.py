@@ -17,7 +17,7 @@ from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, lo
 from cloudtrain.quote import catalog
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
-from cloudtrain.runs.leftovers import Records, records, state
+from cloudtrain.runs.leftovers.judging import Records, records, state
 from cloudtrain.runs.sweep import ProviderAnswer
 from cloudtrain.units import money, rfc3339
 

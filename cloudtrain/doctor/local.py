@@ -20,7 +20,7 @@ from cloudtrain.trainer import environment
 from cloudtrain.units import GB, rfc3339
 
 if TYPE_CHECKING:
-    from cloudtrain.runs.leftovers import Records
+    from cloudtrain.runs.leftovers.judging import Records
     from cloudtrain.state.protocol import Store
 
 LEAST_FREE_BYTES = GB  # less holds neither the engine's download nor a checkpoint of the smallest model

@@ -18,8 +18,8 @@ from cloudtrain.errors import (
     TeardownIncomplete,
 )
 from cloudtrain.providers import Cloud, OwnedResource, PriceSource, Stack, load, names
-from cloudtrain.runs import lost
-from cloudtrain.runs.leftovers import Leftover, Records, judge, records, state
+from cloudtrain.runs.leftovers import lost
+from cloudtrain.runs.leftovers.judging import Leftover, Records, judge, records, state
 from cloudtrain.state.protocol import Store
 
 PATIENCE_ROUNDS = 144  # polls until something that is still listed is reported as left: 12 min at the usual 5 s

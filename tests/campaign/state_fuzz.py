@@ -218,7 +218,11 @@ def account() -> Iterator[str]:
     kept = dict(os.environ)
     fake = AwsCloud(Clock(time.time()))
     try:
-        for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "RUNPOD_", "CLOUDTRAIN_S"))]:
+        for name in [
+            name
+            for name in os.environ
+            if name.startswith(("AWS_", "GOOGLE_", "RUNPOD_", "CLOUDTRAIN_STATE", "CLOUDTRAIN_SIMULATOR"))
+        ]:
             del os.environ[name]
         os.environ.update(fake.environment())
         os.environ |= {

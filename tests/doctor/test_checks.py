@@ -17,7 +17,7 @@ from cloudtrain.errors import MissingCredentials, Permission, ProviderError, Una
 from cloudtrain.offer import Offer, Price
 from cloudtrain.providers import Finding, OwnedResource, run_key
 from cloudtrain.runs import live_price, sweep
-from cloudtrain.runs.leftovers import Records
+from cloudtrain.runs.leftovers.judging import Records
 from cloudtrain.state.store import LocalFolder
 from tests.records import intent, put
 

@@ -15,8 +15,9 @@ import pytest
 
 from cloudtrain.plan import Plan
 from cloudtrain.providers import Stack
-from cloudtrain.runs import launch, lost
+from cloudtrain.runs import launch
 from cloudtrain.runs import sweep as sweeps
+from cloudtrain.runs.leftovers import lost
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result

@@ -9,8 +9,9 @@ import pytest
 
 from cloudtrain.errors import MissingCredentials, NotFound, ProviderError, Rejected, Unavailable, UsageError
 from cloudtrain.providers import Cloud, Driver, OwnedResource, ResourceState, Timing, run_key
-from cloudtrain.runs import leftovers, sweep
-from cloudtrain.runs.leftovers import Leftover, Records
+from cloudtrain.runs import sweep
+from cloudtrain.runs.leftovers import judging
+from cloudtrain.runs.leftovers.judging import Leftover, Records
 from cloudtrain.state import identity
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin, put
@@ -100,7 +101,7 @@ def test_only_what_should_be_gone_is_touched(
     expires: float | None, ended: str | None, everything: bool, why: str
 ) -> None:
     """Only what is unexpired and of no ended run may stay."""
-    assert leftovers.reason(thing("a", expires=expires), ended, NOW, everything) == why
+    assert judging.reason(thing("a", expires=expires), ended, NOW, everything) == why
 
 
 HERE, THERE = "0a1b2c3d", "4e5f6071"
@@ -116,7 +117,7 @@ def test_what_is_of_another_state_is_left_until_its_deadline(
     everything, all_states = words
     owned = OwnedResource(run_key("one", whose), "a", "m", "m", {}, expires)
     known = Records({}, {run_key("one", HERE): "one"}, [], frozenset({HERE}))
-    found = leftovers.judge("toy", owned, known, NOW, everything, all_states)
+    found = judging.judge("toy", owned, known, NOW, everything, all_states)
     assert found.other == (THERE if whose == THERE else "")
     if expires == NOW - 1:
         assert found.why == "past its deadline"

@@ -20,7 +20,7 @@ from tests.estimate.cases import compiled_options, measured_options, measured_sp
 from tests.trainer_fixtures import TEMPLATES
 
 VERIFY = TEMPLATES / "verify"
-CONFIGS = Path(__file__).parent.parent / "cases" / "configs"
+CONFIGS = Path(__file__).parents[2] / "cases" / "configs"
 TWO_LAYERS_BYTES = 195_942_400  # said by the locked compiler on 2026-11-30
 LAST_DIGIT_GIB = 0.0001  # of the measured rows: the packages are locked, so the proof repeats them exactly
 
