@@ -154,7 +154,7 @@ def list_lost() -> Iterator[OwnedResource]:
     """Processes of runs whose folder or record has been removed under them: nothing names them any more.
 
     What a run of theirs has started that works in another folder goes with it, unless a supervisor watches over that
-    run. Without the id of a state (an older version's, a fake machine's) only what a lost supervisor says counts.
+    run. Without the id of a state (an older version's) only what a lost supervisor says counts.
     """
     everybody = processes.tagged()
     lost = [p for p in everybody if processes.has_lost_folder(p) or (p.state and processes.has_lost_record(p))]

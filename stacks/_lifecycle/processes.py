@@ -2,7 +2,8 @@
 
 The tags are `CLOUDTRAIN_RUN=<name>` and `CLOUDTRAIN_RUN_STATE=<id of its state>` in a process's environment, inherited
 by whatever it starts, so that nothing is missed that changed its group or lost its parent. What an older version
-started has the first one alone. Where there is no /proc (macOS) `ps -E` shows the same.
+started has the first one alone. Those of simulated machines are passed over. Where there is no /proc (macOS) `ps -E`
+shows the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 TAG, STATE_TAG = "CLOUDTRAIN_RUN", "CLOUDTRAIN_RUN_STATE"
+SIMULATED = (
+    "CLOUDTRAIN_SIMULATOR_MACHINE"  # a simulated machine's processes run here too, and are none of this machine's runs
+)
 PROC = Path("/proc")
 
 
@@ -40,14 +44,14 @@ def tagged(run: str | None = None, states: Sequence[str] | None = None) -> list[
 
 
 def _from_proc() -> Iterator[Process]:
-    needle, second = f"{TAG}=".encode(), f"{STATE_TAG}=".encode()
+    needle, second, third = (f"{name}=".encode() for name in (TAG, STATE_TAG, SIMULATED))
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
             continue
         try:
             environment = (entry / "environ").read_bytes().split(b"\0")
             run = next((item for item in environment if item.startswith(needle)), None)
-            if run is None:
+            if run is None or any(item.startswith(third) for item in environment):
                 continue
             state, start = _stat(entry)
             if state == "Z":  # ended; only its parent has not taken note yet
@@ -74,7 +78,7 @@ def _from_ps() -> Iterator[Process]:
     ).stdout
     for line in listing.splitlines():
         marker = f"{TAG}="
-        if marker in line:
+        if marker in line and f"{SIMULATED}=" not in line:
             pid, _, rest = line.strip().partition(" ")
             run = line.partition(marker)[2].split(" ")[0]
             state = line.partition(f"{STATE_TAG}=")[2].split(" ")[0]

@@ -114,7 +114,8 @@ def lacking(api: Api, method: str, path: str, document: Mapping[str, Any]) -> bo
     """
     if api is COMPUTE:
         return "kind" not in document and not path.endswith(("/listErrors", "/testIamPermissions"))
-    return method == "POST" and api is not PROJECTS and "name" not in document
+    asks = api is PROJECTS or path.endswith(":testIamPermissions")  # a question sent as a POST: nothing is made
+    return method == "POST" and not asks and "name" not in document
 
 
 def pages(api: Api, path: str, query: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:

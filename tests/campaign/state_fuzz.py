@@ -30,13 +30,14 @@ from cloudtrain.state.store import LocalFolder
 
 DATA = Path(__file__).parents[1] / "state" / "data"
 LONGEST_S = 180  # of a command: `down` gives a job a minute for its checkpoint
-RUN = "runs/mine"
+NAME = "fuzzed"  # no other test has a run of that name: `down` ends what carries it on this machine, whoever asks
+RUN = f"runs/{NAME}"
 COMMANDS = (
-    *(("ps",), ("ps", "-a"), ("ps", "-a", "-o", "json"), ("report",), ("report", "mine"), ("report", "-o", "json")),
-    *(("logs", "mine"), ("logs", "--tail", "3", "mine"), ("logs", "-o", "json", "mine"), ("events", "mine")),
-    *(("poll", "mine"), ("poll", "--all"), ("attach", "mine"), ("wait", "--timeout", "1s", "mine"), ("unlock", "mine")),
-    *(("sweep", "-y"), ("sweep", "--dry-run"), ("pull", "mine", "--to", "home"), ("events", "-o", "json", "mine")),
-    *([("down", "mine")] * 6),
+    *(("ps",), ("ps", "-a"), ("ps", "-a", "-o", "json"), ("report",), ("report", NAME), ("report", "-o", "json")),
+    *(("logs", NAME), ("logs", "--tail", "3", NAME), ("logs", "-o", "json", NAME), ("events", NAME)),
+    *(("poll", NAME), ("poll", "--all"), ("attach", NAME), ("wait", "--timeout", "1s", NAME), ("unlock", NAME)),
+    *(("sweep", "-y"), ("sweep", "--dry-run"), ("pull", NAME, "--to", "home"), ("events", "-o", "json", NAME)),
+    *([("down", NAME)] * 6),
     *([("down", "--all")] * 2),
 )
 NAMES = ("intent.json", "machine.json", "quote.json", "gone.json", "tombstone", "kill", "journal.jsonl", "spec.yaml")
@@ -96,11 +97,11 @@ def copy(random: Random, folder: Path, own_account: str) -> Path:
     """A recorded state below the folder; in half of the cases with the newest layout."""
     name = random.choice(("finished", "failed", "rented", "rented", "rented"))
     shutil.copytree(DATA / name, folder, dirs_exist_ok=True)
-    run = folder / RUN
+    run = (folder / "runs" / "mine").rename(folder / RUN)
     journal = run / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"100000000001", own_account.encode()))
     intent = json.loads((run / "intent.json").read_text())
-    intent["deadline"] = time.time() - 600
+    intent |= {"run": NAME, "deadline": time.time() - 600}
     if random.random() < 0.5:
         intent["layout"] = NEWEST
         (run / "machine").mkdir()
@@ -187,7 +188,7 @@ def verdict(words: tuple[str, ...], code: int, said: str, folder: Path) -> str:
         return ""
     if code not in (0, 6):
         return f"ended with {code}"
-    if code == 0 and (folder / RUN).exists() and Run(LocalFolder(folder), "mine").gone is None:
+    if code == 0 and (folder / RUN).exists() and Run(LocalFolder(folder), NAME).gone is None:
         return "said 0 without a certificate"
     return ""
 

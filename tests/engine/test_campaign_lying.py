@@ -46,7 +46,7 @@ def test_the_fuzz_sees_a_wrong_end(tmp_path: Path) -> None:
     """A defect, a wrong code of `down`, and 0 without a certificate."""
     (tmp_path / state_fuzz.RUN).mkdir(parents=True)
     assert state_fuzz.verdict(("ps",), 1, "", tmp_path)
-    assert state_fuzz.verdict(("down", "mine"), 2, "", tmp_path)
-    assert state_fuzz.verdict(("down", "mine"), 0, "", tmp_path)
-    assert not state_fuzz.verdict(("down", "mine"), 6, "", tmp_path)
+    assert state_fuzz.verdict(("down", state_fuzz.NAME), 2, "", tmp_path)
+    assert state_fuzz.verdict(("down", state_fuzz.NAME), 0, "", tmp_path)
+    assert not state_fuzz.verdict(("down", state_fuzz.NAME), 6, "", tmp_path)
     assert "CLOUDTRAIN_AWS_REGIONS" not in os.environ

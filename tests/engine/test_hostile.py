@@ -141,7 +141,7 @@ def test_a_lost_state_folder_leaves_it_to_the_sweep(user: Client) -> None:
     """Nothing is known any more, and all of it is found and removed."""
     rent(user)
     shutil.rmtree(user.state)
-    swept = user.run("sweep", "--provider", "runpod", "--all", "--yes")
+    swept = user.run("sweep", "--provider", "runpod", "--all-states", "--yes")
     assert swept.code == 0, swept.err
     assert user.fake.leftovers() == []
 

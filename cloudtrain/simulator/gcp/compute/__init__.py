@@ -185,11 +185,9 @@ class GceCloud(Front):
         if verb not in readers:
             raise Refusal(404, "notFound", f"The fake has no {asked.call}")
         document = readers[verb](asked.target, request)
-        return (
-            document
-            if verb in ("listErrors", "testIamPermissions")
-            else {"kind": kind_of(asked.target, verb), **document}
-        )
+        if verb in ("listErrors", "testIamPermissions", "getIamPolicy"):
+            return document
+        return {"kind": kind_of(asked.target, verb), **document}
 
     def _change(self, asked: Route, request: Request) -> Document:
         token = "".join(request.query.get("requestId", []))
