@@ -201,6 +201,7 @@ def trainer(warm_python: Path, demo_model: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.mark.trainer
+@pytest.mark.xdist_group("cases")  # they share what the trainer said once
 @pytest.mark.parametrize("case", parameters("data", "by-the-trainer", BY_THE_TRAINER))
 def test_the_trainer_says_of_data_what_the_client_said(case: Case, trainer: dict[str, Any], tmp_path: Path) -> None:
     """It takes what is to be accepted, with every turn's text in what is rendered, and nothing gets lost in silence."""

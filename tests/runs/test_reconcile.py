@@ -88,7 +88,9 @@ def test_nobody_else_gets_another_machine(run: Run) -> None:
 
 def test_a_token_stays_while_another_machine_may_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that follows has to fetch the weights too; when none does, it is deleted with the last one."""
-    stack = SimpleNamespace(direct=False, stop=lambda *_: DeletionProof("aws", "nothing of it", time.time()))
+    stack = SimpleNamespace(
+        name="aws", direct=False, stop=lambda *_: DeletionProof("aws", "nothing of it", time.time())
+    )
     monkeypatch.setattr(Run, "stack", stack)
     hub_token.keep(run, "hf_PlantedSecret")
     teardown.down(run, wanted=False)

@@ -115,7 +115,8 @@ def test_a_token_is_in_one_object_until_the_end(world: JobWorld, person: Person)
 def test_a_run_that_found_no_place_keeps_no_token(world: JobWorld, person: Person) -> None:
     """Every place is full: exit 7."""
     world.fake.faults.add("RunInstances", "no_capacity", times=1000)
-    words = ("up", "-y", "--accept-stale", *world.rental.words, "--on-demand", "--name", "mine", "-d")
+    place = ("--infra", "aws/us-east-1", "--hardware", "cpu-amx:64")
+    words = ("up", "-y", "--accept-stale", *place, "--on-demand", "--name", "mine", "-d")
     code, said = command(person, *words, "--hub-token-from", "MY_TOKEN")
     assert code == 7, said
     assert holding(world, TOKEN) == []
