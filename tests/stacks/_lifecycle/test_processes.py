@@ -14,7 +14,7 @@ from cloudtrain.simulator import sandbox
 from tests.patience import until
 
 processes: Any = import_module("cloudtrain.stacks._lifecycle.processes")
-RUN = "run-of-test-processes"
+RUN = f"run-of-worker-{os.getpid()}"  # the tests of this file may run beside each other
 
 
 @contextmanager
