@@ -9,6 +9,14 @@ from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, PartsRecor
 from cloudtrain.records.door import read, read_claim
 from cloudtrain.records.form import Form, Record
 from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord
+from cloudtrain.records.nights import (
+    BillRecord,
+    BudgetsRecord,
+    NightRecord,
+    ReservationRecord,
+    ScheduleRecord,
+    TickRecord,
+)
 from cloudtrain.records.row import Bounds, CostPartRecord, PriceRecord, RecipeRecord, RowRecord, UsdBounds
 from cloudtrain.records.run import (
     AttemptRecord,
@@ -24,7 +32,9 @@ from cloudtrain.records.ticket import TicketFile, TicketFiles, TicketPiece, Tick
 
 __all__ = [
     "AttemptRecord",
+    "BillRecord",
     "Bounds",
+    "BudgetsRecord",
     "BundleRecord",
     "CandidatesRecord",
     "CostPartRecord",
@@ -40,13 +50,17 @@ __all__ = [
     "LeaseRecord",
     "MachineRecord",
     "MeasurementRecord",
+    "NightRecord",
     "PartsRecord",
     "PriceRecord",
     "QuoteRecord",
     "RecipeRecord",
     "Record",
+    "ReservationRecord",
     "RowRecord",
+    "ScheduleRecord",
     "StateRecord",
+    "TickRecord",
     "TicketFile",
     "TicketFiles",
     "TicketPiece",

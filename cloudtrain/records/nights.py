@@ -1,0 +1,83 @@
+"""The documents of nights, budgets and bills, which belong to a state or to what a provider says of a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cloudtrain.records.form import Instant, Record, Usd
+
+
+class BudgetsRecord(Record):
+    """`budgets.json`: the most that may be spent, in US dollars; None: no limit. Weeks begin on Monday.
+
+    `timezone` (IANA) says when a week and a month begin.
+    """
+
+    run_usd: Usd | None = None
+    week_usd: Usd | None = None
+    month_usd: Usd | None = None
+    timezone: str = "UTC"
+
+
+class ReservationRecord(Record):
+    """`reservations/RUN.json`: what a run may cost at the most, all its machines together; kept until it is settled.
+
+    No machine of it stands after `until`.
+    """
+
+    run: str
+    usd: Usd
+    made: Instant
+    until: Instant
+
+
+class ScheduleRecord(Record):
+    """`nights/SCHEDULE/schedule.json`: whose the name is, made by its first tick."""
+
+    name: str
+    spec: str  # its path in the repository, or on this machine where there is none
+    repository: str = ""  # owner/name at the forge; "" on a laptop
+    at: str  # HH:MM in `timezone`
+    timezone: str
+    latest_s: float  # how late a night may begin
+    made: Instant
+
+
+class NightRecord(Record):
+    """`nights/SCHEDULE/nights/YYYY-MM-DD.json`: one local date, created by a conditional write by who begins it.
+
+    `outcome` is "" while a tick is at it, else a word of `nights/outcome.py`. `fingerprint` is of what decides whether
+    a run would be the same as an earlier one.
+    """
+
+    date: str
+    due: Instant
+    begun: Instant
+    outcome: str = ""
+    run: str = ""
+    message: str = ""
+    fingerprint: str = ""
+
+
+class TickRecord(Record):
+    """A line of `nights/SCHEDULE/ticks.jsonl`: when a tick was, how long it took, and what it did."""
+
+    time: Instant
+    outcome: str
+    date: str = ""
+    run: str = ""
+    message: str = ""
+    took_s: float = 0.0
+
+
+class BillRecord(Record):
+    """`runs/RUN/bill.json`: what the provider has billed so far. It stands beside what was metered, never in its place.
+
+    `source` is who said so: an API and what was asked of it. `asked` is when.
+    """
+
+    status: Literal["provisional", "final"]
+    usd: Usd
+    asked: Instant
+    source: str
+    message: str = ""
