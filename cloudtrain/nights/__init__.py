@@ -1,1 +1,1 @@
-"""Nightly runs: the file that calls one verb, and the verb, which looks at the clock and the state and does what is due."""
+"""Nightly runs: the file that a CI system runs, and the verb it calls, which does what is due by clock and state."""
