@@ -24,13 +24,14 @@ STATE = f"s3://{BUCKET}/team?region=us-east-1"
 class Rental(NamedTuple):
     """The words for `up` that lead to a machine for a job, the markets to choose from, the trainer's flavour.
 
-    `rows` take the place of the provider's price rows.
+    `rows` take the place of the provider's price rows; `libraries` are what its commands take long to import.
     """
 
     words: tuple[str, ...]
     markets: tuple[str, ...]
     flavour: str
     rows: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 # Slices that the catalogue here calls processors: no trainer of ours runs on a TPU yet, and what a machine boots, writes
@@ -51,6 +52,7 @@ RENTALS = {
         ("--spot", "--on-demand"),
         "cpu",
         (SLICE.format(place="us-west4,a b"), SLICE.format(place="us-central1,a")),
+        ("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
     ),
 }
 
@@ -126,7 +128,7 @@ class JobWorld:
         self.both = Together(made)
         self.fake = made
         self.people = 0
-        self.fork_server = ForkServer(self.folder, product)
+        self.fork_server = ForkServer(self.folder, product, self.rental.libraries)
 
     def begin(self) -> None:
         """Everything empty."""
