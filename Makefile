@@ -7,7 +7,7 @@
 #             what is done is noted in the folder and not done again
 # make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1] [LYING=1]
 #             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies;
-#             JOBS=1: whole runs on machines that really run (aws, gce, runpod)
+#             JOBS=1: whole runs on machines that really run; LYING=1: on machines that lie
 #
 # Needs only Python 3.11. Whatever else is missing is installed here and said; caches lie in ~/.cache/cloudtrain
 # (CLOUDTRAIN_CACHE moves them), keyed by their locks.

@@ -63,8 +63,8 @@ FAST = "not trainer and not engine and not campaign and not soak"
 ITEMS = (
     *(campaign(cloud, 1000, 12) for cloud in ("aws", "gce", "tpu", "runpod")),
     *(campaign(cloud, 20, 25, "--kill") for cloud in ("aws", "gce", "tpu", "runpod")),
-    *(campaign(cloud, 40, 40, "--jobs") for cloud in ("aws", "gce", "runpod")),
-    *(campaign(cloud, 100, 30, "--lying") for cloud in ("aws", "gce", "runpod")),
+    *(campaign(cloud, 40, 40, "--jobs") for cloud in ("aws", "gce", "tpu", "runpod")),
+    *(campaign(cloud, 100, 30, "--lying") for cloud in ("aws", "gce", "tpu", "runpod")),
     Item("state-fuzz", 10, ("-m", "tests.campaign.state_fuzz", "{seed}", "2000")),
     whole("more-examples", 30, "-n", "2", "-m", FAST, "--hypothesis-seed={seed}"),
     whole("random-order", 6, "-n", "2", "-m", FAST, "--order-seed={seed}"),

@@ -59,6 +59,10 @@ def new_id(store: Store, stem: str, identity: str) -> str:
     return next(name for name in candidates if name not in taken)
 
 
+class Overtaken(NotFinished):
+    """A run that was to be resumed lives, or has finished, since it was looked at. Its machine may stand."""
+
+
 def silent(text: str) -> None:
     """A logger that drops its messages."""
 
@@ -66,7 +70,8 @@ def silent(text: str) -> None:
 def start(store: Store, plan: Plan, log: Callable[[str], None] = silent) -> Run:
     """Make the plan's run real. The record is on disk before anything is started.
 
-    Raises NotFinished when another client was first, and what the stack raises.
+    Raises NotFinished when another client was first, Overtaken when there is nothing to resume any more, and what the
+    stack raises.
     """
     from cloudtrain.records import QuoteRecord
 
@@ -175,7 +180,7 @@ def archive_attempt(run: Run) -> None:
     from cloudtrain.records import AttemptRecord, GoneRecord
 
     if run.state not in RESUMABLE and run.state != "starting":
-        raise NotFinished(f"run `{run.id}` is {run.state}", f"`cloudtrain logs -f {run.id}` follows it")
+        raise Overtaken(f"run `{run.id}` is {run.state}", f"`cloudtrain logs -f {run.id}` follows it")
     gone = run.gone
     if gone is None or run.stack.direct:
         gone = GoneRecord(**run.stack.stop(run.id, run.store, StopOptions(GRACE_S))._asdict())

@@ -119,6 +119,11 @@ class Front(Fake):
         """Let happen what is due; a cloud with more than its clock to look at adds to it."""
         self.clock.run_due()
 
+    def keep_time(self) -> None:
+        """From now on what is due happens by itself: machines that run do not wait until somebody calls."""
+        if self.machines_run and not self.clock.virtual:
+            self.room.watch(self.run_due)
+
     def run_machine(self, id: str, environment: Mapping[str, str]) -> Sandbox | None:  # noqa: A002
         """A cold machine for an id, or None when machines of this fake do not run."""
         if not self.machines_run:
@@ -160,8 +165,7 @@ class Front(Fake):
         call = self.call_of(request)
         fault = self.faults.take(call, *TRANSPORT)
         self.calls.append(call)
-        if self.machines_run and not self.clock.virtual:
-            self.room.watch(self.run_due)  # machines that run do not wait until somebody calls
+        self.keep_time()
         if fault and fault.kind == "dropped":
             return None
         if fault and fault.kind in ("throttled", "unavailable"):

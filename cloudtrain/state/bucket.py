@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from cloudtrain.errors import UsageError
 from cloudtrain.state.address import Address, parse
-from cloudtrain.state.errors import CREDENTIALS, BucketDenied, StrangeKey, explain, is_no_bucket
+from cloudtrain.state.errors import CREDENTIALS, BucketDenied, StrangeKey, explain, is_behind_the_end, is_no_bucket
 from cloudtrain.state.protocol import AlreadyThere, Holder
 
 LINES = ".d"  # what is added to a key to name the folder of its lines
@@ -60,23 +60,12 @@ class ObjectFolder:
         raise AssertionError("unreachable")
 
     def read_from(self, key: str, start: int, limit: int) -> bytes:
-        import obstore
-        from obstore.exceptions import BaseError
-
         if limit <= 0:
             return b""
         if key.endswith(".jsonl"):
             return self._lines_from(key, start, limit)
         with self._translate_errors():
-            try:
-                return bytes(obstore.get_range(self.objects, key, start=start, length=limit))
-            except FileNotFoundError as error:
-                self._not_the_bucket(error)
-                return b""
-            except BaseError:
-                if self.size(key) <= start:  # a range behind the end is an error there
-                    return b""
-                raise
+            return self._part(key, start, limit)
         raise AssertionError("unreachable")
 
     def size(self, key: str) -> int:
@@ -179,6 +168,22 @@ class ObjectFolder:
             return lease.holder(self.objects, key)
         raise AssertionError("unreachable")
 
+    def _part(self, key: str, start: int, length: int) -> bytes:
+        """Bytes of an object; none where it is absent, or ends before."""
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            return bytes(obstore.get_range(self.objects, key, start=start, length=length))
+        except FileNotFoundError as error:
+            self._not_the_bucket(error)
+            return b""
+        except BaseError as error:
+            # A range behind the end is an error there. Said by its code: the next look may find another, longer object.
+            if is_behind_the_end(error) or self.size(key) <= start:
+                return b""
+            raise
+
     def _below(self, key: str) -> list[str]:
         import obstore
 
@@ -194,14 +199,12 @@ class ObjectFolder:
 
     def _lines_from(self, key: str, start: int, limit: int) -> bytes:
         """The joined lines from a byte on: no more of them are fetched than that takes, and no more of any."""
-        import obstore
-
         joined = b""
         with self._translate_errors():
             for name in self._below(key + LINES):
                 if len(joined) >= start + limit:
                     break
-                joined += bytes(obstore.get_range(self.objects, name, start=0, length=start + limit))
+                joined += self._part(name, 0, start + limit)
         return joined[start : start + limit]
 
     def _whole_lines(self, names: list[str]) -> list[bytes]:

@@ -78,6 +78,11 @@ def is_no_bucket(error: Exception) -> bool:
     return "NoSuchBucket" in str(error) or "bucket does not exist" in str(error)
 
 
+def is_behind_the_end(error: Exception) -> bool:
+    """Whether it says that an object, also an empty one, ends before the bytes that were asked for."""
+    return verdict(OURS.sub("", str(error))).startswith("416")
+
+
 def verdict(text: str) -> str:
     """The end of the first line of the client's message, where it says what happened."""
     last = (text.splitlines() or ["no answer"])[0].rpartition(" - ")[2]

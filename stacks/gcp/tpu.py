@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.providers import Driver, Finding, Guard, OwnedResource, Resource
 
-from .._lifecycle import names
+from .._lifecycle import boot, names
 from . import service_account
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ QUEUE, TASK, QUEUED, FLEX = "time_limit_queue", "time_limit_task", "queued_resou
 MARKETS = ("on_demand", "spot")
 BOOT_DISK = "100 GB disk of its own"  # fixed and part of the price; what needs more is not offered here
 LONGEST_FLEX_DAYS = 7
+LARGEST_V5E_HOST = 8  # chips; what is larger is made of hosts with four
 FLEX_ZONES = frozenset({"us-west4-a"})  # of v5e for training: cloud.google.com/tpu/docs/request-using-flex-start
 CAPACITY_PATIENCE_S = 1800.0  # a queued resource waits for capacity; nothing is billed while it waits
 
@@ -42,6 +43,15 @@ _TASK_REGIONS = {"europe": "europe-west1", "asia": "asia-northeast1"}
 def serves(key: OfferKey) -> bool:
     """Whether `resources` can make it: a v5e, v4, v3 or v2 slice with a zone, on demand or spot."""
     return bool(_OFFER.fullmatch(key.offer) and key.market in MARKETS and key.zone.split())
+
+
+def hosts(offer: str) -> int:
+    """How many machines are one slice: a v5e host has up to eight chips, an older one four, of two cores each."""
+    generation, _, number = offer.rpartition("-")
+    size = int(number)
+    if generation == "v5litepod":
+        return 1 if size <= LARGEST_V5E_HOST else size // 4
+    return max(1, size // 8)
 
 
 def is_flex(offer: str, market: str, zone: str) -> bool:
@@ -87,6 +97,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         "accelerator": offer,
         "runtime": _RUNTIMES.get(offer.partition("-")[0], _RUNTIME_OF_OLDER),
         "spot": market == "spot",
+        **(boot.inputs(plan) if hosts(offer) == 1 else {}),
     }
     if is_flex(offer, market, zone):
         summary = f"queued resource {offer}, {BOOT_DISK}, flex-start, {zone}"

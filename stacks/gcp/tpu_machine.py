@@ -14,6 +14,7 @@ from typing import Any
 from cloudtrain.errors import NoCapacity, NotFound, ProviderError, Rejected, Unavailable
 from cloudtrain.providers import ResourceState
 
+from .._lifecycle import boot
 from .._lifecycle.names import KEY
 from . import rest
 from .errors import AlreadyThere, provider_error
@@ -164,7 +165,8 @@ def _request(inputs: Mapping[str, Any]) -> Document:
     }
     if worker := inputs.get("worker"):
         node["serviceAccount"] = {"email": worker, "scope": [TPU_SCOPE]}
-        node["metadata"] = {"startup-script": startup_script(queued_path(inputs), inputs["expires"])}
+        job = boot.shell(inputs, "limit=0 && watch")
+        node["metadata"] = {"startup-script": startup_script(queued_path(inputs), inputs["expires"], job)}
     spec = {"parent": parent_of(inputs), "nodeId": inputs["name"], "node": node}
     return {"tpu": {"nodeSpec": [spec]}, "queueingPolicy": {"validUntilTime": rfc3339(inputs["expires"])}}
 

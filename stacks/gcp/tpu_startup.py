@@ -1,27 +1,23 @@
-"""What a TPU machine does at every start: watch the deadline and delete itself then, with its own account's rights."""
+"""What a TPU machine does at every start: its job, and at the deadline its own end, with its own account's rights."""
 
 from __future__ import annotations
 
-_SCRIPT = """#!/bin/bash
-# Deletes this machine at the deadline, whoever is still there to do so. Asks again until it is gone.
-cat > /run/cloudtrain-deadline.sh <<'END'
-while [ "$(date +%s)" -lt {deadline} ]; do sleep 20; done
-metadata=http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token
-while :; do
-  token=$(curl -s -H 'Metadata-Flavor: Google' "$metadata" | sed -n 's/.*"access_token" *: *"\\([^"]*\\)".*/\\1/p')
-  printf 'Authorization: Bearer %s' "$token" | curl -s -X DELETE -H @- '{url}'
-  sleep 60
-done
-END
-nohup bash /run/cloudtrain-deadline.sh > /dev/null 2>&1 &
-"""
+from importlib.resources import files
+
+ADDRESS = "https://tpu.googleapis.com"
+
+
+def delete_path(queued_path: str) -> str:
+    """The path at which a DELETE ends a queued resource together with its node."""
+    return f"/v2/{queued_path}?force=true"
 
 
 def delete_url(queued_path: str) -> str:
-    """The address at which a DELETE ends a queued resource together with its node."""
-    return f"https://tpu.googleapis.com/v2/{queued_path}?force=true"
+    """The same as a whole address."""
+    return f"{ADDRESS}{delete_path(queued_path)}"
 
 
-def startup_script(queued_path: str, deadline: float) -> str:
-    """The script for one machine. `deadline` in epoch seconds. The token goes through a pipe, never through argv."""
-    return _SCRIPT.format(deadline=int(deadline), url=delete_url(queued_path))
+def startup_script(queued_path: str, deadline: float, job: str = "") -> str:
+    """The script for one machine: its timer, `deadline` in epoch seconds, and the part that begins its job."""
+    text = files("cloudtrain.templates").joinpath("machine", "tpu_startup.sh").read_text()
+    return text.replace("@DEADLINE@", str(int(deadline))).replace("@PATH@", delete_path(queued_path)) + job

@@ -90,9 +90,9 @@ class Chaos:
     def preempt(self, name: str, notice_s: float) -> None:
         """The provider takes it back."""
         if self.world.name == "gce":
-            self.fake.preempt(self.fake._machine(name)["name"], notice_s, self.random.random() < 0.5)
-        else:
-            self.fake.preempt(name, notice_s)
+            name = self.fake._machine(name)["name"]
+        power_button = (self.random.random() < 0.5,) if self.world.name in ("gce", "tpu") else ()
+        self.fake.preempt(name, notice_s, *power_button)
 
     def cut(self, name: str, what: str) -> None:
         """Switched off by its own hand (`off`), or broken (`crash`)."""
@@ -103,6 +103,8 @@ class Chaos:
                 self.fake.power_off(name)
             elif self.world.name == "aws":
                 machines.end(self.fake, self.fake.machines[name], "Server.InternalError", "it broke")
+            elif self.world.name == "tpu":
+                self.fake.crash(name)
             else:
                 self.fake.machines.end(self.fake._machine(name), "STOP")
 

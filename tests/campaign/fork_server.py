@@ -1,8 +1,8 @@
 """Commands of the product as processes that need not start Python: forked from one process that has imported all of it.
 
-    python -m tests.campaign.fork_server SOCKET pulumi-fake-engine
+    python -m tests.campaign.fork_server SOCKET [LIBRARY...] pulumi-fake-engine
 
-It listens on a Unix socket and ends when its standard input closes, with everything that it has forked. A request is
+It imports the libraries too, and listens on a Unix socket and ends when its standard input closes, with everything that it has forked. A request is
 one JSON line: `{words, folder, environment, output, errors}` for a command, `{engine: {...}, environment}` for an
 operation of the fake engine. Answers are JSON lines: `{pid}`, whatever an engine has to say, and `{exit}`. A process of
 a request can be killed like any other.
@@ -40,11 +40,11 @@ LEFT_OUT = {f"cloudtrain.{name}" for name in ("simulator", "pricing", "stacks", 
 class ForkServer:
     """The forking process, from outside."""
 
-    def __init__(self, folder: Path, product: str = str(ROOT)) -> None:
-        """`product` is where Python finds the package."""
+    def __init__(self, folder: Path, product: str = str(ROOT), libraries: tuple[str, ...] = ()) -> None:
+        """`product` is where Python finds the package; `libraries` is what commands of one cloud import besides."""
         self.address = str(folder / "fork-server.sock")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.fork_server", self.address, NAME],
+            [sys.executable, "-m", "tests.campaign.fork_server", self.address, *libraries, NAME],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": product},
@@ -243,7 +243,7 @@ def modules_of(package: str) -> Iterator[str]:
             yield from modules_of(each.name) if each.ispkg else ()
 
 
-def warm(address: str) -> None:
+def warm(address: str, libraries: list[str]) -> None:
     """Import what commands use, put the fake engine in the place of the real one, and let nothing be collected twice."""
     import gc
 
@@ -251,7 +251,7 @@ def warm(address: str) -> None:
 
     from cloudtrain.providers import PriceSource, Stack, load, names
 
-    for name in (*LIBRARIES, *modules_of("cloudtrain")):
+    for name in (*LIBRARIES, *libraries, *modules_of("cloudtrain")):
         import_module(name)
     for name in names("stacks"):
         load("stacks", name, Stack)
@@ -265,5 +265,5 @@ def warm(address: str) -> None:
 
 
 if __name__ == "__main__":
-    warm(sys.argv[1])
+    warm(sys.argv[1], sys.argv[2:-1])
     serve(sys.argv[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +17,28 @@ from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_trainer import install
 
 BUCKET = "bucket-state"
+QUICK_S = 0.1  # until a slice is granted, until it is ready, until it is gone: Google takes minutes
 STATE = f"s3://{BUCKET}/team?region=us-east-1"
 
 
 class Rental(NamedTuple):
-    """The words for `up` that lead to a machine for a job, whether its market can be chosen, the trainer's flavour."""
+    """The words for `up` that lead to a machine for a job, the markets to choose from, the trainer's flavour.
+
+    `rows` take the place of the provider's price rows; `libraries` are what its commands take long to import.
+    """
 
     words: tuple[str, ...]
     markets: tuple[str, ...]
     flavour: str
+    rows: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
+# Slices that the catalogue here calls processors: no trainer of ours runs on a TPU yet, and what a machine boots, writes
+# and ends by does not depend on it. us-west4-a has flex-start, the others are rented without a limit on the run.
+SLICE = (
+    "gcp,v5litepod-4,cpu-amx,,,,112,192,{place},4.80,1.92,per second,cpu torch,yes,2026-11-01,a campaign,VERIFIED,,tpu"
+)
 RENTALS = {
     "aws": Rental(
         ("--infra", "aws/us-east-1", "--infra", "aws/us-west-2", "--hardware", "cpu-amx"),
@@ -35,7 +47,25 @@ RENTALS = {
     ),
     "gce": Rental(("--infra", "gcp/us-central1", "--hardware", "cpu-amx"), ("--spot", "--on-demand"), "cpu"),
     "runpod": Rental(("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"), ("--on-demand",), "rocm"),
+    "tpu": Rental(
+        ("--infra", "gcp", "--hardware", "cpu-amx"),
+        ("--spot", "--on-demand"),
+        "cpu",
+        (SLICE.format(place="us-west4,a b"), SLICE.format(place="us-central1,a")),
+        ("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
+    ),
 }
+
+
+def catalog(folder: Path, provider: str, rows: tuple[str, ...]) -> Path | None:
+    """The shipped catalogue with these rows of a provider instead of its own; None when there are none."""
+    if not rows:
+        return None
+    shutil.copytree(str(files("cloudtrain.pricing").joinpath("snapshots")), folder)
+    path = folder / f"{provider}.csv"
+    heading = path.read_text().partition("\n")[0]
+    path.write_text("".join(f"{line}\n" for line in (heading, *rows)))
+    return folder
 
 
 class Command:
@@ -75,6 +105,8 @@ class Person(ForkedClient):
             "CLOUDTRAIN_DEBUG": "1",
         }
         both = world.both
+        if world.catalog is not None:
+            own["CLOUDTRAIN_CATALOG"] = str(world.catalog)
         super().__init__(world.fork_server, folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=STATE)
         self.output = folder / "output.txt"
         self.output.touch()
@@ -91,17 +123,21 @@ class JobWorld:
         self.name, self.rental = name, RENTALS[name]
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
+        self.catalog = catalog(self.folder / "catalog", TARGETS[name].provider, self.rental.rows)
         made: Any = TARGETS[name].fake(Clock())
         self.both = Together(made)
         self.fake = made
         self.people = 0
-        self.fork_server = ForkServer(self.folder, product)
+        self.fork_server = ForkServer(self.folder, product, self.rental.libraries)
 
     def begin(self) -> None:
         """Everything empty."""
         self.both.reset()
         self.both.bucket(BUCKET)
         self.fake.machines_run = True
+        if self.name == "tpu":
+            tpu = self.fake.tpu
+            tpu.wait_s = tpu.boot_s = tpu.delete_s = QUICK_S
         self.fake.room.environment.clear()
         self.fake.room.environment.update(
             CLOUDTRAIN_CACHE=str(self.cache), CLOUDTRAIN_RETRY_S="0.2", CLOUDTRAIN_PATIENCE_S="15"

@@ -20,7 +20,7 @@ from tests.patience import PATIENCE_S
 TICK_S = 0.03
 HERE = "here"  # the machine of whoever began the run, and of half of the others
 SHORT = {"gce": 0.04, "runpod": 0.04}  # how many runs have no time to finish; a machine of EC2 counts in minutes
-SHORT_S = 40  # Google makes no machine for less than 30 s
+SHORT_S = 40  # Google makes no machine for less than 30 s, and no flex-start slice for less than 10 minutes
 OVER_S = 600.0  # within which a run comes to its end, once nothing troubles it
 COMMAND_S = PATIENCE_S  # the longest that a command may take
 LATER = ("poll", "poll", "poll --finish", "up", "up", "attach", "down", "wait --timeout 3s")

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from cloudtrain.plan import Plan
-from cloudtrain.providers import Stack, load
+from cloudtrain.providers import Cloud, Stack, load
 from cloudtrain.simulator.aws.wire import backend
 from tests.campaign.clouds import TARGETS
 from tests.campaign.in_process import Outcome
 from tests.campaign.job_verifier import PREFIX, Verifier
 from tests.campaign.job_world import BUCKET, Command, JobWorld
 from tests.campaign.jobs import JobTrial, guarded
+from tests.patience import until
 from tests.runs.trust_world import post
 
 CONTROL = (
@@ -207,8 +208,14 @@ def stranger(world: JobWorld) -> tuple[str, ...]:
             inputs = {**resource.inputs, "needs": needs} if needs else resource.inputs
             found = cloud.drivers[resource.kind].find(inputs) if cloud.drivers[resource.kind].shared else ()
             made[resource.role] = found[0] if found else cloud.drivers[resource.kind].create(inputs)
+            settle(cloud, resource.kind, inputs, made[resource.role].id)
     fake.machines_run = True
     return tuple(world.both.leftovers())
+
+
+def settle(cloud: Cloud, kind: str, inputs: Mapping[str, Any], known: str) -> None:
+    """Wait until what was made is there as it will be from now on."""
+    until(lambda: cloud.drivers[kind].status(inputs, known).state == "ready", f"a stranger's {kind}")
 
 
 def trial(world: JobWorld, seed: int) -> Outcome:

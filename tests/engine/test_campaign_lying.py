@@ -13,6 +13,7 @@ from tests.campaign.job_world import JobWorld
 
 pytestmark = pytest.mark.campaign
 SEEDS = (1, 4, 7)
+SEED_OF_A_SLICE = 3
 FIRST_COMMAND, COMMANDS = 1, 100
 
 
@@ -28,6 +29,16 @@ def world() -> Iterator[JobWorld]:
 def test_a_lying_machine_gains_nothing(world: JobWorld, seed: int) -> None:
     """No leak, nothing of others touched, no wrong exit code, nothing written outside its folder."""
     outcome = lying.trial(world, seed)
+    assert (outcome.leaks, outcome.lies) == ([], []), "\n".join(outcome.story)
+
+
+def test_a_lying_slice_gains_nothing() -> None:
+    """The same on the Cloud TPU API, whose machines may delete TPUs."""
+    made = JobWorld("tpu")
+    try:
+        outcome = lying.trial(made, SEED_OF_A_SLICE)
+    finally:
+        made.close()
     assert (outcome.leaks, outcome.lies) == ([], []), "\n".join(outcome.story)
 
 

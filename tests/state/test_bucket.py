@@ -211,3 +211,19 @@ def test_an_object_whose_name_is_no_key_is_named(bucket: AwsCloud, name: str) ->
         with pytest.raises(UsageError, match="runs/mine/output/") as told:
             listing("runs/mine/output")
         assert told.value.exit_code == 2
+
+
+def test_an_empty_object_is_empty_whatever_follows_it(bucket: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine writes nothing, and the next moment a record: neither look is an error."""
+    store = open_store("s3://errors/team?region=us-east-1")
+    store.write("runs/a/exit.json", b"")
+    monkeypatch.setattr(ObjectFolder, "size", lambda self, key: 9)
+    assert store.read_from("runs/a/exit.json", 0, 100) == b""
+
+
+def test_an_empty_line_is_no_line(bucket: AwsCloud) -> None:
+    """Of a document of lines, that a machine may write."""
+    store = open_store("s3://errors/team?region=us-east-1")
+    store.write("runs/a/events.jsonl.d/0-a", b"")
+    store.append("runs/a/events.jsonl", b"{}")
+    assert store.read_from("runs/a/events.jsonl", 0, 100) == b"{}\n"

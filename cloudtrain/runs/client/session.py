@@ -94,7 +94,11 @@ class Session:
 
         Returns None for a dry run. Raises NoCapacity when no place has one.
         """
-        return self._start_here(places) if places.direct else self._start_rented(places)
+        try:
+            return self._start_here(places) if places.direct else self._start_rented(places)
+        except launch.Overtaken as overtaken:  # as if it had been looked at only now
+            self.emit(Message(f"{overtaken.message} by now: attached"))
+            return self.attach(Run(places.store, places.first.run))
 
     def attach(self, run: Run) -> Run:
         """Follow a run that is living, or may be; of one that has ended, report how.

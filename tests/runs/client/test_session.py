@@ -25,7 +25,7 @@ from cloudtrain.runs.client.session import Session
 from cloudtrain.runs.events import Event, MachineCreated, PlaceFull, PlanReady, Question
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
-from tests.records import begin, raw
+from tests.records import begin, put, raw
 from tests.records import row as record
 
 HOUR = 3600.0
@@ -217,3 +217,15 @@ def test_too_few_guards_are_refused_before_anybody_is_asked(desk: Desk, monkeypa
     with pytest.raises(UsageError, match="only 1 guard"):
         made.session.start(made.places(row("a", "1")))
     assert "start" not in made.did
+
+
+def test_what_lives_or_finished_meanwhile_is_attached_to(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine wrote that it had failed, and that it was done before anything of it was put aside."""
+    made = desk(yes=True)
+    begin(made.store, "mine", provider="runpod")
+    put(made.store, "runs/mine/machine/exit.json", {"reason": "done", "code": 0})
+    attached: list[str] = []
+    monkeypatch.setattr(launch, "start", lambda store, plan, say: launch.archive_attempt(Run(store, plan.run)))
+    monkeypatch.setattr(made.session, "attach", lambda run: attached.append(run.state))
+    assert made.session.start(made.places(row("a", "1.5"))) is None
+    assert attached == ["finished"]

@@ -12,7 +12,21 @@ from cloudtrain.errors import NoCapacity, NotFound, Permission, Quota, Rejected,
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.tpu import TpuCloud
 from tests.patience import TIMING
-from tests.stacks.gcp.tpu_world import FLEX, HOUR, SPOT, START, arm, delete, find, make, parts, status, tpu
+from tests.stacks.gcp.tpu_world import (
+    FLEX,
+    HOUR,
+    PROJECT,
+    SPOT,
+    START,
+    arm,
+    delete,
+    find,
+    make,
+    parts,
+    plan_of,
+    status,
+    tpu,
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +165,21 @@ def test_a_request_that_waits_past_its_valid_until_time_is_no_capacity(cloud):
         status(machine, seen.id)
     cloud.clock.advance(10 * HOUR)
     assert cloud.ledger.entries == []
+
+
+@pytest.mark.parametrize(("offer", "hosts"), [("v5litepod-8", 1), ("v5litepod-16", 4), ("v4-8", 1), ("v3-32", 4)])
+def test_a_slice_of_one_host_is_sent_its_job(cloud, monkeypatch, offer, hosts):
+    """Its address stands in the machine's script, and not in what the journal keeps."""
+    boot = import_module("cloudtrain.stacks._lifecycle.boot")
+    monkeypatch.setattr(boot, "ticket_url", lambda given: "http://ticket" if given.get("boot") else "")
+    plan = replace(plan_of(SPOT.replace(offer=offer)), boot={"state": "s3://b", "ticket": "t", "signed_at": 1.0})
+    inputs = {r.role: r for r in tpu.resources(plan, PROJECT)}["machine"].inputs
+    script = import_module("cloudtrain.stacks.gcp.tpu_machine")._request(inputs)["tpu"]["nodeSpec"][0]["node"][
+        "metadata"
+    ]
+    assert tpu.hosts(offer) == hosts
+    assert ("export CLOUDTRAIN_TICKET='http://ticket'" in script["startup-script"]) == (hosts == 1)
+    assert "http://ticket" not in str(inputs)
 
 
 def test_a_preempted_machine_has_ended_and_still_holds_its_name_until_deleted(cloud):

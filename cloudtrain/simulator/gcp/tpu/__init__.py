@@ -6,6 +6,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults, FaultTable, Kind
 from cloudtrain.simulator.gcp.tpu.catalog import PROJECT, refusal
 from cloudtrain.simulator.gcp.tpu.grpc_api import Rpc, serve
+from cloudtrain.simulator.gcp.tpu.hosts import Hosts
 from cloudtrain.simulator.gcp.tpu.rest_api import Rest, error_reply, route_of
 from cloudtrain.simulator.gcp.tpu.state import TpuState
 from cloudtrain.simulator.gcp.tpu.tasks import TaskState
@@ -37,7 +38,8 @@ class TpuCloud(Front):
     """One project behind two ports and one clock, ledger and list of faults.
 
     A gRPC server is dear to make; `reset` gives a fresh cloud behind the same ports. Settings of `tpu` (`wait_s`,
-    `boot_s`, `delete_s`, `chips_per_zone`) hold until then. `tpu.preempt(node)` takes a node back.
+    `boot_s`, `delete_s`, `chips_per_zone`) hold until then. `tpu.preempt(node)` takes a node back, `preempt`
+    the node of a machine that runs, after a notice.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -48,6 +50,7 @@ class TpuCloud(Front):
 
     def reset(self, clock: Clock | None = None) -> None:
         """Forget everything, and begin again on another clock (default: a real one)."""
+        self.room.close()
         self.clock = clock or Clock()
         self._begin()
 
@@ -57,7 +60,8 @@ class TpuCloud(Front):
         self.calls = []
         self.tpu = TpuState(self.clock, self.ledger, self.faults, PROJECT)
         self.tasks = TaskState(self.clock, self.faults, PROJECT, self._send_task)
-        self.rest = Rest(self.tpu, self.tasks)
+        self.hosts = Hosts(self, self.tpu)
+        self.rest = Rest(self.tpu, self.tasks, self.hosts.check_token)
 
     @property
     def endpoint(self) -> str:
@@ -85,6 +89,27 @@ class TpuCloud(Front):
             names = [f"{record.name} ({record.state})" for record in records] + [*self.tasks.tasks]
             billed = [f"{entry.what} {entry.id}" for entry in self.ledger.running()]
         return billed + names
+
+    def preempt(self, id: str, notice_s: float = 0.0, power_button: bool = False) -> None:  # noqa: A002
+        """Google takes the node of this machine back, `notice_s` after the notice.
+
+        `power_button`: the notice is also an ACPI event, at which a real guest's system ends everything with SIGTERM.
+        """
+        with self.clock.lock:
+            self.hosts.preempt(id, notice_s, power_button)
+
+    def asked_from_inside(self, id: str, path: str, request: Request) -> Reply:  # noqa: A002
+        return self.hosts.asked(id, path, request)
+
+    def power_off(self, id: str) -> None:  # noqa: A002
+        self.hosts.end(id, "STOPPED")
+
+    def crash(self, id: str) -> None:  # noqa: A002
+        """A host of the node breaks."""
+        self.hosts.end(id, "TERMINATED")
+
+    def restart(self, id: str) -> None:  # noqa: A002
+        self.room.running[id].boot_again(with_script=True)
 
     def call_of(self, request: Request) -> str:
         found = route_of(request)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.simulator.faults import TRANSPORT
 from cloudtrain.simulator.gcp.tpu.catalog import Refusal, refusal
 from cloudtrain.simulator.gcp.tpu.state import TpuState
-from cloudtrain.simulator.http_server import Fake
+from cloudtrain.simulator.http_server import Front
 
 if TYPE_CHECKING:
     import grpc
@@ -23,7 +23,7 @@ SOCKET_CLOSED = "Socket closed"  # what a client is told when the connection bre
 class Rpc:
     """The methods over a cloud whose `tpu` is the state. Call names are `Tpu.CreateQueuedResource` and the like."""
 
-    def __init__(self, cloud: Fake, state: Callable[[], TpuState]) -> None:
+    def __init__(self, cloud: Front, state: Callable[[], TpuState]) -> None:
         self.cloud, self.state = cloud, state
         self.methods: dict[str, Callable[[str, Document], tuple[str, Document]]] = {
             "CreateQueuedResource": self._create_queued,
@@ -52,6 +52,7 @@ class Rpc:
         """The same behind a network on which replies and requests get lost, as `Front.answer` is. Raises Refusal."""
         fault = self.cloud.faults.take(call, *TRANSPORT)
         self.cloud.calls.append(call)
+        self.cloud.keep_time()
         lost = Refusal("UNAVAILABLE", SOCKET_CLOSED)
         if fault and fault.kind == "dropped":
             raise lost

@@ -1,10 +1,10 @@
-"""The REST doors of the fake: the queued resources and lists of the Cloud TPU API v2alpha1, and Cloud Tasks v2."""
+"""The REST doors of the fake: the Cloud TPU API v2alpha1, the delete of v2 that machines send, and Cloud Tasks v2."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cloudtrain.simulator.gcp.tpu.catalog import REGIONS, ZONES, Refusal
@@ -15,7 +15,7 @@ from cloudtrain.simulator.gcp.tpu.validation import check_flex
 from cloudtrain.simulator.http_server import Reply, Request
 
 Document = dict[str, Any]
-TPU_API, TASKS_API = "tpu.v2alpha1", "cloudtasks.v2"
+TPU_API, TPU_V2, TASKS_API = "tpu.v2alpha1", "tpu.v2", "cloudtasks.v2"
 _PLACE = r"(projects/[^/]+/locations/[^/]+)"
 _HTTP: Mapping[str, int] = {
     "INVALID_ARGUMENT": 400,
@@ -42,9 +42,10 @@ class Route(NamedTuple):
 
 
 def _route(call: str, http: str, pattern: str, schema: str = "") -> Route:
-    api = TPU_API if pattern.startswith("/v2alpha1") else TASKS_API
     parents = {"locations": (), "tasks": ("queues", "tasks")}
     *_, noun, method = call.split(".")
+    tasks = noun in ("queues", "tasks") or call.startswith("tasks.")
+    api = TPU_API if pattern.startswith("/v2alpha1") else TASKS_API if tasks else TPU_V2
     resource = ("projects", "locations", *parents.get(noun, (noun,)))
     return Route(call, http, re.compile(pattern), api, resource, method, schema)
 
@@ -55,6 +56,7 @@ ROUTES = (
     _route("queuedResources.list", "GET", rf"/v2alpha1/{_PLACE}/queuedResources"),
     _route("queuedResources.get", "GET", rf"/v2alpha1/({_PLACE}/queuedResources/[^/]+)"),
     _route("queuedResources.delete", "DELETE", rf"/v2alpha1/({_PLACE}/queuedResources/[^/]+)"),
+    _route("queuedResources.delete", "DELETE", rf"/v2/({_PLACE}/queuedResources/[^/]+)"),
     _route("nodes.list", "GET", rf"/v2alpha1/{_PLACE}/nodes"),
     _route("nodes.get", "GET", rf"/v2alpha1/({_PLACE}/nodes/[^/]+)"),
     _route("nodes.delete", "DELETE", rf"/v2alpha1/({_PLACE}/nodes/[^/]+)"),
@@ -81,6 +83,7 @@ class Rest(NamedTuple):
 
     tpu: TpuState
     tasks: TaskState
+    check_token: Callable[[str, str], None] = lambda token, call: None  # whether it does for a call; raises Refusal
 
     def answer(self, request: Request) -> Reply:
         """The reply, as Google writes it."""
@@ -90,18 +93,20 @@ class Rest(NamedTuple):
             return error_reply(refused)
 
     def _perform(self, request: Request) -> Document:
-        if not request.headers.get("authorization", "").startswith("Bearer PLANTED-SECRET"):
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind != "Bearer" or not token.startswith("PLANTED-SECRET"):
             # Any planted one: beside the fake Compute Engine both are found through one variable.
             raise Refusal("UNAUTHENTICATED", "Request had invalid authentication credentials.")
         found = route_of(request)
         if found is None:
             raise Refusal("NOT_FOUND", f"There is no {request.method} {request.path}.")
         route, name = found
+        self.check_token(token, route.call)
         for unknown in set(request.query) - parameters(route.api, route.resource, route.method):
             raise Refusal("INVALID_ARGUMENT", f"Invalid query parameter '{unknown}'.")
         body = _body(request, route)
         query = {key: values[0] for key, values in request.query.items()}
-        if route.api == TPU_API:
+        if route.api != TASKS_API:
             return self._tpu(route.call, name, query, body)
         return self._tasks(route.call, name, query, body)
 

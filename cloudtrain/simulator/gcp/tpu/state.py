@@ -7,7 +7,7 @@ earlier than in reality (READY), so that no half-made one escapes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cloudtrain.simulator.clock import Clock
@@ -41,6 +41,7 @@ class Record:
     node: str = ""  # of a queued resource: the node that it makes
     queued: str = ""  # of a node: the queued resource that made it
     chips: int = 0
+    number: int = 0  # of a node: no other has it
 
 
 @dataclass
@@ -60,6 +61,9 @@ class TpuState:
     nodes: dict[str, Record] = field(default_factory=dict)
     operations: dict[str, Document] = field(default_factory=dict)
     requests: dict[tuple[str, str], tuple[Document, Document]] = field(default_factory=dict)
+    made: int = 0  # nodes so far
+    powered_on: Callable[[Record], None] = lambda record: None  # its guests boot
+    powered_off: Callable[[Record], None] = lambda record: None  # nothing runs in it any more
 
     def create_queued(self, call: str, parent: str, name: str, body: Document, request_id: str) -> Document:
         """Accept a request for a node; the answer is an operation. Raises Refusal."""
@@ -139,9 +143,16 @@ class TpuState:
         with self.clock.lock:
             record = self.find(self.nodes, node)
             record.state = "PREEMPTED"
+            self.powered_off(record)
             self.ledger.close(node)
             if record.queued in self.queued:
                 self.queued[record.queued].state = "SUSPENDED"
+
+    def stop(self, record: Record, state: str) -> None:
+        """Nothing runs in a node any more; it is in that state, and costs on: nobody says that it would not."""
+        if self.nodes.get(record.name) is record and record.state == "READY":
+            record.state = state
+            self.powered_off(record)
 
     def show(self, record: Record) -> Document:
         """The document of a queued resource or a node."""
@@ -204,6 +215,8 @@ class TpuState:
             self.clock.at(self.clock.now() + max(0.0, runs_s), lambda: self._suspend(record, made))
 
     def _begin_node(self, record: Record) -> None:
+        self.made += 1
+        record.number = self.made
         self.nodes[record.name] = record
         generation = str(record.body["acceleratorType"]).partition("-")[0]
         self.ledger.open(record.name, "TPU node", CHIPS[generation].usd_per_chip_hour * record.chips)
@@ -219,6 +232,7 @@ class TpuState:
         owner = self.queued.get(record.queued)
         if owner and owner.state == "PROVISIONING":
             owner.state = "ACTIVE"
+        self.powered_on(record)
 
     def _fail(self, record: Record, code: int, message: str) -> None:
         if record.state == WAITING:
@@ -239,6 +253,7 @@ class TpuState:
     def _gone_node(self, path: str, record: Record) -> None:
         if self.nodes.get(path) is record:
             del self.nodes[path]
+            self.powered_off(record)
             self.ledger.close(path)
 
     def _operation(self, parent: str, target: str, done: bool = True) -> Document:
