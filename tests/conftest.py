@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from tests import chance, thrift
+
+if TYPE_CHECKING:
+    from tests.campaign.fork_server import ForkServer
 
 # gRPC's handlers of a fork can end a child that a test forks from a worker in which a TPU test ran before.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -66,6 +70,17 @@ def cloudtrain(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Resul
         return Result(code, out.decode(), err.decode())
 
     return call
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Commands without Python's start, on the fake engine: one server for all tests of a worker that want it."""
+    from tests.campaign.fork_server import ForkServer
+
+    with tempfile.TemporaryDirectory(prefix="cloudtrain-fork-server-") as folder:
+        made = ForkServer(Path(folder))
+        yield made
+        made.close()
 
 
 class EngineTests:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
 from tests.campaign.clouds import TARGETS
-from tests.campaign.fork_server import MACHINE, ROOT, SHORT_LEASE, Forked, ForkServer
+from tests.campaign.fork_server import MACHINE, SHORT_LEASE, Forked, ForkServer
 from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_trainer import install
 
@@ -119,7 +119,8 @@ class Person(ForkedClient):
 class JobWorld:
     """One cloud, for many trials."""
 
-    def __init__(self, name: str, product: str = str(ROOT)) -> None:
+    def __init__(self, name: str, server: ForkServer | None = None) -> None:
+        """Commands are forked by `server`, which stays; without one, by one of its own."""
         self.name, self.rental = name, RENTALS[name]
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
@@ -128,7 +129,8 @@ class JobWorld:
         self.both = Together(made)
         self.fake = made
         self.people = 0
-        self.fork_server = ForkServer(self.folder, product, self.rental.libraries)
+        self.own_server = ForkServer(self.folder, libraries=self.rental.libraries) if server is None else None
+        self.fork_server = server or self.own_server
 
     def begin(self) -> None:
         """Everything empty."""
@@ -156,7 +158,8 @@ class JobWorld:
 
     def close(self) -> None:
         """Everything away."""
-        self.fork_server.close()
+        if self.own_server is not None:
+            self.own_server.close()
         self.both.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,6 @@ from cloudtrain.errors import UsageError
 from cloudtrain.simulator.clock import Clock
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
-from tests.campaign.fork_server import ForkServer
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +24,6 @@ def the_real_engine(request: pytest.FixtureRequest) -> None:
         import_module("cloudtrain.stacks._pulumi.command").find()
     except UsageError as error:
         pytest.skip(f"{error.message}: `make pulumi` provides it")
-
-
-@pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
-    """One for all tests of a worker: commands on the fake engine, forked."""
-    with tempfile.TemporaryDirectory(prefix="cloudtrain-fork-server-") as folder:
-        made = ForkServer(Path(folder))
-        yield made
-        made.close()
 
 
 @pytest.fixture(params=sorted(TARGETS))

@@ -10,6 +10,7 @@ import pytest
 
 from cloudtrain.simulator.aws.wire import backend
 from tests.campaign import jobs
+from tests.campaign.fork_server import ForkServer
 from tests.campaign.in_process import Outcome
 from tests.campaign.job_world import BUCKET, RENTALS, JobWorld
 
@@ -19,9 +20,9 @@ CHOSEN = os.environ.get("CLOUDTRAIN_SEED")
 
 
 @pytest.fixture(scope="module", params=sorted(RENTALS))
-def world(request: pytest.FixtureRequest) -> Iterator[JobWorld]:
+def world(request: pytest.FixtureRequest, fork_server: ForkServer) -> Iterator[JobWorld]:
     """Each cloud in turn."""
-    made = JobWorld(request.param)
+    made = JobWorld(request.param, fork_server)
     yield made
     made.close()
 
@@ -77,9 +78,9 @@ def leave_a_disk(world: JobWorld, prefix: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def google() -> Iterator[JobWorld]:
+def google(fork_server: ForkServer) -> Iterator[JobWorld]:
     """One cloud for all of them."""
-    made = JobWorld("gce")
+    made = JobWorld("gce", fork_server)
     yield made
     made.close()
 

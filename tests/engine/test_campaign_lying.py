@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaign import lying, state_fuzz
+from tests.campaign.fork_server import ForkServer
 from tests.campaign.job_world import JobWorld
 
 pytestmark = pytest.mark.campaign
@@ -18,9 +19,9 @@ FIRST_COMMAND, COMMANDS = 1, 100
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[JobWorld]:
+def world(fork_server: ForkServer) -> Iterator[JobWorld]:
     """One cloud for all."""
-    made = JobWorld("runpod")
+    made = JobWorld("runpod", fork_server)
     yield made
     made.close()
 

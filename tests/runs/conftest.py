@@ -1,4 +1,4 @@
-"""Runs on this machine with the fake trainer: real processes, real supervisor, no model."""
+"""Runs on this machine with the fake trainer: real processes, real supervisor, no model. And a cloud for rented ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,10 @@ from cloudtrain.state.store import LocalFolder
 from tests.fakes import TRAINER
 from tests.patience import until
 from tests.records import row
+
+if TYPE_CHECKING:
+    from tests.campaign.fork_server import ForkServer
+    from tests.campaign.job_world import JobWorld
 
 
 @pytest.fixture
@@ -51,6 +55,25 @@ def local(run_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield stack
     if any(owned.run == run_name for owned in stack.list_owned()):  # of others, other tests are in the middle
         import_module("cloudtrain.stacks._lifecycle.processes").end(run_name, None, 0.0)
+
+
+@pytest.fixture(scope="session")
+def made(fork_server: ForkServer) -> Iterator[JobWorld]:
+    """One cloud for all tests of rented machines."""
+    from tests.campaign.job_world import JobWorld
+
+    world = JobWorld("aws", fork_server)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(made: JobWorld) -> Iterator[JobWorld]:
+    """Nothing in it; machines stand there and do not run."""
+    made.begin()
+    made.fake.machines_run = False
+    yield made
+    made.end()
 
 
 @pytest.fixture

@@ -58,23 +58,6 @@ def test_a_machine_can_write_what_is_its_own(form: dict[str, Any]) -> None:
     assert post(form, root_of(form).replace("mine", "other") + "hb.json", b"{}") == 403
 
 
-@pytest.fixture(scope="module")
-def made() -> Iterator[JobWorld]:
-    """One cloud for all."""
-    world = JobWorld("aws")
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def world(made: JobWorld) -> Iterator[JobWorld]:
-    """Nothing in it; machines stand there and do not run."""
-    made.begin()
-    made.fake.machines_run = False
-    yield made
-    made.end()
-
-
 @pytest.fixture
 def person(world: JobWorld) -> Person:
     """Somebody who has rented a machine for `mine`."""

@@ -51,18 +51,10 @@ class Two:
         return {entry.id for entry in self.fake.ledger.running() if entry.what.startswith(words)}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    """Commands without Python's start, on the fake engine."""
-    made = ForkServer(tmp_path_factory.mktemp("fork-server"))
-    yield made
-    made.close()
-
-
 @pytest.fixture(params=CLOUDS)
-def two(request: pytest.FixtureRequest, server: ForkServer, tmp_path: Path) -> Iterator[Two]:
+def two(request: pytest.FixtureRequest, fork_server: ForkServer, tmp_path: Path) -> Iterator[Two]:
     """`a` has rented a machine."""
-    made = Two(request.param, server, tmp_path)
+    made = Two(request.param, fork_server, tmp_path)
     made.rent(made.a)
     if not made.machines():
         raise RuntimeError(made.fake.leftovers())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,6 @@ from tests.runs.trust_world import RUN, command, rent, ticket
 GATED = "meta-llama/Llama-3.2-1B-Instruct"
 TOKEN = "hf_PlantedSecretOfTheHub"  # it opens nothing
 NAME = f"{RUN}hub-token"
-
-
-@pytest.fixture(scope="module")
-def made() -> Iterator[JobWorld]:
-    """One cloud for all."""
-    world = JobWorld("aws")
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def world(made: JobWorld) -> Iterator[JobWorld]:
-    """Nothing in it; machines stand there and do not run."""
-    made.begin()
-    made.fake.machines_run = False
-    yield made
-    made.end()
 
 
 @pytest.fixture

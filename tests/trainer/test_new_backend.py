@@ -131,9 +131,9 @@ def test_its_rows_are_judged_before_anything_is_made(here: Here) -> None:
 
 
 @pytest.fixture
-def world(product: str) -> Iterator[JobWorld]:
+def world(commands: ForkServer) -> Iterator[JobWorld]:
     """A cloud whose machines run, for clients of the copy."""
-    made = JobWorld("gce", product)
+    made = JobWorld("gce", commands)
     made.begin()
     yield made
     made.end()
@@ -147,7 +147,7 @@ def ends(command: Command) -> int:
     return command.process.code
 
 
-def test_the_new_trainer_survives_a_machine_that_is_preempted(world: JobWorld, product: str) -> None:
+def test_the_new_trainer_survives_a_machine_that_is_preempted(world: JobWorld) -> None:
     """The machine makes the environment itself; another one goes on from the checkpoint; the result comes home."""
     room = world.fake.room.environment
     room.pop("CLOUDTRAIN_CACHE")

@@ -120,20 +120,18 @@ def test_without_the_account_no_tpu_is_asked_for(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", ["gce", "tpu"])
 def test_up_without_the_account_ends_4_with_the_command(
-    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    name: str, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     """And nothing is left, nothing was paid for."""
     fake = TARGETS[name].fake(Clock())
-    server = ForkServer(tmp_path_factory.mktemp("fork-server"))
     unmade = {account.VARIABLE: "nobody-made@simulation-project.iam.gserviceaccount.com"}
     try:
-        person = ForkedClient(server, tmp_path, fake, HOME=str(tmp_path), **unmade)
+        person = ForkedClient(fork_server, tmp_path, fake, HOME=str(tmp_path), **unmade)
         ended = person.run("up", *Client.up_words(), *TARGETS[name].words, "--name", "mine")
         assert (ended.code, fake.leftovers()) == (4, [])
         assert "cloudtrain doctor gcp" in ended.err
         assert fake.ledger.entries == []
     finally:
-        server.close()
         fake.stop()
 
 
