@@ -40,6 +40,7 @@ class Plan:
     accept_risk: bool = False  # as the person said it; for the machines that may follow
     agreed_usd: Decimal | None = None  # what was agreed to, all machines together
     revision: str | None = None  # the commit of the hub's that a spec which names none was resolved to
+    reserved_until: float | None = None  # what is reserved of the budget counts so long without a record of the run
     boot: Mapping[str, Any] | None = None  # where a rented machine finds its ticket: {state, ticket, signed_at}, no URL
 
 

@@ -22,13 +22,14 @@ class BudgetsRecord(Record):
 class ReservationRecord(Record):
     """`reservations/RUN.json`: what a run may cost at the most, all its machines together; kept until it is settled.
 
-    No machine of it stands after `until`.
+    No machine of it stands after `until`. `attempt` is the one that it was made for, before that was begun.
     """
 
     run: str
     usd: Usd
     made: Instant
     until: Instant
+    attempt: int = 1
 
 
 class ScheduleRecord(Record):

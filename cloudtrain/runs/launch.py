@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from cloudtrain.errors import NotFinished, TeardownIncomplete, UsageError, is_nothing_left
+from cloudtrain.errors import NotFinished, OverBudget, TeardownIncomplete, UsageError, is_nothing_left
 from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.listing import all_runs
 from cloudtrain.runs.record import RESUMABLE, Run
+from cloudtrain.settings import now
 from cloudtrain.state import identity
 from cloudtrain.state.layout import NEWEST
 from cloudtrain.state.protocol import AlreadyThere, Store
@@ -70,8 +71,8 @@ def silent(text: str) -> None:
 def start(store: Store, plan: Plan, log: Callable[[str], None] = silent) -> Run:
     """Make the plan's run real. The record is on disk before anything is started.
 
-    Raises NotFinished when another client was first, Overtaken when there is nothing to resume any more, and what the
-    stack raises.
+    Raises NotFinished when another client was first, Overtaken when there is nothing to resume any more, OverBudget
+    when what was reserved for it may be another's by now, and what the stack raises.
     """
     from cloudtrain.records import QuoteRecord
 
@@ -90,6 +91,8 @@ def start(store: Store, plan: Plan, log: Callable[[str], None] = silent) -> Run:
         plan, rented = rented_part(run, plan)
         more |= rented
     intent = intent_record(plan, run, **more)
+    if plan.reserved_until is not None and now() > plan.reserved_until:
+        raise OverBudget("it took too long until the run could begin: what was reserved for it has lapsed", "repeat it")
     if again:
         run.write("intent.json", intent)
     else:

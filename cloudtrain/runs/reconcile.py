@@ -18,6 +18,7 @@ from cloudtrain.runs import attempts, candidates, remote, teardown
 from cloudtrain.runs.events import Emit, Message, progress
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.remote import MachineEvent
+from cloudtrain.runs.spending import standing
 from cloudtrain.runs.teardown import LEAST_LEFT_S, wants_another
 from cloudtrain.settings import now
 from cloudtrain.signing import expiry
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from cloudtrain.records import RowRecord
 
 MOST_PLACES = 40
-AGREED_TOLERANCE = Decimal("1.02")
 
 
 def keep_candidates(store: Store, run: str, lines: Sequence[RowRecord]) -> None:
@@ -133,11 +133,9 @@ def agreed_plan(run: Run, plan: Plan, row: RowRecord) -> Plan:
     spent = run.spent_usd(claims_count=False) or Decimal(0)
     there = replace(plan, provider=row.provider, line=row)
     found = attempts.priced(there, row.beside_usd_per_hour or Decimal(0), spent, accept_stale=True)
-    hourly, left = found.hourly_usd, found.hours_left()
+    hourly, left, most = found.hourly_usd, found.hours_left(), standing.allowed_usd(run)
     deadline = expiry.within(run.store.url, found.plan.deadline, None, now())[0]
-    if plan.agreed_usd is not None and (
-        hourly is None or spent + hourly * left > plan.agreed_usd * AGREED_TOLERANCE or left * 3600 < LEAST_LEFT_S
-    ):
+    if most is not None and (hourly is None or spent + hourly * left > most or left * 3600 < LEAST_LEFT_S):
         raise OverBudget(f"{row.offer} would make the whole run more expensive than was agreed to")
     return replace(found.plan, deadline=deadline)
 

@@ -136,7 +136,8 @@ def test_a_machine_that_follows_needs_a_known_end_too(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
     plan = reconcile.plan_again(changed(run, accept_risk=accepted))
-    there: Any = SimpleNamespace(store=SimpleNamespace(url="s3://bucket-x/team"), spent_usd=run.spent_usd)
+    there: Any = SimpleNamespace(id="mine", intent=run.intent, spent_usd=run.spent_usd)
+    there.store = SimpleNamespace(url="s3://bucket-x/team", read=run.store.read)
     if accepted:
         assert reconcile.agreed_plan(there, plan, line("x")).accept_risk
         return

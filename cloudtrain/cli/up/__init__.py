@@ -27,6 +27,12 @@ from cloudtrain.units import SECONDS_PER_HOUR
     help="End the run after this long at the latest.",
 )
 @click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
+@click.option(
+    "--budget-month",
+    "month_usd",
+    type=Dollars(),
+    help="Start only if this month's runs stay within so much; tightens `cloudtrain budget`.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return; `cloudtrain logs -f` follows.")
 @click.option("--dry-run", "--dryrun", is_flag=True, help="Check and show the plan; start nothing.")

@@ -23,6 +23,7 @@ class UpOptions:
     spot: bool | None = None  # True: no on-demand offers; False: none on spot
     max_hours: float | None = None  # the run is ended after so many hours
     max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more
+    month_usd: Decimal | None = None  # US dollars: a limit of all runs of this month; it only tightens the state's
     max_restarts: int = 3  # rented machines that may follow one that was reclaimed
     experimental: bool = False  # an experimental row may be chosen
     accept_risk: bool = False  # start where fewer than two guards work without this client

@@ -28,6 +28,8 @@ from cloudtrain.runs.launch import Found
 from cloudtrain.runs.prepare import Prepared
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome
+from cloudtrain.runs.spending import budget
+from cloudtrain.runs.spending.reserve import Funds, Wanted, release
 from cloudtrain.runs.transfer import hub_token
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
@@ -74,6 +76,7 @@ class Session:
         if run is not None and located.found.action == "attach":
             self.emit(RunFound(run, "attach"))
             return self.attachment.attach(run)
+        budget.read(located.store)  # one that is broken stops here, before anything is fetched or asked
         return self.start(self.places(located))
 
     def locate(self) -> Located:
@@ -128,12 +131,14 @@ class Session:
         """On this machine: the plan, consent, the start, the end."""
         plan, (row,) = replace(places.first, teaches=self.options.teaches), places.rows
         self._show(places, plan, row)
+        funds, worst = self._funds(places), attempts.at_price(plan, prepare.hourly_usd(row, row.offer.usd_per_hour))
+        funds.check(wanted := Wanted(Run(places.store, plan.run), worst, plan.deadline))
         if self.options.dry_run:
             return None
         self.planner.agree(plan, row, row.usd.high if row.usd else Decimal("Infinity"), self.ask)
         with held(places.store, plan.run, f"`cloudtrain logs -f {plan.run}` follows it"):
             offset = log_size(Run(places.store, plan.run))
-            run = launch.start(places.store, plan)
+            run = launch.start(places.store, replace(plan, reserved_until=funds.reserve(wanted)))
             self.emit(Started(run))
             return self.attachment.follow_or_detach(run, offset)
 
@@ -147,8 +152,10 @@ class Session:
 
     def _first_machine(self, places: Places) -> Run | None:
         """One plan after the other; asked once, and again for a more expensive one."""
+        funds, own = self._funds(places), Run(places.store, places.first.run)
         if self.options.dry_run:
-            self._offer(places, places.rows[0])
+            plan, worst = self._offer(places, places.rows[0])
+            funds.check(Wanted(own, worst, plan.deadline))
             return None
         agreed: Decimal | None = None
 
@@ -156,8 +163,10 @@ class Session:
             nonlocal agreed
             plan, worst = self._offer(places, row)
             if agreed is None or worst > agreed:
+                funds.check(Wanted(own, worst, plan.deadline))
                 self.planner.agree(plan, row, worst, self.ask)
                 agreed = worst
+            plan = replace(plan, reserved_until=funds.reserve(Wanted(own, agreed, plan.deadline)))
             plan = self.machinery.stage(plan)
             if self.planner.token and not plan.idle:
                 hub_token.keep(Run(places.store, plan.run), self.planner.token)
@@ -170,14 +179,18 @@ class Session:
         try:
             run, answer = attempts.start_somewhere(places.store, places.rows, plan_at, self.emit)
         except CloudtrainError:
-            forget_hub_token(Run(places.store, places.first.run))
+            come_to_nothing(Run(places.store, places.first.run))
             raise
         if run is None:
-            forget_hub_token(Run(places.store, places.first.run))
+            come_to_nothing(Run(places.store, places.first.run))
             raise NoCapacity(f"no place had a machine; the last answer: {answer}", "try again later")
         with outcome.teardown_guard(run.id):
             self.emit(MachineCreated(run, restart=False))
         return run
+
+    def _funds(self, places: Places) -> Funds:
+        """What may be spent on the run."""
+        return Funds(places.store, self.options.month_usd, self.emit)
 
     def _offer(self, places: Places, row: QuoteRow) -> tuple[Plan, Decimal]:
         """The run's plan on a row at the price of now, shown; and its cost in dollars if not ended before."""
@@ -221,8 +234,9 @@ class Session:
         return ready.worst_usd
 
 
-def forget_hub_token(run: Run) -> None:
-    """Delete the hub's token of a run that has come to nothing; one that may have a machine keeps it."""
+def come_to_nothing(run: Run) -> None:
+    """Delete the hub's token and what is reserved of a run without a machine; one that may have one keeps both."""
     with contextlib.suppress(UsageError):
         if run.begun is None or run.gone is not None:
             hub_token.forget(run)
+            release(run)

@@ -1,0 +1,52 @@
+"""When a week and a month begin, by the calendar of a time zone."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudtrain.errors import UsageError, nearest, visible
+
+if TYPE_CHECKING:
+    from datetime import date
+    from zoneinfo import ZoneInfo
+
+
+class Span(NamedTuple):
+    """From the first second (epoch) to the one in which the next one begins."""
+
+    since: float
+    until: float
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of that IANA name. Raises UsageError, with the nearest one that there is."""
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        known = {each.lower(): each for each in sorted(available_timezones())}
+    close = known.get(nearest(name, list(known)))
+    raise UsageError(
+        f"`{visible(name)}` is no time zone",
+        f"did you mean `{close}`?" if close else "write a name such as Europe/Berlin or UTC",
+    )
+
+
+def week(now: float, where: ZoneInfo) -> Span:
+    """The week that this instant is in; it begins on Monday."""
+    today = datetime.fromtimestamp(now, where).date()
+    monday = today - timedelta(days=today.weekday())
+    return Span(_midnight(monday, where), _midnight(monday + timedelta(days=7), where))
+
+
+def month(now: float, where: ZoneInfo) -> Span:
+    """The month that this instant is in."""
+    first = datetime.fromtimestamp(now, where).date().replace(day=1)
+    return Span(_midnight(first, where), _midnight((first + timedelta(days=32)).replace(day=1), where))
+
+
+def _midnight(day: date, where: ZoneInfo) -> float:
+    """The first second of a local day; where clocks are put forward at midnight, that is when they are."""
+    return datetime.combine(day, time.min, where).timestamp()
