@@ -24,6 +24,7 @@ class UpOptions:
     max_hours: float | None = None  # the run is ended after so many hours
     max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more
     max_restarts: int = 3  # rented machines that may follow one that was reclaimed
+    segments: bool = False  # a run longer than the credentials of the state goes on on further machines
     experimental: bool = False  # an experimental row may be chosen
     accept_risk: bool = False  # start where fewer than two guards work without this client
     hub_token_from: str | None = None  # variable or file with the hub's token that rented machines get for this run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudtrain.simulator.aws import tables
 from cloudtrain.simulator.aws.wire import forget, warm
@@ -12,6 +12,9 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
 from cloudtrain.simulator.http_server import Front, Reply
 from cloudtrain.simulator.ledger import Ledger
+
+if TYPE_CHECKING:
+    from cloudtrain.simulator.aws.web_identity import Role, Session
 
 _accounts = itertools.count(100000000001)
 
@@ -65,6 +68,8 @@ class AwsAccount(Front):
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.schedule_bodies: dict[tuple[str, str], bytes] = {}
         self.role_known_at: dict[str, float] = {}
+        self.roles: dict[str, Role] = {}  # those that trust a CI system, by their ARN
+        self.sessions: dict[str, Session] = {}  # of such roles, by access key
         self.hidden: list[tuple[float, str, str, str]] = []  # until, kind, region, key
 
     def hide(self, kind: str, region: str, key: str, seconds: float) -> None:
