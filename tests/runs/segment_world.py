@@ -26,6 +26,7 @@ from cloudtrain.plan import Plan
 from cloudtrain.providers import DeletionProof, Stack, load
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.records import MachineRecord, RowRecord
+from cloudtrain.records.row import CostPartRecord
 from cloudtrain.runs import live_price, remote
 from cloudtrain.runs.client import planning, session
 from cloudtrain.runs.client.options import UpOptions
@@ -58,10 +59,10 @@ def trained(state: dict[str, float], step: int) -> dict[str, float]:
 START = {"weight": 1.0, "speed": 0.0, "loss": 0.0}
 
 
-def in_one_piece() -> list[tuple[int, float]]:
+def in_one_piece(steps: int = STEPS) -> list[tuple[int, float]]:
     """Step and loss of every step of a run that nothing interrupts."""
     state, found = START, []
-    for step in range(1, STEPS + 1):
+    for step in range(1, steps + 1):
         state = trained(state, step)
         found.append((step, state["loss"]))
     return found
@@ -80,8 +81,9 @@ def fetched(url: str) -> bytes | None:
 class Machine:
     """One machine, from its creation to its end."""
 
-    def __init__(self, clock: Clock, plan: Plan) -> None:
+    def __init__(self, clock: Clock, plan: Plan, steps: int) -> None:
         self.clock, self.plan, self.began, self.stands = clock, plan, clock.now(), True
+        self.steps = steps
         address = urls.ticket_url({"boot": plan.boot, "expires": plan.deadline})
         self.ticket: dict[str, Any] = json.loads(fetched(address) or b"null")
         self.log_bytes = int(self.ticket["log_bytes"])
@@ -121,7 +123,7 @@ class Machine:
             (file,) = self.ticket["resume"]["files"]
             step, state = self.ticket["resume"]["step"], json.loads(fetched(file["url"]) or b"null")
         first = step
-        while step < STEPS:
+        while step < self.steps:
             if self.clock.now() + STEP_S > self.plan.deadline - SAVE_S:
                 self.save(step, state)
                 self.clock.advance(self.plan.deadline - self.clock.now())
@@ -129,7 +131,7 @@ class Machine:
             self.clock.advance(STEP_S)
             step += 1
             state = trained(state, step)
-            self.say(event="step", step=step, of=STEPS, loss=state["loss"])
+            self.say(event="step", step=step, of=self.steps, loss=state["loss"])
             if step % EVERY == 0:
                 self.save(step, state)
             if lost_after is not None and step - first == lost_after:
@@ -146,6 +148,7 @@ class SegmentWorld:
     def __init__(self, state: str, clock: Clock, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.state, self.clock, self.folder = state, clock, folder
         self.machines: list[Machine] = []
+        self.steps = STEPS
         self.events: list[Event] = []
         patch.setattr(time, "time", clock.now)
         patch.setenv("CLOUDTRAIN_STATE", state)
@@ -162,7 +165,7 @@ class SegmentWorld:
 
     def start(self, plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
         """What the stack does."""
-        self.machines.append(Machine(self.clock, plan))
+        self.machines.append(Machine(self.clock, plan, self.steps))
         return MachineRecord(id=f"i-{len(self.machines)}", created=self.clock.now(), provider="aws", place="us-east-1a")
 
     def stop(self, run: str, store: Store, how: Any) -> DeletionProof:
@@ -172,7 +175,11 @@ class SegmentWorld:
 
     def line(self) -> RowRecord:
         """The place, at its price."""
-        return record(provider="aws", offer="m7i.large", region="us-east-1", market="on_demand", price_usd_per_hour=USD)
+        part = CostPartRecord(name="compute", quantity=Decimal(30), unit="hours", unit_usd=USD)
+        return record(
+            provider="aws", offer="m7i.large", region="us-east-1", market="on_demand", price_usd_per_hour=USD,
+            cost_parts=(part,),
+        )  # fmt: skip
 
     def plan(self, hours: float) -> Plan:
         """Of the run, with its own deadline."""

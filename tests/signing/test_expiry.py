@@ -125,7 +125,7 @@ def test_an_unknown_end_is_refused_unless_the_risk_is_accepted(monkeypatch: pyte
     """A rented job whose addresses may die in an hour trains for nothing."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
     monkeypatch.setattr(planning, "now", lambda: NOW)
-    plan: Any = SimpleNamespace(deadline=NOW + 3600, deadline_basis="--max-hours 1")
+    plan: Any = SimpleNamespace(deadline=NOW + 3600, deadline_basis="--max-hours 1", segments=False)
     line: Any = SimpleNamespace(assessment=SimpleNamespace(hours=None))
     store: Any = SimpleNamespace(url=STATE)
     told: list[Any] = []

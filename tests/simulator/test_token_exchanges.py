@@ -69,7 +69,6 @@ def assume(world: Amazon, headers: dict[str, str] | None = None, **changes: str)
         ({"RoleSessionName": "a b"}, "ValidationException"),
         ({"WebIdentityToken": "a.b.c"}, "InvalidIdentityToken"),
         ({"RoleArn": ARN + "x"}, "AccessDenied"),
-        ({"Unknown": "1"}, "UnknownParameter"),
     ],
 )
 def test_sts_refuses_what_is_malformed(amazon: Amazon, changes: dict[str, str], code: str) -> None:

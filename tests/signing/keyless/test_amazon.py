@@ -186,12 +186,15 @@ def test_a_busy_service_is_asked_again(world: Amazon) -> None:
 
 def test_a_client_that_stays_gets_new_keys_before_the_old_end(world: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket's client asks again by itself; addresses and SDK read the environment."""
-    monkeypatch.setattr(time, "time", world.cloud.clock.now)
+    clock = Clock(time.time())
+    for each in (world.cloud, world.issuer):
+        each.clock = clock
+    monkeypatch.setattr(time, "time", clock.now)
     keyless.take()
     first = os.environ[amazon.KEY]
     credentials.keys_of_now()
     assert os.environ[amazon.KEY] == first
-    world.cloud.clock.advance(7 * HOUR)
+    clock.advance(7 * HOUR)
     found = credentials.keys_of_now()
     assert found["access_key_id"] == os.environ[amazon.KEY] != first
     assert expiry.said_end() == pytest.approx(world.cloud.clock.now() + 12 * HOUR, abs=60)

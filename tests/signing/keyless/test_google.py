@@ -78,13 +78,14 @@ def test_the_file_is_ours_alone_and_like_googles_own(world: Google) -> None:
     assert os.environ[FILE] == str(path)
 
 
-def test_googles_own_client_reads_the_file(world: Google) -> None:
+def test_googles_own_client_reads_the_file(world: Google, monkeypatch: pytest.MonkeyPatch) -> None:
     """With which the stacks ask for machines."""
-    import google.auth
+    from google import auth
     from google.auth.transport.requests import Request
 
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "simulation-project")
     keyless.take()
-    found, _ = google.auth.load_credentials_from_file(os.environ[FILE], scopes=[federated.SCOPE])  # type: ignore[no-untyped-call]
+    found, _ = auth.default(scopes=[federated.SCOPE])
     found.refresh(Request())  # type: ignore[no-untyped-call]
     assert world.iam.tokens[found.token].who == EMAIL
 

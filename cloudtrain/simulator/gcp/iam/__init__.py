@@ -28,7 +28,7 @@ from cloudtrain.simulator.http_server import Front, Reply, Request
 PROVIDER = "projects/123456789012/locations/global/workloadIdentityPools/ci/providers/github"
 EMAIL = "cloudtrain-nights@simulation-project.iam.gserviceaccount.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-USER, CREATOR = "roles/iam.workloadIdentityUser", "roles/iam.serviceAccountTokenCreator"
+IAM_SCOPE = "https://www.googleapis.com/auth/iam"  # with which google-auth becomes an account
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS = "urn:ietf:params:oauth:token-type:access_token"
 SUBJECTS = ("urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token")
@@ -112,7 +112,7 @@ class IamCloud(Front):
             raise Refused("invalid_request", "Invalid subject token or type.")
         if given.get("audience") != f"//iam.googleapis.com/{PROVIDER}":
             raise Refused("invalid_target", "The target service indicated by the audience parameters is invalid.")
-        if SCOPE not in given.get("scope", "").split():
+        if not {SCOPE, IAM_SCOPE} & set(given.get("scope", "").split()):
             raise Refused("invalid_scope", "Invalid OAuth scope.")
         try:
             claims = self.issuer.checked(given["subject_token"], self.clock.now())
