@@ -102,7 +102,11 @@ def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     from cloudtrain.runs import remote
 
     plan, shipped = remote.stage_job(run, plan)
-    agreed = {"agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts, "accept_risk": plan.accept_risk}
+    agreed: dict[str, Any] = {
+        "agreed_usd": plan.agreed_usd,
+        "max_restarts": plan.max_restarts,
+        "accept_risk": plan.accept_risk,
+    }
     agreed["run_deadline"] = plan.run_deadline
     return plan, {**shipped, **agreed}
 

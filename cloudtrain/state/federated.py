@@ -79,10 +79,15 @@ def external() -> External | None:
         return None
     if not isinstance(found, dict) or found.get("type") != "external_account":
         return None
-    words = ("audience", "subject_token_type", "token_url", "service_account_impersonation_url")
-    values = [str(found.get(word) or "") for word in words]
     source = found.get("credential_source")
-    made = External(path, *values, source if isinstance(source, dict) else {})  # type: ignore[arg-type]
+    made = External(
+        path,
+        audience=str(found.get("audience") or ""),
+        kind=str(found.get("subject_token_type") or ""),
+        token_url=str(found.get("token_url") or ""),
+        impersonation=str(found.get("service_account_impersonation_url") or ""),
+        source=source if isinstance(source, dict) else {},
+    )
     for address in filter(None, (made.token_url, made.impersonation)):
         host = token_request.trusted(address)
         if not host.endswith(".googleapis.com") and host not in token_request.LOOPBACK:

@@ -173,10 +173,11 @@ def asked(token: str, hours: int) -> Keys | None:
     status, answer = token_request.ask(sts_url(), urlencode(form).encode(), headers)
     text = answer.decode(errors="replace")
     if status == 200:
-        names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
-        values = [member(text, name) for name in names]
+        access, secret, session = (member(text, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
         try:
-            return Keys(*values[:3], datetime.fromisoformat(values[3]).timestamp(), now, hours)
+            return Keys(
+                access, secret, session, datetime.fromisoformat(member(text, "Expiration")).timestamp(), now, hours
+            )
         except ValueError:
             raise BucketDenied("Amazon's answer to the exchange of the job's token holds no credentials", "") from None
     code = member(text, "Code") or str(status)
