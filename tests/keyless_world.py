@@ -12,7 +12,7 @@ import pytest
 from cloudtrain.signing import gcs
 from cloudtrain.signing.keyless import amazon, google, identity
 from cloudtrain.simulator.aws import AwsCloud, s3
-from cloudtrain.simulator.aws.web_identity import Role
+from cloudtrain.simulator.aws.account import Role
 from cloudtrain.simulator.ci_identity import GithubTokens
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.iam import IamCloud

@@ -20,8 +20,8 @@ from cloudtrain.runs.results import outcome
 from cloudtrain.signing import expiry, keyless
 from cloudtrain.signing.keyless import amazon
 from cloudtrain.simulator.aws import s3
+from cloudtrain.simulator.aws.account import Session as FakeSession
 from cloudtrain.simulator.aws.s3_signed import Keys
-from cloudtrain.simulator.aws.web_identity import Session as FakeSession
 from cloudtrain.simulator.clock import Clock
 from tests.keyless_world import Amazon, amazon_world, enter_amazon, enter_google, google_world
 from tests.runs.segment_world import BEGIN, HOUR, STEPS, USD, SegmentWorld, in_one_piece

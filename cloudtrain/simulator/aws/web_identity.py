@@ -7,42 +7,19 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from cloudtrain.simulator.aws.account import DEFAULT_S, AwsAccount, Session
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import Call, Refused, answer
-from cloudtrain.simulator.ci_identity import ISSUER, REF, REPOSITORY, GithubTokens
+from cloudtrain.simulator.ci_identity import ISSUER
 from cloudtrain.simulator.ci_identity import Refused as NotBelieved
 from cloudtrain.simulator.http_server import Reply, Request
 
-if TYPE_CHECKING:
-    from cloudtrain.simulator.aws.account import AwsAccount
-
 NAME = "AssumeRoleWithWebIdentity"
-DEFAULT_S, LEAST_S, MOST_S = 3600, 900, 43_200
-
-
-@dataclass
-class Role:
-    """A role, with the two conditions of its trust policy and `MaxSessionDuration`."""
-
-    arn: str
-    issuer: GithubTokens
-    longest_s: int = DEFAULT_S
-    audience: str = "sts.amazonaws.com"
-    subject: str = f"repo:{REPOSITORY}:ref:{REF}"  # StringLike
-
-
-@dataclass(frozen=True)
-class Session:
-    """Keys that were given, until when (seconds since 1970)."""
-
-    keys: Keys
-    ends: float
+LEAST_S, MOST_S = 900, 43_200
 
 
 def is_unsigned_call(request: Request) -> bool:
