@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
     from cloudtrain.runs.sweep import Listed
     from cloudtrain.runs.teardown import Ended
+    from cloudtrain.settings import Settings
     from cloudtrain.state.protocol import Store
 
 __all__ = [
@@ -94,10 +95,9 @@ def up(
     `detach` or `machine_only`. Raises a CloudtrainError for any other end; Ctrl-C is asked about like at the command
     line.
     """
-    from cloudtrain import settings
     from cloudtrain.runs.client.session import Session
 
-    return Session(options, settings.load(), on_event, ask).up()
+    return Session(options, _settings(), on_event, ask).up()
 
 
 def attach(
@@ -107,10 +107,9 @@ def attach(
     ask: Callable[[Question], bool] = events.refuse,
 ) -> Run:
     """Follow a run (None: the newest) to its end, from anywhere that can read the state; its result goes to `home`."""
-    from cloudtrain import settings
     from cloudtrain.runs.client.session import Session
 
-    return Session(UpOptions(home=home), settings.load(), on_event, ask).attach(_find(run))
+    return Session(UpOptions(home=home), _settings(), on_event, ask).attach(_find(run))
 
 
 def poll(
@@ -164,6 +163,7 @@ def sweep(
     """
     from cloudtrain.runs import sweep as sweeping
 
+    _settings()
     return sweeping.sweep(sweeping.SweepOptions(providers, everything, all_states=all_states), delete=delete)
 
 
@@ -191,10 +191,18 @@ def logs(run: str | None = None, offset: int = 0, follow: bool = False) -> Itera
 
 def _store() -> Store:
     """The state by the settings."""
-    from cloudtrain import settings
     from cloudtrain.state.store import open_store
 
-    return open_store(settings.load().state)
+    return open_store(_settings().state)
+
+
+def _settings() -> Settings:
+    """The settings; the credentials of a keyless job are taken before anything is asked with them."""
+    from cloudtrain import settings
+    from cloudtrain.signing import keyless
+
+    keyless.take()
+    return settings.load()
 
 
 def _find(run: str | None) -> Run:

@@ -41,7 +41,14 @@ class Plan:
     agreed_usd: Decimal | None = None  # what was agreed to, all machines together
     revision: str | None = None  # the commit of the hub's that a spec which names none was resolved to
     reserved_until: float | None = None  # what is reserved of the budget counts so long without a record of the run
+    segments: bool = False  # the run may go on, with its next machine, when this one's addresses end
+    run_deadline: float | None = None  # of a run in segments, once `deadline` is that of its next machine
     boot: Mapping[str, Any] | None = None  # where a rented machine finds its ticket: {state, ticket, signed_at}, no URL
+
+    @property
+    def ends(self) -> float:
+        """When the whole run is over at the latest, all its machines together."""
+        return self.deadline if self.run_deadline is None else self.run_deadline
 
 
 def deadline_seconds(

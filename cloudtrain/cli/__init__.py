@@ -17,11 +17,12 @@ from typing import Any
 
 import click
 
+from cloudtrain.cli import door
 from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
 STREAM_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of a stdout
-PLUMBING = {"options", "output", "live", "first_minutes"}  # modules of this folder that are not commands
+PLUMBING = {"door", "options", "output", "live", "first_minutes"}  # modules of this folder that are not commands
 
 
 class ReaderGone(Exception):
@@ -80,6 +81,7 @@ def root() -> None:
 def run(argv: list[str]) -> int:
     """Run one command; every error ends here as `error:` and `hint:` lines on stderr and an exit code."""
     try:
+        door.enter(argv)
         result = root.main(args=argv, prog_name="cloudtrain", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0

@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
-from cloudtrain.doctor import local
+from cloudtrain.doctor import credentials, local
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
 from cloudtrain.offer import Offer, OfferKey
 from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names, run_key
@@ -40,6 +40,7 @@ def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = la
     """
     stacks = {name: load("stacks", name, Stack) for name in dict.fromkeys(named)}
     stacks = stacks or {name: load("stacks", name, Stack) for name in names("stacks")}
+    whose = list(credentials.findings(now))
     store, state_error = state()
     known = records(store)
     entries: list[Entry] = []
@@ -54,8 +55,8 @@ def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = la
         entries += found
     watch(HERE)
     newest = max((offer.price.as_of for name in names("pricing") for offer in offers(name)), default="")
-    here = local.findings(store, state_error, known, rents)
-    return [*entries, *(Entry(HERE, f, code(f, False)) for f in [*here, local.clock(known, newest)])]
+    here = [*whose, *local.findings(store, state_error, known, rents), local.clock(known, newest)]
+    return [*entries, *(Entry(HERE, found, code(found, False)) for found in here)]
 
 
 def code(finding: Finding, named: bool) -> int:

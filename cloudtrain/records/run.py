@@ -44,6 +44,7 @@ class IntentRecord(Record):
     model: str | None = None
     agreed_usd: Usd | None = None
     max_restarts: int = 0
+    run_deadline: Instant | None = None  # of a run in segments: its own; `deadline` is then that of its machine
     layout: Literal[1, 2] = 1  # of the run's documents, see `state/layout.py`; records before it have none
     accept_risk: bool = False
     teaches: bool = True
@@ -92,6 +93,7 @@ class AttemptRecord(Record):
     gone: GoneRecord | None = None
     line: RowRecord | None = None
     deadline: Instant | None = None
+    addresses_ended: bool = False  # at the end of its addresses: its successor is no restart
 
 
 class CandidatesRecord(Record):

@@ -28,19 +28,22 @@ class Priced(NamedTuple):
     hourly_usd: Decimal | None
 
     def worst_usd(self) -> Decimal:
-        """What the machine costs, disk and address included, if it runs until its deadline; Infinity when unknown."""
+        """What the run costs from now on, disk and address included, if it ends at its deadline; Infinity if unknown.
+
+        Of a run in segments that is as if one machine did all of it.
+        """
         return at_price(self.plan, self.hourly_usd)
 
     def hours_left(self) -> Decimal:
-        """Until the plan's deadline."""
-        return Decimal(max(0.0, self.plan.deadline - now())) / SECONDS_PER_HOUR
+        """Until the run's deadline."""
+        return Decimal(max(0.0, self.plan.ends - now())) / SECONDS_PER_HOUR
 
 
 def at_price(plan: Plan, hourly_usd: Decimal | None) -> Decimal:
-    """What the machine costs if it runs from now until its deadline; Infinity when its price is unknown."""
+    """What the plan costs from now until the run's deadline; Infinity when its price is unknown."""
     if hourly_usd is None:
         return Decimal("Infinity")
-    return hourly_usd * max(0, int(plan.deadline - now())) / SECONDS_PER_HOUR
+    return hourly_usd * max(0, int(plan.ends - now())) / SECONDS_PER_HOUR
 
 
 def priced(plan: Plan, extras_usd: Decimal, spent_usd: Decimal, accept_stale: bool) -> Priced:

@@ -110,7 +110,12 @@ def rented_part(run: Run, plan: Plan) -> tuple[Plan, dict[str, Any]]:
     from cloudtrain.runs import remote
 
     plan, shipped = remote.stage_job(run, plan)
-    agreed = {"agreed_usd": plan.agreed_usd, "max_restarts": plan.max_restarts, "accept_risk": plan.accept_risk}
+    agreed: dict[str, Any] = {
+        "agreed_usd": plan.agreed_usd,
+        "max_restarts": plan.max_restarts,
+        "accept_risk": plan.accept_risk,
+    }
+    agreed["run_deadline"] = plan.run_deadline
     return plan, {**shipped, **agreed}
 
 
@@ -197,6 +202,7 @@ def archive_attempt(run: Run) -> None:
             gone=gone,
             line=None if run.stack.direct else run.line,
             deadline=None if run.stack.direct else run.intent.deadline,
+            addresses_ended=run.addresses_ended,
         )
         run.write(f"attempts/{number:03d}.json", attempt)
     for name in ATTEMPT_DOCUMENTS if run.stack.direct else (*ATTEMPT_DOCUMENTS, "hb.json"):

@@ -31,6 +31,8 @@ def machine_of(attempt: AttemptRecord, line: RowRecord | None, direct: bool) -> 
         return None
     seconds = _span(attempt, machine) if direct else _billed_s(attempt, machine)
     reason = ended.reason if ended else "gone" if attempt.gone else ""
+    if attempt.addresses_ended:
+        reason = "addresses end"
     offer, price = ("", None) if line is None else (line.offer, line.price_usd_per_hour)
     return Machine(machine.id, offer, machine.place, seconds, price, reason)
 

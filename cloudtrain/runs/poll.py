@@ -104,7 +104,8 @@ def look_alone(run: Run, options: PollOptions, emit: Emit) -> Polled:
     if error is not None:
         done = error.message
     elif run.intent.attempt != attempt:
-        done = f"restarted on another machine, {run.machine.id if run.machine else None}"
+        verb = "goes on" if run.attempts and run.attempts[-1].addresses_ended else "restarted"
+        done = f"{verb} on another machine, {run.machine.id if run.machine else None}"
     elif over:
         done = "its machine is gone" if before is None else "nothing to do"
         done += f"; result in {home}" if home else ""

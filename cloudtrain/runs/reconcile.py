@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from cloudtrain.errors import NoCapacity, OverBudget, UsageError
 from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import StopOptions
-from cloudtrain.runs import attempts, candidates, remote, teardown
+from cloudtrain.runs import attempts, candidates, remote, segments, teardown
 from cloudtrain.runs.events import Emit, Message, progress
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.record import ADDRESSES_END, Run
 from cloudtrain.runs.remote import MachineEvent
 from cloudtrain.runs.spending import standing
 from cloudtrain.runs.teardown import LEAST_LEFT_S, wants_another
 from cloudtrain.settings import now
-from cloudtrain.signing import expiry
+from cloudtrain.signing import expiry, keyless
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import write_record
 
@@ -74,15 +74,20 @@ def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
         run = teardown.down(run, StopOptions(GRACE_S, log=progress(emit)), wanted=False)
     if not wants_another(run):
         return run
-    why = "was preempted" if run.exit else "is gone without an exit record"
+    if run.addresses_ended:
+        why = "lived as long as its addresses"
+        run.event(ADDRESSES_END, attempt=run.intent.attempt)
+    else:
+        why = "was preempted" if run.exit else "is gone without an exit record"
+        if run.line is not None:
+            candidates.remember_full(run.store, run.line.key, now())
     emit(Message(f"the machine of attempt {run.intent.attempt} {why}; looking for another", True))
-    if run.line is not None:
-        candidates.remember_full(run.store, run.line.key, now())
     return restart(run, emit)
 
 
 def restart(run: Run, emit: Emit) -> Run:
     """The next machine of a run whose last one is proven gone. Raises NoCapacity when no place has one."""
+    keyless.renew()
     plan = plan_again(run)
     places = candidates.near(run.places or [plan.line], plan.line.key, candidates.full_places(run.store), now())
     started, answer = attempts.start_somewhere(
@@ -111,8 +116,9 @@ def plan_again(run: Run) -> Plan:
         job={"model": intent.model},
         spec_yaml=spec.decode(),
         data_sha256=intent.data_sha256,
-        deadline=intent.deadline,
-        deadline_basis=intent.deadline_basis,
+        deadline=run.ends,
+        deadline_basis=intent.deadline_basis if intent.run_deadline is None else "the run's own deadline",
+        segments=intent.run_deadline is not None,
         guards=intent.guards,
         flops_per_token=run.quote.flops_per_token or 0.0,
         max_cost=intent.max_cost_usd,
@@ -127,17 +133,19 @@ def plan_again(run: Run) -> Plan:
 def agreed_plan(run: Run, plan: Plan, row: RowRecord) -> Plan:
     """The plan on another row, at its price of now.
 
-    Raises OverBudget when that is more than was agreed to, and UsageError as `expiry.refuse_unknown`.
+    Raises OverBudget when that is more than was agreed to, UsageError as `expiry.refuse_unknown`, MissingCredentials as
+    `segments.cut`.
     """
     expiry.refuse_unknown(run.store.url, now(), plan.accept_risk)
     spent = run.spent_usd(claims_count=False) or Decimal(0)
     there = replace(plan, provider=row.provider, line=row)
     found = attempts.priced(there, row.beside_usd_per_hour or Decimal(0), spent, accept_stale=True)
     hourly, left, most = found.hourly_usd, found.hours_left(), standing.allowed_usd(run)
-    deadline = expiry.within(run.store.url, found.plan.deadline, None, now())[0]
     if most is not None and (hourly is None or spent + hourly * left > most or left * 3600 < LEAST_LEFT_S):
         raise OverBudget(f"{row.offer} would make the whole run more expensive than was agreed to")
-    return replace(found.plan, deadline=deadline)
+    if plan.segments:
+        return segments.cut(found.plan, run.store.url, now())
+    return replace(found.plan, deadline=expiry.within(run.store.url, found.plan.deadline, None, now())[0])
 
 
 def adopt_orphan(run: Run) -> Run:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Record")
 
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
+ADDRESSES_END = "addresses end"  # why a machine of a run in segments ended
+EARLY_S = 600.0  # a machine stops before its deadline, to save; and its clock is another one
 ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
 
 
@@ -183,6 +185,30 @@ class Run:
         return (self.id, self.intent.state) in _owners(self.stack, int(time.monotonic()))
 
     @cached_property
+    def addresses_ended(self) -> bool:
+        """Whether its newest machine, of a run in segments, lived as long as its addresses; then the run may go on.
+
+        By what the client wrote down before and after: no machine's word can bring it about before that time.
+        """
+        if self.begun is None or self.begun.run_deadline is None or self.begun.run_deadline <= self.begun.deadline:
+            return False
+        if self.exit is not None and self.exit.reason not in ("deadline", "preempted"):
+            return False
+        return (self.gone.time if self.gone else time.time()) >= self.begun.deadline - EARLY_S
+
+    @property
+    def stop_reason(self) -> str:
+        """Why its newest machine ended, as far as that is known."""
+        if self.addresses_ended:
+            return ADDRESSES_END
+        return self.exit.reason if self.exit else self.state
+
+    @property
+    def ends(self) -> float:
+        """When the whole run is over at the latest, in epoch seconds."""
+        return self.intent.run_deadline or self.intent.deadline
+
+    @cached_property
     def is_abandoned(self) -> bool:
         """Whether it has no machine that is known, and the client that was to make one is gone.
 
@@ -221,6 +247,7 @@ class Run:
             last_seen=self._last_seen(),
             line=self.line,
             deadline=None if self.begun is None else self.begun.deadline,
+            addresses_ended=self.gone is not None and self.addresses_ended,
         )
         direct = self.begun is None or self.stack.direct
         attempts = [*self.attempts, now]

@@ -122,20 +122,24 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
 
 
 def wants_another(run: Run) -> bool:
-    """Whether the run's machine was preempted, and another one may replace it."""
+    """Whether the run's machine was preempted, or its addresses have ended, and another one may go on."""
     if run.intent.idle or run.wanted == "down" or run.gone is None or run.machine is None:
         return False
+    if run.ends - time.time() <= LEAST_LEFT_S:
+        return False
+    if run.addresses_ended:
+        return True
     if run.exit is not None and run.exit.reason != "preempted":
         return False
-    begun = sum(1 for attempt in run.attempts if attempt.machine)
-    left_s = run.intent.deadline - time.time()
-    return begun < run.intent.max_restarts and left_s > LEAST_LEFT_S
+    lost = sum(1 for attempt in run.attempts if attempt.machine and not attempt.addresses_ended)
+    return lost < run.intent.max_restarts
 
 
 def ask_to_end(run: Run, stopping: StopOptions) -> None:
     """Write down that it is to end, and give its job the time to save, unless it has ended by its provider's word."""
-    preempted = run.exit is not None and run.exit.reason == "preempted"  # else another machine would follow
-    if run.state in SETTLED and not preempted:
+    preempted = run.exit is not None and run.exit.reason == "preempted"
+    follows = preempted or run.addresses_ended  # another machine would
+    if run.state in SETTLED and not follows:
         return
     run.write("intent.json", run.intent.replace(wanted="down"))
     run.store.write(run.key("kill"), b"down\n")

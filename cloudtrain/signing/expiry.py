@@ -1,6 +1,7 @@
-"""How long a rented run may last at the most: as long as the addresses live that its machine was given.
+"""How long a rented machine may last at the most: as long as the addresses live that it was given.
 
-A signature lasts a week, and one that was made with temporary credentials ends with these.
+A signature lasts a week; one that was made with temporary credentials ends with these, and one by a key that Google
+keeps is good for twelve hours.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cloudtrain.errors import UsageError, visible
-from cloudtrain.signing import urls
+from cloudtrain.signing import gcs, urls
+from cloudtrain.state import credentials
 from cloudtrain.state.address import Address
 from cloudtrain.units import SECONDS_PER_HOUR, hours, rfc3339
 
 SHIPPING_S = 600.0  # after the deadline, for the last upload
 LEAST_S = 600.0  # a run that must end sooner is not begun
-EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"  # what `aws configure export-credentials --format env` sets
+EXPIRATION = credentials.ENDS  # what `aws configure export-credentials --format env` sets, and `keyless` too
 
 
 class Limit(NamedTuple):
@@ -31,7 +33,11 @@ def limit(state: str, now: float) -> Limit:
     """Of a run that is begun now. Raises UsageError, BucketDenied."""
     address = urls.bucket_of(state)
     week = Limit(now + urls.LONGEST_S - SHIPPING_S, "signed addresses live for 7 days")
-    if address.scheme == "gs" or not urls.signer(address).token:
+    if address.scheme == "gs":
+        by_iam = isinstance(gcs.signer(address), gcs.IamSigner)
+        why = "Google vouches for the signatures of its IAM service for 12 hours"
+        return Limit(now + gcs.IAM_SIGNATURE_S - SHIPPING_S, why) if by_iam else week
+    if not urls.signer(address).token:
         return week
     end = credentials_end(address)
     if end is None:
@@ -47,9 +53,7 @@ def credentials_end(address: Address) -> float | None:
     What the SDK knows of credentials that it renews goes before what the environment says. Raises UsageError.
     """
     if not os.environ.get("AWS_ACCESS_KEY_ID"):
-        from cloudtrain.state.bucket import amazon_credentials
-
-        held = getattr(amazon_credentials(address), "credentials", None)
+        held = getattr(credentials.amazon(address), "credentials", None)
         found = getattr(held, "_expiry_time", None)  # which the SDK does not publish
         if isinstance(found, datetime):
             return found.timestamp()
@@ -101,6 +105,7 @@ def within(state: str, deadline: float, likely_s: float | None, now: float) -> t
         longest = f"{int(left_s / SECONDS_PER_HOUR)}h" if left_s >= SECONDS_PER_HOUR else f"{int(left_s / 60)}m"
         raise UsageError(
             f"the run likely takes {hours(likely_s)}, and {found.why}",
-            f"--max-hours {longest} is the longest; `cloudtrain up` then resumes from the last checkpoint",
+            f"--max-hours {longest} is the longest, and `cloudtrain up` then resumes from the last checkpoint; "
+            "--segments lets `cloudtrain poll` go on by itself, on another machine with renewed credentials",
         )
     return found.deadline, found.why

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from cloudtrain.errors import UsageError
 from cloudtrain.signing import gcs, sigv4
 from cloudtrain.signing.sigv4 import Signing
+from cloudtrain.state import credentials
 from cloudtrain.state.address import Address, parse
 
 LONGEST_S = 7 * 86400  # Amazon's limit for a signature
@@ -57,11 +57,10 @@ def check(url: str) -> None:
 
 def signer(address: Address) -> Signer:
     """The client's own key, out of the environment or Amazon's chain. Raises BucketDenied without one."""
-    if access := os.environ.get("AWS_ACCESS_KEY_ID"):
-        return Signer(access, os.environ.get("AWS_SECRET_ACCESS_KEY", ""), os.environ.get("AWS_SESSION_TOKEN", ""))
-    from cloudtrain.state.bucket import amazon_credentials
-
-    found: Mapping[str, Any] = amazon_credentials(address)()
+    own = credentials.keys_of_environment()
+    if own[0]:
+        return Signer(*own)
+    found: Mapping[str, Any] = credentials.amazon(address)()
     return Signer(found["access_key_id"], found["secret_access_key"], found.get("token") or "")
 
 

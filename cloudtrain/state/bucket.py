@@ -15,13 +15,14 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
 from cloudtrain.errors import UsageError
+from cloudtrain.state import credentials, federated
 from cloudtrain.state.address import Address, parse
-from cloudtrain.state.errors import CREDENTIALS, BucketDenied, StrangeKey, explain, is_behind_the_end, is_no_bucket
+from cloudtrain.state.errors import StrangeKey, explain, is_behind_the_end, is_no_bucket
 from cloudtrain.state.protocol import AlreadyThere, Holder
 
 LINES = ".d"  # what is added to a key to name the folder of its lines
@@ -259,23 +260,16 @@ def client(address: Address) -> Any:
     if address.scheme == "gs":
         if address.endpoint:
             common["base_url"] = address.endpoint
+        if who := federated.external():
+            federated.access(who)  # here its refusal is an error of ours, and not one of the client's
+            common["credential_provider"] = partial(credentials.google_token, who)
         return GCSStore(address.bucket, **common)
     if address.region:
         common["region"] = address.region
     if address.endpoint:
         common |= {"endpoint": address.endpoint, "virtual_hosted_style_request": False}
     if not os.environ.get("AWS_ACCESS_KEY_ID"):
-        common["credential_provider"] = amazon_credentials(address)
+        common["credential_provider"] = credentials.amazon(address)
+    elif os.environ.get(credentials.ENDS):
+        common["credential_provider"] = credentials.keys_of_now
     return S3Store(address.bucket, **common)
-
-
-def amazon_credentials(address: Address) -> Any:
-    """Amazon's whole chain (profiles, single sign-on, roles), as the engine has it. Raises BucketDenied without any."""
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        return Boto3CredentialProvider()
-    except Exception as error:  # the SDK's errors are many, and each means the same here
-        raise BucketDenied(
-            f"state `{address.base}`: there are no credentials for it ({type(error).__name__})", CREDENTIALS["s3"]
-        ) from None

@@ -11,7 +11,7 @@ import pytest
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client import planning
 from cloudtrain.signing import expiry
-from cloudtrain.state import bucket
+from cloudtrain.state import credentials
 
 STATE = "s3://bucket-x/team"
 NOW = 1_800_000_000.0
@@ -74,7 +74,7 @@ def test_credentials_of_the_chain_are_asked_for_their_end(monkeypatch: pytest.Mo
         def __call__(self) -> dict[str, str]:
             return {"access_key_id": "a", "secret_access_key": "b", "token": "c"}
 
-    monkeypatch.setattr(bucket, "amazon_credentials", lambda address: Provider())
+    monkeypatch.setattr(credentials, "amazon", lambda address: Provider())
     assert expiry.limit(STATE, NOW).deadline == NOW + 7200 - expiry.SHIPPING_S
 
 
@@ -114,7 +114,7 @@ def test_a_given_end_counts_for_credentials_of_a_file_too(monkeypatch: pytest.Mo
         def __call__(self) -> dict[str, str]:
             return {"access_key_id": "a", "secret_access_key": "b", "token": "c"}
 
-    monkeypatch.setattr(bucket, "amazon_credentials", lambda address: Provider())
+    monkeypatch.setattr(credentials, "amazon", lambda address: Provider())
     assert expiry.limit(STATE, NOW).warning
     monkeypatch.setenv(expiry.EXPIRATION, datetime.fromtimestamp(NOW + 7200, UTC).isoformat())
     assert expiry.limit(STATE, NOW).deadline == NOW + 7200 - expiry.SHIPPING_S
@@ -125,7 +125,7 @@ def test_an_unknown_end_is_refused_unless_the_risk_is_accepted(monkeypatch: pyte
     """A rented job whose addresses may die in an hour trains for nothing."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "PLANTED-TOKEN")
     monkeypatch.setattr(planning, "now", lambda: NOW)
-    plan: Any = SimpleNamespace(deadline=NOW + 3600, deadline_basis="--max-hours 1")
+    plan: Any = SimpleNamespace(deadline=NOW + 3600, deadline_basis="--max-hours 1", segments=False)
     line: Any = SimpleNamespace(assessment=SimpleNamespace(hours=None))
     store: Any = SimpleNamespace(url=STATE)
     told: list[Any] = []

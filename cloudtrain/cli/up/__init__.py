@@ -57,6 +57,11 @@ from cloudtrain.units import SECONDS_PER_HOUR
     help="How many times a preempted machine is replaced.",
 )
 @click.option(
+    "--segments",
+    is_flag=True,
+    help="A run longer than the credentials of the state goes on on further machines, each with renewed ones.",
+)
+@click.option(
     "--hub-token-from",
     metavar="NAME",
     help="Variable or file with a read-only token of the hub that rented machines use in this run, for gated models.",

@@ -17,6 +17,7 @@ from cloudtrain.runs import events
 from cloudtrain.units import gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
+    from cloudtrain.plan import Plan
     from cloudtrain.quote.disk import Disk
     from cloudtrain.quote.row import Assessment
 
@@ -157,7 +158,7 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         what = "a machine only: no job runs on it, and it idles until it is ended"
         cost = f"{money(event.worst_usd)} if it is not ended before; the job itself would cost {finish}"
     place = region_and_zone(row.key)
-    left = hours(plan.deadline - now())
+    left = hours(plan.ends - now())
     return [
         ("what", what),
         ("where", f"{row.offer.name} ({plan.provider}), {machine(row)}, {row.offer.market}, {place}"),
@@ -167,9 +168,19 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("makes", "; ".join(event.makes)),
         ("price", event.price.message if event.price else "unknown"),
         ("cost", cost),
-        ("ends at", f"{rfc3339(plan.deadline)} (in {left}) at the latest: {plan.deadline_basis}"),
+        *ends_rows(plan, left),
         ("guards", ", ".join(plan.guards)),
         ("kept", "; ".join(event.kept) or "nothing at the provider"),
+    ]
+
+
+def ends_rows(plan: Plan, left: str) -> list[tuple[str, str]]:
+    """When the run is over at the latest, and of one in segments when its first machine is."""
+    if plan.ends == plan.deadline:
+        return [("ends at", f"{rfc3339(plan.deadline)} (in {left}) at the latest: {plan.deadline_basis}")]
+    return [
+        ("ends at", f"{rfc3339(plan.ends)} (in {left}) at the latest"),
+        ("segments", f"its first machine ends at {rfc3339(plan.deadline)}: {plan.deadline_basis}"),
     ]
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cloudtrain.errors import CloudtrainError, Interrupted, NoCapacity, NotFinished
+from cloudtrain.errors import CloudtrainError, Interrupted, MissingCredentials, NoCapacity, NotFinished
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
 from cloudtrain.runs import follow, reconcile, remote, teardown
@@ -90,6 +90,10 @@ class Attachment:
             raise self.on_detach(run) from None
         except NoCapacity as error:
             raise NotFinished(f"run `{run.id}` lost its machine: {error.message}", error.hint) from None
+        except MissingCredentials as error:
+            if not Run(run.store, run.id).addresses_ended:
+                raise
+            raise NotFinished(error.message, error.hint) from None
         return self.finish(teardown.certify(run)) if direct else self.download_result(run)
 
     def read_log(self, run: Run, offset: int) -> tuple[Run, MachineEvent]:

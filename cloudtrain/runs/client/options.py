@@ -25,6 +25,7 @@ class UpOptions:
     max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more
     month_usd: Decimal | None = None  # US dollars: a limit of all runs of this month; it only tightens the state's
     max_restarts: int = 3  # rented machines that may follow one that was reclaimed
+    segments: bool = False  # a run longer than the credentials of the state goes on on further machines
     experimental: bool = False  # an experimental row may be chosen
     accept_risk: bool = False  # start where fewer than two guards work without this client
     hub_token_from: str | None = None  # variable or file with the hub's token that rented machines get for this run

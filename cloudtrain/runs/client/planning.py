@@ -14,7 +14,7 @@ from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
 from cloudtrain.quote.request import Place, Request, markets, parse_hardware, parse_place
-from cloudtrain.runs import candidates, launch, prepare, runnable
+from cloudtrain.runs import candidates, launch, prepare, runnable, segments
 from cloudtrain.runs.client import room, weights
 from cloudtrain.runs.events import Ask, DataCounted, Emit, Message, StartQuestion, TokensEstimated
 from cloudtrain.runs.record import Run
@@ -267,16 +267,18 @@ def new_name(store: Store, prepared: Prepared, name: str | None, another: bool) 
 
 
 def is_too_short(plan: Plan, row: QuoteRow) -> bool:
-    """Whether the likely time is longer than the plan lets the machine live."""
-    return row.assessment.hours is not None and now() + row.assessment.hours.likely * SECONDS_PER_HOUR > plan.deadline
+    """Whether the likely time is longer than the plan lets the run last."""
+    return row.assessment.hours is not None and now() + row.assessment.hours.likely * SECONDS_PER_HOUR > plan.ends
 
 
 def reachable_to_its_end(store: Store, plan: Plan, row: QuoteRow, emit: Emit, accept_risk: bool) -> Plan:
     """The plan with a deadline by which the machine's addresses are still valid; reported when that is earlier.
 
-    Raises UsageError when the run would likely not be finished by then, or when nobody knows until when they are valid
-    and that risk was not accepted.
+    A run in segments keeps its own beside it. Raises UsageError when another run would likely not be finished by then,
+    or when nobody knows until when they are valid and that risk was not accepted; MissingCredentials as `segments.cut`.
     """
+    if plan.segments:
+        return segments.first(plan, store.url, emit, accept_risk)
     explicit = plan.deadline_basis.startswith("--max")  # then it may end unfinished: that was asked for
     likely = None if row.assessment.hours is None or explicit else row.assessment.hours.likely * SECONDS_PER_HOUR
     deadline, why = expiry.within(store.url, plan.deadline, likely, now())

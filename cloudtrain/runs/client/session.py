@@ -200,6 +200,7 @@ class Session:
             deadline=first.deadline,
             idle=options.machine_only,
             max_restarts=options.max_restarts,
+            segments=options.segments,
             accept_risk=options.accept_risk,
             teaches=options.teaches,
         )

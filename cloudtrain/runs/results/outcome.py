@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from cloudtrain.errors import Cancelled, CloudtrainError, Interrupted, JobFailed, NotFinished, TeardownIncomplete
-from cloudtrain.runs.record import Run
+from cloudtrain.runs.record import ADDRESSES_END, Run
+from cloudtrain.units import rfc3339
 
 RESUME = "`cloudtrain up` resumes it from the last checkpoint"
 EARLY = {"deadline": "reached its deadline", "preempted": "was interrupted"}
+WAITS = {ADDRESSES_END: "reached the end of its machine's addresses"}
 
 
 def unfinished(run: Run) -> CloudtrainError:
@@ -17,7 +20,13 @@ def unfinished(run: Run) -> CloudtrainError:
     if run.state == "cancelled":
         return Cancelled(f"run `{run.id}` was stopped on request", RESUME)
     if run.state == "stopped":
-        reason = run.exit.reason if run.exit else run.state
+        reason = run.stop_reason
+        if reason in WAITS and time.time() < run.ends:
+            return NotFinished(
+                f"run `{run.id}` {WAITS[reason]} before it was finished",
+                f"`cloudtrain poll {run.id}` goes on with credentials that last, by {rfc3339(run.ends)} at the latest",
+            )
+        reason = "deadline" if reason in WAITS else reason
         return NotFinished(
             f"run `{run.id}` {EARLY.get(reason, reason)} before it was finished",
             f"{RESUME}, with a deadline of its own",
@@ -33,7 +42,7 @@ def check_finished(run: Run) -> None:
     """Raises by how a run ended that was not followed."""
     if run.state == "finished":
         return
-    if run.state in ("cancelled", "failed"):
+    if run.state in ("cancelled", "failed") or run.stop_reason in WAITS:
         raise unfinished(run)
     if run.state == "starting":
         raise NotFinished(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.simulator.aws import calls, machines, metadata, s3, schedules
+from cloudtrain.simulator.aws import calls, machines, metadata, s3, schedules, web_identity
 from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import (
@@ -119,17 +119,31 @@ class AwsCloud(AwsAccount):
     def perform(self, call: str, request: Request) -> Reply:
         access_key, region, service = scope(request)
         if s3.is_for_s3(request):
-            return s3.answer(self, request, Keys(ACCESS_KEY, SECRET_KEY))
+            return s3.answer(self, request, self.keys_of)
+        if web_identity.is_unsigned_call(request):
+            service, region = "sts", self.regions[0]
         try:
             if service in ("ec2", "scheduler") and region not in self.regions:
                 raise Refused("OptInRequired", f"{region} is not switched on in this account", 401)
-            if access_key != ACCESS_KEY:
-                raise Refused("AuthFailure" if service == "ec2" else "InvalidClientTokenId", "no such key", 401)
-            known = understood(request)
+            if not web_identity.is_unsigned_call(request):
+                self._check_caller(access_key, service, request)
+            known = understood(request, (region, service))
             self._refuse_by_fault(known)
             return self._do(known)
         except Refused as error:
             return refusal(service, error)
+
+    def keys_of(self, access: str, token: str) -> Keys:
+        """The keys of whoever asks. Raises Refused, in the words of S3."""
+        return web_identity.keys_of(self, Keys(ACCESS_KEY, SECRET_KEY), access, token)
+
+    def _check_caller(self, access: str, service: str, request: Request) -> None:
+        try:
+            self.keys_of(access, request.headers.get("x-amz-security-token", ""))
+        except Refused as error:
+            if error.code == "ExpiredToken":
+                raise Refused("RequestExpired" if service == "ec2" else "ExpiredToken", error.message, 400) from None
+            raise Refused("AuthFailure" if service == "ec2" else "InvalidClientTokenId", "no such key", 401) from None
 
     def _refuse_by_fault(self, call: Call) -> None:
         if self.faults.take(call.name, "permission"):
@@ -226,6 +240,7 @@ OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {
     "GetProducts": calls.get_products,
     "GetServiceQuota": calls.get_quota,
     "GetParameter": calls.get_parameter,
+    web_identity.NAME: web_identity.assume,
     "GetCallerIdentity": lambda cloud, call: answer(
         call,
         {"UserId": ACCESS_KEY, "Account": cloud.account, "Arn": f"arn:aws:iam::{cloud.account}:user/simulation"},

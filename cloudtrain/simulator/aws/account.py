@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloudtrain.simulator.aws import tables
+from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import forget, warm
+from cloudtrain.simulator.ci_identity import REF, REPOSITORY, GithubTokens
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
 from cloudtrain.simulator.http_server import Front, Reply
 from cloudtrain.simulator.ledger import Ledger
 
+DEFAULT_S = 3600  # of a role whose longest session nobody has raised
 _accounts = itertools.count(100000000001)
 
 
@@ -36,6 +39,25 @@ class Machine:
     script: bytes = b""  # what the guest runs at its first boot
     notice_at: float | None = None  # when AWS preempts it, once the notice has been given
     tags_inside: bool = False  # the guest may read its tags
+
+
+@dataclass
+class Role:
+    """A role, with the two conditions of its trust policy and `MaxSessionDuration`."""
+
+    arn: str
+    issuer: GithubTokens
+    longest_s: int = DEFAULT_S
+    audience: str = "sts.amazonaws.com"
+    subject: str = f"repo:{REPOSITORY}:ref:{REF}"  # StringLike
+
+
+@dataclass(frozen=True)
+class Session:
+    """Keys that were given, until when (seconds since 1970)."""
+
+    keys: Keys
+    ends: float
 
 
 class AwsAccount(Front):
@@ -65,6 +87,8 @@ class AwsAccount(Front):
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.schedule_bodies: dict[tuple[str, str], bytes] = {}
         self.role_known_at: dict[str, float] = {}
+        self.roles: dict[str, Role] = {}  # those that trust a CI system, by their ARN
+        self.sessions: dict[str, Session] = {}  # of such roles, by access key
         self.hidden: list[tuple[float, str, str, str]] = []  # until, kind, region, key
 
     def hide(self, kind: str, region: str, key: str, seconds: float) -> None:

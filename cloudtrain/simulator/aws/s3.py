@@ -31,24 +31,23 @@ def name_of(request: Request) -> str:
     return f"S3.{(OBJECT_CALLS if inside else BUCKET_CALLS).get(request.method, '?')}"
 
 
-def answer(cloud: AwsAccount, request: Request, keys: signed.Keys) -> Reply:
-    """moto's answer, with every header both ways: conditions and ranges live there. `keys`: those of the account."""
+def answer(cloud: AwsAccount, request: Request, keys_of: signed.KeysOf) -> Reply:
+    """moto's answer, with every header both ways: conditions and ranges live there. `keys_of`: whose keys are good."""
     try:
         if cloud.faults.take(name_of(request), "permission"):
             raise Refused("AccessDenied", "Access Denied", 403)
         if signed.is_form(request):
-            return _keep(cloud, request, signed.check_form(request, keys, cloud.clock.now()))
+            return _keep(cloud, request, signed.check_form(request, keys_of, cloud.clock.now()))
         if signed.is_presigned(request):
-            request = signed.check_presigned(request, keys, cloud.clock.now())
+            request = signed.check_presigned(request, keys_of, cloud.clock.now())
         elif cloud.checks_signing_time and signed.is_skewed(request, cloud.clock.now()):
             raise Refused(
                 "RequestTimeTooSkewed",
                 "The difference between the request time and the server's time is too large.",
                 403,
             )
-        elif scope(request)[0] != keys.access:
-            message = "The AWS Access Key Id you provided does not exist in our records."
-            raise Refused("InvalidAccessKeyId", message, 403)
+        else:
+            keys_of(scope(request)[0], request.headers.get("x-amz-security-token", ""))
     except Refused as error:
         return refusal(error)
     return _ask_moto(cloud, request)

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
@@ -27,10 +27,14 @@ MISSING = "AuthorizationQueryParametersError"
 
 
 class Keys(NamedTuple):
-    """The one pair of keys that the account has."""
+    """A pair of keys, and the token of those that end."""
 
     access: str
     secret: str
+    token: str = ""
+
+
+KeysOf = Callable[[str, str], Keys]  # by access key and token; raises Refused
 
 
 class Upload(NamedTuple):
@@ -51,7 +55,7 @@ def is_form(request: Request) -> bool:
     return request.method == "POST" and request.headers.get("content-type", "").startswith(FORM)
 
 
-def check_presigned(request: Request, keys: Keys, now: float) -> Request:
+def check_presigned(request: Request, keys_of: KeysOf, now: float) -> Request:
     """The request without its right, as the owner would send it. Raises Refused."""
     given = {name: values[0] for name, values in request.query.items()}
     names = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
@@ -73,6 +77,7 @@ def check_presigned(request: Request, keys: Keys, now: float) -> Request:
     )
     scope = credential.partition("/")[2]
     digest = hashlib.sha256(canonical.encode()).hexdigest()
+    keys = keys_of(credential.partition("/")[0], given.get("X-Amz-Security-Token", ""))
     _check_signature(keys, credential, f"{ALGORITHM}\n{when}\n{scope}\n{digest}", given["X-Amz-Signature"], when)
     if now > begin + int(seconds):
         raise Refused("AccessDenied", "Request has expired", 403)
@@ -122,7 +127,7 @@ def _check_signature(keys: Keys, credential: str, text: str, signature: str, whe
         raise Refused("SignatureDoesNotMatch", message, 403)
 
 
-def check_form(request: Request, keys: Keys, now: float) -> Upload:
+def check_form(request: Request, keys_of: KeysOf, now: float) -> Upload:
     """The upload that a form asks for. Raises Refused."""
     if "content-length" not in request.headers:
         raise Refused("MissingContentLength", "You must provide the Content-Length HTTP header.", 411)
@@ -131,6 +136,7 @@ def check_form(request: Request, keys: Keys, now: float) -> Upload:
         if name not in fields:
             raise Refused("InvalidArgument", f"Bucket POST must contain a field named '{name}'.")
     signature = fields["x-amz-signature"]
+    keys = keys_of(fields["x-amz-credential"].partition("/")[0], fields.get("x-amz-security-token", ""))
     _check_signature(keys, fields["x-amz-credential"], fields["policy"], signature, fields["x-amz-date"])
     try:
         policy = json.loads(b64decode(fields["policy"], validate=True))

@@ -58,9 +58,9 @@ def name_of(request: Request) -> str:
     return dict(parse_qsl(request.body.decode(errors="replace"))).get("Action", "?")
 
 
-def understood(request: Request) -> Call:
-    """The request by the service's model. Raises Refused for what the model does not allow."""
-    _, region, service = scope(request)
+def understood(request: Request, scoped: tuple[str, str]) -> Call:
+    """The request to (region, service) by the service's model. Raises Refused for what the model does not allow."""
+    region, service = scoped
     name = name_of(request)
     try:
         operation = model(service).operation_model(name)

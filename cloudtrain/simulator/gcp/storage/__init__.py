@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from cloudtrain.simulator.aws.wire import Refused
 from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.gcp.iam import IamCloud
 from cloudtrain.simulator.gcp.storage import json_api, signed
 from cloudtrain.simulator.gcp.storage.buckets import ENGINES, Buckets, Thing, page
 from cloudtrain.simulator.http_server import Front, Reply, Request
@@ -29,10 +30,14 @@ OBJECT_CALLS = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "D
 
 
 class GcsCloud(Front):
-    """Buckets by name; `account` is the service account whose key file lies at `key_file`."""
+    """Buckets by name; `account` is the service account whose key file lies at `key_file`.
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    With `iam` the account is its one instead: tokens are those that it has given, signatures those of its keys.
+    """
+
+    def __init__(self, clock: Clock | None = None, iam: IamCloud | None = None) -> None:
         super().__init__(clock)
+        self.iam = iam
         self.account = signed.Account(EMAIL, rsa.generate_private_key(65537, 2048))
         handle, self.key_file = tempfile.mkstemp(prefix="cloudtrain-simulation-", suffix=".json")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -62,7 +67,13 @@ class GcsCloud(Front):
 
     def environment(self) -> dict[str, str]:
         host = self.url.removeprefix("http://")  # the engine's client takes no scheme
-        return {"GOOGLE_APPLICATION_CREDENTIALS": self.key_file, "STORAGE_EMULATOR_HOST": host}
+        own = {"GOOGLE_APPLICATION_CREDENTIALS": self.key_file} if self.iam is None else self.iam.environment()
+        return {**own, "STORAGE_EMULATOR_HOST": host}
+
+    @property
+    def signs(self) -> signed.Signs:
+        """Whose signatures count."""
+        return self.iam or self.account
 
     def stop(self) -> None:
         super().stop()
@@ -106,7 +117,7 @@ class GcsCloud(Front):
                 return json_api.answer(self.buckets, self.url, request)
             bucket, _, key = unquote(request.path).strip("/").partition("/")
             if signed.is_form(request):
-                upload = signed.check_form(request, self.account, self.clock.now())
+                upload = signed.check_form(request, self.signs, self.clock.now())
                 thing = self.buckets.keep(bucket, upload.key, upload.data)
                 return Reply(204, headers={"ETag": thing.headers()["ETag"]})
             self._check_caller(request, key)
@@ -118,10 +129,14 @@ class GcsCloud(Front):
 
     def _check_caller(self, request: Request, key: str) -> None:
         if signed.is_presigned(request):
-            return signed.check_presigned(request, self.account, self.clock.now())
+            return signed.check_presigned(request, self.signs, self.clock.now())
         if "authorization" not in request.headers and ENGINES in key and request.method in ("GET", "HEAD"):
             return None
-        return signed.check_token(request, self.account, self.clock.now())
+        if self.iam is None:
+            return signed.check_token(request, self.account, self.clock.now())
+        if self.iam.caller(request) != self.iam.email:
+            raise Refused("AccessDenied", "The caller does not have storage.objects access.", 403)
+        return None
 
     def _object(self, bucket: str, key: str, request: Request) -> Reply:
         if "uploads" in request.query or "uploadId" in request.query:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from base64 import b64decode, urlsafe_b64decode
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
 from cryptography.exceptions import InvalidSignature
@@ -26,6 +26,17 @@ SCOPES = ("https://www.googleapis.com/auth/cloud-platform", "https://www.googlea
 LONGEST_TOKEN_S = 3600.0
 UNCOVERED = ("policy", "x-goog-signature", "file")
 QUERY = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
+
+
+class Signs(Protocol):
+    """A service account whose signatures can be checked."""
+
+    @property
+    def email(self) -> str:
+        """Its name."""
+
+    def verify(self, text: bytes, signature: bytes) -> None:
+        """Raise Refused for a signature that is not the account's."""
 
 
 class Account(NamedTuple):
@@ -71,7 +82,7 @@ def _decoded(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def check_presigned(request: Request, account: Account, now: float) -> None:
+def check_presigned(request: Request, account: Signs, now: float) -> None:
     """A signed address. Raises Refused."""
     given = {name: values[0] for name, values in request.query.items()}
     if any(f"X-Goog-{name}" not in given for name in QUERY) or given["X-Goog-Algorithm"] != ALGORITHM:
@@ -99,7 +110,7 @@ def check_presigned(request: Request, account: Account, now: float) -> None:
         raise Refused("AccessDenied", "The address is not valid yet.", 403)
 
 
-def _verify_hex(account: Account, text: str, signature: str) -> None:
+def _verify_hex(account: Signs, text: str, signature: str) -> None:
     try:
         raw = bytes.fromhex(signature)
     except ValueError:
@@ -107,7 +118,7 @@ def _verify_hex(account: Account, text: str, signature: str) -> None:
     account.verify(text.encode(), raw)
 
 
-def _scope(credential: str, when: str, account: Account) -> str:
+def _scope(credential: str, when: str, account: Signs) -> str:
     """The scope of a credential. Raises Refused when it is somebody else's, or of another day."""
     email, *scope = credential.split("/")
     if email != account.email:
@@ -131,7 +142,7 @@ def _canonical_query(target: str) -> str:
     return "&".join(f"{name}={value}" for name, value in coded)
 
 
-def check_form(request: Request, account: Account, now: float) -> Upload:
+def check_form(request: Request, account: Signs, now: float) -> Upload:
     """The upload that a form asks for. Raises Refused."""
     fields, data = parts(request)
     for name in ("key", "policy", "x-goog-algorithm", "x-goog-credential", "x-goog-date", "x-goog-signature"):
