@@ -190,7 +190,6 @@ class Caller(NamedTuple):
     """Who is to run cloudtrain without a key: what a forge's identity tokens say of one branch of one repository."""
 
     issuer: str  # without https://
-    audience: str  # for whom the tokens are made; "" for what the provider usually asks for
     subject: str  # the token's `sub`: repository and branch
 
 

@@ -11,17 +11,16 @@ from cloudtrain.providers import Caller, Cloud, Setup, Stack, load, names
 from cloudtrain.state import address
 
 GITHUB: Final = "token.actions.githubusercontent.com"
-OURS: Final = "cloudtrain"  # for whom a GitLab makes the token of a job, one for every provider
 
 
 def github(repository: str, branch: str) -> Caller:
     """What GitHub's tokens say of a branch."""
-    return Caller(GITHUB, "", f"repo:{repository}:ref:refs/heads/{branch}")
+    return Caller(GITHUB, f"repo:{repository}:ref:refs/heads/{branch}")
 
 
 def gitlab(repository: str, branch: str, host: str) -> Caller:
     """What the tokens of a GitLab say of a branch."""
-    return Caller(host or "gitlab.com", OURS, f"project_path:{repository}:ref_type:branch:ref:{branch}")
+    return Caller(host or "gitlab.com", f"project_path:{repository}:ref_type:branch:ref:{branch}")
 
 
 def files(named: Sequence[str], caller: Caller, state: str, account: str) -> tuple[dict[str, str], list[str]]:

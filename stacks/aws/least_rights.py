@@ -75,7 +75,7 @@ def of_bucket(state: Address, partition: str) -> list[dict[str, Any]]:
 def trust(asked: Setup) -> dict[str, Any]:
     """Only tokens of that branch, made for us."""
     caller = asked.caller
-    same = {f"{caller.issuer}:aud": caller.audience or AUDIENCE, f"{caller.issuer}:sub": caller.subject}
+    same = {f"{caller.issuer}:aud": AUDIENCE, f"{caller.issuer}:sub": caller.subject}
     statement = {
         "Effect": "Allow",
         "Principal": {"Federated": issuer_name(asked)},
@@ -92,15 +92,14 @@ def issuer_name(asked: Setup) -> str:
 
 def commands(asked: Setup) -> str:
     """What an administrator of the account runs once."""
-    audience = asked.caller.audience or AUDIENCE
     caller, forge = asked.caller, f"--open-id-connect-provider-arn {issuer_name(asked)}"
     return f"""#!/bin/sh
 # Makes the role {ROLE} of account {asked.place["account"]}, which {caller.subject} alone may take.
 set -eu
 cd "$(dirname "$0")"
 aws iam get-open-id-connect-provider {forge} > /dev/null 2>&1 ||
-  aws iam create-open-id-connect-provider --url https://{caller.issuer} --client-id-list {audience}
-aws iam add-client-id-to-open-id-connect-provider {forge} --client-id {audience}
+  aws iam create-open-id-connect-provider --url https://{caller.issuer} --client-id-list {AUDIENCE}
+aws iam add-client-id-to-open-id-connect-provider {forge} --client-id {AUDIENCE}
 aws iam get-role --role-name {ROLE} > /dev/null 2>&1 ||
   aws iam create-role --role-name {ROLE} --assume-role-policy-document file://aws-trust.json
 aws iam update-assume-role-policy --role-name {ROLE} --policy-document file://aws-trust.json

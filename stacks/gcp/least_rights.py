@@ -53,7 +53,6 @@ def commands(asked: Setup) -> str:
     bind = f"gcloud projects add-iam-policy-binding {project} {member}"
     condition = shlex.quote(f"assertion.sub == '{caller.subject}'")
     branch = f"principal://iam.googleapis.com/projects/$NUMBER/locations/global/workloadIdentityPools/{NAME}/subject/{caller.subject}"
-    audiences = f" --allowed-audiences={caller.audience}" if caller.audience else ""
     lines = [
         "#!/bin/sh",
         f"# Makes the account {account}, as which {caller.subject} alone may act.",
@@ -74,7 +73,7 @@ def commands(asked: Setup) -> str:
         "# One branch, and no key.",
         f"gcloud iam workload-identity-pools create {NAME} --location=global --project={project}",
         f"gcloud iam workload-identity-pools providers create-oidc {PROVIDER} {pool} --issuer-uri=https://{caller.issuer}"
-        f"{audiences} --attribute-mapping=google.subject=assertion.sub --attribute-condition={condition}",
+        f" --attribute-mapping=google.subject=assertion.sub --attribute-condition={condition}",
         f'{of_account} --role=roles/iam.workloadIdentityUser --member="{branch}"',
         f'echo "CLOUDTRAIN_GOOGLE_WORKLOAD_PROVIDER is projects/$NUMBER/locations/global/workloadIdentityPools/{NAME}'
         f'/providers/{PROVIDER}"',

@@ -16,6 +16,7 @@ from cloudtrain.state import address
 SCHEMES: Final = ("s3://", "gs://")
 ROLE: Final = "cloudtrain-nights"
 LONGEST_S: Final = 43_200
+POOL: Final = f"projects/NUMBER/locations/global/workloadIdentityPools/{ROLE}/providers/forge"
 NO_PACKAGE: Final = (
     "no package of cloudtrain is published yet: CLOUDTRAIN_PACKAGE is what pip installs, pinned, such as"
     " git+https://HOST/OWNER/cloudtrain@COMMIT or a .whl file of the repository (--install writes it into the file)"
@@ -71,13 +72,14 @@ def of_gitlab(schedule: Schedule, place: Place, state: str) -> list[str]:
     call = 'curl --fail --header "PRIVATE-TOKEN: $TOKEN" --request POST'
     first, second = options.minutes(schedule.at)
     cron = f"{first},{second} {','.join(files.spelled(each, '-') for each in options.hours(schedule))} * * *"
+    known = variables(state)
+    known += [("CLOUDTRAIN_AUDIENCE", f"https://iam.googleapis.com/{POOL}")] if state.startswith("gs://") else []
     asked = [
-        f"{call} {api}/variables --form key={name} --form {shlex.quote(f'value={value}')}"
-        for name, value in variables(state)
+        f"{call} {api}/variables --form key={name} --form {shlex.quote(f'value={value}')}" for name, value in known
     ]
     secrets = [
         f'{call} {api}/variables --form key={name} --form masked=true --form protected=true --form "value=$SECRET"'
-        for name in secret_names(schedule)
+        for name in sorted({*secret_names(schedule), *(["GITLAB_TOKEN"] if schedule.comment else [])})
     ]
     path = PATHS["gitlab"][0].format(schedule.title)
     return [
@@ -136,13 +138,14 @@ def identity(schedule: Schedule, forge: str, state: str) -> str:
 
 def variables(state: str) -> list[tuple[str, str]]:
     """What the file needs to know and anybody may read."""
-    common = [("CLOUDTRAIN_STATE", state)]
+    kept = address.parse(state)
+    region = f"?region={kept.region}" if kept.region else ""  # of this machine's environment, perhaps
+    common = [("CLOUDTRAIN_STATE", kept.base + region)]
     if state.startswith("s3://"):
         return [*common, ("AWS_ROLE_ARN", f"arn:aws:iam::ACCOUNT:role/{ROLE}")]
-    pool = f"projects/NUMBER/locations/global/workloadIdentityPools/{ROLE}/providers/forge"
     return [
         *common,
-        ("CLOUDTRAIN_GOOGLE_WORKLOAD_PROVIDER", pool),
+        ("CLOUDTRAIN_GOOGLE_WORKLOAD_PROVIDER", POOL),
         ("CLOUDTRAIN_GOOGLE_SERVICE_ACCOUNT", f"{ROLE}@PROJECT.iam.gserviceaccount.com"),
         ("GOOGLE_CLOUD_PROJECT", "PROJECT"),
     ]

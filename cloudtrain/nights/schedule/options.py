@@ -86,7 +86,7 @@ class Schedule:
     def again(self) -> str:
         """The command that writes this file, for a shell; the head of the file holds it."""
         words = ["cloudtrain", "schedule", self.spec, "--ci", self.ci, "--name", self.name, *self.when]
-        words += ["--branch", self.branch] if self.ci in BY_FORGE else []
+        words += ["--branch", self.branch]
         words += ["--repository", self.repository] if self.repository else []
         words += [word for name in self.secrets for word in ("--secret", name)]
         return shlex.join(words + (["--install", self.install] if self.install else []))
