@@ -75,6 +75,8 @@ def show(schedule: Schedule, where: Place, write: bool) -> int:
     loaded = settings.load()
     once.refuse_without_bucket(schedule, loaded.state)
     place.refuse_taken(schedule, where)
+    if schedule.install.endswith(".whl"):
+        place.inside(where.root / schedule.install, where, "--install")
     doubts = specs.check(schedule, where) + options.warnings(schedule, settings.now())
     texts = files.texts(schedule, where)
     if write:

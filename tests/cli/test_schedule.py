@@ -114,6 +114,8 @@ def test_random_options_are_written_and_checked(number: int, tunes: Path, cloudt
     line = option_sets.argv(number)
     if line[0] != "cloudtrain.yaml":
         spec(tunes / line[0])
+    (tunes / "vendor").mkdir()
+    (tunes / "vendor" / "cloudtrain-1.2-py3-none-any.whl").touch()
     assert cloudtrain("schedule", *line, "--write").code == 0
     assert cloudtrain("schedule", *line, "--check").code == 0
     assert cloudtrain("schedule", "--check").code == 0
@@ -206,6 +208,11 @@ def test_hours_that_are_odd_are_warned_of_and_written(tunes: Path, cloudtrain: C
     assert "warning: --at 02:30: at the full and the half hour" in done.err
     assert "warning: 02:30 does not exist on 2027-03-28" in done.err
     assert files_of(tunes) == {FILE}
+
+
+def test_a_wheel_that_is_not_in_the_repository_is_refused(tunes: Path, cloudtrain: Command) -> None:
+    done = cloudtrain(*GITHUB, "--install", "vendor/x.whl", "--write")
+    assert (done.code, "--install `" in done.err, files_of(tunes)) == (2, True, set())
 
 
 def test_two_schedules_of_one_name_are_refused(tunes: Path, cloudtrain: Command) -> None:

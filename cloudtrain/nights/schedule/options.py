@@ -27,11 +27,10 @@ PLAIN: Final = frozenset(" ._/+@=,-")
 BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 REPOSITORY: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)+")
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-# A version, a commit or a file of the repository: something that is the same tomorrow.
+# A commit or a file of the repository: the same tomorrow. Not a name: no package index has one of ours.
 PINNED: Final = re.compile(
-    r"cloudtrain==[0-9][0-9A-Za-z.+!-]*"
-    r"|(?:cloudtrain ?@ ?)?git\+(?:https|ssh)://[A-Za-z0-9._~:/@-]+@[0-9a-f]{40}"
-    r"|(?:\./)?[A-Za-z0-9._/+-]+\.whl"
+    r"(?:cloudtrain ?@ ?)?git\+(?:https|ssh)://[A-Za-z0-9._~:/@-]+@[0-9a-f]{40}"
+    r"|(?:\./)?(?:[A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-z0-9._+-]*\.whl"
 )
 LONGEST_PATH: Final = 300
 # Set by the file, the runner or the shell.
@@ -117,8 +116,8 @@ def checked(**given: Any) -> Schedule:
 
 
 INSTALL_HINT: Final = (
-    "pin it: cloudtrain==VERSION, git+https://HOST/OWNER/cloudtrain@COMMIT with all 40 digits,"
-    " or a .whl file of the repository"
+    "pin it: git+https://HOST/OWNER/cloudtrain@COMMIT with all 40 digits, or a .whl file of the repository;"
+    " no package is published"
 )
 
 

@@ -21,7 +21,7 @@ ZONES = ("Europe/Berlin", "Australia/Lord_Howe", "UTC", "Etc/GMT+5", "America/Ar
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 INSTALLS = (
     "",
-    "cloudtrain==1.2.3",
+    f"cloudtrain @ git+ssh://git@example.org/acme/cloudtrain@{COMMIT}",
     f"git+https://example.org/acme/cloudtrain@{COMMIT}",
     "vendor/cloudtrain-1.2-py3-none-any.whl",
 )
