@@ -22,6 +22,7 @@ SAID: Final = (
 )
 MARK: Final = re.compile(r"@([A-Z_]+)@")
 PACKAGE: Final = '"${CLOUDTRAIN_PACKAGE:?set this variable to what pip shall install as cloudtrain}"'
+UTC: Final = "UTC"  # GitHub's own, and the one name that actionlint does not take
 DIFF_LINES: Final = 12
 
 
@@ -67,14 +68,14 @@ def action(name: str) -> str:
 
 def of_github(schedule: Schedule, place: Place) -> dict[str, str]:
     """Least rights: the job reads the repository, gets an identity, and writes what comments need."""
-    rights = {"issue": "issues: write", "pr": "pull-requests: write"}
+    rights = {"issue": "issues: write # --comment issue", "pr": "pull-requests: write # --comment pr"}
     names = sorted({*schedule.secrets, *filter(None, [schedule.notify_from])})
     environment = [f"{name}: ${{{{ secrets.{name} }}}}" for name in names]
     environment += ["GITHUB_TOKEN: ${{ github.token }}"] if schedule.comment else []
     first, second = options.minutes(schedule.at)
     return {
         "CRON": f"{first},{second} {','.join(spelled(each, '-') for each in options.hours(schedule))} * * *",
-        "TIMEZONE": schedule.timezone,
+        "TIMEZONE": "" if schedule.timezone == UTC else f"timezone: {schedule.timezone}",
         "GUARD": f"if: github.repository == '{schedule.repository}'" if schedule.repository else "",
         "MORE_RIGHTS": rights.get(schedule.comment, ""),
         "CHECKOUT": action("actions/checkout"),

@@ -54,7 +54,7 @@ def test_every_other_text_keeps_the_file_s_shape_or_is_refused(key: str, text: s
     assert document.keys() == {"name", True, "permissions", "concurrency", "jobs"}
     assert document["jobs"].keys() == {"tick"}
     job = document["jobs"]["tick"]
-    assert job.keys() - {"if"} == {"runs-on", "timeout-minutes", "permissions", "steps"}
+    assert job.keys() - {"if"} == {"name", "runs-on", "timeout-minutes", "permissions", "steps"}
     assert len(job["steps"]) == 5
     (argv,) = ticks(name, written)
     assert argv[:4] == ["cloudtrain", "night", "tick", "cloudtrain.yaml"]
@@ -146,6 +146,11 @@ def test_ticks_cover_the_window_after_the_hour(at: str, latest: str, cron: str) 
     schedule = options.checked(**{**SET, "at": at, "latest": latest})
     document = yaml.safe_load(files.texts(schedule, PLACE)[".github/workflows/cloudtrain-nightly.yml"])
     assert document[True]["schedule"] == [{"cron": cron, "timezone": "Europe/Berlin"}]
+
+
+def test_github_s_own_zone_is_not_named() -> None:
+    document = yaml.safe_load(next(iter(files.texts(options.checked(**{**SET, "timezone": "UTC"}), PLACE).values())))
+    assert document[True]["schedule"] == [{"cron": "17,47 1-9 * * *"}]
 
 
 @given(st.times(), st.sampled_from(["30m", "90m", "6h", "23h", "24h"]))

@@ -60,7 +60,15 @@ def written(number: int, form: str, here: Place) -> list[Path]:
 
 def judged(here: Place, *words: str | Path) -> None:
     """A program that finds nothing."""
-    done = subprocess.run([str(word) for word in words], cwd=here.root, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(here.root.parent)}
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=here.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -203,6 +211,7 @@ def test_gitlab_s_job_runs_for_its_own_schedule(
     schedule = options.checked(**{**SET, "ci": "gitlab"})
     files.write(schedule, here)
     (here.root / ".gitlab-ci.yml").write_text(f"include:\n  - local: {next(iter(files.texts(schedule, here)))}\n")
+    git(here.root, "add", ".")  # only what git knows is included
     words = [str(tools / "gitlab-ci-local"), "--force-shell-executor", "--variable", "CI_PIPELINE_SOURCE=schedule"]
     words += [word for name, value in more.items() for word in ("--variable", f"{name}={value}")]
     done = subprocess.run(
