@@ -201,6 +201,15 @@ def test_a_model_that_only_the_hub_knows_is_warned_of(tunes: Path, cloudtrain: C
     assert (done.code, "the first tick asks the hub" in done.err) == (0, True), done.err
 
 
+def test_what_git_does_not_know_is_warned_of(tunes: Path, cloudtrain: Command) -> None:
+    subprocess.run(["git", "add", "cloudtrain.yaml"], check=True)
+    told = cloudtrain(*GITHUB).err
+    assert "warning: `data.jsonl` is not known to git: commit it" in told
+    assert "`cloudtrain.yaml` is not known" not in told
+    subprocess.run(["git", "add", "."], check=True)
+    assert "warning" not in cloudtrain(*GITHUB).err
+
+
 def test_hours_that_are_odd_are_warned_of_and_written(tunes: Path, cloudtrain: Command) -> None:
     words = ("schedule", "cloudtrain.yaml", "--ci", "github", "--timezone", "Europe/Berlin", "--at", "02:30", "--write")
     done = cloudtrain(*words)

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -66,6 +66,18 @@ def inside(path: Path, place: Place, what: str) -> str:
             "a tick sees what is in the repository, and nothing else",
         )
     return full.relative_to(place.root).as_posix()
+
+
+def uncommitted(paths: Sequence[str], place: Place) -> list[str]:
+    """Those of the repository's files that git does not know: a checkout elsewhere has none of them."""
+    if not place.in_git:
+        return []
+    words = ["git", "-C", str(place.root), "ls-files", "-z", "--", *paths]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [path for path in paths if path not in said.split("\0")]
 
 
 def program() -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cloudtrain.errors import UsageError
 from cloudtrain.nights.schedule.options import BY_FORGE, Schedule
-from cloudtrain.nights.schedule.place import Place, inside
+from cloudtrain.nights.schedule.place import Place, inside, uncommitted
 
 OFFLINE = "HF_HUB_OFFLINE"
 
@@ -35,10 +35,11 @@ def check(schedule: Schedule, place: Place) -> list[str]:
         train_on=spec.train_on,
         parquet=parquet.records,
     )
+    doubts = []
     if schedule.ci in BY_FORGE:
-        for each in paths:
-            inside(each, place, "the data")
-    return unknown_model(spec.model, SpecFile(path).place("model"))
+        needed = [schedule.spec, *(inside(each, place, "the data") for each in paths)]
+        doubts = [f"`{path}` is not known to git: commit it" for path in uncommitted(needed, place)]
+    return doubts + unknown_model(spec.model, SpecFile(path).place("model"))
 
 
 def unknown_model(model: str, where: str) -> list[str]:
