@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloudtrain.cli.options import Dollars
+from cloudtrain.cli.options import Dollars, Duration
 from cloudtrain.cli.output import print_message
 from cloudtrain.errors import UsageError
 
@@ -26,6 +26,13 @@ NEEDED = ("ci", "at", "timezone")
 @click.option("--latest", metavar="TIME", help="How late a night may begin; later it is missed.  [default: 6h]")
 @click.option("--max-cost", type=Dollars(), help="The most that one night may cost.")
 @click.option("--budget-month", type=Dollars(), help="The most that a month may cost.")
+@click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
+@click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
+@click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
+@click.option("--max-hours", type=Duration(), help="End a run after this long at the latest.")
+@click.option("--experimental", is_flag=True, help="An experimental row may be chosen.")
+@click.option("--accept-risk", is_flag=True, help="As `up` takes it; RunPod needs it.")
+@click.option("--hub-token-from", metavar="VARIABLE", help="As `up` takes it: a secret, for gated models.")
 @click.option("--name", help="What the schedule is called.  [default: after SPEC]")
 @click.option("--comment", type=click.Choice(["issue", "pr"]), help="Keep one issue, or one comment, up to date.")
 @click.option("--notify-from", metavar="VARIABLE", help="The variable with an address that gets each outcome.")

@@ -69,8 +69,7 @@ def action(name: str) -> str:
 def of_github(schedule: Schedule, place: Place) -> dict[str, str]:
     """Least rights: the job reads the repository, gets an identity, and writes what comments need."""
     rights = {"issue": "issues: write # --comment issue", "pr": "pull-requests: write # --comment pr"}
-    names = sorted({*schedule.secrets, *filter(None, [schedule.notify_from])})
-    environment = [f"{name}: ${{{{ secrets.{name} }}}}" for name in names]
+    environment = [f"{name}: ${{{{ secrets.{name} }}}}" for name in schedule.handed_over]
     environment += ["GITHUB_TOKEN: ${{ github.token }}"] if schedule.comment else []
     first, second = options.minutes(schedule.at)
     return {

@@ -53,7 +53,7 @@ def of_github(schedule: Schedule, place: Place, state: str) -> list[str]:
     """Role, variables, secrets, the default branch."""
     values = variables(state)
     asked = [f"gh variable set {name} --body {shlex.quote(value)}" for name, value in values]
-    secrets = [f"gh secret set {name}" for name in secret_names(schedule)]
+    secrets = [f"gh secret set {name}" for name in schedule.handed_over]
     return [
         identity(schedule, "github", state),
         "\n".join(
@@ -79,7 +79,7 @@ def of_gitlab(schedule: Schedule, place: Place, state: str) -> list[str]:
     ]
     secrets = [
         f'{call} {api}/variables --form key={name} --form masked=true --form protected=true --form "value=$SECRET"'
-        for name in sorted({*secret_names(schedule), *(["GITLAB_TOKEN"] if schedule.comment else [])})
+        for name in sorted({*schedule.handed_over, *(["GITLAB_TOKEN"] if schedule.comment else [])})
     ]
     path = PATHS["gitlab"][0].format(schedule.title)
     return [
@@ -149,11 +149,6 @@ def variables(state: str) -> list[tuple[str, str]]:
         ("CLOUDTRAIN_GOOGLE_SERVICE_ACCOUNT", f"{ROLE}@PROJECT.iam.gserviceaccount.com"),
         ("GOOGLE_CLOUD_PROJECT", "PROJECT"),
     ]
-
-
-def secret_names(schedule: Schedule) -> list[str]:
-    """Secrets that the file hands to the tick."""
-    return sorted({*schedule.secrets, *filter(None, [schedule.notify_from])})
 
 
 def without_package(schedule: Schedule) -> list[str]:

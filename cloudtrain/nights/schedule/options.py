@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time
 from decimal import Decimal
@@ -32,6 +32,9 @@ PINNED: Final = re.compile(
     r"(?:cloudtrain ?@ ?)?git\+(?:https|ssh)://[A-Za-z0-9._~:/@-]+@[0-9a-f]{40}"
     r"|(?:\./)?(?:[A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-z0-9._+-]*\.whl"
 )
+PLACE: Final = re.compile(r"[a-z][a-z0-9_-]*(?:/[A-Za-z0-9_-]+){0,2}")
+HARDWARE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,60}(?::[0-9]{1,4})?")
+FLAGS: Final = ("experimental", "accept_risk")
 LONGEST_PATH: Final = 300
 # Set by the file, the runner or the shell.
 OURS: Final = frozenset(
@@ -62,6 +65,8 @@ class Schedule:
     repository: str = ""  # owner/name
     secrets: tuple[str, ...] = ()
     install: str = ""
+    launch: tuple[str, ...] = ()  # options of `up` that a tick takes too, as words
+    hub_token_from: str = ""
 
     @property
     def title(self) -> str:
@@ -74,8 +79,15 @@ class Schedule:
         words = ["--at", f"{self.at:%H:%M}", "--timezone", self.timezone, "--latest", duration(self.latest_s)]
         words += [] if self.max_cost is None else ["--max-cost", plain(self.max_cost)]
         words += [] if self.budget_month is None else ["--budget-month", plain(self.budget_month)]
+        words += self.launch
+        words += ["--hub-token-from", self.hub_token_from] if self.hub_token_from else []
         words += ["--comment", self.comment] if self.comment else []
         return words + (["--notify-from", self.notify_from] if self.notify_from else [])
+
+    @property
+    def handed_over(self) -> list[str]:
+        """The names of all secrets that a tick gets."""
+        return sorted({*self.secrets, *filter(None, [self.notify_from, self.hub_token_from])})
 
     def tick(self, program: Sequence[str] = ("cloudtrain",)) -> str:
         """The one command that the file runs, for a shell. `program` is what starts cloudtrain."""
@@ -110,7 +122,9 @@ def checked(**given: Any) -> Schedule:
         notify_from=variable(given.get("notify_from"), "--notify-from"),
         branch=branch(given.get("branch") or "main"),
         repository=repository(given.get("repository"), given["ci"]),
-        secrets=tuple(sorted({variable(name, "--secret") for name in given.get("secrets") or ()})),
+        secrets=tuple(sorted({variable(name or " ", "--secret") for name in given.get("secrets") or ()})),
+        launch=tuple(launch(given)),
+        hub_token_from=variable(given.get("hub_token_from"), "--hub-token-from"),
         install=optional(PINNED, given.get("install"), "--install", INSTALL_HINT),
     )
 
@@ -156,6 +170,23 @@ def branch(name: str) -> str:
     if ".." in name or "//" in name or name.endswith(("/", ".", ".lock")):
         raise UsageError(f"--branch `{visible(name)}` is no name of a branch", "main, as a rule")
     return name
+
+
+def launch(given: Mapping[str, Any]) -> Iterator[str]:
+    """Where and how a night may run, as `up` takes it. Raises UsageError."""
+    for name, pattern, hint in (
+        ("infra", PLACE, "provider[/region[/zone]]"),
+        ("hardware", HARDWARE, "KEY or KEY:COUNT"),
+    ):
+        for text in given.get(name) or ():
+            yield from (f"--{name}", matching(pattern, text, f"--{name}", hint))
+    if given.get("spot") is not None:
+        yield "--spot" if given["spot"] else "--on-demand"
+    if given.get("max_hours") is not None:
+        yield from ("--max-hours", duration(max(given["max_hours"], MINUTE_S)))
+    for flag in FLAGS:
+        if given.get(flag):
+            yield f"--{flag.replace('_', '-')}"
 
 
 def repository(name: str | None, ci: Form) -> str:
@@ -223,38 +254,6 @@ def warnings(schedule: Schedule, now: float) -> list[str]:
     if odd := calendar.oddity(schedule.at, calendar.zone(schedule.timezone), now):
         found.append(odd)
     return found
-
-
-OPTIONS: Final = {
-    "--ci": "ci",
-    "--name": "name",
-    "--at": "at",
-    "--timezone": "timezone",
-    "--latest": "latest",
-    "--max-cost": "max_cost",
-    "--budget-month": "budget_month",
-    "--comment": "comment",
-    "--notify-from": "notify_from",
-    "--branch": "branch",
-    "--repository": "repository",
-    "--secret": "secrets",
-    "--install": "install",
-}
-
-
-def from_command(line: str) -> Schedule:
-    """The schedule that `again` was the command of. Raises UsageError for anything else."""
-    try:
-        words = shlex.split(line)
-        spec, pairs = words[2], list(zip(words[3::2], words[4::2], strict=True))
-        if words[:2] != ["cloudtrain", "schedule"]:
-            raise ValueError
-        given: dict[str, Any] = {"spec": spec, "secrets": [word for name, word in pairs if name == "--secret"]}
-        given |= {OPTIONS[name]: word for name, word in pairs if name != "--secret"}
-        given |= {key: Decimal(given[key]) for key in ("max_cost", "budget_month") if key in given}
-        return checked(**{**given, "ci": form(given["ci"])})
-    except (ValueError, IndexError, KeyError, ArithmeticError):
-        raise UsageError("the head of the file is not one that `cloudtrain schedule` wrote") from None
 
 
 def form(word: str) -> Form:

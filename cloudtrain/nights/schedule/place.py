@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cloudtrain.errors import UsageError, visible
+from cloudtrain.nights.schedule import head as heads
 from cloudtrain.nights.schedule import options
 from cloudtrain.nights.schedule.options import Form, Schedule
 
@@ -100,7 +101,7 @@ def head(path: Path) -> Schedule | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()[:3]
         command = next(line for line in lines if line.startswith(HEAD))
-        return options.from_command(command.removeprefix("# "))
+        return heads.schedule_of(command.removeprefix("# "))
     except (OSError, UnicodeDecodeError, StopIteration, UsageError):
         return None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cloudtrain.nights.schedule import options
 from cloudtrain.nights.schedule.options import Schedule
+from cloudtrain.units import parse_duration_s
 
 # The least that a schedule needs, as texts.
 SET: dict[str, Any] = {"spec": "cloudtrain.yaml", "ci": "github", "at": "01:17", "timezone": "Europe/Berlin"}
@@ -46,6 +47,13 @@ def words(number: int, form: str | None = None) -> dict[str, Any]:
         "repository": pick((None, "acme/tunes", "acme.io/_x")),
         "secrets": pick(((), ("RUNPOD_API_KEY",), ("RUNPOD_API_KEY", "HF_TOKEN", "TEAM_HOOK"))),
         "install": pick(INSTALLS),
+        "infra": pick(((), ("aws",), ("aws/us-east-1", "runpod"))),
+        "hardware": pick(((), ("mi300x",), ("cpu-amx:96",))),
+        "spot": pick((None, True, False)),
+        "max_hours": pick((None, "90m", "12h")),
+        "accept_risk": pick((None, True)),
+        "experimental": pick((None, True)),
+        "hub_token_from": pick((None, "HF_TOKEN")),
     }
 
 
@@ -53,9 +61,13 @@ def argv(number: int, form: str | None = None) -> list[str]:
     """The same as a command line, without its verb."""
     given = words(number, form)
     line = [given.pop("spec")]
-    for name in given.pop("secrets"):
-        line += ["--secret", name]
-    return line + [word for key, value in given.items() if value for word in (f"--{key.replace('_', '-')}", value)]
+    for key, option in (("secrets", "--secret"), ("infra", "--infra"), ("hardware", "--hardware")):
+        line += [word for text in given.pop(key) for word in (option, text)]
+    if (spot := given.pop("spot")) is not None:
+        line.append("--spot" if spot else "--on-demand")
+    for key, value in given.items():
+        line += [f"--{key.replace('_', '-')}"] * bool(value) + ([value] if value and value is not True else [])
+    return line
 
 
 def schedule(number: int, form: str | None = None) -> Schedule:
@@ -63,6 +75,6 @@ def schedule(number: int, form: str | None = None) -> Schedule:
     from decimal import Decimal
 
     given = words(number, form)
-    return options.checked(
-        **given | {key: Decimal(given[key]) for key in ("max_cost", "budget_month") if given[key] is not None}
-    )
+    given |= {key: Decimal(given[key]) for key in ("max_cost", "budget_month") if given[key] is not None}
+    given["max_hours"] = None if given["max_hours"] is None else parse_duration_s(given["max_hours"])
+    return options.checked(**given)

@@ -97,7 +97,7 @@ def test_github_s_file_has_least_rights_and_pinned_actions(number: int, here: Pl
 def test_secrets_reach_the_tick_alone_and_only_those_named(number: int, here: Place) -> None:
     schedule = option_sets.schedule(number, "github")
     steps = yaml.safe_load(next(iter(files.texts(schedule, here).values())))["jobs"]["tick"]["steps"]
-    named = {*schedule.secrets, *([schedule.notify_from] if schedule.notify_from else [])}
+    named = {*schedule.secrets, schedule.notify_from, schedule.hub_token_from} - {""}
     for step in steps:
         values = {name for name, value in step.get("env", {}).items() if CREDENTIALS.search(value)}
         assert values == (

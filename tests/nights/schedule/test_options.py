@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtrain.errors import UsageError
-from cloudtrain.nights.schedule import files, options
+from cloudtrain.nights.schedule import files, head, options
 from cloudtrain.nights.schedule.place import Place
 from tests.nights.schedule import option_sets
 from tests.nights.schedule.option_sets import SET
@@ -43,7 +43,12 @@ def test_a_spec_s_path_arrives_as_it_is_or_is_refused(form: str, path: str) -> N
             assert argv[argv.index("tick") + 1] == path
 
 
-@given(st.sampled_from(["name", "branch", "repository", "notify_from", "install", "timezone", "at", "latest"]), HOSTILE)
+@given(
+    st.sampled_from(
+        ["name", "branch", "repository", "notify_from", "hub_token_from", "install", "timezone", "at", "latest"]
+    ),
+    HOSTILE,
+)
 def test_every_other_text_keeps_the_file_s_shape_or_is_refused(key: str, text: str) -> None:
     try:
         schedule = options.checked(**{**SET, key: text})
@@ -58,7 +63,7 @@ def test_every_other_text_keeps_the_file_s_shape_or_is_refused(key: str, text: s
     assert len(job["steps"]) == 5
     (argv,) = ticks(name, written)
     assert argv[:4] == ["cloudtrain", "night", "tick", "cloudtrain.yaml"]
-    assert len(argv) % 2 == 0  # options in pairs
+    assert len(argv) % 2 == 0  # options in pairs, for none of these is a flag
     assert all("${{" not in step.get("run", "") for step in job["steps"])
 
 
@@ -80,7 +85,7 @@ def ticks(name: str, text: str) -> list[list[str]]:
 @pytest.mark.parametrize("number", range(40))
 def test_the_head_s_command_makes_the_same_schedule(number: int) -> None:
     schedule = option_sets.schedule(number)
-    assert options.from_command(schedule.again) == schedule
+    assert head.schedule_of(schedule.again) == schedule
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_the_head_s_command_makes_the_same_schedule(number: int) -> None:
 )
 def test_another_command_makes_none(line: str) -> None:
     with pytest.raises(UsageError):
-        options.from_command(line)
+        head.schedule_of(line)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,10 @@ def test_another_command_makes_none(line: str) -> None:
         ({"install": "cloudtrain"}, "pin it"),
         ({"install": "cloudtrain==1.2"}, "no package is published"),
         ({"install": "git+https://example.org/acme/cloudtrain@main"}, "40 digits"),
+        ({"infra": ["aws us"]}, "provider[/region[/zone]]"),
+        ({"hardware": ["mi300x;x"]}, "KEY or KEY:COUNT"),
+        ({"secrets": [""]}, "not its value"),
+        ({"hub_token_from": "/home/me/token"}, "not its value"),
         ({"install": "../x.whl"}, "pin it"),
         ({"install": "-x.whl"}, "pin it"),
         ({"spec": "-x.yaml"}, "is not plain"),
