@@ -19,7 +19,7 @@ from cloudtrain.nights.schedule import files, options, place
 from cloudtrain.nights.schedule.options import Schedule
 from cloudtrain.nights.schedule.place import Place
 from tests.ci_tools import provide
-from tests.nights.schedule import option_sets
+from tests.nights.schedule import option_sets, runners
 from tests.nights.schedule.option_sets import SET
 
 pytestmark = pytest.mark.soak
@@ -119,7 +119,7 @@ def stub(tmp_path: Path) -> Path:
     script.write_text(
         f"#!{sys.executable}\nimport json, os, sys\n"
         f"with open({str(tmp_path / 'called')!r}, 'a') as log:\n"
-        "    log.write(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]) + '\\n')\n"
+        "    log.write(json.dumps([sys.argv[1:], dict(os.environ), os.listdir()]) + '\\n')\n"
         "if sys.argv[1:3] == ['night', 'tick']:\n"
         "    for name in ('GITHUB_OUTPUT', 'GITHUB_STEP_SUMMARY'):\n"
         "        if os.environ.get(name):\n"
@@ -130,7 +130,7 @@ def stub(tmp_path: Path) -> Path:
     return folder
 
 
-def calls(stub: Path) -> Iterator[tuple[list[str], dict[str, str], str]]:
+def calls(stub: Path) -> Iterator[tuple[list[str], dict[str, str], list[str]]]:
     """What the stub noted."""
     log = stub.parent / "called"
     for line in log.read_text().splitlines() if log.exists() else ():
@@ -140,29 +140,12 @@ def calls(stub: Path) -> Iterator[tuple[list[str], dict[str, str], str]]:
 def play_on_github(
     here: Place, tools: Path, stub: Path, schedule: Schedule, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """One scheduled run of the written file, by act, on this machine; the actions are empty ones."""
-    files.write(schedule, here)
-    nothing = stub.parent / "nothing"
-    nothing.mkdir(exist_ok=True)
-    inputs = "\n".join(f"  {name}: {{}}" for name in ("persist-credentials", "python-version", "path", "key"))
-    (nothing / "action.yml").write_text(
-        f"name: nothing\ndescription: nothing\ninputs:\n{inputs}\nruns:\n  using: composite\n"
-        "  steps:\n    - run: 'true'\n      shell: sh\n"
-    )
-    actions = [
-        files.action(name).partition(" ")[0] for name in ("actions/checkout", "actions/setup-python", "actions/cache")
-    ]
-    path = here.root / next(iter(files.texts(schedule, here)))
-    words = [str(tools / "act"), "schedule", "-W", str(path), "-P", "ubuntu-latest=-self-hosted", "--no-cache-server"]
-    words += [word for action in actions for word in ("--local-repository", f"{action}={nothing}")]
-    words += [word for name, value in more.items() for word in ("--env", f"{name}={value}")]
-    words += ["--var", "CLOUDTRAIN_STATE=s3://acme-runs/nights", "--var", "AWS_ROLE_ARN=arn:aws:iam::1:role/nights"]
-    words += ["--secret", "TEAM_HOOK=https://hooks.example/T", "--secret", "GITHUB_TOKEN=ghs_fake"]
-    words += ["--env", f"PATH={stub}:{os.environ['PATH']}"]
-    home = {"HOME": str(stub.parent / "home"), "XDG_CACHE_HOME": str(stub.parent / "home" / ".cache")}
-    return subprocess.run(
-        words, cwd=here.root, env={**os.environ, **home}, capture_output=True, text=True, check=False, timeout=600
-    )
+    """One scheduled run with the stub on PATH, and what a repository would have set."""
+    (path,) = files.write(schedule, here)
+    variables = {"CLOUDTRAIN_STATE": "s3://acme-runs/nights", "AWS_ROLE_ARN": "arn:aws:iam::1:role/nights"}
+    secrets = {"TEAM_HOOK": "https://hooks.example/T", "GITHUB_TOKEN": "ghs_fake"}
+    more["PATH"] = f"{stub}:{os.environ['PATH']}"
+    return runners.github(tools, here.root, path, runners.Given(more, variables, secrets), stub.parent)
 
 
 def test_act_runs_one_tick_with_what_the_file_grants(here: Place, tools: Path, stub: Path) -> None:
@@ -175,7 +158,7 @@ def test_act_runs_one_tick_with_what_the_file_grants(here: Place, tools: Path, s
     installed, ticked = calls(stub)
     assert installed[0] == ["doctor", "--install-pulumi", "--no-checks"]
     assert ticked[0] == schedule.tick().split()[1:]
-    assert Path(ticked[2], "cloudtrain.yaml").is_file()
+    assert "cloudtrain.yaml" in ticked[2]
     told = ticked[1]
     assert told["CLOUDTRAIN_STATE"] == "s3://acme-runs/nights"
     assert told["AWS_ROLE_ARN"] == "arn:aws:iam::1:role/nights"
@@ -191,7 +174,7 @@ def test_act_runs_one_tick_with_what_the_file_grants(here: Place, tools: Path, s
 def test_act_is_red_when_a_tick_is(code: int, here: Place, tools: Path, stub: Path) -> None:
     done = play_on_github(here, tools, stub, options.checked(**{**SET, "repository": OWNER}), STUB_EXIT=str(code))
     assert done.returncode != 0
-    assert f"exitcode '{code}'" in done.stdout + done.stderr
+    assert [argv[:2] for argv, *_ in calls(stub)] == [["doctor", "--install-pulumi"], ["night", "tick"]]
 
 
 def test_act_runs_nothing_in_a_fork(here: Place, tools: Path, stub: Path) -> None:
@@ -212,17 +195,8 @@ def test_gitlab_s_job_runs_for_its_own_schedule(
     files.write(schedule, here)
     (here.root / ".gitlab-ci.yml").write_text(f"include:\n  - local: {next(iter(files.texts(schedule, here)))}\n")
     git(here.root, "add", ".")  # only what git knows is included
-    words = [str(tools / "gitlab-ci-local"), "--force-shell-executor", "--variable", "CI_PIPELINE_SOURCE=schedule"]
-    words += [word for name, value in more.items() for word in ("--variable", f"{name}={value}")]
-    done = subprocess.run(
-        words,
-        cwd=here.root,
-        env={**os.environ, "PATH": f"{stub}:{os.environ['PATH']}", "HOME": str(stub.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    path = {"PATH": f"{stub}:{os.environ['PATH']}"}
+    done = runners.gitlab(tools, here.root, runners.Given(path, more), stub.parent)
     assert [argv for argv, *_ in calls(stub) if argv[0] == "night"] == [schedule.tick().split()[1:]] * ticks, (
         done.stdout + done.stderr
     )
