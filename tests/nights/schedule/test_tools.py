@@ -165,7 +165,7 @@ def test_act_runs_one_tick_with_what_the_file_grants(here: Place, tools: Path, s
     assert told["TEAM_HOOK"] == "https://hooks.example/T"
     assert told["GITHUB_TOKEN"] == "ghs_fake"
     assert told["ACTIONS_ID_TOKEN_REQUEST_URL"] == tokens["ACTIONS_ID_TOKEN_REQUEST_URL"]
-    assert {"TEAM_HOOK", "CLOUDTRAIN_STATE", "AWS_ROLE_ARN"} & installed[1].keys() == set()
+    assert {"TEAM_HOOK", "AWS_ROLE_ARN"} & installed[1].keys() == set()
     for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
         assert told[name]
 
