@@ -23,6 +23,7 @@ from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:
     from cloudtrain.records import MachineRecord
+    from cloudtrain.state.address import Address
 
 T = TypeVar("T")
 
@@ -185,6 +186,21 @@ class Finding(NamedTuple):
     barring: bool = True  # a problem with it is one of credentials, permission or quota
 
 
+class Caller(NamedTuple):
+    """Who is to run cloudtrain without a key: what a forge's identity tokens say of one branch of one repository."""
+
+    issuer: str  # without https://
+    subject: str  # the token's `sub`: repository and branch
+
+
+class Setup(NamedTuple):
+    """For whom, where and over which state least rights are written."""
+
+    caller: Caller
+    place: Mapping[str, str]  # as `Cloud.account()` says it
+    state: Address | None  # a bucket, perhaps of another provider
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Cloud:
     """What a provider file adds when something has to be provisioned there. Everything else about it is shared.
@@ -206,6 +222,9 @@ class Cloud:
     image: Callable[[OfferKey], str] = lambda key: ""  # what its machine starts from, if it matters
     # why this account can have nothing in its place, such as a region that is not enabled; "" if it can
     unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
+    # what whoever administers the account runs once: file name -> text, least rights with the names filled in
+    setup: Callable[[Setup], Mapping[str, str]] | None = None
+    place_of: Callable[[str], dict[str, str]] | None = None  # an account's name -> its place, where nobody can be asked
 
 
 class Lost(NamedTuple):

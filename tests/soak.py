@@ -58,7 +58,12 @@ def whole(name: str, minutes: float, *words: str, **environment: str) -> Item:
     return Item(name, minutes, (*PYTEST, *words), environment)
 
 
-MINUTES = {"test_rented_training": 3.0, "test_campaign": 3.0, "test_campaign_jobs": 5.0}  # a test; 0.5 elsewhere
+MINUTES = {
+    "test_rented_training": 3.0,
+    "test_campaign": 3.0,
+    "test_campaign_jobs": 5.0,
+    "test_tools": 0.15,
+}  # a test; 0.5 elsewhere
 FAST = "not trainer and not engine and not campaign and not soak"
 ITEMS = (
     *(campaign(cloud, 1000, 12) for cloud in ("aws", "gce", "tpu", "runpod")),

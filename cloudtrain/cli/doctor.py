@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import bold, print_json, print_message, print_rows
+from cloudtrain.errors import UsageError
 
 if TYPE_CHECKING:
     from cloudtrain.doctor.checks import Entry
@@ -21,24 +24,75 @@ HEADERS = ("state", "about", "what", "words", "hint")
 @click.option(
     "--install-pulumi", is_flag=True, help="First download or build Pulumi's command line, which rents machines."
 )
+@click.option("--no-checks", is_flag=True, help="With --install-pulumi: install, and check nothing.")
+@click.option("--setup", is_flag=True, help="Write least-rights policies for CI, and check nothing.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="cloudtrain-setup",
+    help="--setup: target folder.  [default: cloudtrain-setup]",
+)
+@click.option("--forge", type=click.Choice(["github", "gitlab"]), default="github", help="--setup: whose CI.")
+@click.option("--repository", metavar="OWNER/NAME", help="--setup: whose branch.  [default: that of `origin`]")
+@click.option("--branch", metavar="BRANCH", default="main", help="--setup: which may act.  [default: main]")
+@click.option("--account", metavar="ID", default="", help="--setup: an AWS account, a Google project.")
 @output_option()
-def command(providers: tuple[str, ...], install_pulumi: bool, output: str) -> int:
+def command(
+    providers: tuple[str, ...], install_pulumi: bool, no_checks: bool, setup: bool, output: str, **named: Any
+) -> int:
     """Check credentials, permissions, quotas, prices and leftovers of PROVIDER, or of all, and this machine.
 
     Makes nothing at a provider. A provider without credentials is `unknown`, and a problem when it is named.
 
     Exit codes: 0 no problem; 6 something that costs money should be gone; 4 a named PROVIDER lacks credentials, a
     permission or a quota; 1 another problem. The largest counts.
+
+    --setup writes the policies and commands that let one branch of one repository run cloudtrain without a key and with
+    least rights, at PROVIDER, or at all whose account is known.
     """
+    if setup:
+        return write_policies(providers, **named)
+    if no_checks and not install_pulumi:
+        raise UsageError("--no-checks leaves nothing to do", "it goes with --install-pulumi")
     from cloudtrain import settings
     from cloudtrain.doctor import checks
 
     first = install() if install_pulumi else []
+    if no_checks:
+        for line in first:
+            print_message(f"error: {line.finding.message}")
+        return checks.exit_code(first)
     entries = [*first, *checks.diagnose(providers, settings.now(), show_progress)]
     show(entries, output)
     problems = sum(line.finding.state == "problem" for line in entries)
     print_message(f"{problems} problem{'s' if problems > 1 else ''}" if problems else "no problem found")
     return checks.exit_code(entries)
+
+
+def write_policies(providers: tuple[str, ...], folder: Path, forge: str, **named: Any) -> int:
+    """Write the files, and say what they are for. Raises UsageError, MissingCredentials."""
+    from cloudtrain import settings
+    from cloudtrain.doctor import setup
+    from cloudtrain.nights.schedule import options, place
+
+    here = place.here(Path.cwd())
+    repository = options.repository(named["repository"] or here.repository, options.form(forge))
+    if not repository:
+        raise UsageError("whose branch may act is not known", "--repository OWNER/NAME says it")
+    branch = options.branch(named["branch"])
+    host = "" if here.host == "github.com" else here.host
+    caller = setup.github(repository, branch) if forge == "github" else setup.gitlab(repository, branch, host)
+    state = settings.load().state
+    texts, left_out = setup.files(providers, caller, state, named["account"])
+    for why in left_out:
+        print_message(why)
+    for path in setup.write(folder, texts):
+        print_message(f"wrote {path}")
+    for name in texts:
+        if name.endswith(".sh"):
+            print_message(f"read them, then as an administrator of the account: sh {folder / name}")
+    return 0
 
 
 def install() -> list[Entry]:
@@ -51,6 +105,11 @@ def install() -> list[Entry]:
     from cloudtrain.provisioner import provisioner
 
     tool = provisioner()
+    with contextlib.suppress(UsageError):
+        root, version = tool.find()
+        if version == tool.version:
+            print_message(f"Pulumi {version} is there already, in {root}")
+            return []
 
     def work() -> None:
         target = tool.target()

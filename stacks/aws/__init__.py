@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource
+from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Setup
 
 from .._lifecycle import boot
 from .._lifecycle.names import base_inputs
@@ -76,6 +76,13 @@ def account() -> dict[str, str]:
     return owned.account()
 
 
+def place_of(account: str) -> dict[str, str]:
+    """An account by its number. Raises UsageError."""
+    from . import least_rights
+
+    return least_rights.place_of(account)
+
+
 def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> Iterable[OwnedResource]:
     """Everything of ours; see `owned.list_owned`."""
     from . import owned
@@ -95,6 +102,13 @@ def findings() -> Iterable[Finding]:
     from . import doctor_checks
 
     return doctor_checks.findings()
+
+
+def setup(asked: Setup) -> Mapping[str, str]:
+    """For `doctor --setup`; see `least_rights.files`."""
+    from . import least_rights
+
+    return least_rights.files(asked)
 
 
 provider = provisioned(
@@ -119,6 +133,8 @@ provider = provisioned(
         findings=findings,
         serves=serves,
         unavailable_reason=unavailable_reason,
+        setup=setup,
+        place_of=place_of,
         kept=(f"IAM role {guard.ROLE} (free, shared by all runs)",),
     ),
 )

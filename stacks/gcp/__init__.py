@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Timing
+from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Setup, Timing
 
 from .._pulumi.provisioned import provisioned
 from . import compute, service_account, tpu
@@ -43,6 +43,13 @@ def account() -> dict[str, str]:
     return rest.account()
 
 
+def place_of(account: str) -> dict[str, str]:
+    """A project by its id. Raises UsageError."""
+    from . import least_rights
+
+    return least_rights.place_of(account)
+
+
 def timing() -> Timing:
     """How long things take at Google."""
     from . import rest
@@ -78,6 +85,13 @@ def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the
     return tpu.console_url(inputs, id)
 
 
+def setup(asked: Setup) -> Mapping[str, str]:
+    """For `doctor --setup`; see `least_rights.files`."""
+    from . import least_rights
+
+    return least_rights.files(asked)
+
+
 provider = provisioned(
     "gcp",
     guards=guards,
@@ -91,6 +105,8 @@ provider = provisioned(
         console_url=console_url,
         findings=findings,
         serves=serves,
+        setup=setup,
+        place_of=place_of,
         kept=("Cloud Tasks queue `cloudtrain` (free, shared by all runs)",),
     ),
 )

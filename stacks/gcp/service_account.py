@@ -40,8 +40,13 @@ def address(project: str) -> str:
     named = os.environ.get(VARIABLE, "").strip()
     if named and not _ADDRESS.fullmatch(named):
         raise UsageError(f"{VARIABLE} is `{visible(named)}`", f"write {NAME}@<project>.iam.gserviceaccount.com")
+    return named or f"{NAME}@{home(project)}"
+
+
+def home(project: str) -> str:
+    """What follows the @ in the addresses of a project's accounts."""
     domain, _, name = project.rpartition(":")
-    return named or f"{NAME}@{name}{'.' if domain else ''}{domain}.iam.gserviceaccount.com"
+    return f"{name}{'.' if domain else ''}{domain}.iam.gserviceaccount.com"
 
 
 def commands(project: str, account: str, you: str = "user:YOU") -> tuple[str, ...]:

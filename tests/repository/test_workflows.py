@@ -87,3 +87,13 @@ def test_no_project_is_set_before_one_is_registered() -> None:
     assert order.index(".ci/run") > next(i for i, step in enumerate(order) if "PROJECT" in step)
     assert document["env"] == {"PROJECT": ""}
     assert "[project.urls]" not in (ROOT / "pyproject.toml").read_text()
+
+
+def test_one_table_says_which_commits_are_pinned() -> None:
+    """The files that `cloudtrain schedule` writes, and the workflows here, take actions from it alone."""
+    import csv
+
+    table = csv.DictReader((ROOT / "templates" / "ci" / "actions.csv").read_text().splitlines())
+    known = {f"{row['action']}@{row['commit']} # {row['version']}" for row in table}
+    used = {line for path in WORKFLOWS for line in re.findall(r"uses: (.+)", path.read_text())}
+    assert used == known
