@@ -124,7 +124,7 @@ def _rows(
         if page["jobComplete"] is True:
             break
         time.sleep(rest.timing().poll_s)
-        page = rest.call(rest.BIGQUERY, "GET", path, query={**where, "timeoutMs": WAIT_MS, "maxResults": PAGE})
+        page = _more(path, where)
     else:
         raise Unavailable("BigQuery has not finished the question", "try again")
     if tuple(field["name"] for field in page["schema"]["fields"]) != COLUMNS:
@@ -137,11 +137,17 @@ def _rows(
         token = page.get("pageToken")
         if not token:
             break
-        page = rest.call(
-            rest.BIGQUERY, "GET", path, query={**where, "pageToken": token, "maxResults": PAGE, "timeoutMs": WAIT_MS}
-        )
+        page = _more(path, {**where, "pageToken": token})
     if seen != expected:
         raise Unavailable(f"BigQuery gave {seen} of {expected} rows", "try again")
+
+
+def _more(path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """More of an answer. A question that BigQuery does not know any more is a failure, not an export that is missing."""
+    try:
+        return rest.call(rest.BIGQUERY, "GET", path, query={**query, "timeoutMs": WAIT_MS, "maxResults": PAGE})
+    except NotFound as error:
+        raise Unavailable(error.message, "try again") from None
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, str, str, str, Decimal, Decimal]:

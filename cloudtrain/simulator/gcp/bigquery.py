@@ -13,7 +13,7 @@ from cloudtrain.simulator.gcp.accounts import PROJECT
 from cloudtrain.simulator.http_server import Front, Reply, Request
 from cloudtrain.simulator.ledger import Delay, Entry, Ledger
 
-DATASET, TABLE = "billing", "gcp_billing_export_resource_v1_01ABCD_234567_89ABCD"
+OTHER, DATASET, TABLE = "analytics", "billing", "gcp_billing_export_resource_v1_01ABCD_234567_89ABCD"
 DELAY = Delay(6 * 3600.0, 48 * 3600.0)
 ROOT = "/bigquery/v2/projects/"
 FIELDS = ("run_key", "service", "sku", "cost_type", "usd", "credit_usd")
@@ -67,7 +67,7 @@ class BillingExport(Front):
         rest = request.path.removeprefix(f"{ROOT}{self.project}/")
         known = {
             ("GET", "datasets"): "datasets.list",
-            ("GET", f"datasets/{DATASET}/tables"): "tables.list",
+            **{("GET", f"datasets/{name}/tables"): "tables.list" for name in (OTHER, DATASET)},
             ("POST", "queries"): "jobs.query",
         }
         if request.method == "GET" and re.fullmatch(r"queries/[^/]+", rest):
@@ -101,13 +101,15 @@ class BillingExport(Front):
 
     def _datasets(self, request: Request) -> dict[str, Any]:
         """Pages of one, so that who reads only the first misses the export."""
-        names = ["analytics", *([DATASET] if self.exists else [])]
+        names = [OTHER, *([DATASET] if self.exists else [])]
         at = int(request.query.get("pageToken", ["0"])[0])
         page = [{"datasetReference": {"projectId": self.project, "datasetId": names[at]}}]
         more = {"nextPageToken": str(at + 1)} if at + 1 < len(names) else {}
         return {"kind": "bigquery#datasetList", "datasets": page, **more}
 
     def _tables(self, request: Request) -> dict[str, Any]:
+        if f"/{OTHER}/" in request.path:
+            return {"kind": "bigquery#tableList", "totalItems": 0}
         where = {"projectId": self.project, "datasetId": DATASET}
         names = ["cloud_pricing_export", "gcp_billing_export_v1_01ABCD_234567_89ABCD", TABLE]
         found = [{"tableReference": {**where, "tableId": name}} for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -233,7 +234,7 @@ def test_week_of_hourly_reports_costs_a_cent_a_day(fake: AwsCloud, store: LocalF
         seen.append(found.status if found else "metered")
         fake.clock.advance(HOUR)
     times = fake.bill_requests
-    assert all(later - earlier >= DAY for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= DAY for earlier, later in itertools.pairwise(times))
     assert len(times) == 4, "asked until it was final"
     assert list(dict.fromkeys(seen)) == ["metered", "provisional", "final"]
 
