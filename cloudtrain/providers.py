@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+from cloudtrain.billing import Billing
 from cloudtrain.errors import UsageError, nearest, visible
 from cloudtrain.offer import Offer, OfferKey, Terms
 from cloudtrain.plan import Plan
@@ -258,6 +259,7 @@ class Stack:
     # (run, state, it has spoken) -> the machine that a client asked for and did not live to write down
     find: Callable[[str, Store, bool], MachineRecord | None] | None = None
     lost: Lost | None = None
+    billed: Billing | None = None
 
 
 def names(package: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from cloudtrain.report.cost_report import CostReport, paired, report
 from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
 from cloudtrain.units import gib, hours, money, rfc3339
 
+if TYPE_CHECKING:
+    from cloudtrain.state.protocol import Store
+
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
            "memory estimated", "measured")  # fmt: skip
 
@@ -20,13 +23,16 @@ HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted"
 @click.command("report", short_help="The account of RUN in full, or a line for each run.")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @click.option("--since", type=Duration(), help="Only runs begun in the last 7d, 12h ...")
+@click.option("--billed", is_flag=True, help="First ask the providers what they have billed, where that is due.")
 @output_option()
-def command(run_name: str | None, since: float | None, output: str) -> None:
+def command(run_name: str | None, since: float | None, billed: bool, output: str) -> None:
     """The account of RUN in full, or of all runs in a line each and a total."""
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 
     store = open_store(settings.load().state)
+    if billed:
+        tell_billed(store)
     if run_name is not None:
         account = report(find(store, run_name))
         return print_json(account.document()) if output == "json" else show(account, output)
@@ -41,6 +47,15 @@ def command(run_name: str | None, since: float | None, output: str) -> None:
         show_total(accounts)
     refuse_damaged([*damaged, *more])
     return None
+
+
+def tell_billed(store: Store) -> None:
+    """Ask for the bills; what every provider says goes to stderr."""
+    from cloudtrain import settings
+    from cloudtrain.runs.results import bills
+
+    for sentence in bills.refresh(store, settings.now()):
+        click.echo(sentence, err=True)
 
 
 def show_total(accounts: list[CostReport]) -> None:
@@ -70,7 +85,10 @@ def cost_rows(account: CostReport) -> list[list[str]]:
         rows.append([name, *(f"{p.quantity:,.4f} {p.unit} = {money(p.usd)}" if p else "-" for p in (quoted, metered))])
     quoted_usd = account.quoted_usd
     span = "-" if quoted_usd is None else " .. ".join(money(_decimal(quoted_usd[k])) for k in ("low", "likely", "high"))
-    return [*rows, ["dollars in all", span, money(account.metered_usd)]]
+    rows.append(["dollars in all", span, money(account.metered_usd)])
+    if account.billed_status:
+        rows.append(["billed", account.billed_status, f"{money(account.billed_usd)} {account.billed_message}".rstrip()])
+    return rows
 
 
 def figures(account: CostReport) -> list[list[str]]:

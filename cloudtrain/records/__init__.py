@@ -10,6 +10,7 @@ from cloudtrain.records.door import read, read_claim
 from cloudtrain.records.form import Form, Record
 from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord
 from cloudtrain.records.nights import (
+    BillingRecord,
     BillRecord,
     BudgetsRecord,
     NightRecord,
@@ -33,6 +34,7 @@ from cloudtrain.records.ticket import TicketFile, TicketFiles, TicketPiece, Tick
 __all__ = [
     "AttemptRecord",
     "BillRecord",
+    "BillingRecord",
     "Bounds",
     "BudgetsRecord",
     "BundleRecord",

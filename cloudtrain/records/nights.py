@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from cloudtrain.records.form import Instant, Record, Usd
@@ -74,11 +75,20 @@ class TickRecord(Record):
 class BillRecord(Record):
     """`runs/RUN/bill.json`: what the provider has billed so far. It stands beside what was metered, never in its place.
 
-    `source` is who said so: an API and what was asked of it. `asked` is when.
+    A provisional one may still grow: who adds money up takes the larger of it and what was metered. `source` is who
+    said so: an API and what was asked of it. `asked` is when. `parts` are by sort, as `providers.Bills` names them.
     """
 
     status: Literal["provisional", "final"]
     usd: Usd
     asked: Instant
     source: str
+    message: str = ""
+    parts: Mapping[str, Usd] = {}
+
+
+class BillingRecord(Record):
+    """`bills/PROVIDER.json`: when the provider's bill was last asked for, and what it said beside the figures."""
+
+    asked: Instant
     message: str = ""

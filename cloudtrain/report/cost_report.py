@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.quote.row import CostPart
+from cloudtrain.report.billed import remark
+from cloudtrain.runs.results.bills import bill
 from cloudtrain.units import SECONDS_PER_HOUR, exact_text, money_text, rfc3339
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ class CostReport:
     loss: float | None
     price: dict[str, Any]
     machines: tuple[Machine, ...] = ()
+    billed_usd: Decimal | None = None  # by the provider's own bill, beside what was metered
+    billed_status: str | None = None  # provisional | final
+    billed_message: str = ""  # how far it is off, and why most likely
 
     @property
     def metered_usd(self) -> Decimal | None:
@@ -62,7 +67,9 @@ class CostReport:
             ],
             "quoted_usd": self.quoted_usd,
             "metered_usd": money_text(self.metered_usd),
-            "billed_usd": None,
+            "billed_usd": money_text(self.billed_usd),
+            "billed_status": self.billed_status,
+            "billed_message": self.billed_message,
             "quoted_hours": self.quoted_hours,
             "metered_s": round(self.metered_s, 3),
             "steps": self.steps,
@@ -105,6 +112,8 @@ def report(run: Run) -> CostReport:
     machines = tuple(run.machines())
     metered_s = sum(machine.seconds for machine in machines)
     quoted = tuple(CostPart(p.name, p.quantity, p.unit, p.unit_usd) for p in line.cost_parts) if line else ()
+    metered = metered_parts(quoted, metered_s, delivered=run.state == "finished")
+    billed = bill(run)
     return CostReport(
         run=run.id,
         state=run.state,
@@ -113,7 +122,7 @@ def report(run: Run) -> CostReport:
         started_at=run.begun.created if run.begun else None,
         ended_at=run.exit.ended_at if run.exit else None,
         quoted=quoted,
-        metered=metered_parts(quoted, metered_s, delivered=run.state == "finished"),
+        metered=metered,
         quoted_usd=line.bounds("total_usd") if line else None,
         quoted_hours=line.bounds("hours") if line else None,
         metered_s=metered_s,
@@ -129,6 +138,9 @@ def report(run: Run) -> CostReport:
         ),
         loss=seen.get("loss"),
         machines=machines,
+        billed_usd=None if billed is None else billed.usd,
+        billed_status=None if billed is None else billed.status,
+        billed_message="" if billed is None else remark(metered, metered_s, billed),
         price={"usd_per_hour": exact_text(run.usd_per_hour), **(line.price.model_dump() if line else {})},
     )
 

@@ -16,7 +16,13 @@ from cloudtrain.providers import Cloud, Driver, OwnedResource
 
 P = ParamSpec("P")
 T = TypeVar("T")
-BROKEN = (LookupError, TypeError, ValueError, AttributeError)  # what reading an answer of another shape ends in
+BROKEN = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+)  # what reading an answer of another shape ends in
 
 
 def closed(name: str, cloud: Cloud) -> Cloud:

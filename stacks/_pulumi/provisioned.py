@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cloudtrain.billing import Billing
 from cloudtrain.providers import Cloud, DeletionProof, Guard, OwnedResource, Stack, StopOptions
 
 from .._lifecycle import answers
@@ -16,10 +18,16 @@ if TYPE_CHECKING:
 
 
 def provisioned(
-    name: str, *, guards: Callable[[str, str], tuple[Guard, ...]], backends: frozenset[str], cloud: Cloud
+    name: str,
+    *,
+    guards: Callable[[str, str], tuple[Guard, ...]],
+    backends: frozenset[str],
+    cloud: Cloud,
+    billed: Billing | None = None,
 ) -> Stack:
     """The record at the end of a provider's file. Nothing heavy is imported before a verb is used."""
     cloud = answers.closed(name, cloud)
+    bill = None if billed is None else replace(billed, ask=answers.reading(name, billed.ask))
 
     def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
         from . import launch
@@ -54,4 +62,5 @@ def provisioned(
     def list_owned() -> Iterator[OwnedResource]:
         yield from cloud.list_owned(None, None)
 
-    return Stack(name, guards, backends, False, start, alive, stop, list_owned, preview, unlock, cloud, find)
+    verbs = (start, alive, stop, list_owned, preview, unlock)
+    return Stack(name, guards, backends, False, *verbs, cloud=cloud, find=find, billed=bill)

@@ -14,7 +14,7 @@ from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource,
 from .._lifecycle import boot
 from .._lifecycle.names import base_inputs
 from .._pulumi.provisioned import provisioned
-from . import client, guard, network
+from . import billing, client, guard, network
 from . import machine as aws_machine
 from .links import console_url
 from .shapes import image, serves
@@ -115,6 +115,7 @@ provider = provisioned(
     "aws",
     guards=guards,
     backends=frozenset({"torch-cpu"}),
+    billed=billing.BILLED,
     cloud=Cloud(
         account=account,
         resources=resources,

@@ -38,6 +38,11 @@ def read(service: str, region: str, operation: str, **arguments: Any) -> dict[st
     raise AssertionError
 
 
+def read_once(service: str, region: str, operation: str, **arguments: Any) -> dict[str, Any]:
+    """The answer to a reading call that costs money: asked once. Raises provider errors."""
+    return _once(service, region, operation, False, arguments)
+
+
 def read_all(service: str, region: str, operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
     """What is under `key` on every page."""
     from . import errors

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.providers import Cloud, Finding, Guard, OwnedResource, Resource, Setup, Timing
 
 from .._pulumi.provisioned import provisioned
-from . import compute, service_account, tpu
+from . import billing, compute, service_account, tpu
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
@@ -96,6 +96,7 @@ provider = provisioned(
     "gcp",
     guards=guards,
     backends=frozenset({"torch-cpu"}),
+    billed=billing.BILLED,
     cloud=Cloud(
         account=account,
         resources=resources,

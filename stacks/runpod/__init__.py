@@ -11,7 +11,7 @@ from cloudtrain.providers import Cloud, Finding, Guard, Resource
 from .._lifecycle import boot
 from .._lifecycle import names as lifecycle_names
 from .._pulumi.provisioned import provisioned
-from . import api, names, owned
+from . import api, billing, names, owned
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
@@ -101,6 +101,7 @@ provider = provisioned(
     "runpod",
     guards=lambda offer, market: GUARDS,
     backends=frozenset({"torch-cpu", "rocm"}),
+    billed=billing.BILLED,
     cloud=Cloud(
         account=account,
         resources=resources,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.simulator.aws import calls, machines, metadata, s3, schedules, web_identity
+from cloudtrain.simulator.aws import calls, cost_explorer, machines, metadata, s3, schedules, web_identity
 from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import (
@@ -239,6 +239,7 @@ OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {
     "DescribeSpotPriceHistory": calls.spot_price_history,
     "GetProducts": calls.get_products,
     "GetServiceQuota": calls.get_quota,
+    "GetCostAndUsage": cost_explorer.get_cost_and_usage,
     "GetParameter": calls.get_parameter,
     web_identity.NAME: web_identity.assume,
     "GetCallerIdentity": lambda cloud, call: answer(

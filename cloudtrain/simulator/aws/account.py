@@ -89,6 +89,9 @@ class AwsAccount(Front):
         self.role_known_at: dict[str, float] = {}
         self.roles: dict[str, Role] = {}  # those that trust a CI system, by their ARN
         self.sessions: dict[str, Session] = {}  # of such roles, by access key
+        self.cost_tags: dict[str, float] = {}  # tags that are on bills -> since when: no tag is, by itself
+        self.bill_requests: list[float] = []  # to Cost Explorer, when; a cent each
+        self.bill_page = 100  # groups on a page of it
         self.hidden: list[tuple[float, str, str, str]] = []  # until, kind, region, key
 
     def hide(self, kind: str, region: str, key: str, seconds: float) -> None:

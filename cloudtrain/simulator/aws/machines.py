@@ -141,9 +141,11 @@ def _begin(cloud: AwsAccount, machine: Machine, given: Mapping[str, Any], image:
     volumes = {each.volume_id: each.size for _, each in instance.get_block_device_mapping}
     machine.volumes = list(volumes)
     usd = tables.price(machine.type, machine.region, machine.zone, machine.market)
-    cloud.ledger.open(machine.id, f"instance {machine.type} {machine.market} {machine.region}", usd)
+    cloud.ledger.open(machine.id, f"instance {machine.type} {machine.market} {machine.region}", usd, machine.tags)
+    on_disk = tags_for(given, "volume")
     for volume, size in volumes.items():
-        cloud.ledger.open(volume, f"volume {machine.region}", float(size or 8) * tables.VOLUME_USD_PER_GB_HOUR)
+        per_hour = float(size or 8) * tables.VOLUME_USD_PER_GB_HOUR
+        cloud.ledger.open(volume, f"volume {machine.region}", per_hour, on_disk)
     if machine.market == "spot":
         machine.spot_request = f"sir-{machine.id[2:10]}"
         instance.spot_instance_request_id = machine.spot_request

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from cloudtrain.simulator.http_server import Reply, Request
 from cloudtrain.simulator.runpod.account import SHELVES, RunpodAccount
+from cloudtrain.simulator.runpod.billing import pod_billing
 from cloudtrain.simulator.runpod.catalog import CATALOG
-from cloudtrain.simulator.runpod.pods import instant
 from cloudtrain.simulator.runpod.validation import Problem, data, parse, row
 
 PAGE = 2
@@ -185,25 +185,8 @@ def list_ssh_keys(cloud: RunpodAccount, request: Request, _: str) -> Reply:
 
 
 def list_pod_billing(cloud: RunpodAccount, request: Request, _: str) -> Reply:
-    """What the ledger says, one record for each stretch of a pod at one price."""
-    now, wanted = cloud.clock.now(), request.query.get("podId", [""])[0]
-    records: list[dict[str, Any]] = []
-    for entry in cloud.ledger.entries:
-        if not entry.id.startswith("pod") or (wanted and entry.id != wanted):
-            continue
-        end = min(entry.end or now, now)
-        usd = (end - entry.begin) / 3600 * entry.usd_per_hour
-        amounts = {"totalAmount": usd, "gpuAmount": usd, "cpuAmount": 0.0, "diskAmount": 0.0}
-        records.append({"podId": entry.id, "startTime": instant(entry.begin), "endTime": instant(end), **amounts})
-    names = ("totalAmount", "gpuAmount", "cpuAmount", "diskAmount")
-    begin = records[0]["startTime"] if records else instant(now)
-    metadata = {
-        "query": {"startTime": begin, "endTime": instant(now), "bucketSize": "day", "podId": wanted or None},
-        "recordCount": len(records),
-        "uniquePodCount": len({record["podId"] for record in records}),
-        "totals": {name: sum(float(record[name]) for record in records) for name in names},
-    }
-    return reply({"records": records, "metadata": metadata})
+    """What the ledger says; see `billing.pod_billing`."""
+    return reply(pod_billing(cloud, request))
 
 
 def catalog(table: str, one: bool) -> Answer:

@@ -205,7 +205,8 @@ class Pods:
         pod.stopped = status
         if status == "EXITED":
             self.ledger.close(id)
-            self.ledger.open(id, f"stopped pod {pod.body['name']}", pod.disk_usd_per_hour())
+            disk = pod.disk_usd_per_hour()
+            self.ledger.open(id, f"stopped pod {pod.body['name']}", disk, disk=disk)
 
     def exit_process(self, id: str) -> None:  # noqa: A002
         """The container's process ends: RunPod restarts it, for ever, and keeps billing."""
@@ -214,8 +215,9 @@ class Pods:
         pod.ready_at = self.clock.now() + self.ready_s
 
     def _bill(self, pod: Pod) -> None:
-        price = pod.compute_usd_per_hour() + pod.disk_usd_per_hour()
-        self.ledger.open(pod.id, f"pod {pod.body['name']}", price)
+        compute, disk = pod.compute_usd_per_hour(), pod.disk_usd_per_hour()
+        kind = {"kind": "gpu" if "gpu" in pod.body else "cpu"}
+        self.ledger.open(pod.id, f"pod {pod.body['name']}", compute + disk, kind, disk)
 
     def _arm(self, pod: Pod) -> None:
         """Let the container start when it is ready, and the timer in it do at its deadline what a real one does."""

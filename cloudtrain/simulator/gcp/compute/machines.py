@@ -154,8 +154,8 @@ class Machines:
         octet = int(machine["id"]) % 250
         port = {"networkIP": f"10.128.0.{octet}", "accessConfigs": [{"natIP": f"203.0.113.{octet}"}]}
         machine["networkInterfaces"] = [{**body["networkInterfaces"][0], **port}]
-        table.ledger.open(disk["id"], f"disk {place.name}", size_gb * USD_PER_GB_HOUR)
-        table.ledger.open(machine["id"], f"instance {target.name}", _usd_per_hour(body))
+        table.ledger.open(disk["id"], f"disk {place.name}", size_gb * USD_PER_GB_HOUR, disk["labels"])
+        table.ledger.open(machine["id"], f"instance {target.name}", _usd_per_hour(body), body.get("labels"))
         table.clock.at(now + slow_s + self.boot_s, lambda: self._started(machine))
         if "terminationTime" in (body.get("scheduling") or {}):
             table.clock.at(now + _limit_s(body["scheduling"], now), lambda: self._time_is_up(machine))

@@ -219,7 +219,8 @@ class TpuState:
         record.number = self.made
         self.nodes[record.name] = record
         generation = str(record.body["acceleratorType"]).partition("-")[0]
-        self.ledger.open(record.name, "TPU node", CHIPS[generation].usd_per_chip_hour * record.chips)
+        per_hour = CHIPS[generation].usd_per_chip_hour * record.chips
+        self.ledger.open(record.name, "TPU node", per_hour, record.body.get("labels"))
         self.clock.at(self.clock.now() + self.boot_s, lambda: self._boot(record))
 
     def _boot(self, record: Record) -> None:
