@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
 def sums(groups: Sequence[tuple[str, Totals]], everything: Totals, by: By) -> Table:
     """Runs summed by week, month, provider or spec; the last row is of all of them."""
-    headers = (by, "runs", "failed", "quoted $", "metered $", "billed $", "$/M tok", "met./quoted")
+    headers = (by, "runs", "failed", "quoted $", "metered $", "billed $", "$/M tok", "metered/quoted")
     return Table(headers, [[key, *_sums_of(totals)] for key, totals in groups], 1, ["all", *_sums_of(everything)])
 
 

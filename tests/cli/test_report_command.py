@@ -100,10 +100,9 @@ def test_every_rendering_has_the_sums_of_the_json(cloudtrain: Command, store: Lo
     metered = sum(Decimal(run["metered_usd"]) for run in runs if run["metered_usd"] is not None)
     billed = sum(Decimal(run["billed_usd"]) for run in runs if run["billed_usd"] is not None)
     sums = json.loads(cloudtrain("report", "--by", "week", "-o", "json").out)
-    assert (sums["total"]["metered"], sums["total"]["billed"]["usd"]) == (
-        {"usd": f"{metered}", "unknown": 1},
-        f"{billed}",
-    )
+    total = sums["total"]
+    assert (Decimal(total["metered"]["usd"]), total["metered"]["unknown"]) == (metered, 1)
+    assert (Decimal(total["billed"]["usd"]), total["billed"]["unknown"]) == (billed, 4)
     assert sum(Decimal(group["metered"]["usd"] or 0) for group in sums["groups"]) == metered
     assert f"${metered:,.2f}" in cloudtrain("report").out
     assert f"**${metered:,.2f}+?** metered in 12 runs" in cloudtrain("report", "-o", "md").out

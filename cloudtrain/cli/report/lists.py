@@ -22,7 +22,7 @@ HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted"
            "memory estimated", "measured", "billed $", "$/M tokens", "metered/quoted")  # fmt: skip
 ORDER = (0, 1, 2, 3, 4, 5, 12, 13, 14, 6, 7, 8, 9, 10, 11)  # of the columns at a terminal
 LEFT_OUT = (10, 11, 8, 6, 14, 2, 9, 12, 3, 13, 7)  # where it is too narrow, in this order
-BLOCKS_WIDE = 24
+BLOCKS_WIDE, LONGEST_NAME = 24, 28
 
 
 def show_runs(accounts: Sequence[CostReport], output: str) -> None:
@@ -32,6 +32,8 @@ def show_runs(accounts: Sequence[CostReport], output: str) -> None:
     rows = [row(account) for account in accounts]
     if output == "csv":
         return print_rows(output, HEADERS, rows)
+    if terminal_width() is not None:
+        rows = [[cut(each[0], LONGEST_NAME), *each[1:]] for each in rows]
     columns = fitting(HEADERS, rows, ORDER, LEFT_OUT)
     print_rows(output, [HEADERS[c] for c in columns], [[each[c] for c in columns] for each in rows])
     return show_total(accounts)
@@ -110,7 +112,7 @@ def show_table(shown: Table, output: str, left_out: Sequence[int] = ()) -> None:
 def show_trend(found: History, output: str) -> None:
     """How the figures of each spec move."""
     from cloudtrain.report import tables
-    from cloudtrain.report.trend import GAP, blocks, lines
+    from cloudtrain.report.trend import BEFORE, GAP, NEWEST, SHOWN, blocks, lines
 
     every = lines(found)
     if output == "json":
@@ -125,14 +127,13 @@ def show_trend(found: History, output: str) -> None:
                 first, last = course.figure.words(known[0]), course.figure.words(known[-1])
                 chart = blocks(course.values, BLOCKS_WIDE)
                 told = f"{tables.moved(course)} {course.verdict}".strip(" -")
-                name = f"  {course.figure.name:<11} {first:>9} → {last:>9}"
+                name = f"  {course.figure.name:<11} {first:>9} → {last:<9}"
                 click.echo(f"{name}  {chart:<{BLOCKS_WIDE}}  {told}".rstrip())
     if not every:
         click.echo("no run has finished yet")
         return None
-    return click.echo(
-        f"\nfirst → newest of at most 30; the change: median of the newest 3 against the 9 before; {GAP} not known"
-    )
+    click.echo(f"\nfirst → newest of at most {SHOWN} runs; {GAP} a run without the figure")
+    return click.echo(f"the change: the median of the newest {NEWEST} runs against that of the {BEFORE} before")
 
 
 def fitting(

@@ -100,9 +100,9 @@ def _top(history: History) -> list[Markup]:
         tag("dl", *items, class_="facts"),
     ]
     if history.faults:
-        told = [tag("li", fault) for fault in history.faults[:MOST_FAULTS]]
+        listed = [tag("li", fault) for fault in history.faults[:MOST_FAULTS]]
         head = f"{len(history.faults)} records cannot be read and are not counted:"
-        top.append(tag("div", tag("p", head), tag("ul", *told), class_="wrong"))
+        top.append(tag("div", tag("p", head), tag("ul", *listed), class_="wrong"))
     return top
 
 
@@ -153,10 +153,8 @@ def _nights(history: History) -> list[Markup]:
     wide = nights_chart.nights(oldest_first[-nights_chart.MOST_WIDE :], WIDE, "wide")
     narrow = nights_chart.nights(oldest_first[-nights_chart.MOST_NARROW :], NARROW, "narrow")
     statuses = {status_of(row) for row in found} & set(nights_chart.SHAPES)
-    marks = {
-        **LEGEND,
-        **{name: str(nights_chart.shape(name, 8, 8)) for name in nights_chart.SHAPES if name in statuses},
-    }
+    shapes = {name: str(nights_chart.shape(name, 8, 8)) for name in nights_chart.SHAPES if name in statuses}
+    marks = {**LEGEND, **{nights_chart.NAMES.get(name, name): shape for name, shape in shapes.items()}}
     caption = (
         f"The newest {min(len(found), nights_chart.MOST_WIDE)} of {len(found)}; a number that is unknown has no mark"
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cloudtrain.report.escape import html
 
 FINEST = 1e-12  # a span below this is none
+FARTHEST = 1e100  # what is beyond is drawn there
 DECADES_FOR_LOG = 1.5  # values further apart are drawn on a logarithmic scale
 
 
@@ -54,14 +55,14 @@ def round_step(at_least: float) -> float:
 
 def from_zero(values: Iterable[float], start: float, end: float) -> Scale:
     """A scale from zero to a round value above all of these."""
-    highest = max((value for value in values if value > 0), default=1.0)
+    highest = min(max((value for value in values if value > FINEST), default=1.0), FARTHEST)
     step = round_step(highest / 4)
     return Scale(0.0, math.ceil(highest / step - 1e-9) * step, start, end)
 
 
 def around(values: Sequence[float], start: float, end: float) -> Scale:
     """A scale around these, with some room; logarithmic when they are all positive and far apart."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
+    low, high = max(min(values, default=0.0), -FARTHEST), min(max(values, default=1.0), FARTHEST)
     if low > 0 and high / low > 10**DECADES_FOR_LOG:
         return Scale(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)), start, end, log=True)
     step = round_step((high - low) / 4 or abs(high) / 2)
