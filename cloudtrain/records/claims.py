@@ -31,6 +31,7 @@ class Figures(Record):
     step: Count | None = None
     of: Count | None = None
     loss: Number | None = None  # a training that diverges says NaN
+    eval_loss: Number | None = None  # of the newest evaluation on held-out rows
     tokens: Count | None = None
     tokens_per_second: Count | None = None
     peak_bytes: Count | None = None

@@ -134,8 +134,12 @@ class Log:
                     self.take(event)
 
     def take(self, event):
-        """Remember the latest figures of an event."""
-        for key in ("step", "of", "loss", "tokens", "tokens_per_second", "peak_bytes"):
+        """Remember the latest figures of an event. `loss` is of training; an evaluation's is another figure."""
+        if event["event"] == "eval":
+            event = {"event": "eval", "eval_loss": event.get("loss")}
+        elif event["event"] == "done":
+            event = {**event, "loss": event.get("final_loss")}
+        for key in ("step", "of", "loss", "eval_loss", "tokens", "tokens_per_second", "peak_bytes"):
             if event.get(key) is not None:
                 self.progress[key] = event[key]
         if event["event"] == "error":

@@ -86,11 +86,11 @@ def fake_world(provider: str, engine: dict[str, str]) -> World:
 
 def show_account(run: Run, simulation: simulated.Simulation) -> None:
     """The account in simulated dollars, and the proof that nothing is left. Raises TeardownIncomplete if there is."""
-    from cloudtrain.cli.report import show
+    from cloudtrain.cli.report import one
     from cloudtrain.report.cost_report import report
 
     print_message("\nthe account, in simulated dollars (`cloudtrain report` shows it for a real run):")
-    show(report(run), "table")
+    one.show(report(run), "table")
     simulation.check_nothing_left()
     log = simulation.check_log(run)
     print_message(

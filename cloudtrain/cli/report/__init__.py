@@ -1,0 +1,114 @@
+"""`cloudtrain report`: what runs cost, quoted against metered against billed; sums, trends, and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from cloudtrain.cli.options import Duration, output_option
+from cloudtrain.cli.output import print_json, print_message
+from cloudtrain.cli.report import lists, one
+from cloudtrain.errors import UsageError
+from cloudtrain.report.cost_report import report
+from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
+
+if TYPE_CHECKING:
+    from cloudtrain.report.history import History
+    from cloudtrain.report.totals import By
+    from cloudtrain.state.protocol import Store
+
+BY = ("week", "month", "provider", "spec")
+
+
+@click.command("report", short_help="The account of RUN in full, or a line for each run.")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--since", type=Duration(), help="Only runs begun in the last 7d, 12h ...")
+@click.option("--billed", is_flag=True, help="First ask the providers what they have billed, where that is due.")
+@click.option("--by", "by_what", type=click.Choice(BY), help="Sums of each week, month, provider or spec.")
+@click.option("--trend", is_flag=True, help="How $/M tokens, tokens/s and losses of each spec move.")
+@click.option("--html", "page", metavar="FILE", type=click.Path(path_type=Path), help="Write all of it as one page.")
+@output_option()
+@click.pass_context
+def command(  # noqa: PLR0913, PLR0917 - one argument for each option
+    context: click.Context,
+    run_name: str | None,
+    since: float | None,
+    billed: bool,
+    by_what: By | None,
+    trend: bool,
+    page: Path | None,
+    output: str,
+) -> None:
+    """The account of RUN in full, or of all runs in a line each and a total.
+
+    `-o md` is a summary of everything, for a CI step: sums, budget, the newest 30 nights. `--html FILE` writes a page
+    that needs nothing else, and prints only what `-o` asks for. A spec is a schedule's name for runs that one began.
+    """
+    from cloudtrain import settings
+    from cloudtrain.state.store import open_store
+
+    if run_name is not None and (by_what or trend or page):
+        raise UsageError("RUN is one run, and --by, --trend and --html are about all", "leave one of them out")
+    if by_what and trend:
+        raise UsageError("--by and --trend are two reports", "ask for one of them")
+    store = open_store(settings.load().state)
+    if billed:
+        tell_billed(store)
+    begun_after = settings.now() - since if since else 0.0
+    if run_name is not None:
+        account = report(find(store, run_name))
+        return print_json(account.document()) if output == "json" else one.show(account, output)
+    if page is None and not (by_what or trend or output == "md"):
+        return every_run(store, begun_after, output)
+    from cloudtrain.report.history import history
+
+    found = history(store, settings.now(), begun_after)
+    if page is not None:
+        write_page(page, found)
+    if page is None or context.get_parameter_source("output") is not ParameterSource.DEFAULT or by_what or trend:
+        show(found, by_what, trend, output)
+    refuse_damaged(list(found.faults))
+    return None
+
+
+def tell_billed(store: Store) -> None:
+    """Ask for the bills; what every provider says goes to stderr."""
+    from cloudtrain import settings
+    from cloudtrain.runs.results import bills
+
+    for sentence in bills.refresh(store, settings.now()):
+        print_message(sentence)
+
+
+def every_run(store: Store, begun_after: float, output: str) -> None:
+    """A line for each run. Raises UsageError at the end when there were damaged ones."""
+    found, damaged = readable_runs(store)
+    accounts, more = tell_each((run for run in found if run.intent.created >= begun_after), report)
+    lists.show_runs(accounts, output)
+    refuse_damaged([*damaged, *more])
+
+
+def show(found: History, by_what: By | None, trend: bool, output: str) -> None:
+    """Print what was asked for."""
+    if by_what:
+        lists.show_sums(found, by_what, output)
+    elif trend:
+        lists.show_trend(found, output)
+    elif output == "md":
+        from cloudtrain.report.markdown import summary
+
+        click.echo(summary(found), nl=False)
+    else:
+        lists.show_runs(list(found.accounts), output)
+
+
+def write_page(path: Path, found: History) -> None:
+    """Write the page, the old file or the whole new one. Raises UsageError when that cannot be done."""
+    from cloudtrain.report.page.document import render
+    from cloudtrain.report.page.file import write
+
+    size = write(path, render(found))
+    print_message(f"wrote {path}: {len(found.entries)} runs, {len(found.nights)} nights, {size / 1000:.0f} kB")

@@ -1,0 +1,84 @@
+"""Printing the account of one run in full."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import click
+
+from cloudtrain.cli.output import bold, print_rows
+from cloudtrain.report import markdown
+from cloudtrain.report.cost_report import CostReport, paired
+from cloudtrain.report.figures import dollars, ratio
+from cloudtrain.report.tables import Table
+from cloudtrain.units import gib, hours, money
+
+
+def show(account: CostReport, output: str) -> None:
+    """One run in full."""
+    if output == "table":
+        click.echo(bold(f"{account.run}: {account.state}, {account.offer} ({account.provider})"))
+        price = account.price
+        frozen = money(decimal_of(price.get("usd_per_hour")))
+        click.echo(
+            f"price frozen at launch: {frozen} per hour, {price.get('origin', '?')}"
+            f"{' of ' + price['as_of'] if price.get('as_of') else ''}: {price.get('source', '')}\n"
+        )
+    headers, rows = ("", "quoted", "metered"), [*cost_rows(account), *figures(account)]
+    if output == "md":
+        return click.echo(markdown.table(Table(headers, rows, 1)))
+    return print_rows(output, headers, rows, "-rr")
+
+
+def cost_rows(account: CostReport) -> list[list[str]]:
+    """Each cost line, then the sum."""
+    rows = []
+    for name, quoted, metered in paired(account.quoted, account.metered):
+        rows.append([name, *(f"{p.quantity:,.4f} {p.unit} = {money(p.usd)}" if p else "-" for p in (quoted, metered))])
+    quoted_usd = account.quoted_usd
+    span = (
+        "-" if quoted_usd is None else " .. ".join(money(decimal_of(quoted_usd[k])) for k in ("low", "likely", "high"))
+    )
+    rows.append(["dollars in all", span, money(account.metered_usd)])
+    if account.billed_status is not None:
+        rows.append(["billed", account.billed_status, f"{money(account.billed_usd)} {account.billed_message}".rstrip()])
+    if account.metered_to_quoted is not None:
+        rows.append(["metered / quoted", "-", ratio(account.metered_to_quoted)])
+    if account.usd_per_million_tokens is not None:
+        rows.append(["$/M tokens", "-", dollars(account.usd_per_million_tokens)])
+    return rows
+
+
+def figures(account: CostReport) -> list[list[str]]:
+    """Time, speed and memory, quoted against measured."""
+    quoted_hours, speed = account.quoted_hours, account.quoted_tokens_per_second
+    return [
+        ["time", _span(quoted_hours, lambda h: hours(h * 3600)), hours(account.metered_s)],
+        ["tokens/s", _span(speed, lambda s: f"{s:,.0f}"), or_dash(account.measured_tokens_per_second, ",.0f")],
+        ["peak memory", size(account.estimated_bytes), size(account.measured_bytes)],
+        ["steps", "-", or_dash(account.steps, ",")],
+        ["tokens", "-", or_dash(account.tokens, ",")],
+        ["loss", "-", or_dash(account.loss, ".4f")],
+        *([] if account.eval_loss is None else [["loss on held-out rows", "-", format(account.eval_loss, ".4f")]]),
+        ["attempts", "-", str(account.attempts)],
+    ]
+
+
+def decimal_of(text: str | None) -> Decimal | None:
+    """An amount of JSON."""
+    return None if text is None else Decimal(text)
+
+
+def size(count: int | None) -> str:
+    """Bytes for a person."""
+    return "-" if count is None else gib(count)
+
+
+def or_dash(value: Any, form: str) -> str:
+    """A figure in this form, or `-` where there is none."""
+    return "-" if value is None else format(value, form)
+
+
+def _span(three: dict[str, float] | None, shown: Any) -> str:
+    return "-" if three is None else " .. ".join(shown(three[k]) for k in ("low", "likely", "high"))
