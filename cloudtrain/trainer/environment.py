@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -53,6 +54,13 @@ def ensure(flavour: str, log: Log = lambda text: None) -> Path:
         hint = "free some disk space, or set CLOUDTRAIN_CACHE to a folder with room for 8 GB"
         raise CloudtrainError(f"the environment could not be written: {error.strerror}", hint) from None
     return _python(folder)
+
+
+def lock_digest(flavour: str) -> str:
+    """What tells the flavour's packages from those of another version, on any machine. Raises UsageError."""
+    backend = backends.of_flavour(flavour)
+    packages = backend.flavours[flavour].packages
+    return hashlib.sha256(flavours.decisive_bytes(str(backend.folder), packages)).hexdigest()
 
 
 def uv_binary() -> str:

@@ -1,0 +1,69 @@
+"""Tell what a tick did: a summary for people, the CI system's outputs, the forge's issue, an address to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudtrain.errors import UsageError
+from cloudtrain.nights import ci, notices
+from cloudtrain.nights.options import TickOptions
+from cloudtrain.report import markdown
+
+if TYPE_CHECKING:
+    from cloudtrain.nights.outcome import Tick
+    from cloudtrain.nights.tick import Ticked
+    from cloudtrain.state.protocol import Store
+
+
+class Told(NamedTuple):
+    """The summary, what was told to whom in sentences, and what deserves a warning though nothing is wrong."""
+
+    summary: str
+    done: list[str]
+    warnings: list[str]
+
+
+def tell(store: Store, options: TickOptions, ticked: Ticked, environment: Mapping[str, str]) -> Told:
+    """Summary and outputs, then the notices. A forge that does not answer is a sentence; the tick's word stays.
+
+    Raises UsageError for a file of the CI system that cannot be written.
+    """
+    tick = ticked.tick
+    summary = summary_of(store, ticked, tick)
+    ci.write_summary(summary, environment)
+    ci.write_outputs(tick, environment)
+    done = []
+    for event in ticked.events or [tick]:
+        if options.comment is not None:
+            done.append(notices.tell(store, event, summary_of(store, ticked, event), options.comment, environment))
+        if options.notify_from is not None and event.outcome not in ("not due", "going on"):
+            done.append(notices.notify(address(options.notify_from, environment), event))
+    warnings = [each.message for each in ticked.events if each.outcome == "skipped: budget"]
+    if disabled := notices.workflow_warning(environment):
+        warnings.append(disabled)
+    return Told(summary, [each for each in done if each], warnings)
+
+
+def summary_of(store: Store, ticked: Ticked, tick: Tick) -> str:
+    """The summary in Markdown."""
+    return markdown.night_summary(
+        store,
+        outcome=tick.outcome,
+        schedule=tick.schedule,
+        date=tick.date,
+        run=tick.run,
+        message=tick.message,
+        nights=ticked.nights,
+    )
+
+
+def address(variable: str, environment: Mapping[str, str]) -> str:
+    """What the variable of `--notify-from` holds. Raises UsageError, which shows none of it."""
+    found = environment.get(variable, "").strip()
+    if not found:
+        raise UsageError(
+            f"--notify-from names the variable `{variable}`, which is not set",
+            "set it from a secret of the CI system; an address itself does not belong on a command line",
+        )
+    return found
