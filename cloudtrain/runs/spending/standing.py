@@ -251,7 +251,7 @@ def most_usd(run: Run, now: float, kept: ReservationRecord | None) -> Decimal | 
     so_far = run.spent_usd(claims_count=False)
     if so_far is None or run.usd_per_hour is None:
         return None
-    return so_far + run.usd_per_hour * Decimal(max(0.0, run.intent.deadline - now)) / SECONDS_PER_HOUR
+    return so_far + run.usd_per_hour * Decimal(max(0.0, run.ends - now)) / SECONDS_PER_HOUR
 
 
 def within(run: Run, kept: ReservationRecord | None) -> Decimal | None:
