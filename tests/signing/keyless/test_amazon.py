@@ -219,3 +219,16 @@ def test_the_region_cannot_lead_elsewhere(world: Amazon, monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_REGION", "x.evil.example/")
     with pytest.raises(UsageError, match="no region"):
         amazon.sts_url()
+
+
+def test_a_program_that_stays_has_new_keys_at_its_next_call(world: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`take` renews what is half over."""
+    clock = Clock(time.time())
+    for each in (world.cloud, world.issuer):
+        each.clock = clock
+    monkeypatch.setattr(time, "time", clock.now)
+    keyless.take()
+    first = os.environ[amazon.KEY]
+    clock.advance(7 * HOUR)
+    keyless.take()
+    assert os.environ[amazon.KEY] != first
