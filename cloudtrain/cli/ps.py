@@ -79,12 +79,16 @@ def document(run: Run) -> dict[str, Any]:
         "spent_usd": money_text(run.spent_usd()),
         "started_at": rfc3339(run.intent.created),
         "deadline_at": rfc3339(run.intent.deadline),
-        "run_deadline_at": rfc3339(run.ends),
-        "goes_on": waits(run),
+        **(segments_of(run) if run.intent.run_deadline is not None else {}),
         "step": seen.step if seen else None,
         "of": seen.of if seen else None,
         "guards": list(run.intent.guards),
     }
+
+
+def segments_of(run: Run) -> dict[str, Any]:
+    """What only a run in segments has."""
+    return {"run_deadline_at": rfc3339(run.ends), "goes_on": waits(run)}
 
 
 def waits(run: Run) -> bool:
