@@ -11,6 +11,7 @@ import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.runs import teardown
 from cloudtrain.runs.listing import readable_runs, refuse_damaged, tell_each
 from cloudtrain.runs.record import Run
 from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
@@ -50,7 +51,7 @@ def command(everything: bool, watch: bool, output: str) -> None:
 
 def line(run: Run, everything: bool, line_of: Callable[[Run], Any]) -> Any:
     """The run's line, or None for one that is over when only the active ones are wanted."""
-    return line_of(run) if everything or run.state in ACTIVE or may_stand(run) else None
+    return line_of(run) if everything or run.state in ACTIVE or may_stand(run) or waits(run) else None
 
 
 def may_stand(run: Run) -> bool:
@@ -78,10 +79,21 @@ def document(run: Run) -> dict[str, Any]:
         "spent_usd": money_text(run.spent_usd()),
         "started_at": rfc3339(run.intent.created),
         "deadline_at": rfc3339(run.intent.deadline),
+        **(segments_of(run) if run.intent.run_deadline is not None else {}),
         "step": seen.step if seen else None,
         "of": seen.of if seen else None,
         "guards": list(run.intent.guards),
     }
+
+
+def segments_of(run: Run) -> dict[str, Any]:
+    """What only a run in segments has."""
+    return {"run_deadline_at": rfc3339(run.ends), "goes_on": waits(run)}
+
+
+def waits(run: Run) -> bool:
+    """Whether no machine stands because the last one's addresses have ended, and `poll` starts the next."""
+    return run.addresses_ended and teardown.wants_another(run)
 
 
 def row(run: Run) -> list[str]:
@@ -89,7 +101,7 @@ def row(run: Run) -> list[str]:
     left = run.intent.deadline - time.time()
     return [
         run.id,
-        run.state,
+        f"{run.state}, goes on" if waits(run) else run.state,
         run.intent.provider,
         run.line.offer if run.line else "",
         run.figures.steps if run.figures else "-",

@@ -189,6 +189,7 @@ class Beginner:
             name=name or None,
             yes=True,
             detach=True,
+            segments=True,
         )
 
     def token(self) -> str | None:

@@ -72,11 +72,12 @@ def reconcile(run: Run, event: MachineEvent, emit: Emit) -> Run:
         emit(Message(f"no heartbeat for {waited}: the machine's image or start has failed; it is ended", True))
     if event and run.gone is None:
         run = teardown.down(run, StopOptions(GRACE_S, log=progress(emit)), wanted=False)
+        if run.addresses_ended:
+            run.event(ADDRESSES_END, attempt=run.intent.attempt)
     if not wants_another(run):
         return run
     if run.addresses_ended:
         why = "lived as long as its addresses"
-        run.event(ADDRESSES_END, attempt=run.intent.attempt)
     else:
         why = "was preempted" if run.exit else "is gone without an exit record"
         if run.line is not None:

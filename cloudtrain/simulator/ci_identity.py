@@ -18,6 +18,7 @@ from cloudtrain.simulator.http_server import Front, Reply, Request
 ISSUER = "https://token.actions.githubusercontent.com"
 BEARER = "PLANTED-SECRET-GITHUB-REQUEST-TOKEN"
 REPOSITORY, REF = "somebody/fine-tunes", "refs/heads/main"
+SUBJECT = f"repo:{REPOSITORY}:ref:{REF}"
 LASTS_S = 300.0
 
 
@@ -39,7 +40,7 @@ class GithubTokens(Front):
         self.faults.clear()
         self.calls.clear()
         self.claims: dict[str, Any] = {
-            "sub": f"repo:{REPOSITORY}:ref:{REF}",
+            "sub": SUBJECT,
             "repository": REPOSITORY,
             "ref": REF,
             "actor": "somebody",

@@ -141,8 +141,7 @@ def refusal(who: External) -> tuple[str, str]:
     """What a refused impersonation means, and what ends it."""
     return (
         f"the job may not act as `{who.email}`: it lacks roles/iam.workloadIdentityUser there",
-        f"gcloud iam service-accounts add-iam-policy-binding {who.email} "
-        "--role=roles/iam.workloadIdentityUser --member=principalSet://iam.googleapis.com/POOL/attribute.repository/...",
+        "`cloudtrain doctor gcp --setup` writes the command, for one branch of one repository; see docs/keyless.md",
     )
 
 

@@ -46,7 +46,7 @@ def found() -> list[tuple[str, str, str]]:
     return [(each.what, each.state, f"{each.message}; {each.hint}") for each in findings]
 
 
-def test_a_role_that_is_too_short_is_a_problem_with_its_command(world: Amazon) -> None:
+def test_a_short_role_is_a_problem_with_its_command(world: Amazon) -> None:
     """Whose they are is fine."""
     (whose, ok, words), (role, problem, advice) = found()
     assert (whose, ok, role, problem) == ("credentials of the state", "ok", "role", "problem")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cloudtrain.cli import ps
 from cloudtrain.errors import MissingCredentials, NotFinished, UsageError
 from cloudtrain.report import cost_report
 from cloudtrain.runs import live_price, teardown
@@ -289,3 +290,33 @@ def test_no_secret_is_kept_or_told(
     assert [name for name, data in kept.items() if b"PLANTED-SECRET-AWS-ROLE" in data] == []
     with_token = [name for name, data in kept.items() if b"PLANTED-SECRET" in data]
     assert [name for name in with_token if "/tickets/" not in name] == []
+
+
+@pytest.mark.parametrize("credentials", ["12 h"], indirect=True)
+def test_ps_shows_a_run_between_segments(
+    world: SegmentWorld, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among the active ones, with its own deadline; one that is over is none of them."""
+    world.up(monkeypatch, segments=True)
+    world.machines[-1].train()
+    world.poll()
+    credentials.renew()
+    assert ps.line(world.run(), False, ps.row)[1] == "stopped, goes on"
+    document = ps.document(world.run())
+    assert document["goes_on"]
+    assert document["run_deadline_at"] > document["deadline_at"]
+    teardown.down(world.run())
+    assert ps.line(world.run(), False, ps.row) is None
+
+
+@pytest.mark.parametrize("credentials", ["12 h"], indirect=True)
+def test_the_end_of_addresses_is_an_event_once(
+    world: SegmentWorld, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often somebody looks before there are other credentials."""
+    world.up(monkeypatch, segments=True)
+    world.machines[-1].train()
+    for _ in range(3):
+        world.poll()
+    lines = (world.store().read("runs/mine/events.jsonl") or b"").splitlines()
+    assert [json.loads(line)["event"] for line in lines].count(ADDRESSES_END) == 1

@@ -59,8 +59,11 @@ _keys: Keys | None = None  # this process's own
 def take() -> tuple[str, ...]:
     """The role's keys, in the environment; see `keyless.take`."""
     global _keys  # noqa: PLW0603  # once per process
+    if is_ours():  # a program that lives longer than they do
+        renew_late()
+        return ()
     with _lock:
-        if is_ours() or not wanted():
+        if not wanted():
             return ()
         _keys = exchange()
         publish(_keys)

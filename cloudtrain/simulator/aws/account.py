@@ -9,7 +9,7 @@ from typing import Any
 from cloudtrain.simulator.aws import tables
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import forget, warm
-from cloudtrain.simulator.ci_identity import REF, REPOSITORY, GithubTokens
+from cloudtrain.simulator.ci_identity import SUBJECT, GithubTokens
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
 from cloudtrain.simulator.http_server import Front, Reply
@@ -49,7 +49,7 @@ class Role:
     issuer: GithubTokens
     longest_s: int = DEFAULT_S
     audience: str = "sts.amazonaws.com"
-    subject: str = f"repo:{REPOSITORY}:ref:{REF}"  # StringLike
+    subject: str = SUBJECT  # StringLike
 
 
 @dataclass(frozen=True)

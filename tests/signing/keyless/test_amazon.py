@@ -131,9 +131,7 @@ def test_a_role_that_is_not_there_is_not_authorized(world: Amazon, monkeypatch: 
         keyless.take()
 
 
-def test_words_that_are_no_role_are_refused_before_anything_is_sent(
-    world: Amazon, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_role_is_refused_before_anything_is_sent(world: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
     """With how one is written."""
     monkeypatch.setenv(amazon.ROLE, "nights")
     with pytest.raises(UsageError, match="is no role"):
@@ -184,7 +182,7 @@ def test_a_busy_service_is_asked_again(world: Amazon) -> None:
         keyless.take()
 
 
-def test_a_client_that_stays_gets_new_keys_before_the_old_end(world: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_stays_gets_new_keys_in_time(world: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket's client asks again by itself; addresses and SDK read the environment."""
     clock = Clock(time.time())
     for each in (world.cloud, world.issuer):
@@ -219,3 +217,16 @@ def test_the_region_cannot_lead_elsewhere(world: Amazon, monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_REGION", "x.evil.example/")
     with pytest.raises(UsageError, match="no region"):
         amazon.sts_url()
+
+
+def test_a_program_has_new_keys_at_its_next_call(world: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`take` renews what is half over."""
+    clock = Clock(time.time())
+    for each in (world.cloud, world.issuer):
+        each.clock = clock
+    monkeypatch.setattr(time, "time", clock.now)
+    keyless.take()
+    first = os.environ[amazon.KEY]
+    clock.advance(7 * HOUR)
+    keyless.take()
+    assert os.environ[amazon.KEY] != first

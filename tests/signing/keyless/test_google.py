@@ -133,14 +133,15 @@ def test_a_machine_lives_no_longer_than_googles_signatures(world: Google) -> Non
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"repository": "another/fine-tunes"}, "unauthorized_client"),
-        ({"ref": "refs/heads/other"}, "unauthorized_client"),
+        ({"sub": "repo:another/fine-tunes:ref:refs/heads/main"}, "unauthorized_client"),
+        ({"sub": "repo:somebody/fine-tunes:ref:refs/heads/other"}, "unauthorized_client"),
+        ({"sub": "repo:somebody/fine-tunes:pull_request"}, "unauthorized_client"),
         ({"aud": "sts.amazonaws.com"}, "invalid_grant"),
         ({"exp": 1}, "invalid_grant"),
     ],
 )
 def test_a_job_that_is_not_trusted_ends_with_4(world: Google, wrong: dict[str, object], message: str) -> None:
-    """Repository, branch, audience, time; no secret with it."""
+    """Repository, branch, a pull request, audience, time; no secret with it."""
     world.issuer.claims |= wrong
     keyless.take()
     with pytest.raises(BucketDenied, match=message) as told:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from cloudtrain.simulator.aws.wire import Refused
-from cloudtrain.simulator.ci_identity import REF, REPOSITORY, GithubTokens
+from cloudtrain.simulator.ci_identity import SUBJECT, GithubTokens
 from cloudtrain.simulator.ci_identity import Refused as NotBelieved
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Front, Reply, Request
@@ -49,9 +49,8 @@ class Token(NamedTuple):
 class Trust:
     """The provider's condition and the account's bindings: who may do what with it."""
 
-    repository: str = REPOSITORY
-    ref: str = REF
-    users: set[str] = field(default_factory=lambda: {f"principal:{REPOSITORY}"})  # may act as the account
+    subject: str = SUBJECT
+    users: set[str] = field(default_factory=lambda: {f"principal:{SUBJECT}"})  # may act as the account
     creators: set[str] = field(default_factory=lambda: {EMAIL})  # may sign as the account
 
 
@@ -120,9 +119,9 @@ class IamCloud(Front):
             raise Refused("invalid_grant", f"The ID Token is {why}.") from None
         if claims["aud"] not in (f"https://iam.googleapis.com/{PROVIDER}", f"//iam.googleapis.com/{PROVIDER}"):
             raise Refused("invalid_grant", "The audience in ID Token does not match the expected audience.")
-        if (claims.get("repository"), claims.get("ref")) != (self.trust.repository, self.trust.ref):
+        if claims["sub"] != self.trust.subject:
             raise Refused("unauthorized_client", "The given credential is rejected by the attribute condition.", 401)
-        token = self._give(f"principal:{claims['repository']}", LASTS_S)
+        token = self._give(f"principal:{claims['sub']}", LASTS_S)
         answer = {
             "access_token": token,
             "issued_token_type": ACCESS,
