@@ -139,7 +139,7 @@ def up(
 ) -> Run | None:
     """One `up --yes --detach` of a run that may take an hour."""
     asked = UpOptions(**{"detach": True, "yes": True, **options})
-    made = Session(asked, Settings._make(settings.load()), emit, machinery=RealClouds())
+    made = Session(asked, Settings._make(settings.load()), emit, ask=lambda question: False, machinery=RealClouds())
     anything: Any = SimpleNamespace(model=SimpleNamespace(name="a model"))
     first = replace(PLAN, run=run, deadline=settings.now() + HOUR)
     return made.start(Places(store, anything, anything, rows, first, earlier))
