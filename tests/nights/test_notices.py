@@ -46,11 +46,11 @@ def forge(door: FakeForge) -> FakeForge:
 
 
 @pytest.fixture
-def hub(forge: FakeForge) -> FakeGitHub:
+def hub() -> Iterator[FakeGitHub]:
     """GitHub alone."""
-    if not isinstance(forge, FakeGitHub):
-        pytest.skip("GitHub's alone")
-    return forge
+    fake = FakeGitHub()
+    yield fake
+    fake.stop()
 
 
 def tell(
@@ -252,10 +252,10 @@ def test_switched_off_issues_are_a_sentence(store: LocalFolder, forge: FakeForge
     assert ("issues are switched off" if isinstance(forge, FakeGitHub) else "(403)") in said
 
 
-def test_token_of_a_gitlab_job_may_not_and_is_told_what_does(store: LocalFolder, forge: FakeForge) -> None:
-    if isinstance(forge, FakeGitHub):
-        pytest.skip("GitLab's alone")
-    said = tell(store, forge, FAILED, GITLAB_TOKEN="")
+def test_token_of_a_gitlab_job_may_not_and_is_told_what_does(store: LocalFolder) -> None:
+    lab = FakeGitLab()
+    said = tell(store, lab, FAILED, GITLAB_TOKEN="")
+    lab.stop()
     assert "GITLAB_TOKEN" in said
     assert "project access token" in said
 
