@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cloudtrain.errors import UsageError, nearest
-from cloudtrain.nights import book
+from cloudtrain.nights import book, notices
 from cloudtrain.state.protocol import Store
 from cloudtrain.units import hours, rfc3339
 
@@ -73,7 +73,15 @@ def sentence(store: Store, name: str, now: float) -> str:
         told += f", {last.message[:160]}"
     if ago > OVERDUE_S:
         told += " (overdue: is its workflow or timer switched off, or its machine asleep?)"
-    return told
+    return "; ".join(filter(None, (told, switched_off(store, name))))
+
+
+def switched_off(store: Store, name: str) -> str:
+    """That its forge has switched the schedule's file off, as far as the last tick knows; else ""."""
+    try:
+        return notices.kept_warning(store, name)
+    except UsageError as error:
+        return error.message
 
 
 def since(seconds: float) -> str:

@@ -40,7 +40,7 @@ def tell(store: Store, options: TickOptions, ticked: Ticked, environment: Mappin
         if options.notify_from is not None and event.outcome not in ("not due", "going on"):
             done.append(notices.notify(address(options.notify_from, environment), event))
     warnings = [each.message for each in ticked.events if each.outcome == "skipped: budget"]
-    if disabled := notices.workflow_warning(environment):
+    if disabled := notices.workflow_warning(environment, store, tick.schedule):
         warnings.append(disabled)
     return Told(summary, [each for each in done if each], warnings)
 

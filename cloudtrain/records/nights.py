@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from cloudtrain.records.form import Instant, Record, Usd
+from cloudtrain.records.form import Form, Instant, Record, Usd
 
 
 class BudgetsRecord(Record):
@@ -92,3 +92,26 @@ class BillingRecord(Record):
 
     asked: Instant
     message: str = ""
+
+
+class PendingNotice(Form):
+    """What a forge may not have been told yet: a tick's words, and the text for its issue or comment."""
+
+    where: Literal["issue", "pr"]
+    outcome: str
+    date: str
+    run: str
+    message: str
+    body: str
+
+
+class NoticesRecord(Record):
+    """`nights/SCHEDULE/notices.json`: the issue of the schedule and who wrote it, and what is still to be told.
+
+    `workflow` says that the forge has switched the schedule's file off, as far as the last tick knows.
+    """
+
+    issue: int | None = None
+    author: str = ""
+    pending: PendingNotice | None = None
+    workflow: str = ""

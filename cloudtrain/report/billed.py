@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from cloudtrain.units import money
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.row import CostPart
     from cloudtrain.records import BillRecord
 
 TOLERATED = Decimal("0.10")  # of what was metered
@@ -31,14 +30,14 @@ SMALLER = {
 }
 
 
-def remark(metered: Sequence[CostPart], metered_s: float, bill: BillRecord) -> str:
-    """A sentence when the bill differs from what was metered by more than a tenth, else "".
+def remark(metered: Mapping[str, Decimal | None], metered_s: float, bill: BillRecord) -> str:
+    """A sentence when the bill differs from what was metered, by sort of cost, by more than a tenth; else "".
 
     A provisional bill that is lower may still grow, and is no deviation.
     """
-    if any(part.usd is None for part in metered):
+    if any(usd is None for usd in metered.values()):
         return "what was metered has no price to compare the bill with"
-    by_sort = {part.name: part.usd or Decimal(0) for part in metered}
+    by_sort = {sort: usd or Decimal(0) for sort, usd in metered.items()}
     total = sum(by_sort.values(), Decimal(0))
     off = bill.usd - total
     if abs(off) <= TOLERATED * total or (off < 0 and bill.status == "provisional"):
@@ -48,7 +47,7 @@ def remark(metered: Sequence[CostPart], metered_s: float, bill: BillRecord) -> s
     return f"{share}{direction} than the metered {money(total)}; likely cause: {cause(by_sort, metered_s, bill)}"
 
 
-def cause(metered: dict[str, Decimal], metered_s: float, bill: BillRecord) -> str:
+def cause(metered: Mapping[str, Decimal], metered_s: float, bill: BillRecord) -> str:
     """The sort of cost that differs most in the direction in which the sum does."""
     sorts = dict.fromkeys([*metered, *bill.parts])
     by_sort = {sort: bill.parts.get(sort, Decimal(0)) - metered.get(sort, Decimal(0)) for sort in sorts}

@@ -187,7 +187,7 @@ def report(run: Run) -> CostReport:
         eval_loss=figures.finite(seen["eval_loss"]),
         billed_usd=None if billed is None else billed.usd,
         billed_status=None if billed is None else billed.status,
-        billed_message="" if billed is None else remark(metered, metered_s, billed),
+        billed_message="" if billed is None else remark(by_sort(metered, machines), metered_s, billed),
         price={"usd_per_hour": exact_text(run.usd_per_hour), **(line.price.model_dump() if line else {})},
     )
 
@@ -205,6 +205,11 @@ def newest(run: Run) -> dict[str, Any]:
     return {
         name: next((found for record in both if (found := getattr(record, name)) is not None), None) for name in names
     }
+
+
+def by_sort(metered: tuple[CostPart, ...], machines: tuple[Machine, ...]) -> dict[str, Decimal | None]:
+    """What was metered, by sort of cost; of a row that was kept without cost lines what its machines cost."""
+    return {part.name: part.usd for part in metered} or {"compute": machines_usd(machines)}
 
 
 def machines_usd(machines: tuple[Machine, ...]) -> Decimal | None:

@@ -143,7 +143,7 @@ def _rows(
 
 
 def _more(path: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """More of an answer. A question that BigQuery does not know any more is a failure, not an export that is missing."""
+    """More of an answer. A question that BigQuery has forgotten is a failure, not an export that is missing."""
     try:
         return rest.call(rest.BIGQUERY, "GET", path, query={**query, "timeoutMs": WAIT_MS, "maxResults": PAGE})
     except NotFound as error:

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 
-from cloudtrain.quote.row import CostPart
 from cloudtrain.records import BillRecord, GoneRecord, MachineRecord, QuoteRecord
 from cloudtrain.records.row import CostPartRecord
 from cloudtrain.report.billed import remark
@@ -15,11 +14,7 @@ from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin, row
 
-METERED = (
-    CostPart("compute", Decimal(8), "hours", Decimal(1)),
-    CostPart("disk", Decimal(100), "GB-hours", Decimal("0.01")),
-    CostPart("egress", Decimal(10), "GB", Decimal("0.1")),
-)
+METERED = {"compute": Decimal(8), "disk": Decimal(1), "egress": Decimal(1)}
 
 
 def bill(status: str = "final", **parts: str) -> BillRecord:
@@ -62,7 +57,7 @@ def test_share_and_direction_are_said() -> None:
 
 
 def test_short_run_blames_the_shortest_billed_time() -> None:
-    short = (CostPart("compute", Decimal("0.01"), "hours", Decimal(1)),)
+    short = {"compute": Decimal("0.01")}
     one = BillRecord(status="final", usd=Decimal("0.02"), asked=0.0, source="s", parts={"compute": Decimal("0.02")})
     assert "the shortest time that the provider bills" in remark(short, 36, one)
 
@@ -73,12 +68,12 @@ def test_provisional_bill_that_is_lower_is_still_growing() -> None:
 
 
 def test_unknown_price_is_not_compared() -> None:
-    unknown = (CostPart("compute", Decimal(8), "hours", None),)
+    unknown = {"compute": None}
     assert "no price" in remark(unknown, 28800, bill())
 
 
 def test_bill_of_what_was_metered_free() -> None:
-    assert remark((), 0, bill()).startswith("more than the metered $0")
+    assert remark({}, 0, bill()).startswith("more than the metered $0")
 
 
 def test_account_shows_bill_beside_metered(own_world: object) -> None:
@@ -98,3 +93,16 @@ def test_account_shows_bill_beside_metered(own_world: object) -> None:
     shown = account.document()
     assert (shown["metered_usd"], shown["billed_usd"], shown["billed_status"]) == ("2", "3", "final")
     assert shown["billed_message"].startswith("50% more than the metered $2.00")
+
+
+def test_row_without_cost_lines_compares_with_its_machines(own_world: object) -> None:
+    store = LocalFolder(own_world / "state")  # type: ignore[operator]
+    begin(store, "night", provider="aws", created=0.0)
+    run = Run(store, "night")
+    run.write("quote.json", QuoteRecord(line=row(provider="aws", price_usd_per_hour=Decimal(2))))
+    run.write("machine.json", MachineRecord(id="i-1", created=0.0))
+    run.write("gone.json", GoneRecord(time=3600.0))
+    run.write(
+        "bill.json", BillRecord(status="final", usd=Decimal(2), asked=0.0, source="s", parts={"compute": Decimal(2)})
+    )
+    assert report(Run(store, "night")).billed_message == ""

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from cloudtrain.nights.forges import Note
-from cloudtrain.nights.forges.http import Api, Refused, number, text
+from cloudtrain.nights.forges.forge import Note
+from cloudtrain.nights.forges.http import TOKEN, Api, Refused, number, text
 
 ADDRESS = "https://api.github.com"
 APP = "github-actions[bot]"  # who the token of a workflow's job is
-TOKEN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{4,1000}")
 REPOSITORY: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 RIGHTS: Final = (
     "give the job `permissions: issues: write` (for --comment pr `pull-requests: write`), and GITHUB_TOKEN to the step"
@@ -62,7 +61,7 @@ class GitHub:
         try:
             return _note(_object(self.api.get(f"{self.root}/issues/{number}").document), "number")
         except Refused as refused:
-            if refused.status == 404:
+            if refused.status in (301, 404, 410):  # moved to another repository, or deleted
                 return None
             raise
 

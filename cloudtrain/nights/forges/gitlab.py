@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from cloudtrain.nights.forges import Note
-from cloudtrain.nights.forges.github import TOKEN
-from cloudtrain.nights.forges.http import Api, Refused, number, text
+from cloudtrain.nights.forges.forge import Note
+from cloudtrain.nights.forges.http import TOKEN, Api, Refused, number, text
 
 RIGHTS: Final = (
     "make a project access token with the scope `api` and the role Reporter, and give it to the job as the masked "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -13,7 +14,9 @@ from cloudtrain.errors import visible
 
 TIMEOUT_S = 20.0  # to connect, and between two parts of an answer
 LARGEST_ANSWER_BYTES = 32 * 2**20
+TOO_MANY = 429  # also where a forge says it with 403, which else means that the token may not
 PAGE, PAGES_AT_MOST = 100, 100
+TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{4,1000}")  # what a token may look like, so that it makes no second header
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?")
 
@@ -108,7 +111,7 @@ class Api:
         wait = headers.get("Retry-After", "")
         if status == 429 or (status == 403 and (wait or headers.get("X-RateLimit-Remaining") == "0")):
             after = f" for {wait} s" if wait.isdigit() else ""
-            return Refused(f"{self.name} asks to wait{after} ({status}): the next tick tries again", status)
+            return Refused(f"{self.name} asks to wait{after} ({status}): the next tick tries again", TOO_MANY)
         if 300 <= status < 400:
             return Refused(
                 f"{self.name} sends elsewhere ({status}), which is not followed: it may have a new name", status
@@ -142,13 +145,17 @@ def checked(address: str, what: str) -> str:
 
 def opener(address: str) -> Any:
     """Sends without following a redirect; to this machine past every proxy, which would see the token."""
+    return _opener(urlsplit(address).hostname in LOOPBACK)
+
+
+@cache
+def _opener(local: bool) -> Any:
     import urllib.request
 
     class Nowhere(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: Any, **__: Any) -> None:
             return None
 
-    local = urlsplit(address).hostname in LOOPBACK
     return urllib.request.build_opener(Nowhere, *([urllib.request.ProxyHandler({})] if local else []))
 
 

@@ -68,7 +68,8 @@ def action(name: str) -> str:
 
 def of_github(schedule: Schedule, place: Place) -> dict[str, str]:
     """Least rights: the job reads the repository, gets an identity, and writes what comments need."""
-    rights = {"issue": "issues: write # --comment issue", "pr": "pull-requests: write # --comment pr"}
+    asks = "actions: read # whether GitHub has switched this file off\n"
+    rights = {"issue": f"{asks}issues: write # --comment issue", "pr": f"{asks}pull-requests: write # --comment pr"}
     environment = [f"{name}: ${{{{ secrets.{name} }}}}" for name in schedule.handed_over]
     environment += ["GITHUB_TOKEN: ${{ github.token }}"] if schedule.comment else []
     first, second = options.minutes(schedule.at)

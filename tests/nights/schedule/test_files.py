@@ -84,6 +84,7 @@ def test_github_s_file_has_least_rights_and_pinned_actions(number: int, here: Pl
     assert document["concurrency"] == {"group": schedule.title, "cancel-in-progress": False}
     job = document["jobs"]["tick"]
     more = {"issue": {"issues": "write"}, "pr": {"pull-requests": "write"}}.get(schedule.comment, {})
+    more |= {"actions": "read"} if schedule.comment else {}
     assert job["permissions"] == {"contents": "read", "id-token": "write", **more}
     assert job["timeout-minutes"] == 20
     assert job.get("if") == (f"github.repository == '{schedule.repository}'" if schedule.repository else None)
