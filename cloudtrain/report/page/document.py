@@ -155,9 +155,8 @@ def _nights(history: History) -> list[Markup]:
     statuses = {status_of(row) for row in found} & set(nights_chart.SHAPES)
     shapes = {name: str(nights_chart.shape(name, 8, 8)) for name in nights_chart.SHAPES if name in statuses}
     marks = {**LEGEND, **{nights_chart.NAMES.get(name, name): shape for name, shape in shapes.items()}}
-    caption = (
-        f"The newest {min(len(found), nights_chart.MOST_WIDE)} of {len(found)}; a number that is unknown has no mark"
-    )
+    most = f"{nights_chart.MOST_WIDE}, on a narrow screen {nights_chart.MOST_NARROW}"
+    caption = f"The newest of {len(found)}, at most {most}; a number that is unknown has no mark, and ? says so"
     left = len(found) - MOST_ROWS
     note = f"; {left} older ones are left out, and are in the sums" if left > 0 else ""
     return [
