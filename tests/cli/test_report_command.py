@@ -136,7 +136,7 @@ def test_a_damaged_run_is_summed_nowhere_and_ends_with_2(
         assert ended.code == 2
         assert "bad/intent.json" in ended.err
         assert "llama" in ended.out or "2026-11" in ended.out or more[0] == "--html"
-    assert "1 records cannot be read and are not counted" in page.read_text()
+    assert "1 record cannot be read and not counted" in page.read_text()
 
 
 def test_csv_keeps_its_first_columns(cloudtrain: Command, store: LocalFolder) -> None:

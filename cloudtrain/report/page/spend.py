@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloudtrain.report.figures import dollars, short_dollars
+from cloudtrain.report.figures import dollars, several, short_dollars
 from cloudtrain.report.page import svg
 from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, below, dollar_axis, every
 from cloudtrain.report.page.svg import Markup
@@ -55,7 +55,7 @@ def bar(period: Period, middle: float, thickness: float, scale: svg.Scale) -> Ma
 def describe(period: Period) -> str:
     """A period in words."""
     metered = period.totals.metered
-    parts = [f"{period.name}: {period.totals.runs} runs, {dollars(metered.usd)} metered"]
+    parts = [f"{period.name}: {several(period.totals.runs, 'run')}, {dollars(metered.usd)} metered"]
     if metered.unknown:
         parts.append(f"{metered.unknown} without a price are not in it")
     if period.open_usd:
