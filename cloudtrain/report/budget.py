@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.errors import DamagedRecord
+from cloudtrain.errors import UsageError
+from cloudtrain.runs.spending.standing import standing
 
 if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
@@ -27,15 +28,20 @@ class Budget(NamedTuple):
 
 
 def budget_of(store: Store, now: float) -> tuple[Budget | None, str]:
-    """The budget of a state and how it stands, None where none is set; and a sentence about one that cannot be read."""
-    from cloudtrain.records import BudgetsRecord
-    from cloudtrain.state.store import read_record
-
+    """The budget of a state and how it stands, its limits None where none are set; None and a sentence where it or
+    what is reserved cannot be read.
+    """
     try:
-        limits = read_record(store, "budgets.json", BudgetsRecord)
-    except DamagedRecord as damaged:
-        return None, damaged.message
-    if limits is None:
-        return None, ""
-    nothing = Decimal(0)
-    return Budget(limits.week_usd, limits.month_usd, nothing, nothing, nothing, 0, limits.timezone), ""
+        found = standing(store, now)
+    except UsageError as error:
+        return None, error.message
+    limits = found.limits
+    return Budget(
+        None if limits is None else limits.week_usd,
+        None if limits is None else limits.month_usd,
+        found.week_spent_usd,
+        found.month_spent_usd,
+        found.open_usd,
+        len(found.unknown),
+        "UTC" if limits is None else limits.timezone,
+    ), ""

@@ -62,6 +62,11 @@ def ratio(value: Decimal | None) -> str:
     return NONE if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.1e}"
 
 
+def several(number: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def took(seconds: float | None) -> str:
     """How long machines stood."""
     return NONE if seconds is None else hours(seconds) if seconds < 1e12 else UNKNOWN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from cloudtrain.report import figures, tables
 from cloudtrain.report.escape import code, plain
@@ -19,25 +19,12 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 SUMMARY_BYTES: Final = 1 << 20  # GitHub takes no larger summary of a step
-COMMENT_CHARACTERS: Final = 65_536  # GitHub takes no longer comment or issue
+COMMENT_CHARACTERS: Final = (
+    64_000  # GitHub takes 65,536 for a comment or issue; the rest is for who adds a mark of its own
+)
 NIGHTS = 30  # the newest that are told
 WEEKS, LINES, FAULTS = 5, 10, 10
 MESSAGE_CHARACTERS = 2000
-
-
-class TickLike(Protocol):
-    """What a tick did; `nights.outcome.Tick` is one."""
-
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def date(self) -> str: ...
-    @property
-    def run(self) -> str: ...
-    @property
-    def message(self) -> str: ...
 
 
 def summary(history: History, most_bytes: int = SUMMARY_BYTES) -> str:
@@ -63,7 +50,9 @@ def summary(history: History, most_bytes: int = SUMMARY_BYTES) -> str:
 def headline(history: History) -> list[str]:
     """What is spent, against the budget and against the quotes: a few lines."""
     every = total(history.entries)
-    told = [f"**{tables.added(every.metered)}** metered in {every.runs} runs, {every.failed} of them failed."]
+    told = [
+        f"**{tables.added(every.metered)}** metered in {figures.several(every.runs, 'run')}, {every.failed} of them failed."
+    ]
     ratio = every.metered_to_quoted
     if ratio.value is not None:
         within = f"{every.within} of them within the quoted range"
@@ -92,11 +81,13 @@ def _budget(history: History) -> list[str]:
         more = f", and {dollars(budget.open_usd)} may still come at the worst" if budget.open_usd else ""
         told.append(f"Spent this {what}: {dollars(spent)}{of}{more}.")
     if budget.unpriced:
-        told.append(f"{budget.unpriced} runs have no price, and are in none of these sums.")
+        told.append(f"Without a price, and in neither of both: {figures.several(budget.unpriced, 'run')}.")
     return told
 
 
-def night_summary(store: Store, tick: TickLike, nights: Sequence[NightRecord]) -> str:
+def night_summary(  # noqa: PLR0913 - what a tick is, as plain values: this layer knows no ticks
+    store: Store, *, outcome: str, schedule: str, date: str, run: str, message: str, nights: Sequence[NightRecord]
+) -> str:
     """What a tick did, and the nights of its schedule: for the step's summary and for the forge.
 
     Fits a comment. Raises what reading the state raises.
@@ -106,28 +97,28 @@ def night_summary(store: Store, tick: TickLike, nights: Sequence[NightRecord]) -
     from cloudtrain.report.cost_report import report
     from cloudtrain.report.history import put_together
     from cloudtrain.report.windows import zone_of
-    from cloudtrain.runs.listing import tell_each
+    from cloudtrain.runs.listing import could_name, tell_each
     from cloudtrain.runs.record import Run
 
     newest = sorted(nights, key=lambda each: each.due, reverse=True)[:NIGHTS]
-    runs = [Run(store, name) for name in dict.fromkeys(each.run for each in newest if each.run)]
-    accounts, faults = tell_each((run for run in runs if run.begun), report)
+    runs = [Run(store, name) for name in dict.fromkeys(each.run for each in newest) if could_name(name)]
+    told, faults = tell_each(runs, lambda each: report(each) if each.begun else None)
+    accounts = [account for account in told if account is not None]
     now = settings.now()
     budget, fault = budget_of(store, now)
     zone, name, wrong = zone_of(budget.timezone if budget else "UTC")
-    documents = [(tick.schedule, each) for each in newest]
+    documents = [(schedule, each) for each in newest]
     found = put_together(now, (zone, name), accounts, documents, budget, [*faults, *filter(None, (fault, wrong))])
-    head = [f"### {code(tick.schedule)}: {plain(tick.outcome)}", *_said(tick), *headline(found), *_faults(found)]
+    head = [f"### {code(schedule)}: {code(outcome)}", *_said(date, run, message), *headline(found), *_faults(found)]
     left = len(nights) - len(newest)
     parts = ["\n\n".join(head), part("Nights", tables.nights(rows(found)), _left_out(left, "nights"))]
     return bounded(parts, COMMENT_CHARACTERS, characters=True)
 
 
-def _said(tick: TickLike) -> list[str]:
-    about = [f"night of {code(tick.date)}"] if tick.date else []
-    about += [f"run {code(tick.run)}"] if tick.run else []
-    message = [code(tick.message, MESSAGE_CHARACTERS)] if tick.message else []
-    return [*([", ".join(about)] if about else []), *message]
+def _said(date: str, run: str, message: str) -> list[str]:
+    about = [f"night of {code(date)}"] if date else []
+    about += [f"run {code(run)}"] if run else []
+    return [*([", ".join(about)] if about else []), *([code(message, MESSAGE_CHARACTERS)] if message else [])]
 
 
 def _faults(history: History) -> list[str]:
@@ -135,7 +126,10 @@ def _faults(history: History) -> list[str]:
         return []
     told = [f"- {code(fault, 300)}" for fault in history.faults[:FAULTS]]
     more = _left_out(len(history.faults) - FAULTS, "more")
-    return [f"{len(history.faults)} records cannot be read and are not counted:", "\n".join([*told, *more])]
+    return [
+        f"{figures.several(len(history.faults), 'record')} cannot be read and not counted:",
+        "\n".join([*told, *more]),
+    ]
 
 
 def _left_out(count: int, what: str) -> list[str]:

@@ -125,7 +125,9 @@ def test_a_page_is_written_whole_and_said(cloudtrain: Command, store: LocalFolde
     assert json.loads(cloudtrain("report", "--html", str(page), "-o", "json").out)[0]["run"]
 
 
-def test_a_damaged_run_is_in_no_sum_and_ends_with_2(cloudtrain: Command, store: LocalFolder, tmp_path: Path) -> None:
+def test_a_damaged_run_is_summed_nowhere_and_ends_with_2(
+    cloudtrain: Command, store: LocalFolder, tmp_path: Path
+) -> None:
     """The others are told, the page says so too."""
     store.write("runs/bad/intent.json", b"[1]")
     page = tmp_path / "page.html"
@@ -134,7 +136,7 @@ def test_a_damaged_run_is_in_no_sum_and_ends_with_2(cloudtrain: Command, store: 
         assert ended.code == 2
         assert "bad/intent.json" in ended.err
         assert "llama" in ended.out or "2026-11" in ended.out or more[0] == "--html"
-    assert "1 records cannot be read and are not counted" in page.read_text()
+    assert "1 record cannot be read and not counted" in page.read_text()
 
 
 def test_csv_keeps_its_first_columns(cloudtrain: Command, store: LocalFolder) -> None:

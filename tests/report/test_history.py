@@ -95,7 +95,8 @@ def test_weeks_begin_in_the_time_zone_of_the_budget(store: LocalFolder) -> None:
     found = history(store, NOW)
     assert found.zone_name == "Europe/Berlin"
     assert found.budget is not None
-    assert found.budget.week_limit_usd == 60
+    assert (found.budget.week_limit_usd, found.budget.month_limit_usd) == (60, None)
+    assert found.budget.month_spent_usd > 0
     store.write("budgets.json", BudgetsRecord(timezone="Europe/Berlim").as_bytes())
     found = history(store, NOW)
     assert (found.zone_name, found.zone) == ("UTC", UTC)

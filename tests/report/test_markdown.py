@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from markdown_it import MarkdownIt
@@ -17,15 +16,13 @@ from tests.report import histories
 from tests.report.histories import account, budget, night, year
 from tests.report.states import DAY_S, FIRST, fortnight
 
-
-class Tick(NamedTuple):
-    """What a tick did."""
-
-    outcome: str = "finished"
-    schedule: str = "llama-nightly"
-    date: str = "2026-11-29"
-    run: str = "llama-3.1-8b-qlora-00000d"
-    message: str = ""
+TICK = {
+    "outcome": "finished",
+    "schedule": "llama-nightly",
+    "date": "2026-11-29",
+    "run": "llama-3.1-8b-qlora-00000d",
+    "message": "the adapter is in `out`",
+}
 
 
 def test_a_summary_has_the_newest_thirty_nights_and_says_so() -> None:
@@ -66,8 +63,10 @@ def test_a_night_summary_says_what_the_tick_did(tmp_path: Path) -> None:
     store = LocalFolder(tmp_path)
     fortnight(store)
     nights = [each for each in history_nights(store)]
-    told = markdown.night_summary(store, Tick(message="the adapter is in `out`"), nights)
-    assert told.startswith("### `llama-nightly`: finished\n\nnight of `2026-11-29`, run `llama-3.1-8b-qlora-00000d`\n")
+    told = markdown.night_summary(store, nights=nights, **TICK)
+    assert told.startswith(
+        "### `llama-nightly`: `finished`\n\nnight of `2026-11-29`, run `llama-3.1-8b-qlora-00000d`\n"
+    )
     assert "the adapter is in ˋoutˋ" in told
     assert "| `2026-11-19` | `llama-nightly` | `missed` |" in told
     assert "(n 9)" in told
@@ -85,7 +84,7 @@ def test_a_night_summary_fits_a_comment_whatever_it_is_told(tmp_path: Path) -> N
     """A message, names and nights without end."""
     long = "@octocat | `x` <img src=x> " * 10_000
     nights = [night(f"2026-{month:02}-{day:02}", long, message=long) for month in (9, 10, 11) for day in range(1, 29)]
-    told = markdown.night_summary(LocalFolder(tmp_path), Tick("failed", long, long, long, long), nights)
+    told = markdown.night_summary(LocalFolder(tmp_path), nights=nights, **dict.fromkeys(TICK, long))
     assert len(told) <= markdown.COMMENT_CHARACTERS
     kinds = {
         child.type for token in MarkdownIt("commonmark").enable("table").parse(told) for child in token.children or []
@@ -97,8 +96,8 @@ def test_an_unknown_is_said_in_a_summary() -> None:
     """Runs without a price are counted beside the sum, and are no $0."""
     found = histories.history([account("a", machines=histories.costing(None))], [], budget(unpriced=2))
     told = markdown.summary(found)
-    assert "**unknown** metered in 1 runs" in told
-    assert "2 runs have no price" in told
+    assert "**unknown** metered in 1 run" in told
+    assert "Without a price, and in neither of both: 2 runs." in told
     assert "$0.00" not in told
 
 

@@ -44,6 +44,18 @@ def test_the_exit_record_is_complete_after_a_noisy_log(tmp_path: Path) -> None:
     assert (found.get("step"), found.get("tokens"), found.get("loss")) == (40, 4000, 0.075)
 
 
+def test_losses_of_training_and_evaluation_are_kept_apart(tmp_path: Path) -> None:
+    """The event of an evaluation has a `loss` of its own; the last event has both, also where no step came before."""
+    folder = tmp_path / "evaluated"
+    job(folder, "")
+    log = import_module("cloudtrain.templates.supervisor.supervisor").Log(str(folder / "log"))
+    log.take({"event": "step", "step": 40, "loss": 1.5})
+    log.take({"event": "eval", "step": 40, "loss": 1.9})
+    assert (log.progress["loss"], log.progress["eval_loss"]) == (1.5, 1.9)
+    log.take({"event": "done", "final_loss": 1.4, "eval_loss": None})
+    assert (log.progress["loss"], log.progress["eval_loss"]) == (1.4, 1.9)
+
+
 def test_a_job_whose_folder_has_gone_is_ended(tmp_path: Path) -> None:
     """Nobody can see it or stop it any more."""
     folder = tmp_path / "gone"

@@ -13,6 +13,7 @@ from cloudtrain.cli.output import print_json, print_message
 from cloudtrain.cli.report import lists, one
 from cloudtrain.errors import UsageError
 from cloudtrain.report.cost_report import report
+from cloudtrain.report.figures import several
 from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
 
 if TYPE_CHECKING:
@@ -111,4 +112,6 @@ def write_page(path: Path, found: History) -> None:
     from cloudtrain.report.page.file import write
 
     size = write(path, render(found))
-    print_message(f"wrote {path}: {len(found.entries)} runs, {len(found.nights)} nights, {size / 1000:.0f} kB")
+    print_message(
+        f"wrote {path}: {several(len(found.entries), 'run')}, {several(len(found.nights), 'night')}, {size / 1000:.0f} kB"
+    )

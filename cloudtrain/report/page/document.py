@@ -70,7 +70,7 @@ def _top(history: History) -> list[Markup]:
     made = (rfc3339(history.made) or "").replace("T", " ").replace("Z", " UTC")
     facts = [
         *_budget_facts(history),
-        ("metered in all", tables.added(every.metered), f"{every.runs} runs, {every.failed} failed"),
+        ("metered in all", tables.added(every.metered), f"{figures.several(every.runs, 'run')}, {every.failed} failed"),
     ]
     if every.metered_to_quoted.value is not None:
         n, within = every.metered_to_quoted.n, every.within
@@ -101,7 +101,7 @@ def _top(history: History) -> list[Markup]:
     ]
     if history.faults:
         listed = [tag("li", fault) for fault in history.faults[:MOST_FAULTS]]
-        head = f"{len(history.faults)} records cannot be read and are not counted:"
+        head = f"{figures.several(len(history.faults), 'record')} cannot be read and not counted:"
         top.append(tag("div", tag("p", head), tag("ul", *listed), class_="wrong"))
     return top
 
@@ -120,7 +120,9 @@ def _budget_facts(history: History) -> list[tuple[str, str, str]]:
             more += f"; {dollars(budget.open_usd)} more at the worst"
         found.append((f"spent {what}", dollars(spent), more))
     if budget.unpriced:
-        found.append(("without a price", str(budget.unpriced), "runs that are in none of these sums"))
+        found.append(
+            ("without a price", figures.several(budget.unpriced, "run"), "in this week or month, and in neither sum")
+        )
     return found
 
 
@@ -155,9 +157,8 @@ def _nights(history: History) -> list[Markup]:
     statuses = {status_of(row) for row in found} & set(nights_chart.SHAPES)
     shapes = {name: str(nights_chart.shape(name, 8, 8)) for name in nights_chart.SHAPES if name in statuses}
     marks = {**LEGEND, **{nights_chart.NAMES.get(name, name): shape for name, shape in shapes.items()}}
-    caption = (
-        f"The newest {min(len(found), nights_chart.MOST_WIDE)} of {len(found)}; a number that is unknown has no mark"
-    )
+    most = f"{nights_chart.MOST_WIDE}, on a narrow screen {nights_chart.MOST_NARROW}"
+    caption = f"The newest of {len(found)}, at most {most}; a number that is unknown has no mark, and ? says so"
     left = len(found) - MOST_ROWS
     note = f"; {left} older ones are left out, and are in the sums" if left > 0 else ""
     return [

@@ -42,7 +42,7 @@ def kinds(shown: Sequence[Kind], axis: Axis, width: int, class_: str) -> Markup:
 def row(kind: Kind, axis: Axis, top: float, scale: svg.Scale, width: int) -> Markup:
     """One kind. Without a figure its row says so."""
     spread = axis.of(kind)
-    name = svg.text(SIDE, top + 14.0, label(kind, spread, width), None, "label")
+    name = svg.text(SIDE, top + 14.0, label(kind, spread, width), None, "halo")
     height = top + 27.0
     if spread.low is None or spread.middle is None or spread.high is None:
         return svg.mark(describe(kind, axis), name, svg.text(SIDE, height + 4.0, "? not measured", None, "unknown"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from cloudtrain.report import figures
 from cloudtrain.report.history import Entry
 from cloudtrain.report.page import svg
-from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, axis, every
+from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, axis, below, every
 from cloudtrain.report.page.svg import Markup
 
 BOTTOM = HEIGHT - 30.0
@@ -22,7 +22,7 @@ def losses(name: str, entries: Sequence[tuple[str, Entry]], width: int, class_: 
     labelled = every(len(entries), room, 46.0)
     middles = [LEFT + (index + 0.5) * room for index in range(len(entries))]
     names = [
-        svg.text(x, HEIGHT - 10.0, date[5:], "middle")
+        below(x, date[5:10], width)
         for index, (x, (date, _)) in enumerate(zip(middles, entries, strict=True))
         if (len(entries) - 1 - index) % labelled == 0
     ]

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from cloudtrain.report.figures import dollars
 from cloudtrain.report.page import svg
-from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, dollar_axis, every
+from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, below, dollar_axis, every
 from cloudtrain.report.page.svg import Markup
 from cloudtrain.report.rows import Row, status_of
 
@@ -23,7 +23,7 @@ def nights(rows: Sequence[Row], width: int, class_: str) -> Markup:
     labelled = every(len(rows), room, 46.0)
     marks = [one(row, LEFT + (index + 0.5) * room, min(room * 0.5, 10.0), scale) for index, row in enumerate(rows)]
     names = [
-        svg.text(LEFT + (index + 0.5) * room, HEIGHT - 10.0, row.date[5:], "middle")
+        below(LEFT + (index + 0.5) * room, row.date[5:10], width)
         for index, row in enumerate(rows)
         if (len(rows) - 1 - index) % labelled == 0
     ]

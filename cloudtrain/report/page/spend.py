@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloudtrain.report.figures import dollars, short_dollars
+from cloudtrain.report.figures import dollars, several, short_dollars
 from cloudtrain.report.page import svg
-from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, dollar_axis, every
+from cloudtrain.report.page.axes import HEIGHT, LEFT, RIGHT, TOP, below, dollar_axis, every
 from cloudtrain.report.page.svg import Markup
 from cloudtrain.report.periods import Period
 
-BOTTOM = HEIGHT - 30.0
+BOTTOM, LANE = HEIGHT - 46.0, HEIGHT - 31.0  # below the axis a lane for what has no dollars
 
 
 def spend(periods: Sequence[Period], width: int, what: str, class_: str) -> Markup:
@@ -23,7 +23,7 @@ def spend(periods: Sequence[Period], width: int, what: str, class_: str) -> Mark
         bar(period, LEFT + (index + 0.5) * room, min(room * 0.6, 44.0), scale) for index, period in enumerate(periods)
     ]
     names = [
-        svg.text(LEFT + (index + 0.5) * room, HEIGHT - 10.0, short(period.name), "middle")
+        below(LEFT + (index + 0.5) * room, short(period.name), width)
         for index, period in enumerate(periods)
         if (len(periods) - 1 - index) % labelled == 0
     ]
@@ -37,7 +37,7 @@ def top_of(period: Period) -> float:
 
 
 def bar(period: Period, middle: float, thickness: float, scale: svg.Scale) -> Markup:
-    """What was metered, above it what may still come; a question mark where runs have no price."""
+    """What was metered, above it what may still come; below the axis a question mark where runs have no price."""
     metered, left = period.totals.metered, middle - thickness / 2
     shapes = []
     top = scale.at(0.0)
@@ -47,16 +47,15 @@ def bar(period: Period, middle: float, thickness: float, scale: svg.Scale) -> Ma
     if period.open_usd:
         above = scale.at(top_of(period))
         shapes.append(svg.tag("rect", x=left, y=above, width=thickness, height=top - above, class_="open-cost"))
-        top = above
     if metered.unknown:
-        shapes.append(svg.text(middle, top - 5.0, "?", "middle", "unknown"))
+        shapes.append(svg.text(middle, LANE, "?", "middle", "unknown"))
     return svg.mark(describe(period), *shapes) if shapes else Markup()
 
 
 def describe(period: Period) -> str:
     """A period in words."""
     metered = period.totals.metered
-    parts = [f"{period.name}: {period.totals.runs} runs, {dollars(metered.usd)} metered"]
+    parts = [f"{period.name}: {several(period.totals.runs, 'run')}, {dollars(metered.usd)} metered"]
     if metered.unknown:
         parts.append(f"{metered.unknown} without a price are not in it")
     if period.open_usd:
@@ -71,7 +70,7 @@ def limit(last: Sequence[Period], scale: svg.Scale, width: int) -> list[Markup]:
     height = scale.at(float(last[0].limit_usd))
     words = f"budget {short_dollars(last[0].limit_usd)}"
     line = svg.tag("line", x1=LEFT, x2=width - RIGHT, y1=height, y2=height, class_="limit")
-    return [svg.mark(words, line, svg.text(width - RIGHT, height - 5.0, words, "end"))]
+    return [svg.mark(words, line, svg.text(width - RIGHT, height - 5.0, words, "end", "halo"))]
 
 
 def short(name: str) -> str:

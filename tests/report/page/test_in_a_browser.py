@@ -78,6 +78,15 @@ def of_pages(asked: list[str]) -> list[str]:
 
 
 @pytest.mark.soak
+def test_a_parser_of_html5_has_nothing_to_repair() -> None:
+    """By the specification's own rules. Needs `html5lib`."""
+    html5lib = pytest.importorskip("html5lib", reason="no html5lib here: uv pip install html5lib")
+    parser = html5lib.HTMLParser()
+    parser.parse(render(year(365)))
+    assert parser.errors == []
+
+
+@pytest.mark.soak
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
 def test_a_browser_asks_for_nothing(tmp_path: Path, proxy: Proxy) -> None:
     """Of a year's page, in light and in dark. The same proxy sees a picture that another page asks for."""
