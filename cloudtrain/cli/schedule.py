@@ -55,7 +55,7 @@ def command(spec: Path | None, write: bool, check: bool, **given: Any) -> int:
     if write and check:
         raise UsageError("--check writes nothing", "omit one of --write and --check")
     where = place.here(Path.cwd())
-    if check and not any(given[name] for name in NEEDED):
+    if check and not any(value for key, value in given.items() if key != "name"):
         return check_all(spec, given["name"], where)
     if spec is None or any(given[name] is None for name in NEEDED):
         raise UsageError("SPEC, --ci, --at and --timezone are needed", "`cloudtrain schedule --help` shows all options")

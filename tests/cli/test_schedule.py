@@ -94,6 +94,7 @@ def test_check_with_other_options_is_red(tunes: Path, cloudtrain: Command) -> No
     assert cloudtrain(*GITHUB, "--check", "--max-cost", "12").code == 1
     assert cloudtrain(*GITHUB, "--check", "--name", "other").code == 1
     assert cloudtrain("schedule", "--check", "--name", "other").code == 2
+    assert "are needed" in cloudtrain("schedule", "--check", "--max-cost", "12").err
 
 
 def test_check_tells_a_spec_that_is_gone(tunes: Path, cloudtrain: Command) -> None:

@@ -195,7 +195,7 @@ def permission_of(call: str) -> str:
     return f"compute.{noun}.{VERBS.get(verb, verb)}"
 
 
-def test_google_s_role_has_what_doctor_looks_for_in_both_apis() -> None:
+def test_google_s_role_has_what_doctor_looks_for() -> None:
     role = yaml.safe_load(written("gcp", BUCKETS["gs"])["gcp-role.yaml"])["includedPermissions"]
     for module in ("doctor_checks", "tpu_list"):
         assert set(import_module(f"cloudtrain.stacks.gcp.{module}").PERMISSIONS) <= set(role)

@@ -33,7 +33,7 @@ def refused(**changed: Any) -> str:
 
 
 @given(st.sampled_from(options.FORMS), HOSTILE)
-def test_a_spec_s_path_arrives_as_it_is_or_is_refused(form: str, path: str) -> None:
+def test_a_path_arrives_as_it_is_or_is_refused(form: str, path: str) -> None:
     try:
         schedule = options.checked(**{**SET, "ci": form, "spec": path})
     except UsageError:
@@ -49,7 +49,7 @@ def test_a_spec_s_path_arrives_as_it_is_or_is_refused(form: str, path: str) -> N
     ),
     HOSTILE,
 )
-def test_every_other_text_keeps_the_file_s_shape_or_is_refused(key: str, text: str) -> None:
+def test_any_text_keeps_the_shape_or_is_refused(key: str, text: str) -> None:
     try:
         schedule = options.checked(**{**SET, key: text})
     except UsageError:
@@ -163,7 +163,7 @@ def test_github_s_own_zone_is_not_named() -> None:
 
 
 @given(st.times(), st.sampled_from(["30m", "90m", "6h", "23h", "24h"]))
-def test_no_tick_is_on_the_half_hour_and_one_is_within_reach(at: time, latest: str) -> None:
+def test_ticks_avoid_the_half_hour_and_reach_the_night(at: time, latest: str) -> None:
     schedule = options.checked(**{**SET, "at": f"{at:%H:%M}", "latest": latest})
     first, second = options.minutes(schedule.at)
     assert 0 < first < 30 < second < 60
@@ -179,7 +179,7 @@ def test_the_full_and_the_half_hour_are_warned_of() -> None:
     assert options.warnings(options.checked(**SET), NOW) == []
 
 
-def test_an_hour_that_is_not_there_every_day_is_warned_of() -> None:
+def test_an_hour_that_is_not_every_day_is_told() -> None:
     (told,) = options.warnings(options.checked(**{**SET, "at": "02:17"}), NOW)
     assert "does not exist on 2027-03-28" in told
     assert "exists twice on 2027-10-31" in told

@@ -98,13 +98,15 @@ def test_systemd_reads_the_timer_as_it_is_meant(number: int, here: Place) -> Non
 
 
 def test_the_judges_see_what_is_wrong(here: Place, tools: Path) -> None:
-    (path,) = written(0, "github", here)
+    (name,) = files.write(options.checked(**SET), here)
+    path = here.root / name
     text = path.read_text()
     for before, after, words in (
         ("timezone: ", "timezone: Nowhere/", (tools / "actionlint",)),
         (text[text.index("@") : text.index(" # v")], "@v5", (tools / "zizmor", "--offline")),
         ("jobs:\n", "job:\n", (tools / "check-jsonschema", "--builtin-schema", "vendor.github-workflows")),
     ):
+        assert before in text
         path.write_text(text.replace(before, after, 1))
         with pytest.raises(AssertionError):
             judged(here, *words, path)
