@@ -15,6 +15,7 @@ from cloudtrain.cli.output import print_json, print_message, print_rows
 if TYPE_CHECKING:
     from cloudtrain.nights.options import TickOptions
     from cloudtrain.nights.tick import Ticked
+    from cloudtrain.state.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEADERS = ("schedule", "night", "outcome", "run", "begun", "message")
@@ -88,6 +89,14 @@ def show(ticked: Ticked, told: Any) -> None:
     for note in (*ticked.notes, *told.done):
         print_message(note)
     click.echo(told.summary)
+
+
+def show_rehearsed(store: Store, ticked: Ticked) -> None:
+    """The summary of a rehearsed tick that did something; nobody but the person is told."""
+    from cloudtrain.nights import book, telling
+
+    if ticked.tick.outcome not in book.QUIET:
+        click.echo(telling.summary_of(store, ticked, ticked.tick))
 
 
 def tick_options(given: dict[str, Any]) -> TickOptions:

@@ -16,16 +16,16 @@ import sys
 import traceback
 from collections import Counter
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+from cloudtrain.simulator.forge import Forge
 
 from cloudtrain.nights import book, calendar, due
 from cloudtrain.nights.outcome import EXIT_CODES
 from cloudtrain.nights.results import had_machine
 from cloudtrain.runs.record import Run
-from cloudtrain.simulator.forge import Forge
 from tests.campaign.nights_world import PLACES, NightsWorld
 
 HOUR, DAY = 3600.0, 86400.0
@@ -105,11 +105,12 @@ class Season:
                 self.facts["dropped"] += 1
                 continue
             if self.random.random() < 0.15:
-                when += self.random.uniform(0, 12 * HOUR)
                 self.facts["late"] += 1
-            found.append(when)
+                found.append(when + self.random.uniform(0, 12 * HOUR))
+            else:
+                found.append(when)
             if self.random.random() < 0.1:
-                found.append(when + self.random.uniform(0, 300))
+                found.append(found[-1] + self.random.uniform(0, 300))
                 self.facts["doubled"] += 1
         return sorted(found)
 

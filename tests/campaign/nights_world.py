@@ -107,7 +107,19 @@ def fused(name: str) -> Any:
     return call
 
 
-for _name in ("read", "read_from", "write", "create", "append", "size", "delete", "children", "files", "holder", "upload"):
+for _name in (
+    "read",
+    "read_from",
+    "write",
+    "create",
+    "append",
+    "size",
+    "delete",
+    "children",
+    "files",
+    "holder",
+    "upload",
+):
     setattr(FusedFolder, _name, fused(_name))
 
 
@@ -262,9 +274,11 @@ class NightsWorld:
             old = getattr(owner, name)
             object.__setattr__(owner, name, new) if isinstance(owner, type(self.cloud)) else setattr(owner, name, new)
             undo.callback(
-                lambda: object.__setattr__(owner, name, old)
-                if isinstance(owner, type(self.cloud))
-                else setattr(owner, name, old)
+                lambda: (
+                    object.__setattr__(owner, name, old)
+                    if isinstance(owner, type(self.cloud))
+                    else setattr(owner, name, old)
+                )
             )
 
         found = load("stacks", self.target.provider, Stack).cloud
@@ -366,7 +380,14 @@ class NightsWorld:
     def writes(self, machine: Machine, name: str, document: Mapping[str, Any]) -> None:
         """What a machine that stands writes into its folder."""
         if self.stands(machine):
-            figures = {"step": 10, "of": 20, "tokens": 1000, "tokens_per_second": 500.0, "loss": 1.5, "peak_bytes": 10**9}
+            figures = {
+                "step": 10,
+                "of": 20,
+                "tokens": 1000,
+                "tokens_per_second": 500.0,
+                "loss": 1.5,
+                "peak_bytes": 10**9,
+            }
             put(self.store, f"runs/{machine.run}/machine/{name}", {**figures, **document, "attempt": machine.attempt})
 
     def exit(self, machine: Machine, code: int, reason: str) -> None:
@@ -389,7 +410,9 @@ class NightsWorld:
 
     def number_of(self, machine: Machine) -> str:
         """The id of Compute Engine's own, by which a guest is known."""
-        return str(next(each["id"] for each in self.fake.table.of("instances") if each["name"] == machine.inputs["name"]))
+        return str(
+            next(each["id"] for each in self.fake.table.of("instances") if each["name"] == machine.inputs["name"])
+        )
 
     def taken_back(self, machine: Machine) -> None:
         """The provider takes it back, with a word of warning."""
@@ -413,9 +436,8 @@ class NightsWorld:
         self.fuse.arm(fuse)
         out, err = io.StringIO(), io.StringIO()
         code: int | None = None
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            with contextlib.suppress(Killed):
-                code = run(words)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.suppress(Killed):
+            code = run(words)
         killed = self.fuse.dead
         self.fuse.arm(None)
         return None if killed else code, out.getvalue(), err.getvalue()
