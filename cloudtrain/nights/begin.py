@@ -185,6 +185,8 @@ class Beginner:
             experimental=options.experimental,
             accept_risk=options.accept_risk,
             hub_token_from=options.hub_token_from,
+            month_usd=options.budget_month,
+            segments=True,
             new=True,
             name=name or None,
             yes=True,

@@ -1,4 +1,4 @@
-"""What is due for the living runs of the state and for what is left over at providers, by a client that comes and goes."""
+"""What is due for living runs and for what is left over at providers, by a client that comes and goes."""
 
 from __future__ import annotations
 
