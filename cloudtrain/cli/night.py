@@ -15,6 +15,7 @@ from cloudtrain.cli.output import print_json, print_message, print_rows
 if TYPE_CHECKING:
     from cloudtrain.nights.options import TickOptions
     from cloudtrain.nights.tick import Ticked
+    from cloudtrain.state.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEADERS = ("schedule", "night", "outcome", "run", "begun", "message")
@@ -90,13 +91,23 @@ def show(ticked: Ticked, told: Any) -> None:
     click.echo(told.summary)
 
 
+def show_rehearsed(store: Store, ticked: Ticked) -> None:
+    """The summary of a rehearsed tick that did something; nobody but the person is told."""
+    from cloudtrain.nights import book
+    from cloudtrain.report import markdown
+
+    if ticked.tick.outcome not in book.QUIET:
+        click.echo(markdown.night_summary(store, ticked.tick, ticked.nights))
+
+
 def tick_options(given: dict[str, Any]) -> TickOptions:
     """What the command line said."""
-    from cloudtrain.nights import book
+    from cloudtrain.nights import owner
     from cloudtrain.nights.options import TickOptions
+    from cloudtrain.nights.schedule.options import name_for
 
     spec: Path = given.pop("spec")
-    name = given.pop("name") or book.name_for(spec.name.partition(".")[0])
+    name = given.pop("name") or name_for(owner.spec_path(spec))
     return TickOptions(spec=spec, name=name, latest_s=given.pop("latest"), **given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from cloudtrain.runs import teardown
 from cloudtrain.runs.listing import readable_runs, refuse_damaged, tell_each
 from cloudtrain.runs.record import Run
 from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
+
+if TYPE_CHECKING:
+    from cloudtrain.state.protocol import Store
 
 ACTIVE = ("running", "starting", "unknown", "died")
 HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started", "ends by")
@@ -39,6 +42,7 @@ def command(everything: bool, watch: bool, output: str) -> None:
         if watch:
             click.clear()
         show([each for each in lines if each is not None], output)
+        tell_last_ticks(store)
         if not watch:
             break
         for sentence in (*damaged, *more):
@@ -47,6 +51,15 @@ def command(everything: bool, watch: bool, output: str) -> None:
     refuse_damaged([*damaged, *more])
     if not any(lines) and output == "table" and not everything:
         print_message("nothing is running; -a shows ended runs")
+
+
+def tell_last_ticks(store: Store) -> None:
+    """On stderr, when each schedule's last tick was and what it did; nothing without schedules."""
+    from cloudtrain import settings
+    from cloudtrain.nights import history
+
+    for sentence in history.last_ticks(store, settings.now()):
+        print_message(sentence)
 
 
 def line(run: Run, everything: bool, line_of: Callable[[Run], Any]) -> Any:

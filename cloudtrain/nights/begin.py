@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from cloudtrain import hub
 from cloudtrain.errors import (
     CloudtrainError,
+    NoCapacity,
     NotFinished,
     OverBudget,
     TeardownIncomplete,
     Unavailable,
     Unknown,
 )
-from cloudtrain.errors import NoCapacity
 from cloudtrain.nights import book, results, unchanged
 from cloudtrain.nights.due import Night
 from cloudtrain.nights.options import TickOptions
@@ -185,6 +185,7 @@ class Beginner:
             experimental=options.experimental,
             accept_risk=options.accept_risk,
             hub_token_from=options.hub_token_from,
+            month_usd=options.budget_month,
             new=True,
             name=name or None,
             yes=True,

@@ -36,11 +36,6 @@ def checked_name(text: str) -> str:
     )
 
 
-def name_for(spec: str) -> str:
-    """The name of a schedule that was given none: the spec's file without its ending, in letters that names have."""
-    return re.sub(r"[^a-z0-9._-]+", "-", spec.lower(), flags=re.ASCII).strip("-._")[:60] or "night"
-
-
 def run_name(schedule: str, day: str, number: int = 1) -> str:
     """What a night's run is called: whoever begins that night comes to the same name, so there is one of it."""
     return f"{schedule}-{day}" + (f"-{number}" if number > 1 else "")

@@ -1,4 +1,4 @@
-"""What is due for the living runs of the state, and for what is left over at providers; for a client that comes and goes."""
+"""What is due for living runs and for what is left over at providers, by a client that comes and goes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def look_after(store: Store, emit: Emit) -> Looked:
 def unlocked(polled: Polled, emit: Emit) -> Polled:
     """The same run again without the lock of an engine that died with its machine, if that was in the way.
 
-    The machine of a CI job is gone with it, and another one cannot see that its engine is dead. What it had sent is waited for
-    by the crash protocol, which also keeps it from asking for more.
+    The machine of a CI job is gone with it, and another one cannot see that its engine is dead. What it had sent is
+    waited for by the crash protocol, which also keeps it from asking for more.
     """
     if not isinstance(polled.error, TeardownIncomplete) or polled.run.stack.unlock is None:
         return polled

@@ -61,7 +61,7 @@ def judge(run: Run) -> Judged:
 
 
 def settle(store: Store, schedule: str, nights: Sequence[NightRecord], notes: list[str]) -> Settled:
-    """Write down the end of every night's run that has one. What cannot be read is a note, and the others are settled."""
+    """Write down the end of every night's run that has one. What cannot be read is a note, and stops no other."""
     ticks: list[Tick] = []
     going: list[NightRecord] = []
     now = list(nights)

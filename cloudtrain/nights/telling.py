@@ -30,32 +30,20 @@ def tell(store: Store, options: TickOptions, ticked: Ticked, environment: Mappin
     Raises UsageError for a file of the CI system that cannot be written.
     """
     tick = ticked.tick
-    summary = summary_of(store, ticked, tick)
+    summary = markdown.night_summary(store, tick, ticked.nights)
     ci.write_summary(summary, environment)
     ci.write_outputs(tick, environment)
     done = []
     for event in ticked.events or [tick]:
         if options.comment is not None:
-            done.append(notices.tell(store, event, summary_of(store, ticked, event), options.comment, environment))
+            body = markdown.night_summary(store, event, ticked.nights)
+            done.append(notices.tell(store, event, body, options.comment, environment))
         if options.notify_from is not None and event.outcome not in ("not due", "going on"):
             done.append(notices.notify(address(options.notify_from, environment), event))
     warnings = [each.message for each in ticked.events if each.outcome == "skipped: budget"]
-    if disabled := notices.workflow_warning(environment, store, tick.schedule):
+    if disabled := notices.workflow_warning(environment, store, options.name):
         warnings.append(disabled)
     return Told(summary, [each for each in done if each], warnings)
-
-
-def summary_of(store: Store, ticked: Ticked, tick: Tick) -> str:
-    """The summary in Markdown."""
-    return markdown.night_summary(
-        store,
-        outcome=tick.outcome,
-        schedule=tick.schedule,
-        date=tick.date,
-        run=tick.run,
-        message=tick.message,
-        nights=ticked.nights,
-    )
 
 
 def address(variable: str, environment: Mapping[str, str]) -> str:

@@ -54,21 +54,24 @@ def tick(
     environment: Mapping[str, str],
     emit: Emit = ignore,
     machinery: Machinery | None = None,
+    now: float | None = None,
 ) -> Ticked:
-    """Do what is due. Raises UsageError for a wrong hour, zone or name, for a fork, and for a state that vanishes.
+    """Do what is due at `now` (epoch seconds; None: at this moment).
 
-    What happens to a run is an outcome, not an error; a state that cannot be reached is one.
+    Raises UsageError for a wrong hour, zone or name, for a fork, and for a state that vanishes. What happens to a run
+    is an outcome, not an error; a state that cannot be reached is one.
     """
     book.checked_name(options.name)
     calendar.zone(options.timezone), calendar.parse_at(options.at)
     if not options.spec.is_file():
         raise UsageError(f"there is no spec `{options.spec}`", "name the file, as it lies in the repository")
     owner.refuse_lost_state(settings, environment)
-    store, now, began = open_store(settings.state), settings_module.now(), time.monotonic()
+    store, began = open_store(settings.state), time.monotonic()
+    now = settings_module.now() if now is None else now
     owner.claimed(store, options, environment, now)
     try:
         with store.hold(book.key(options.name, "tick.lock")):
-            events, notes = work(store, options, settings, emit, machinery or RealClouds())
+            events, notes = work(store, options, settings, emit, machinery or RealClouds(), now)
             word = summed_up(events, options.name)
             book.write_tick(store, word, now, round(time.monotonic() - began, 3))
     except AlreadyThere as other:
@@ -80,7 +83,7 @@ def tick(
 
 
 def work(
-    store: Store, options: TickOptions, settings: Settings, emit: Emit, machinery: Machinery
+    store: Store, options: TickOptions, settings: Settings, emit: Emit, machinery: Machinery, now: float
 ) -> tuple[list[Tick], list[str]]:
     """What happened, in order, and notes about it. The caller holds the schedule's lease."""
     name = options.name
@@ -88,18 +91,16 @@ def work(
     events = [Tick("leak", name, message=leak) for leak in looked.leaks]
     notes = list(looked.done)
     try:
-        events += nights_of(store, options, settings, emit, machinery, notes)
+        events += nights_of(Beginner(store, options, settings, emit, machinery, now), notes)
     finally:
         swept = living.sweep_up(emit)  # whatever went wrong before: this is what ends what costs money
     notes += swept.done
     return [*events, *(Tick("leak", name, message=leak) for leak in swept.leaks)], notes
 
 
-def nights_of(
-    store: Store, options: TickOptions, settings: Settings, emit: Emit, machinery: Machinery, notes: list[str]
-) -> list[Tick]:
+def nights_of(beginner: Beginner, notes: list[str]) -> list[Tick]:
     """Settle the nights whose runs have ended, and begin tonight's."""
-    now = settings_module.now()
+    store, options, now = beginner.store, beginner.options, beginner.now
     schedule = book.schedule(store, options.name)
     if schedule is None:
         raise UsageError(f"the record of schedule `{options.name}` has just been removed", "repeat the command")
@@ -107,7 +108,6 @@ def nights_of(
     nights, damaged = book.nights(store, options.name, known[-book.NEWEST :])
     notes += damaged
     settled = results.settle(store, options.name, nights, notes)
-    beginner = Beginner(store, options, settings, emit, machinery, now)
     last = due.tonight(schedule, now)
     events = [*settled.ticks, *beginner.missed(due.unbegun(schedule, known, last))]
     events += [

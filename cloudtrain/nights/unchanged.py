@@ -55,7 +55,7 @@ def of_run(store: Store, run: Run, prepared: Prepared) -> str:
 
 
 def fingerprint(store: Store, identity: str, flavour: str, folder: str, kind: str, name: str) -> str:
-    """Of the spec with its model's commit and the data's bytes, the model's files where no hub has them, the packages."""
+    """Of the identity (spec, commit, data's bytes), the model's files where no hub has them, the packages."""
     files: list[str] = []
     if kind == "folder":
         files = files_of(Path(folder))

@@ -1,4 +1,4 @@
-"""`up --simulate`: the same command against a fake cloud on this machine, with a real supervisor and a real training.
+"""`up --simulate`, `night rehearse`: the same commands against a fake cloud on this machine, which really train.
 
 The product's one entry to the fake clouds. What is special about such a run is in `runs/client/simulated.py`.
 """
@@ -21,6 +21,7 @@ from cloudtrain.runs.client.session import Session
 from cloudtrain.settings import cache_folder
 
 if TYPE_CHECKING:
+    from cloudtrain.nights.options import TickOptions
     from cloudtrain.runs.record import Run
     from cloudtrain.simulator.environment import World
 
@@ -51,6 +52,33 @@ def simulate(provider: str, options: UpOptions, has_spec: bool) -> None:
             run = session.up()
             if run is not None:
                 show_account(run, simulation)
+        except BaseException as error:
+            raise simulation.explain(error, settings.state) from None
+
+
+def rehearse(provider: str, options: TickOptions) -> None:
+    """A whole night on the fake cloud: tick after tick until its run has ended; then one that finds no change.
+
+    Raises what ends the night badly: JobFailed, NoCapacity, OverBudget, TeardownIncomplete, UsageError.
+    """
+    from cloudtrain import settings as settings_module
+    from cloudtrain.cli import night
+    from cloudtrain.nights import rehearsal
+    from cloudtrain.provisioner import provisioner
+    from cloudtrain.state.store import open_store
+
+    options = replace(options, infra=places(provider, UpOptions(infra=options.infra)), accept_risk=True)
+    engine = {"CLOUDTRAIN_PULUMI_ROOT": str(provisioner().find()[0])}
+    with asked_to_end(), fake_world(provider, engine) as world:
+        print_message(f"rehearsal: {provider} is a fake cloud on this machine; nobody is told, and no dollar is real")
+        screen, settings = Screen(simulated=True), settings_module.load()
+        simulation = simulated.Simulation(world, screen, accept_stale=False)
+        try:
+            for number, ticked in enumerate(rehearsal.night(options, settings, screen, simulation), 1):
+                print_message(f"\ntick {number}: {ticked.tick.outcome}: {ticked.tick.message}")
+                night.show_rehearsed(open_store(settings.state), ticked)
+            simulation.check_nothing_left()
+            print_message("the fake cloud's ledger is empty: nothing exists, nothing costs money")
         except BaseException as error:
             raise simulation.explain(error, settings.state) from None
 
