@@ -16,15 +16,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
-# One more than the cores of CI: while a test waits for a machine or a deadline, another one computes.
-WORKERS ?= 3
+# Twice the cores of CI: a test waits half of its time, for a process, a machine or a deadline, while others compute.
+WORKERS ?= 4
 ORDER_SEED = $(or $(SEED),$(shell $(PYTHON) -c "import random; print(random.randrange(10**6))"))
 PYTEST := -n $(WORKERS) --dist loadgroup --durations=30
 
 # What Python compiles is kept, here and in whatever is started: each worker would rewrite and compile all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check soak lint types imports fast pulumi campaign docs wheel bench lock clean
+.PHONY: demo test check soak lint types imports fast on-the-wheel pulumi campaign docs wheel bench lock clean
 
 $(BIN)/.ready: requirements-dev.lock pyproject.toml
 	@echo "making $(VENV): the locked packages that the project and its checks need (about 200 MB, once)"
@@ -38,7 +38,9 @@ $(BIN)/.ready: requirements-dev.lock pyproject.toml
 demo: $(BIN)/.ready
 	@$(BIN)/python templates/demo/demo.py
 
-check: lint types imports fast
+# What takes seconds first; the others beside each other. A test run leaves a processor idle now and then.
+check: lint
+	@$(MAKE) --no-print-directory -j3 types imports fast
 
 lint: $(BIN)/.ready
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && echo "lint: ruff format and ruff check are clean"
@@ -51,7 +53,7 @@ imports: $(BIN)/.ready
 	  || { cat .import-contracts.log; exit 1; }
 
 fast: $(BIN)/.ready
-	@$(BIN)/python -m pytest -q $(PYTEST) -m "not trainer and not engine and not campaign" \
+	@$(BIN)/python -m pytest -q $(PYTEST) -m "not trainer and not engine and not campaign and not machine" \
 	  $(if $(filter random,$(ORDER)),--order-seed $(ORDER_SEED))
 
 # Pulumi's command line for the tests: found, or installed, or built from its Go module once and cached.
@@ -65,7 +67,10 @@ campaign: pulumi
 	  $(if $(KILL),--kill) $(if $(JOBS),--jobs) $(if $(LYING),--lying) $(if $(filter off,$(PROTOCOL)),--plain) $(if $(SLOW),--slow $(SLOW))
 
 # The whole suite on the built wheel, in a folder without the sources; what is about the repository itself runs here.
-test: lint types imports pulumi
+test: lint
+	@$(MAKE) --no-print-directory -j3 types imports on-the-wheel
+
+on-the-wheel: pulumi
 	@CLOUDTRAIN_PULUMI_ROOT=$$(cat $(VENV)/pulumi-root) CLOUDTRAIN_ENGINE_TESTS=required \
 	  $(BIN)/python tests/on_the_wheel.py $(PYTEST) \
 	  $(if $(filter random,$(ORDER)),--order-seed $(ORDER_SEED))

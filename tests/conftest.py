@@ -76,9 +76,10 @@ def cloudtrain(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Resul
 def fork_server() -> Iterator[ForkServer]:
     """Commands without Python's start, on the fake engine: one server for all tests of a worker that want it."""
     from tests.campaign.fork_server import ForkServer
+    from tests.campaign.job_world import RENTALS
 
     with tempfile.TemporaryDirectory(prefix="cloudtrain-fork-server-") as folder:
-        made = ForkServer(Path(folder))
+        made = ForkServer(Path(folder), libraries=RENTALS["tpu"].libraries)  # they import the most
         yield made
         made.close()
 

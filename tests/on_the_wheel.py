@@ -74,7 +74,8 @@ def make(environment: Path) -> None:
 def main() -> int:
     """Exit code of the first of the two test runs that fails; 0 when none does."""
     required = os.environ.pop("CLOUDTRAIN_ENGINE_TESTS", None)  # of the second run, on the wheel
-    repository = run([sys.executable, "-m", "pytest", "-q", "tests/repository"], ROOT)
+    beside = ["-n", "2", "--dist", "loadgroup"]
+    repository = run([sys.executable, "-m", "pytest", "-q", *beside, "tests/repository"], ROOT)
     if repository:
         return repository
     os.environ.update({"CLOUDTRAIN_ENGINE_TESTS": required} if required else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+from collections import defaultdict
 
 
 def collect_rarely() -> None:
@@ -18,8 +19,13 @@ def keep_what_is_imported() -> None:
 
 
 def read_data_files_once() -> None:
-    """botocore reads EC2's description again for every session, a tenth of a second each; now once in this process."""
-    from botocore.loaders import JSONFileLoader
+    """botocore reads EC2's description again for every session, a tenth of a second each; now once in this process.
+
+    And looks through the folders of all services, to find the newest description of each.
+    """
+    from botocore.loaders import JSONFileLoader, Loader
 
     read = functools.cache(JSONFileLoader().load_file)
     JSONFileLoader.load_file = lambda self, path: read(path)
+    found: dict[tuple[str, ...], dict[object, object]] = defaultdict(dict)  # by the folders that a loader looks into
+    Loader._cache = property(lambda self: found[tuple(self.search_paths)], lambda self, empty: None)

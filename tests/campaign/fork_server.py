@@ -33,6 +33,7 @@ NAME = "pulumi-fake-engine"
 MACHINE = "CAMPAIGN_MACHINE"  # the variable that names the machine of a person
 SHORT_LEASE = "CAMPAIGN_SHORT_LEASE"  # the one that lets a lease on a run die soon after its holder
 LIBRARIES = ("boto3", "botocore.session", "obstore", "obstore.store", "requests", "google.auth", "yaml", "tabulate")
+AWS_SERVICES = ("ec2", "iam", "pricing", "scheduler", "service-quotas", "ssm", "sts")
 # Fakes, what is loaded by the name of a provider, what is shipped to machines, and what runs at its import.
 LEFT_OUT = {f"cloudtrain.{name}" for name in ("simulator", "pricing", "stacks", "templates", "__main__")}
 
@@ -247,7 +248,7 @@ def warm(address: str, libraries: list[str]) -> None:
     """Import what commands use, put the fake engine in the place of the real one, and let nothing be collected twice."""
     import gc
 
-    from botocore.loaders import create_loader
+    from boto3.session import Session
 
     from cloudtrain.providers import PriceSource, Stack, load, names
 
@@ -259,7 +260,9 @@ def warm(address: str, libraries: list[str]) -> None:
         load("pricing", name, PriceSource)
     thrift.collect_rarely()
     thrift.read_data_files_once()
-    create_loader().load_service_model("ec2", "service-2")
+    session = Session("nobody", "nothing", region_name="us-east-1")
+    for service in AWS_SERVICES:
+        session.client(service)  # reads what every client of it reads
     fake_engine.take_place(address)
     gc.freeze()
 

@@ -33,9 +33,9 @@ def test_a_lying_machine_gains_nothing(world: JobWorld, seed: int) -> None:
     assert (outcome.leaks, outcome.lies) == ([], []), "\n".join(outcome.story)
 
 
-def test_a_lying_slice_gains_nothing() -> None:
+def test_a_lying_slice_gains_nothing(fork_server: ForkServer) -> None:
     """The same on the Cloud TPU API, whose machines may delete TPUs."""
-    made = JobWorld("tpu")
+    made = JobWorld("tpu", fork_server)
     try:
         outcome = lying.trial(made, SEED_OF_A_SLICE)
     finally:

@@ -107,9 +107,13 @@ def test_a_strange_object_name_does_not_block_down(world: JobWorld, person: Pers
     assert (code, machines(world)) == (0, []), said
 
 
-CLAIMS = (("hb.json", b"[1]"), ("exit.json", b"[1]"), ("exit.json", b'{"reason": ["x"]}'))
+CLAIMS = (
+    ("hb.json", b"[1]"),
+    pytest.param("exit.json", b"[1]", marks=pytest.mark.soak),
+    ("exit.json", b'{"reason": ["x"]}'),
+)
 STANDS = (
-    ("machine.json", b"[1]"),
+    pytest.param("machine.json", b"[1]", marks=pytest.mark.soak),
     ("machine.json", b'{"kind": "x"}'),
     ("tombstone", b"9" * 5000),
 )

@@ -18,10 +18,11 @@ from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS
 from tests.campaign.fork_server import MACHINE, ForkServer
 from tests.campaign.forked_client import ForkedClient
+from tests.engine.pairs import gate
 from tests.records import begin, put
 from tests.runs.trust_world import command
 
-CLOUDS = ("aws", "gce", "tpu", "runpod")
+LATE = {False: ("gce", "runpod"), True: ("aws", "tpu")}  # what the gate plays; the other pairs are the soak's
 GONE = {"run": "mine", "provider": "local", "said_by": "test", "answer": "nothing", "time": 2.0, "billed_s": 1.0}
 
 
@@ -51,7 +52,7 @@ class Two:
         return {entry.id for entry in self.fake.ledger.running() if entry.what.startswith(words)}
 
 
-@pytest.fixture(params=CLOUDS)
+@pytest.fixture
 def two(request: pytest.FixtureRequest, fork_server: ForkServer, tmp_path: Path) -> Iterator[Two]:
     """`a` has rented a machine."""
     made = Two(request.param, fork_server, tmp_path)
@@ -62,6 +63,7 @@ def two(request: pytest.FixtureRequest, fork_server: ForkServer, tmp_path: Path)
     made.fake.stop()
 
 
+@gate("aws", "gce", "tpu", "runpod", fixture="two")
 def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
     """And each ends its own: `b`'s certificate says nothing about `a`'s machine."""
     before = two.machines()
@@ -71,6 +73,7 @@ def test_the_same_spec_in_two_states_is_two_machines(two: Two) -> None:
     assert two.machines() == before
 
 
+@gate("aws", "tpu", fixture="two")
 def test_each_state_ends_its_own_machine_whatever_its_records_say(two: Two) -> None:
     """Also when what `b` wrote about the run is damaged."""
     before = two.machines()
@@ -83,6 +86,7 @@ def test_each_state_ends_its_own_machine_whatever_its_records_say(two: Two) -> N
     assert not before & two.machines()
 
 
+@gate("gce", "runpod", fixture="two")
 def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
     """As long as their own deadline lies ahead, even where a run of that name is ended here."""
     before = two.machines()
@@ -93,7 +97,15 @@ def test_a_sweep_of_one_state_leaves_the_machines_of_another(two: Two) -> None:
     assert f"of another state, {identity.find(LocalFolder(two.a.state))}: left alone" in said
 
 
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("two", "late"),
+    [
+        pytest.param(name, late, marks=() if name in LATE[late] else pytest.mark.soak)
+        for name in TARGETS
+        for late in (False, True)
+    ],
+    indirect=["two"],
+)
 def test_a_sweep_removes_what_another_state_should_have(two: Two, late: bool) -> None:
     """Past its deadline whoever owns it, before it when that is asked for."""
     if late:

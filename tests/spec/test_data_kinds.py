@@ -434,7 +434,7 @@ def test_a_bomb_of_gzip_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.Monk
     """Neither as one line nor as many."""
     monkeypatch.setattr(files, "ALWAYS_UNPACKED_BYTES", 2**20)
     path = tmp_path / "rows.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"text": "abcdefgh"}\n' * 200_000))
+    path.write_bytes(gzip.compress((b'{"text": "' + b"abcdefgh" * 100 + b'"}\n') * 5_000))
     assert "unpacks to more than 200 times its size" in refused(path)
     path.write_bytes(gzip.compress(b"[" + b" " * 2**25 + b"]"))
     assert "unpacks to more than 200 times its size" in refused(path)
@@ -444,7 +444,7 @@ def test_a_bomb_of_gzip_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.Monk
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, listed: bool) -> None:
     """Eight times the rows take no more but for the number that finds repeats."""
     peaks = []
-    for count in (2_000, 16_000):
+    for count in (1_000, 8_000):
         path = tmp_path / f"{count}.json"
         rows = (json.dumps({"text": f"{at} " + "word " * 60}) for at in range(count))
         path.write_text("[" + ",\n".join(rows) + "]" if listed else "\n".join(rows))

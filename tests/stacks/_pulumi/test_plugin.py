@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sysconfig
 import threading
@@ -25,6 +26,7 @@ from cloudtrain.simulator.runpod import RunpodCloud
 from tests.patience import PATIENCE_S, TIMING, until
 from tests.stacks.runpod.runpod_world import NOW
 
+pytestmark = pytest.mark.xdist_group("plugin")  # they share a process
 EXECUTABLE = Path(sysconfig.get_path("scripts")) / "pulumi-resource-cloudtrain"
 INPUTS = {
     "run": "mine", "attempt": 1, "role": "machine", "name": "ct-0123abcd-1-xtlq0zk", "place": {"region": "any"},
@@ -78,30 +80,46 @@ def struct(changes: dict[str, Any] | None = None) -> struct_pb2.Struct:
     return made
 
 
-@pytest.fixture
-def fake() -> Iterator[RunpodCloud]:
-    """A fake RunPod."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Started, RunpodCloud]]:
+    """A plugin of run `mine` and a fake RunPod: its start is most of what a test costs, and it keeps nothing in memory."""
     fake = RunpodCloud(Clock(NOW))
-    yield fake
+    started = Started(tmp_path_factory.mktemp("plugin"), {**fake.environment(), "CLOUDTRAIN_SIMULATOR_TIMING": TIMING})
+    yield started, fake
+    started.end()
     fake.stop()
 
 
 @pytest.fixture
-def plugin(fake: RunpodCloud, tmp_path: Path) -> Iterator[Started]:
-    """A plugin of run `mine` against it."""
+def fake(shared: tuple[Started, RunpodCloud]) -> RunpodCloud:
+    """A fake RunPod, empty."""
+    shared[1].reset(Clock(NOW))
+    return shared[1]
+
+
+@pytest.fixture
+def plugin(shared: tuple[Started, RunpodCloud], fake: RunpodCloud) -> Started:
+    """A plugin of run `mine` against it, in an empty state."""
+    shutil.rmtree(shared[0].state, ignore_errors=True)
+    return shared[0]
+
+
+@pytest.fixture
+def own_plugin(fake: RunpodCloud, tmp_path: Path) -> Iterator[Started]:
+    """One for a single test: what it is told changes it, or ends it."""
     started = Started(tmp_path, {**fake.environment(), "CLOUDTRAIN_SIMULATOR_TIMING": TIMING})
     yield started
     started.end()
 
 
-def test_it_says_who_it_is_and_leaves_its_number(plugin: Started) -> None:
+def test_it_says_who_it_is_and_leaves_its_number(own_plugin: Started) -> None:
     """Version, and a pid file from which a teardown finds it."""
-    assert plugin.stub.GetPluginInfo(empty_pb2.Empty()) == plugin_pb2.PluginInfo(version=__version__)
-    (path,) = plugin.pids.iterdir()
+    assert own_plugin.stub.GetPluginInfo(empty_pb2.Empty()) == plugin_pb2.PluginInfo(version=__version__)
+    (path,) = own_plugin.pids.iterdir()
     document = json.loads(path.read_text())
-    assert (path.name, document["pid"]) == (str(plugin.process.pid), plugin.process.pid)
+    assert (path.name, document["pid"]) == (str(own_plugin.process.pid), own_plugin.process.pid)
     assert document["start"]
-    assert plugin.stub.Handshake(protocol.ProviderHandshakeRequest(engine_address="x")).accept_secrets
+    assert own_plugin.stub.Handshake(protocol.ProviderHandshakeRequest(engine_address="x")).accept_secrets
 
 
 @pytest.mark.parametrize(
@@ -186,21 +204,21 @@ def test_a_pod_that_breaks_while_it_is_made_is_told_with_its_id(plugin: Started,
     assert MessageToDict(detail.properties)["kind"] == "pod"
 
 
-def test_cancel_ends_the_waiting_and_makes_nothing_more(plugin: Started, fake: RunpodCloud) -> None:
+def test_cancel_ends_the_waiting_and_makes_nothing_more(own_plugin: Started, fake: RunpodCloud) -> None:
     """What was begun is told with its id, at once."""
     fake.pods.ready_s = 1000.0
     failures: list[grpc.RpcError] = []
 
     def create() -> None:
         try:
-            plugin.create()
+            own_plugin.create()
         except grpc.RpcError as error:
             failures.append(error)
 
     thread = threading.Thread(target=create)
     thread.start()
     until(fake.ledger.running)
-    plugin.stub.Cancel(empty_pb2.Empty())
+    own_plugin.stub.Cancel(empty_pb2.Empty())
     thread.join(PATIENCE_S)
     assert half_made(failures[0]).id == fake.ledger.running()[0].id
     assert "asked to stop" in failures[0].details()
@@ -216,10 +234,10 @@ def test_behind_a_tombstone_nothing_is_made(plugin: Started, fake: RunpodCloud) 
     assert fake.calls == []
 
 
-def test_the_death_of_the_engine_ends_it(plugin: Started) -> None:
+def test_the_death_of_the_engine_ends_it(own_plugin: Started) -> None:
     """Its end of our stdin closes."""
-    plugin.end()
-    assert plugin.process.returncode == 0
+    own_plugin.end()
+    assert own_plugin.process.returncode == 0
 
 
 @pytest.mark.parametrize("cloud", ["runpod", "aws", "gcp"])

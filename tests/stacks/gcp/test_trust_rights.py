@@ -119,9 +119,7 @@ def test_without_the_account_no_tpu_is_asked_for(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["gce", "tpu"])
-def test_up_without_the_account_ends_4_with_the_command(
-    name: str, tmp_path: Path, fork_server: ForkServer
-) -> None:
+def test_up_without_the_account_ends_4_with_the_command(name: str, tmp_path: Path, fork_server: ForkServer) -> None:
     """And nothing is left, nothing was paid for."""
     fake = TARGETS[name].fake(Clock())
     unmade = {account.VARIABLE: "nobody-made@simulation-project.iam.gserviceaccount.com"}

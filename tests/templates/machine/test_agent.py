@@ -14,6 +14,8 @@ import pytest
 from tests.patience import at_some_pace, until
 from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture
 def box() -> Iterator[Mailbox]:

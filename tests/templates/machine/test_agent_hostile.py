@@ -22,6 +22,7 @@ from tests.patience import PATIENCE_S, at_some_pace, until
 from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 from tests.templates.machine.cutter import Cutter
 
+pytestmark = pytest.mark.machine
 WITH_FILE = TRAINER.replace(
     "    (folder / str(step)).mkdir(exist_ok=True)\n",
     '    (folder / str(step)).mkdir(exist_ok=True)\n    (folder / str(step) / "weights").write_text("w" * 1000)\n',

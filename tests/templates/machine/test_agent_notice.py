@@ -14,6 +14,7 @@ import pytest
 from tests.patience import until
 from tests.templates.machine.agent_world import PREFIX, Machine, Mailbox
 
+pytestmark = pytest.mark.machine
 SLOW = json.dumps({"steps": 10000, "pause_s": 0.02})
 
 
