@@ -97,7 +97,7 @@ def show_rehearsed(store: Store, ticked: Ticked) -> None:
     from cloudtrain.report import markdown
 
     if ticked.tick.outcome not in book.QUIET:
-        click.echo(markdown.night_summary(store, ticked.tick, ticked.nights))
+        click.echo(markdown.night_summary(store, **ticked.tick._asdict(), nights=ticked.nights))
 
 
 def tick_options(given: dict[str, Any]) -> TickOptions:

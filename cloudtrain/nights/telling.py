@@ -11,7 +11,6 @@ from cloudtrain.nights.options import TickOptions
 from cloudtrain.report import markdown
 
 if TYPE_CHECKING:
-    from cloudtrain.nights.outcome import Tick
     from cloudtrain.nights.tick import Ticked
     from cloudtrain.state.protocol import Store
 
@@ -30,13 +29,13 @@ def tell(store: Store, options: TickOptions, ticked: Ticked, environment: Mappin
     Raises UsageError for a file of the CI system that cannot be written.
     """
     tick = ticked.tick
-    summary = markdown.night_summary(store, tick, ticked.nights)
+    summary = markdown.night_summary(store, **tick._asdict(), nights=ticked.nights)
     ci.write_summary(summary, environment)
     ci.write_outputs(tick, environment)
     done = []
     for event in ticked.events or [tick]:
         if options.comment is not None:
-            body = markdown.night_summary(store, event, ticked.nights)
+            body = markdown.night_summary(store, **event._asdict(), nights=ticked.nights)
             done.append(notices.tell(store, event, body, options.comment, environment))
         if options.notify_from is not None and event.outcome not in ("not due", "going on"):
             done.append(notices.notify(address(options.notify_from, environment), event))

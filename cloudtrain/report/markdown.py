@@ -50,9 +50,8 @@ def summary(history: History, most_bytes: int = SUMMARY_BYTES) -> str:
 def headline(history: History) -> list[str]:
     """What is spent, against the budget and against the quotes: a few lines."""
     every = total(history.entries)
-    told = [
-        f"**{tables.added(every.metered)}** metered in {figures.several(every.runs, 'run')}, {every.failed} of them failed."
-    ]
+    runs = figures.several(every.runs, "run")
+    told = [f"**{tables.added(every.metered)}** metered in {runs}, {every.failed} of them failed."]
     ratio = every.metered_to_quoted
     if ratio.value is not None:
         within = f"{every.within} of them within the quoted range"

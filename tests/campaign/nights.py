@@ -20,12 +20,11 @@ from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cloudtrain.simulator.forge import Forge
-
 from cloudtrain.nights import book, calendar, due
 from cloudtrain.nights.outcome import EXIT_CODES
 from cloudtrain.nights.results import had_machine
 from cloudtrain.runs.record import Run
+from cloudtrain.simulator.forge import Forge
 from tests.campaign.nights_world import PLACES, NightsWorld
 
 HOUR, DAY = 3600.0, 86400.0

@@ -112,6 +112,5 @@ def write_page(path: Path, found: History) -> None:
     from cloudtrain.report.page.file import write
 
     size = write(path, render(found))
-    print_message(
-        f"wrote {path}: {several(len(found.entries), 'run')}, {several(len(found.nights), 'night')}, {size / 1000:.0f} kB"
-    )
+    holds = f"{several(len(found.entries), 'run')}, {several(len(found.nights), 'night')}"
+    print_message(f"wrote {path}: {holds}, {size / 1000:.0f} kB")

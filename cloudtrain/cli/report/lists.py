@@ -120,7 +120,8 @@ def show_trend(found: History, output: str) -> None:
     if output != "table":
         return show_table(tables.trend(every), output)
     for number, line in enumerate(every):
-        head = f"{line.name}: {figures.several(len(line.entries), 'finished run')}, the newest on {line.entries[-1].offer or '?'}"
+        runs, newest = figures.several(len(line.entries), "finished run"), line.entries[-1].offer or "?"
+        head = f"{line.name}: {runs}, the newest on {newest}"
         click.echo(("\n" if number else "") + bold(cut(head, terminal_width())))
         for course in line.courses:
             if known := course.known:
