@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests import chance, thrift
+from tests.scheduling import pytest_xdist_make_scheduler
 
 if TYPE_CHECKING:
     from tests.campaign.fork_server import ForkServer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # gRPC's handlers of a fork can end a child that a test forks from a worker in which a TPU test ran before.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+__all__ = ["pytest_xdist_make_scheduler"]  # a hook
 WORLDS = count()
 NOW = "2026-11-24T12:00:00Z"
 KEPT = {

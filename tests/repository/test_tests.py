@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -98,6 +101,31 @@ def test_no_test_hides_another_of_the_same_name() -> None:
 def test_every_test_can_fail() -> None:
     """By an assertion of its own or of what it calls; that nothing is raised is rarely all that it means."""
     assert [f"{path}:{each.lineno} {each.name}" for path, each in all_tests() if not can_fail(each)] == []
+
+
+SHARING = """
+import pytest
+pytestmark = pytest.mark.xdist_group("it")
+@pytest.fixture(scope="module")
+def made():
+    with open({path!r}, "a") as file:
+        file.write("made once ")
+@pytest.mark.parametrize("number", range(20))
+def test_it(made, number):
+    pass
+"""
+
+
+def test_what_the_tests_of_a_file_share_is_made_once(tmp_path: Path) -> None:
+    """By the worker that runs all of them; a mark that nobody heeds costs minutes, and nothing shows it."""
+    (tmp_path / "conftest.py").write_text("from tests.scheduling import pytest_xdist_make_scheduler")
+    (tmp_path / "test_it.py").write_text(SHARING.format(path=str(tmp_path / "made")))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = xdist_group(name)")
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "made").read_text() == "made once "
 
 
 @pytest.mark.parametrize(("body", "right"), [("print(1)", False), ("assert x", True), ("until(ready)", True)])

@@ -14,7 +14,7 @@ import pytest
 from tests.chance import examples
 from tests.templates.conftest import WITH_ITS_MODULES
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("chat")]  # they share what was asked once
 
 _TURN = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
 _BEGIN = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -18,7 +18,7 @@ from cloudtrain.models.hybrid import KINDS
 from cloudtrain.quote.compatibility import entries
 from tests.templates.conftest import ONE_THREAD, WITH_ITS_MODULES, Bench
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("families")]  # they share what was made once
 NAMED = {spec.family for spec in registry.all_models()}
 CALLED_YES = {
     family

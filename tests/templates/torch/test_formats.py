@@ -12,7 +12,7 @@ import pytest
 from cloudtrain.models import formats
 from tests.templates.conftest import WITH_ITS_MODULES, Bench
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("formats")]  # they share what was made once
 QUIET = {**WITH_ITS_MODULES, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
 METHODS = ("lora", "qlora", "full")
 
