@@ -14,9 +14,10 @@ from cloudtrain.errors import OverBudget
 from cloudtrain.records import BudgetsRecord
 from cloudtrain.runs.spending import standing, sums, windows
 from cloudtrain.runs.spending.standing import Account, Standing
+from cloudtrain.settings import zones
 
 NOW = 1_800_000_000.0
-MONTH = windows.month(NOW, windows.zone("UTC"))
+MONTH = windows.month(NOW, zones.zone("UTC"))
 USD = st.decimals(0, 500, places=4)
 
 
