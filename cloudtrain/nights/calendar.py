@@ -8,11 +8,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from cloudtrain.errors import UsageError, visible
-from cloudtrain.settings.zones import zone as zone
+from cloudtrain.settings import zones
 
 TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 DAY: Final = timedelta(days=1)
 YEAR_DAYS: Final = 366
+
+zone = zones.zone  # by its name
 
 
 def parse_at(text: str) -> time:
