@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cloudtrain.report.cost_report import CostReport
     from cloudtrain.runs.poll import PollReport
     from cloudtrain.runs.record import Run
+    from cloudtrain.runs.spending.standing import Standing
     from cloudtrain.runs.sweep import Listed
     from cloudtrain.runs.teardown import Ended
     from cloudtrain.settings import Settings
@@ -42,6 +43,7 @@ __all__ = [
     "QuoteOptions",
     "UpOptions",
     "attach",
+    "budget",
     "down",
     "estimate",
     "events",
@@ -179,6 +181,14 @@ def report(run: str | None = None) -> CostReport:
     from cloudtrain.report import cost_report
 
     return cost_report.report(_find(run))
+
+
+def budget() -> Standing:
+    """The limits of the state, what was spent in this week and month, and what living runs may still cost."""
+    from cloudtrain import settings
+    from cloudtrain.runs.spending.standing import standing
+
+    return standing(_store(), settings.now())
 
 
 def logs(run: str | None = None, offset: int = 0, follow: bool = False) -> Iterator[bytes]:

@@ -74,7 +74,8 @@ def set_(timezone: str | None, **limits: Any) -> None:
         f"{name} {'no limit' if usd is None else money(usd)}"
         for name, usd in (("run", made.run_usd), ("week", made.week_usd), ("month", made.month_usd))
     ]
-    print_message(f"{', '.join(said)}; time zone {made.timezone}; in {store.place(budget.KEY)}")
+    print_message(f"{', '.join(said)}; time zone {made.timezone}")
+    print_message(f"in {store.place(budget.KEY)}")
 
 
 def rows(found: Standing) -> list[list[str]]:

@@ -15,6 +15,7 @@ from cloudtrain.records import GoneRecord, QuoteRecord
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
+from tests.fakes import desk_with_fake_trainer
 from tests.records import begin, machine, row
 
 Command = Callable[..., Result]
@@ -139,3 +140,44 @@ def test_a_broken_document_is_one_sentence(cloudtrain: Command, state: LocalFold
     for words in (["ps", "-a"], ["report", "old"], ["poll", "--all"]):
         assert "budgets.json" not in cloudtrain(*words).err
     assert state.read("budgets.json") == b'{"month": 150}'
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spec and its data, a fake trainer, and electricity that costs $0.06 an hour."""
+    monkeypatch.setenv("CLOUDTRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLOUDTRAIN_WATTS", "200")
+    monkeypatch.setenv("CLOUDTRAIN_USD_PER_KWH", "0.30")
+    monkeypatch.chdir(desk_with_fake_trainer(tmp_path))
+    return tmp_path
+
+
+def test_up_obeys_the_limits_from_the_plan_to_the_end(cloudtrain: Command, desk: Path, own_world: Path) -> None:
+    """Too much ends with 5, planned or not; within them it runs, and what it cost is spent."""
+    up = ("up", "-y", "--infra", "local", "--max-hours", "10")
+    for more in ([], ["--dry-run"]):
+        result = cloudtrain(*up, "--budget-month", "0.01", *more)
+        assert result.code == 5, result.err
+        assert "for this one" in result.err
+        assert "over the budget of $0.01 a month" in result.err
+    assert LocalFolder(own_world / "state").children("runs") == []
+    assert cloudtrain("budget", "set", "--month", "5", "--run", "2").code == 0
+    result = cloudtrain(*up)
+    assert result.code == 0, result.err
+    found = shown(cloudtrain)
+    assert (found["living"], found["open_usd"]) == ([], "0")
+    assert Decimal(found["month"]["spent_usd"]) < Decimal("0.05")  # type: ignore[index]
+
+
+def test_up_stops_at_broken_limits_before_anything_is_made(
+    cloudtrain: Command, desk: Path, own_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2; no environment, no run."""
+    monkeypatch.setattr("cloudtrain.trainer.environment.ensure", lambda *_: pytest.fail("an environment was made"))
+    store = LocalFolder(own_world / "state")
+    store.write("budgets.json", b"{")
+    result = cloudtrain("up", "-y", "--infra", "local")
+    assert result.code == 2
+    assert "`budgets.json`" in result.err
+    assert "set the limits again" in result.err
+    assert store.children("runs") == []

@@ -49,6 +49,27 @@ def samples() -> Iterator[tuple[type[Record], Document]]:
     yield records.MeasurementRecord, document(STATES / "finished" / "measurements.jsonl")
     yield records.PartsRecord, {"parts": 2, "bytes": 7}
     yield records.LeaseRecord, LEASE
+    yield records.BudgetsRecord, {"month_usd": "150", "week_usd": "40", "timezone": "Europe/Berlin"}
+    yield (
+        records.ReservationRecord,
+        {"run": "mine", "usd": "14.20", "made": 1796027678.5, "until": 1796031278.5, "attempt": 2},
+    )
+    yield records.BillRecord, {"status": "final", "usd": "1.10", "asked": 1796027678.5, "source": "an API"}
+    yield (
+        records.ScheduleRecord,
+        {
+            "name": "nightly",
+            "spec": "a.yaml",
+            "at": "01:17",
+            "timezone": "UTC",
+            "latest_s": 3600.5,
+            "made": 1796027678.5,
+        },
+    )
+    yield records.NightRecord, {"date": "2026-11-30", "due": 1796027678.5, "begun": 1796027679.5, "outcome": "started"}
+    yield records.BillingRecord, {"asked": 1796027678.5, "message": "asked for"}
+    yield records.NoticesRecord, {"issue": 14, "author": "bot", "workflow": "disabled"}
+    yield records.TickRecord, {"time": 1796027678.5, "outcome": "not due", "took_s": 0.5}
 
 
 SAMPLES = list(samples())

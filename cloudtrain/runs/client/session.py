@@ -132,7 +132,7 @@ class Session:
         plan, (row,) = replace(places.first, teaches=self.options.teaches), places.rows
         self._show(places, plan, row)
         funds, worst = self._funds(places), attempts.at_price(plan, prepare.hourly_usd(row, row.offer.usd_per_hour))
-        funds.check(wanted := Wanted(Run(places.store, plan.run), worst, plan.deadline))
+        funds.check(wanted := Wanted(Run(places.store, plan.run), worst, plan.ends))
         if self.options.dry_run:
             return None
         self.planner.agree(plan, row, row.usd.high if row.usd else Decimal("Infinity"), self.ask)
@@ -155,7 +155,7 @@ class Session:
         funds, own = self._funds(places), Run(places.store, places.first.run)
         if self.options.dry_run:
             plan, worst = self._offer(places, places.rows[0])
-            funds.check(Wanted(own, worst, plan.deadline))
+            funds.check(Wanted(own, worst, plan.ends))
             return None
         agreed: Decimal | None = None
 
@@ -163,10 +163,10 @@ class Session:
             nonlocal agreed
             plan, worst = self._offer(places, row)
             if agreed is None or worst > agreed:
-                funds.check(Wanted(own, worst, plan.deadline))
+                funds.check(Wanted(own, worst, plan.ends))
                 self.planner.agree(plan, row, worst, self.ask)
                 agreed = worst
-            plan = replace(plan, reserved_until=funds.reserve(Wanted(own, agreed, plan.deadline)))
+            plan = replace(plan, reserved_until=funds.reserve(Wanted(own, agreed, plan.ends)))
             plan = self.machinery.stage(plan)
             if self.planner.token and not plan.idle:
                 hub_token.keep(Run(places.store, plan.run), self.planner.token)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import DamagedRecord, UsageError, nearest, visible
-from cloudtrain.runs.spending import windows
+from cloudtrain.settings import zones
 from cloudtrain.state.store import read_record, write_record
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def read(store: Store) -> BudgetsRecord | None:
             f"did you mean `{close}`? {again}" if close else again,
         )
     try:
-        windows.zone(found.timezone)
+        zones.zone(found.timezone)
     except UsageError as error:
         raise UsageError(f"`{place}`: {error.message}", f"{error.hint} {again}") from None
     return found
@@ -52,7 +52,7 @@ def change(store: Store, **changes: Any) -> BudgetsRecord:
     from cloudtrain.records import BudgetsRecord
 
     if "timezone" in changes:
-        windows.zone(changes["timezone"])
+        zones.zone(changes["timezone"])
     made = (read(store) or BudgetsRecord()).replace(**changes)
     write_record(store, KEY, made)
     return made

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.errors import DamagedRecord, UsageError
 from cloudtrain.runs.listing import readable_runs, tell_each
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.results import bills
 from cloudtrain.runs.spending import budget, windows
 from cloudtrain.runs.teardown import wants_another
+from cloudtrain.settings import zones
 from cloudtrain.state.store import read_record
 from cloudtrain.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
-    from cloudtrain.records import BillRecord, BudgetsRecord, ReservationRecord
+    from cloudtrain.records import BudgetsRecord, ReservationRecord
     from cloudtrain.state.protocol import Store
 
 RESERVATIONS = "reservations"
@@ -123,7 +125,7 @@ def summed(
     limits: BudgetsRecord | None, accounts: Iterable[Account], now: float, damaged: tuple[str, ...] = ()
 ) -> Standing:
     """The accounts as sums of the week and month that `now` is in."""
-    where = windows.zone(limits.timezone if limits else "UTC")
+    where = zones.zone(limits.timezone if limits else "UTC")
     every = list(accounts)
     living = [each for each in every if each.lives]
     week = _window("week", windows.week(now, where), limits.week_usd if limits else None, every)
@@ -175,8 +177,8 @@ def recorded(run: Run, now: float, kept: ReservationRecord | None) -> Account:
     so_far, most = run.spent_usd(claims_count=False), most_usd(run, now, kept)
     if most is None or so_far is None:
         return Account(run.id, so_far, None, math.inf)
-    if run.machine is None and now >= run.intent.deadline and not run.stack.direct:
-        return Account(run.id, most, most, run.intent.deadline)  # its guards have fired; it may have had one until then
+    if run.machine is None and now >= run.ends and not run.stack.direct:
+        return Account(run.id, most, most, run.ends)  # its guards have fired; it may have had one until then
     return Account(run.id, so_far, max(so_far, most), math.inf)
 
 
@@ -196,11 +198,11 @@ def last_stood(run: Run) -> float:
 
 def settled_usd(run: Run) -> Decimal | None:
     """What an ended run counts: its final bill; else the larger of metered and billed so far. None: unknown."""
-    bill = billed(run)
-    if bill is not None and bill.status == "final":
-        return max(Decimal(0), bill.usd)
+    billed = bills.bill(run)
+    if billed is not None and billed.status == "final":
+        return max(Decimal(0), billed.usd)
     metered = metered_usd(run)
-    return metered if bill is None or metered is None else max(metered, bill.usd)
+    return metered if billed is None or metered is None else max(metered, billed.usd)
 
 
 def metered_usd(run: Run) -> Decimal | None:
@@ -231,13 +233,6 @@ def came_to_nothing(run: Run) -> bool:
     except UsageError:
         return False
     return any(each.more.get("attempt") == run.intent.attempt for each in events)
-
-
-def billed(run: Run) -> BillRecord | None:
-    """What its provider has billed. Raises DamagedRecord."""
-    from cloudtrain.records import BillRecord
-
-    return run.document("bill.json", BillRecord)
 
 
 def most_usd(run: Run, now: float, kept: ReservationRecord | None) -> Decimal | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.errors import UsageError, nearest, visible
-
 if TYPE_CHECKING:
     from datetime import date
     from zoneinfo import ZoneInfo
@@ -17,21 +15,6 @@ class Span(NamedTuple):
 
     since: float
     until: float
-
-
-def zone(name: str) -> ZoneInfo:
-    """The time zone of that IANA name. Raises UsageError, with the nearest one that there is."""
-    from zoneinfo import ZoneInfo, available_timezones
-
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        known = {each.lower(): each for each in sorted(available_timezones())}
-    close = known.get(nearest(name, list(known)))
-    raise UsageError(
-        f"`{visible(name)}` is no time zone",
-        f"did you mean `{close}`?" if close else "write a name such as Europe/Berlin or UTC",
-    )
 
 
 def week(now: float, where: ZoneInfo) -> Span:

@@ -35,6 +35,7 @@ from cloudtrain.state.protocol import Store
 from tests.records import row as record
 
 HOUR = 3600.0
+NOON = 1_794_744_000.0  # 2026-11-15T12:00:00Z: in the middle of a week and a month
 PLAN = Plan(
     run="mine", identity="0" * 64, provider="runpod", flavour="cpu", line=record(provider="runpod"), job={},
     spec_yaml="model: m\n", data_sha256="", deadline=0.0, deadline_basis="a test", guards=(), flops_per_token=1.0,
@@ -110,15 +111,18 @@ def offer(name: str, usd: Decimal | str | None) -> QuoteRow:
     price = Price("snapshot", "2026-11-01", "", "")
     per_hour = None if usd is None else Decimal(usd)
     made = Offer("runpod", name, "r", "", "cpu", 1, 1, 1, 1, "on_demand", per_hour, price)
-    case: Any = SimpleNamespace(hours=None, extras=SimpleNamespace(hourly_usd=Decimal(0)))
+    case: Any = SimpleNamespace(hours=None, billed_hours=None, extras=SimpleNamespace(hourly_usd=Decimal(0)))
     return QuoteRow(made, case, float(usd or 0), True)
 
 
-def furnish(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
-    """Put the fake cloud where sessions look for stacks and prices; what is shipped is left out."""
+def furnish(monkeypatch: pytest.MonkeyPatch, cloud: Cloud, direct: bool = False) -> None:
+    """Put the fake cloud where sessions look for stacks and prices; what is shipped is left out.
+
+    `direct`: a place with nothing to provision.
+    """
     guards = (Guard("a", alone=True), Guard("b", alone=True))
     stack = SimpleNamespace(
-        direct=False, preview=lambda plan: (), cloud=None, guards=lambda *_: guards, start=cloud.start
+        direct=direct, preview=lambda plan: (), cloud=None, guards=lambda *_: guards, start=cloud.start
     )
     for module in (session, planning, launch):
         monkeypatch.setattr(module, "load", lambda *_: stack)

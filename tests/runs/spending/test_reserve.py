@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from multiprocessing import get_context
@@ -31,14 +32,20 @@ from cloudtrain.state.store import LocalFolder, write_record
 from tests import chance
 from tests.patience import PATIENCE_S
 from tests.records import raw
-from tests.runs.spending.desk import HOUR, Cloud, Killed, Mortal, furnish, offer, up
+from tests.runs.spending.desk import HOUR, NOON, Cloud, Killed, Mortal, furnish, offer, up
 
 CENT = Decimal("0.01")
 Limited = Callable[..., Store]
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock, so that no week and no month ends within a test."""
+    monkeypatch.setattr(time, "time", lambda: NOON)
+
+
+@pytest.fixture
+def cloud(noon: None, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The fake cloud that sessions reach."""
     made = Cloud()
     furnish(monkeypatch, made)
@@ -46,7 +53,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Cloud:
 
 
 @pytest.fixture
-def limited(tmp_path: Path) -> Limited:
+def limited(noon: None, tmp_path: Path) -> Limited:
     """Make a state with limits, in a folder or a bucket."""
 
     def make(kind: str = "folder", **limits: Any) -> Store:
@@ -87,7 +94,7 @@ def test_what_an_ended_run_has_not_cost_is_free_again(cloud: Cloud, limited: Lim
         up(store, "three", offer("a", "0.2"))
 
 
-def test_over_budget_is_said_after_the_plan_and_before_the_question(cloud: Cloud, limited: Limited) -> None:
+def test_over_budget_is_said_between_plan_and_question(cloud: Cloud, limited: Limited) -> None:
     """Nobody is asked about what cannot be started."""
     store, told = limited(run_usd=Decimal(1)), []
     with pytest.raises(OverBudget, match="a run"):
@@ -102,6 +109,25 @@ def test_a_dry_run_says_it_and_reserves_nothing(cloud: Cloud, limited: Limited) 
     with pytest.raises(OverBudget):
         up(store, "one", offer("a", "4"), dry_run=True)
     assert store.children("reservations") == []
+
+
+def test_a_run_on_this_machine_is_within_the_budget_too(
+    cloud: Cloud, limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of its electricity is reserved before it begins."""
+    store, began = limited(month_usd=Decimal(1)), []
+    furnish(monkeypatch, cloud, direct=True)
+
+    def start(store: Store, plan: Any) -> Run:
+        began.append((reserved(store, plan.run), plan.reserved_until))
+        return Run(store, plan.run)
+
+    monkeypatch.setattr(launch, "start", start)
+    with pytest.raises(OverBudget, match=r"\$1\.20 for this one"):
+        up(store, "here", offer("this machine", "1.20"))
+    assert began == []
+    up(store, "here", offer("this machine", "0.06"))
+    assert began == [(Decimal("0.06"), pytest.approx(now() + LAPSE_S, abs=300))]
 
 
 def test_a_no_reserves_nothing(cloud: Cloud, limited: Limited) -> None:
@@ -123,7 +149,7 @@ def test_ones_own_limit_for_the_month_counts_without_any_other(cloud: Cloud, tmp
     assert reserved(store, "two") == Decimal("0.9")
 
 
-def test_a_price_that_is_unknown_is_refused_only_under_a_limit(cloud: Cloud, limited: Limited) -> None:
+def test_an_unknown_price_is_refused_only_under_a_limit(cloud: Cloud, limited: Limited) -> None:
     """And what costs nothing is never refused."""
     store = limited(month_usd=Decimal(3))
     with pytest.raises(OverBudget, match="price of this run is unknown"):
@@ -134,7 +160,7 @@ def test_a_price_that_is_unknown_is_refused_only_under_a_limit(cloud: Cloud, lim
     assert reserved(store, "two") is None
 
 
-def test_a_dearer_place_reserves_more_and_a_cheaper_one_keeps_it(cloud: Cloud, limited: Limited) -> None:
+def test_a_dearer_place_reserves_more_a_cheaper_keeps_it(cloud: Cloud, limited: Limited) -> None:
     """Restarts may cost what was agreed to."""
     store = limited(month_usd=Decimal(5))
     cloud.full = {"a", "b"}
@@ -347,7 +373,7 @@ def test_eight_processes_at_once_share_one_budget(limited: Limited) -> None:
 
 
 @pytest.mark.soak
-def test_eight_starts_at_once_share_a_budget_in_a_real_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eight_starts_at_once_share_a_budget_in_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3's conditional writes, as moto has them: five of eight fit."""
     aws = AwsCloud()
     try:

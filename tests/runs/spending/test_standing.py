@@ -26,8 +26,14 @@ from cloudtrain.runs.spending.standing import LAPSE_S
 from cloudtrain.state.store import LocalFolder, write_record
 from tests.records import begin, machine, row
 
-NOW = time.time()
+NOW = 1_794_744_000.0  # 2026-11-15T12:00:00Z
 HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is metered of a machine that stands grows with the clock."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
 
 
 @pytest.fixture
@@ -94,7 +100,7 @@ def test_a_run_that_nobody_agreed_on_counts_price_and_time(store: LocalFolder) -
     assert cost(standing_machine(rented(store, agreed_usd=None, idle=True))) == (4.0, 6.0, True)
 
 
-def test_an_ended_machine_that_is_to_be_replaced_still_counts_whole(store: LocalFolder) -> None:
+def test_a_run_that_gets_another_machine_counts_whole(store: LocalFolder) -> None:
     """It was preempted and is proven gone; the next one may come."""
     run = standing_machine(rented(store, max_restarts=1))
     run.write("exit.json", ExitRecord(reason="preempted", ended_at=NOW - HOUR))
@@ -103,12 +109,12 @@ def test_an_ended_machine_that_is_to_be_replaced_still_counts_whole(store: Local
     assert cost(run) == (2.0, 2.0, False)
 
 
-def test_a_run_past_its_deadline_counts_until_it_is_proven_gone(store: LocalFolder) -> None:
+def test_past_its_deadline_a_run_counts_until_proven_gone(store: LocalFolder) -> None:
     """Its guards may have failed."""
     assert cost(standing_machine(rented(store, deadline=NOW - HOUR)))[2]
 
 
-def test_a_client_killed_before_it_knew_a_machine_does_not_block_for_ever(store: LocalFolder) -> None:
+def test_a_killed_start_does_not_block_for_ever(store: LocalFolder) -> None:
     """After the deadline no guard lets a machine stand: it counts whole, in the windows until then."""
     run = rented(store, deadline=NOW - HOUR)
     assert cost(run, now=NOW - 2 * HOUR) == (0.0, 6.12, True)
@@ -176,7 +182,7 @@ def test_a_reservation_counts_before_its_run_has_begun_and_lapses(store: LocalFo
     assert cost(run, kept, NOW + LAPSE_S) == (0.0, 0.0, False)
 
 
-def test_a_reservation_of_a_resumed_run_counts_over_its_old_end(store: LocalFolder) -> None:
+def test_a_reservation_of_a_resumed_run_outlives_its_old_end(store: LocalFolder) -> None:
     """The proof is of an earlier attempt: by number, not by clock."""
     run = ended(standing_machine(rented(store)))
     assert cost(run, reserve(run, "5", attempt=2, made=NOW - 9.5 * HOUR), NOW - 9 * HOUR) == (2.0, 5.0, True)

@@ -14,9 +14,10 @@ from cloudtrain.errors import OverBudget
 from cloudtrain.records import BudgetsRecord
 from cloudtrain.runs.spending import standing, sums, windows
 from cloudtrain.runs.spending.standing import Account, Standing
+from cloudtrain.settings import zones
 
 NOW = 1_800_000_000.0
-MONTH = windows.month(NOW, windows.zone("UTC"))
+MONTH = windows.month(NOW, zones.zone("UTC"))
 USD = st.decimals(0, 500, places=4)
 
 
@@ -35,9 +36,7 @@ def stand(limits: BudgetsRecord, *each: Account) -> Standing:
 
 
 @given(st.lists(accounts(), max_size=12), USD, st.decimals(0, 3000, places=4))
-def test_a_run_passes_only_if_the_whole_sum_is_within_the_limit(
-    each: list[Account], usd: Decimal, limit: Decimal
-) -> None:
+def test_a_run_passes_only_if_the_sum_is_within_limits(each: list[Account], usd: Decimal, limit: Decimal) -> None:
     """Ended in this month: what it cost; living: the most that it may cost; and this one."""
     others = stand(BudgetsRecord(month_usd=limit), *each)
     most = [run.most_usd or Decimal(0) for run in each if run.last >= MONTH.since]
@@ -70,7 +69,7 @@ def test_the_sum_is_spelled_out() -> None:
     assert told.value.exit_code == 5
 
 
-def test_what_is_over_by_less_than_a_cent_is_seen_to_be() -> None:
+def test_an_excess_below_one_cent_is_seen() -> None:
     """$1.00 is not over $1.00."""
     with pytest.raises(OverBudget, match=r"= \$1\.000010, over the budget of \$1\.000000 a week"):
         sums.refuse(stand(BudgetsRecord(week_usd=Decimal(1))), Decimal("1.00001"))
