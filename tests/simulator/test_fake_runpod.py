@@ -238,7 +238,7 @@ def test_the_bill_is_what_the_ledger_says(cloud: RunpodCloud) -> None:
     ["pod=x", "bucketSize=minute", "lastN=0", "lastN=3&startTime=2026-01-01T00:00:00Z", "startTime=yesterday",
      "startTime=2026-01-01T00:00:00", "startTime=2026-01-02T00:00:00Z&endTime=2026-01-01T00:00:00Z"],
 )  # fmt: skip
-def test_a_question_about_the_bill_that_no_contract_knows_is_refused(cloud: RunpodCloud, query: str) -> None:
+def test_a_question_about_the_bill_of_no_contract_is_refused(cloud: RunpodCloud, query: str) -> None:
     assert ask(cloud, "GET", f"/v2/billing/pods?{query}").status_code == 400
 
 
