@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cloudtrain.nights import notices, wording
+from cloudtrain.nights.forges import http
 from cloudtrain.nights.outcome import OUTCOMES, Tick
 from cloudtrain.records import NoticesRecord
 from cloudtrain.simulator.forge import github, gitlab
@@ -155,6 +156,12 @@ def test_remembered_issue_that_is_not_ours_is_left_alone(store: LocalFolder, for
     forge.texts[0].author = "mallory"
     assert "opened issue 2" in tell(store, forge, FAILED, "# again").replace(" 1 of ", "")
     assert forge.trespasses == []
+
+
+def test_request_with_the_marker_is_no_issue(store: LocalFolder, forge: FakeForge) -> None:
+    request = forge.add(me(forge), wording.marker(NAME, identity.of(store)), is_request=True, branch="main")
+    assert "opened issue 2" in tell(store, forge, FAILED)
+    assert request.body == wording.marker(NAME, identity.of(store))
 
 
 def test_answer_that_quotes_the_marker_is_no_notice(store: LocalFolder, forge: FakeForge) -> None:
@@ -374,7 +381,9 @@ def test_proxy_does_not_see_a_token_for_this_machine(
         monkeypatch.setenv(name, proxy.url)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    http._opener.cache_clear()
     said = tell(store, forge, FAILED)
+    http._opener.cache_clear()
     proxy.stop()
     assert said.startswith("opened issue")
     assert proxy.calls == []
