@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from cloudtrain.billing import Billing, BillQuestion, Bills
-from cloudtrain.errors import NotFound, Unavailable, Unknown, UsageError, visible
+from cloudtrain.errors import NotFound, Permission, Unavailable, Unknown, UsageError, visible
 
 from .._lifecycle.names import KEY
 from . import rest
@@ -26,6 +26,7 @@ NOT_ON: Final = (
     "https://console.cloud.google.com/billing/export (it holds nothing of before), or name its table: "
     f"{TABLE}=PROJECT.DATASET.TABLE"
 )
+RIGHTS: Final = "give it roles/bigquery.jobUser in the project and roles/bigquery.dataViewer on the export's dataset"
 QUERY: Final = """\
 SELECT l.value AS run_key, service.description AS service, sku.description AS sku, cost_type,
   CAST(SUM(CAST(cost AS NUMERIC) / CAST(IFNULL(currency_conversion_rate, 1) AS NUMERIC)) AS STRING) AS usd,
@@ -60,6 +61,8 @@ def ask(questions: Sequence[BillQuestion], now: float) -> Bills:
     runs = {each.key: each.run for each in questions}
     try:
         rows = list(_rows(project, table, sorted(runs), min(each.begin for each in questions)))
+    except Permission as error:
+        raise Permission(error.message, error.hint if "apis/library" in error.hint else RIGHTS) from None
     except NotFound:
         return Bills({}, f"the billing export {table} is not there; {NOT_ON}")
     found: dict[str, dict[str, Decimal]] = {}

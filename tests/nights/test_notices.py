@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cloudtrain.nights import notices, wording
+from cloudtrain.nights.forges import http
 from cloudtrain.nights.outcome import OUTCOMES, Tick
 from cloudtrain.records import NoticesRecord
 from cloudtrain.simulator.forge import github, gitlab
@@ -157,6 +158,12 @@ def test_remembered_issue_that_is_not_ours_is_left_alone(store: LocalFolder, for
     assert forge.trespasses == []
 
 
+def test_request_with_the_marker_is_no_issue(store: LocalFolder, forge: FakeForge) -> None:
+    request = forge.add(me(forge), wording.marker(NAME, identity.of(store)), is_request=True, branch="main")
+    assert "opened issue 2" in tell(store, forge, FAILED)
+    assert request.body == wording.marker(NAME, identity.of(store))
+
+
 def test_answer_that_quotes_the_marker_is_no_notice(store: LocalFolder, forge: FakeForge) -> None:
     forge.add(me(forge), f"> {wording.marker(NAME, identity.of(store))}\nwhat is this?")
     assert "opened issue 2" in tell(store, forge, FAILED)
@@ -252,7 +259,7 @@ def test_switched_off_issues_are_a_sentence(store: LocalFolder, forge: FakeForge
     assert ("issues are switched off" if isinstance(forge, FakeGitHub) else "(403)") in said
 
 
-def test_token_of_a_gitlab_job_may_not_and_is_told_what_does(store: LocalFolder) -> None:
+def test_token_of_a_gitlab_job_is_told_what_else_may(store: LocalFolder) -> None:
     lab = FakeGitLab()
     said = tell(store, lab, FAILED, GITLAB_TOKEN="")
     lab.stop()
@@ -267,7 +274,7 @@ def test_user_token_of_github_is_its_user(store: LocalFolder, hub: FakeGitHub) -
     assert "closed issue" in tell(store, hub, FINISHED)
 
 
-def test_comment_is_kept_up_to_date_on_the_request_of_the_branch(store: LocalFolder, forge: FakeForge) -> None:
+def test_comment_on_the_request_is_kept_up_to_date(store: LocalFolder, forge: FakeForge) -> None:
     forge.add("somebody", "another", is_request=True, branch="other")
     request = forge.add("somebody", "a change", is_request=True, branch="main")
     for number in range(5):
@@ -374,7 +381,9 @@ def test_proxy_does_not_see_a_token_for_this_machine(
         monkeypatch.setenv(name, proxy.url)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    http._opener.cache_clear()
     said = tell(store, forge, FAILED)
+    http._opener.cache_clear()
     proxy.stop()
     assert said.startswith("opened issue")
     assert proxy.calls == []
@@ -465,7 +474,7 @@ def test_own_workflow_of_another_name_counts(hub: FakeGitHub) -> None:
     assert notices.workflow_warning(hub.environment()) == ""
 
 
-def test_token_that_may_not_ask_about_workflows_keeps_what_was_known(store: LocalFolder, hub: FakeGitHub) -> None:
+def test_token_that_may_not_ask_keeps_what_was_known(store: LocalFolder, hub: FakeGitHub) -> None:
     hub.workflows = [(".github/workflows/cloudtrain-smoke.yml", "disabled_manually")]
     said = notices.workflow_warning(hub.environment(), store, NAME)
     hub.tokens[github.JOB_TOKEN] = Token(github.APP, {"issues": "write"}, app=True)

@@ -127,9 +127,11 @@ def test_what_the_fake_answers_is_what_runpod_answers(published: dict[str, Any])
         ("GET", "/v2/catalog/datacenters", "/v2/catalog/datacenters", None, "200"),
         ("GET", "/v2/account/ssh-keys", "/v2/account/ssh-keys", None, "200"),
         ("GET", "/v2/billing/pods", "/v2/billing/pods", None, "200"),
+        ("GET", "/v2/billing/pods", "/v2/billing/pods?bucketSize=hour&lastN=3&podId=pod0000001", None, "200"),
     ]
     try:
         for method, template, path, body, status in calls:
+            cloud.clock.advance(300)  # what there is costs something on the bill
             with requests.Session() as session:
                 session.trust_env = False
                 headers = {"Authorization": f"Bearer {KEY}"}

@@ -224,7 +224,22 @@ def test_the_bill_is_what_the_ledger_says(cloud: RunpodCloud) -> None:
     make(cloud)
     cloud.clock.advance(7200)
     bill = ask(cloud, "GET", f"/v2/billing/pods?podId={pod['id']}").json()
-    assert bill["metadata"]["totals"]["totalAmount"] == pytest.approx(cloud.ledger.usd() / 2)
+    late = 300 / 7200  # it is billed every five minutes
+    assert bill["metadata"]["totals"]["totalAmount"] == pytest.approx(cloud.ledger.usd() / 2, rel=late)
+    hourly = ask(cloud, "GET", f"/v2/billing/pods?podId={pod['id']}&bucketSize=hour&lastN=4").json()
+    assert hourly["metadata"]["totals"] == pytest.approx(bill["metadata"]["totals"])
+    assert len(hourly["records"]) == 3
+    parts = ("gpuAmount", "cpuAmount", "diskAmount")
+    assert all(sum(each[name] for name in parts) == pytest.approx(each["totalAmount"]) for each in hourly["records"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["pod=x", "bucketSize=minute", "lastN=0", "lastN=3&startTime=2026-01-01T00:00:00Z", "startTime=yesterday",
+     "startTime=2026-01-01T00:00:00", "startTime=2026-01-02T00:00:00Z&endTime=2026-01-01T00:00:00Z"],
+)  # fmt: skip
+def test_a_question_about_the_bill_of_no_contract_is_refused(cloud: RunpodCloud, query: str) -> None:
+    assert ask(cloud, "GET", f"/v2/billing/pods?{query}").status_code == 400
 
 
 VALUES = st.one_of(st.text("ab", max_size=3), st.integers(-1, 12), st.booleans(), st.none(), st.just(["a"]))

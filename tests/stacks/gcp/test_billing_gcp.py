@@ -130,8 +130,9 @@ def test_use_before_the_export_is_missing(fake: BillingExport) -> None:
 
 def test_missing_right_is_said(fake: BillingExport) -> None:
     fake.faults.add("jobs.query", "permission")
-    with pytest.raises(Permission):
+    with pytest.raises(Permission) as refused:
         ask(fake)
+    assert "roles/bigquery.dataViewer" in refused.value.hint
 
 
 def test_wrong_token_is_missing_credentials(fake: BillingExport, monkeypatch: pytest.MonkeyPatch) -> None:
