@@ -10,7 +10,7 @@ from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.report.budget import Budget, budget_of
+from cloudtrain.report.budget import Budget, budget_of, timezone_of
 from cloudtrain.report.cost_report import CostReport, per_million, quotient, report
 from cloudtrain.report.figures import as_told
 from cloudtrain.report.windows import zone_of
@@ -87,24 +87,26 @@ class History(NamedTuple):
     faults: tuple[str, ...]
 
 
-def history(store: Store, now: float, begun_after: float = 0.0) -> History:
-    """Read a state: the runs begun, and the nights due, since an instant. Raises when it cannot be reached."""
+def history(store: Store, now: float, begun_after: float = 0.0, with_budget: bool = True) -> History:
+    """Read a state: the runs begun, and the nights due, since an instant. Raises when it cannot be reached.
+
+    How the budget stands is another reading of every run, by its own rules.
+    """
     from cloudtrain.runs.listing import readable_runs, tell_each
 
     found, damaged = readable_runs(store)
     told, more = tell_each((run for run in found if run.intent.created >= begun_after), report)
     documents, faults = nights_of(store)
     documents = [(schedule, night) for schedule, night in documents if night.due >= begun_after]
-    budget, fault = budget_of(store, now)
-    zone, zone_name, wrong = zone_of(budget.timezone if budget else "UTC")
-    return put_together(
-        now, (zone, zone_name), told, documents, budget, [*damaged, *more, *faults, *filter(None, (fault, wrong))]
-    )
+    zone, wrong = timezone_of(store)
+    budget, fault = budget_of(store, now) if with_budget else (None, "")
+    every = [*damaged, *more, *faults, *filter(None, (wrong, fault))]
+    return put_together(now, zone, told, documents, budget, dict.fromkeys(every))
 
 
 def put_together(
     now: float,
-    zone: tuple[tzinfo, str],
+    zone: str,
     accounts: Iterable[CostReport],
     documents: Iterable[tuple[str, NightRecord]],
     budget: Budget | None = None,
@@ -134,7 +136,7 @@ def put_together(
         )
         for schedule, night in documents
     )
-    return History(now, zone[0], zone[1], kept, entries, nights, budget, tuple(faults))
+    return History(now, zone_of(zone), zone, kept, entries, nights, budget, tuple(faults))
 
 
 def entry_of(account: CostReport, line: str) -> Entry:
