@@ -6,6 +6,7 @@ Amounts are those of `report -o json`, to six places, so that whatever is summed
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cloudtrain.records import NightRecord
     from cloudtrain.state.protocol import Store
 
+READERS = 8
 NIGHTS_READ = 400  # of a schedule, the newest: each is a document of its own, and in a bucket a request
 SPENT_NOTHING = ("skipped: budget", "missed", "unchanged")
 
@@ -170,15 +172,20 @@ def nights_of(store: Store) -> tuple[list[tuple[str, NightRecord]], list[str]]:
     from cloudtrain.records import NightRecord
     from cloudtrain.state.store import read_record
 
-    found, faults = [], []
-    for schedule in store.children("nights"):
-        folder = f"nights/{schedule}/nights"
-        for name in store.children(folder)[-NIGHTS_READ:]:
-            try:
-                night = read_record(store, f"{folder}/{name}", NightRecord)
-            except DamagedRecord as damaged:
-                faults.append(damaged.message)
-                continue
-            if night is not None:
-                found.append((schedule, night))
+    def read(key: str) -> NightRecord | str | None:
+        try:
+            return read_record(store, key, NightRecord)
+        except DamagedRecord as damaged:
+            return damaged.message
+
+    found: list[tuple[str, NightRecord]] = []
+    faults: list[str] = []
+    with ThreadPoolExecutor(READERS) as readers:  # of a bucket
+        for schedule in store.children("nights"):
+            folder = f"nights/{schedule}/nights"
+            for each in readers.map(read, [f"{folder}/{name}" for name in store.children(folder)[-NIGHTS_READ:]]):
+                if isinstance(each, str):
+                    faults.append(each)
+                elif each is not None:
+                    found.append((schedule, each))
     return found, faults

@@ -11,7 +11,7 @@ from cloudtrain.report.totals import Totals, by, total
 
 
 class Period(NamedTuple):
-    """A week or month. Of the running one alone: what living runs may still cost at the worst, and the limit of today."""
+    """A week or month. Of the running one alone: what may still come at the worst, and the limit of today."""
 
     name: str
     totals: Totals
