@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
+from cloudtrain.runs.spending.budget import read
 from cloudtrain.runs.spending.standing import standing
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ class Budget(NamedTuple):
     month_spent_usd: Decimal
     open_usd: Decimal
     unpriced: int  # runs whose price is unknown, which are in none of these
-    timezone: str
 
 
 def budget_of(store: Store, now: float) -> tuple[Budget | None, str]:
@@ -43,5 +43,13 @@ def budget_of(store: Store, now: float) -> tuple[Budget | None, str]:
         found.month_spent_usd,
         found.open_usd,
         len(found.unknown),
-        "UTC" if limits is None else limits.timezone,
     ), ""
+
+
+def timezone_of(store: Store) -> tuple[str, str]:
+    """The time zone in which weeks and months begin; UTC and a sentence where the limits cannot be read."""
+    try:
+        limits = read(store)
+    except UsageError as error:
+        return "UTC", error.message
+    return ("UTC" if limits is None else limits.timezone), ""

@@ -6,11 +6,12 @@ Amounts are those of `report -o json`, to six places, so that whatever is summed
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.report.budget import Budget, budget_of
+from cloudtrain.report.budget import Budget, budget_of, timezone_of
 from cloudtrain.report.cost_report import CostReport, per_million, quotient, report
 from cloudtrain.report.figures import as_told
 from cloudtrain.report.windows import zone_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cloudtrain.records import NightRecord
     from cloudtrain.state.protocol import Store
 
+READERS = 8
 NIGHTS_READ = 400  # of a schedule, the newest: each is a document of its own, and in a bucket a request
 SPENT_NOTHING = ("skipped: budget", "missed", "unchanged")
 
@@ -87,24 +89,26 @@ class History(NamedTuple):
     faults: tuple[str, ...]
 
 
-def history(store: Store, now: float, begun_after: float = 0.0) -> History:
-    """Read a state: the runs begun, and the nights due, since an instant. Raises when it cannot be reached."""
+def history(store: Store, now: float, begun_after: float = 0.0, with_budget: bool = True) -> History:
+    """Read a state: the runs begun, and the nights due, since an instant. Raises when it cannot be reached.
+
+    How the budget stands is another reading of every run, by its own rules.
+    """
     from cloudtrain.runs.listing import readable_runs, tell_each
 
     found, damaged = readable_runs(store)
     told, more = tell_each((run for run in found if run.intent.created >= begun_after), report)
     documents, faults = nights_of(store)
     documents = [(schedule, night) for schedule, night in documents if night.due >= begun_after]
-    budget, fault = budget_of(store, now)
-    zone, zone_name, wrong = zone_of(budget.timezone if budget else "UTC")
-    return put_together(
-        now, (zone, zone_name), told, documents, budget, [*damaged, *more, *faults, *filter(None, (fault, wrong))]
-    )
+    zone, wrong = timezone_of(store)
+    budget, fault = budget_of(store, now) if with_budget else (None, "")
+    every = [*damaged, *more, *faults, *filter(None, (wrong, fault))]
+    return put_together(now, zone, told, documents, budget, dict.fromkeys(every))
 
 
 def put_together(
     now: float,
-    zone: tuple[tzinfo, str],
+    zone: str,
     accounts: Iterable[CostReport],
     documents: Iterable[tuple[str, NightRecord]],
     budget: Budget | None = None,
@@ -134,7 +138,7 @@ def put_together(
         )
         for schedule, night in documents
     )
-    return History(now, zone[0], zone[1], kept, entries, nights, budget, tuple(faults))
+    return History(now, zone_of(zone), zone, kept, entries, nights, budget, tuple(faults))
 
 
 def entry_of(account: CostReport, line: str) -> Entry:
@@ -168,15 +172,20 @@ def nights_of(store: Store) -> tuple[list[tuple[str, NightRecord]], list[str]]:
     from cloudtrain.records import NightRecord
     from cloudtrain.state.store import read_record
 
-    found, faults = [], []
-    for schedule in store.children("nights"):
-        folder = f"nights/{schedule}/nights"
-        for name in store.children(folder)[-NIGHTS_READ:]:
-            try:
-                night = read_record(store, f"{folder}/{name}", NightRecord)
-            except DamagedRecord as damaged:
-                faults.append(damaged.message)
-                continue
-            if night is not None:
-                found.append((schedule, night))
+    def read(key: str) -> NightRecord | str | None:
+        try:
+            return read_record(store, key, NightRecord)
+        except DamagedRecord as damaged:
+            return damaged.message
+
+    found: list[tuple[str, NightRecord]] = []
+    faults: list[str] = []
+    with ThreadPoolExecutor(READERS) as readers:  # of a bucket
+        for schedule in store.children("nights"):
+            folder = f"nights/{schedule}/nights"
+            for each in readers.map(read, [f"{folder}/{name}" for name in store.children(folder)[-NIGHTS_READ:]]):
+                if isinstance(each, str):
+                    faults.append(each)
+                elif each is not None:
+                    found.append((schedule, each))
     return found, faults

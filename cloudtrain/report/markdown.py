@@ -92,10 +92,9 @@ def night_summary(  # noqa: PLR0913 - what a tick is, as plain values: this laye
     Fits a comment. Raises what reading the state raises.
     """
     from cloudtrain import settings
-    from cloudtrain.report.budget import budget_of
+    from cloudtrain.report.budget import budget_of, timezone_of
     from cloudtrain.report.cost_report import report
     from cloudtrain.report.history import put_together
-    from cloudtrain.report.windows import zone_of
     from cloudtrain.runs.listing import could_name, tell_each
     from cloudtrain.runs.record import Run
 
@@ -105,9 +104,10 @@ def night_summary(  # noqa: PLR0913 - what a tick is, as plain values: this laye
     accounts = [account for account in told if account is not None]
     now = settings.now()
     budget, fault = budget_of(store, now)
-    zone, name, wrong = zone_of(budget.timezone if budget else "UTC")
+    zone, wrong = timezone_of(store)
     documents = [(schedule, each) for each in newest]
-    found = put_together(now, (zone, name), accounts, documents, budget, [*faults, *filter(None, (fault, wrong))])
+    faults = [*faults, *dict.fromkeys(filter(None, (wrong, fault)))]
+    found = put_together(now, zone, accounts, documents, budget, faults)
     head = [f"### {code(schedule)}: {code(outcome)}", *_said(date, run, message), *headline(found), *_faults(found)]
     left = len(nights) - len(newest)
     parts = ["\n\n".join(head), part("Nights", tables.nights(rows(found)), _left_out(left, "nights"))]

@@ -11,7 +11,7 @@ from cloudtrain.report.totals import Totals, by, total
 
 
 class Period(NamedTuple):
-    """A week or month. `open_usd` is what living runs may still cost at the worst; of the running period alone."""
+    """A week or month. Of the running one alone: what may still come at the worst, and the limit of today."""
 
     name: str
     totals: Totals
@@ -31,6 +31,7 @@ def periods(history: History, window: windows.Window, most: int) -> list[Period]
     first = current
     while first is not None and len(found) < most and (not found or (oldest is not None and first >= oldest)):
         name = windows.title(window, first)
-        found.append(Period(name, sums.get(name) or total(()), open_usd if first == current else None, limit))
+        now = (open_usd, limit) if first == current else (None, None)
+        found.append(Period(name, sums.get(name) or total(()), *now))
         first = windows.before(window, first)
     return found[::-1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Literal
 
-from cloudtrain.errors import visible
 from cloudtrain.units import LAST_INSTANT
 
 Window = Literal["week", "month"]
@@ -13,16 +12,11 @@ WINDOWS: Final[tuple[Window, ...]] = ("week", "month")
 NO_WINDOW = "no date"  # of an instant that no calendar has
 
 
-def zone_of(name: str) -> tuple[tzinfo, str, str]:
-    """A time zone by its IANA name; UTC and a sentence where there is none of that name."""
+def zone_of(name: str) -> tzinfo:
+    """A time zone by its IANA name, which is one."""
     from zoneinfo import ZoneInfo
 
-    if name == "UTC":
-        return UTC, name, ""
-    try:
-        return ZoneInfo(name), name, ""
-    except (KeyError, ValueError, OSError):
-        return UTC, "UTC", f"`budgets.json` names the time zone `{visible(name)}`, which there is not; UTC was taken"
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def begins(window: Window, epoch: float | None, zone: tzinfo) -> date | None:

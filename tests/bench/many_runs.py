@@ -2,7 +2,7 @@
 
     python tests/bench/many_runs.py [runs] [folder]
 
-Aims, for 5,000 runs: `ps -a` under 2 s, `report` under 3 s (sums, trends and pages read each run twice, for the budget). A run is as a rented one leaves it: intent, quote, machine,
+Aims, for 5,000 runs: `ps -a` under 2 s, `report` under 3 s (a page reads each run twice, for the budget). A run is as a rented one leaves it: intent, quote, machine,
 heartbeat, exit record, proof, events and a log; each tenth has a second attempt. A folder that holds such a state already is used as it is.
 """
 

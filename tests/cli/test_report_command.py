@@ -139,6 +139,18 @@ def test_a_damaged_run_is_summed_nowhere_and_ends_with_2(
     assert "1 record cannot be read and not counted" in page.read_text()
 
 
+def test_what_a_run_was_given_is_in_no_report(cloudtrain: Command, store: LocalFolder, tmp_path: Path) -> None:
+    """Its spec, its token and its ticket may hold secrets; nothing of them is printed or drawn."""
+    secret, page = "hf_planted0123456789", tmp_path / "page.html"
+    for name in ("spec.yaml", "hub-token", "ticket.json", "machine/log/0000000000000000"):
+        store.write(f"runs/llama-3.1-8b-qlora-000000/{name}", f"token: {secret}".encode())
+    options = ((), ("-o", "json"), ("-o", "md"), ("--by", "spec"), ("--trend",))
+    assert cloudtrain("report", "--html", str(page)).code == 0
+    told = [page.read_text(), *(cloudtrain("report", *more).out for more in options)]
+    assert all("llama" in each for each in told)
+    assert not [each for each in told if secret in each]
+
+
 def test_csv_keeps_its_first_columns(cloudtrain: Command, store: LocalFolder) -> None:
     """New ones come after them; every run is a row."""
     head, *rows = csv.reader(io.StringIO(cloudtrain("report", "-o", "csv").out))

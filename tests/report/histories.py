@@ -15,7 +15,7 @@ from cloudtrain.report.history import History, put_together
 DAY_S = 86400.0
 LAST = datetime(2026, 11, 30, tzinfo=UTC)
 NOW = LAST.timestamp() + 12 * 3600.0
-ZONE = (UTC, "UTC")
+ZONE = "UTC"
 MACHINES = {"gcp": "n2-highmem-32 in europe-west4", "runpod": "AMD Instinct MI300X OAM x1", "aws": "c7i.48xlarge spot"}
 
 
@@ -75,7 +75,7 @@ def history(
 
 def budget(**changes: Any) -> Budget:
     """$60 a week and $150 a month, of which some is spent and some may still come."""
-    usual = Budget(Decimal(60), Decimal(150), Decimal("31.4"), Decimal("118.07"), Decimal("8.5"), 0, "UTC")
+    usual = Budget(Decimal(60), Decimal(150), Decimal("31.4"), Decimal("118.07"), Decimal("8.5"), 0)
     return usual._replace(**changes)
 
 

@@ -65,6 +65,15 @@ def test_a_run_of_two_nights_costs_once() -> None:
     ]
 
 
+def test_a_night_that_began_nothing_has_no_run() -> None:
+    """The run that it names as unchanged was begun by hand: it is a row of its own, under its spec."""
+    found = histories.history([account("r")], [("s", night("2026-11-30", "unchanged", "r"))])
+    assert [(row.is_night, row.line, row.entry is not None) for row in rows(found)] == [
+        (True, "s", False),
+        (False, "llama-3.1-8b-qlora", True),
+    ]
+
+
 def test_a_leak_has_failed_whatever_its_run_says() -> None:
     """The run is finished, and something of it may still cost."""
     found = histories.history([account("r")], [("s", night("2026-11-28", "leak", "r"))])

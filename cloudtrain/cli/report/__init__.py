@@ -66,7 +66,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument for each option
         return every_run(store, begun_after, output)
     from cloudtrain.report.history import history
 
-    found = history(store, settings.now(), begun_after)
+    sums_alone = page is None and bool(by_what or trend)
+    found = history(store, settings.now(), begun_after, with_budget=not sums_alone)
     if page is not None:
         write_page(page, found)
     if page is None or context.get_parameter_source("output") is not ParameterSource.DEFAULT or by_what or trend:

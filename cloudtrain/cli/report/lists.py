@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
            "memory estimated", "measured", "billed $", "$/M tokens", "metered/quoted")  # fmt: skip
 ORDER = (0, 1, 2, 3, 4, 5, 12, 13, 14, 6, 7, 8, 9, 10, 11)  # of the columns at a terminal
-LEFT_OUT = (10, 11, 8, 6, 14, 2, 9, 12, 3, 13, 7)  # where it is too narrow, in this order
+LEFT_OUT = (10, 11, 8, 6, 14, 2, 9, 3, 12, 7, 13)  # where it is too narrow, in this order
 BLOCKS_WIDE, LONGEST_NAME = 24, 28
 
 

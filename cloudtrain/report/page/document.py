@@ -138,9 +138,7 @@ def _spent(history: History) -> list[Markup]:
         shown = periods(history, what, PERIODS_WIDE)
         wide = spend(shown, WIDE, what, "wide")
         narrow = spend(shown[-PERIODS_NARROW:], NARROW, what, "narrow")
-        caption = (
-            f"Metered in each {what}; dashed: what running runs may still cost at the worst; ?: runs without a price"
-        )
+        caption = f"Metered in each {what}; dashed: what may still come at the worst, and today's budget; ?: no price"
         parts += [
             tag("h3", f"By {what}"),
             tag("figure", wide, narrow, tag("figcaption", caption)),

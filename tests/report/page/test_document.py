@@ -103,12 +103,12 @@ def test_a_page_is_clean_html_without_requests(name: str) -> None:
     assert ("meta", {"http-equiv": "Content-Security-Policy", "content": POLICY}) in found.found
 
 
-def test_every_chart_and_every_mark_has_words() -> None:
+@pytest.mark.parametrize("name", HISTORIES)
+def test_every_chart_and_every_mark_has_words(name: str) -> None:
     """A chart is an image with a label; a mark in it has a title; ids would meet, so there are none."""
-    found, page = year_long()
-    tree = ElementTree.fromstring(page.partition("\n")[2])
+    tree = ElementTree.fromstring(render(HISTORIES[name]()).partition("\n")[2])
     charts = list(tree.iter("svg"))
-    assert len(charts) > 10
+    assert len(charts) >= 6
     for chart in charts:
         assert chart.get("role") == "img"
         assert chart.get("aria-label")
@@ -118,7 +118,6 @@ def test_every_chart_and_every_mark_has_words() -> None:
             title = group.find("title")
             assert group.get("class") == "axis" or (title is not None and title.text), ElementTree.tostring(group)
     assert not [each for each in tree.iter() if each.get("id")]
-    assert len(found.nights) == 365
 
 
 def test_a_year_of_nights_is_small() -> None:
