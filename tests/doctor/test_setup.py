@@ -56,7 +56,7 @@ def calls_of_aws() -> Iterator[tuple[str, str, str]]:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            if name not in ("read", "read_all", "change", "dry_run"):
+            if not name.startswith("read") and name not in ("change", "dry_run"):
                 continue
             assert isinstance(node, ast.Call)
             words = [e for arg in node.args for e in (arg.value.elts if isinstance(arg, ast.Starred) else [arg])]  # type: ignore[attr-defined]
@@ -210,6 +210,9 @@ def test_google_s_account_signs_and_writes_the_bucket() -> None:
     assert "storage" not in "".join(
         line for line in written("gcp", "")["gcp-commands.sh"].splitlines() if "gs://" in line
     )
+    role = yaml.safe_load(written("gcp", BUCKETS["gs"])["gcp-role.yaml"])["includedPermissions"]
+    assert [each for each in role if each.startswith("bigquery")] == ["bigquery.jobs.create"]  # and one dataset to read
+    assert f"# bq query --use_legacy_sql=false 'GRANT `roles/bigquery.dataViewer` ON SCHEMA `{PROJECT}.DATASET`" in told
     for broad in ("roles/editor", "roles/owner", "Admin"):
         assert broad not in told
 
