@@ -49,6 +49,13 @@ def policy(state: str = BUCKETS["s3"]) -> list[dict[str, Any]]:
     return [{**each, "Action": listed(each["Action"]), "Resource": listed(each["Resource"])} for each in statements]
 
 
+def senders() -> set[str]:
+    """The functions of the stack's client that send what they are told to."""
+    text = files("cloudtrain.stacks").joinpath("aws", "client.py").read_text()
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    return {each.name for each in found if "operation" in {arg.arg for arg in each.args.args} and each.name[0] != "_"}
+
+
 def calls_of_aws() -> Iterator[tuple[str, str, str]]:
     """(file, service, operation) of every request in the stack's source; an operation that is no literal is "?"."""
     for path in files("cloudtrain.stacks").joinpath("aws").iterdir():
@@ -56,7 +63,7 @@ def calls_of_aws() -> Iterator[tuple[str, str, str]]:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            if not name.startswith("read") and name not in ("change", "dry_run"):
+            if name not in senders():
                 continue
             assert isinstance(node, ast.Call)
             words = [e for arg in node.args for e in (arg.value.elts if isinstance(arg, ast.Starred) else [arg])]  # type: ignore[attr-defined]
