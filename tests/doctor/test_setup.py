@@ -18,6 +18,7 @@ import yaml
 
 from cloudtrain.doctor import setup
 from cloudtrain.errors import UsageError
+from cloudtrain.nights.schedule import once
 from cloudtrain.providers import Setup
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.compute import GceCloud
@@ -147,6 +148,13 @@ def test_one_branch_alone_may_take_the_role(caller: Any, issuer: str, subject: s
     assert f"--attribute-condition=assertion.sub == '{subject}'" in words
     assert not [word for word in words if "audience" in word]  # the provider's own name, which is the default
     assert f'/subject/{subject}"' in told
+
+
+def test_what_schedule_says_is_what_setup_makes() -> None:
+    amazon, google = (import_module(f"cloudtrain.stacks.{name}.least_rights") for name in ("aws", "gcp"))
+    assert (once.ROLE, once.LONGEST_S) == (amazon.ROLE, amazon.LONGEST_S)
+    assert once.POOL.endswith(f"/workloadIdentityPools/{google.NAME}/providers/{google.PROVIDER}")
+    assert once.ROLE == google.NAME
 
 
 def test_a_session_may_last_twelve_hours() -> None:
