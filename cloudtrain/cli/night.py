@@ -44,6 +44,7 @@ def schedule_options(function: F) -> F:
             click.option("--max-hours", type=Duration(), help="End a run after this long at the latest."),
             click.option("--experimental", is_flag=True, help="An experimental row may be chosen."),
             click.option("--accept-risk", is_flag=True, help="As `up` takes it."),
+            click.option("--accept-stale", is_flag=True, help="As `up` takes it."),
             click.option("--hub-token-from", metavar="NAME", help="As `up` takes it."),
         )
     ):

@@ -184,6 +184,7 @@ class Beginner:
             max_cost=options.max_cost,
             experimental=options.experimental,
             accept_risk=options.accept_risk,
+            accept_stale=options.accept_stale,
             hub_token_from=options.hub_token_from,
             month_usd=options.budget_month,
             new=True,

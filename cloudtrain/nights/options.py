@@ -29,4 +29,5 @@ class TickOptions:
     max_hours: float | None = None
     experimental: bool = False
     accept_risk: bool = False
+    accept_stale: bool = False
     hub_token_from: str | None = None

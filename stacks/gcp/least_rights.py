@@ -14,6 +14,7 @@ from . import service_account, tpu_list
 NAME = "cloudtrain-nights"  # of the account and of the pool
 PROVIDER = "forge"
 ROLE = "cloudtrain"
+ASK = "bigquery.jobs.create"  # what was billed; the export's dataset is opened by hand, where there is one
 LOOK = ("iam.serviceAccounts.get", "resourcemanager.projects.getIamPolicy")  # of `doctor`
 APIS = ("cloudresourcemanager", "cloudtasks", "compute", "iam", "iamcredentials", "storage", "sts", "tpu")
 PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -32,11 +33,11 @@ def files(asked: Setup) -> dict[str, str]:
 
 
 def role() -> str:
-    """The shipped role of Compute Engine, with what the Cloud TPU API, Cloud Tasks and `doctor` need."""
+    """The shipped role of Compute Engine, with what the Cloud TPU API, Cloud Tasks, BigQuery and `doctor` need."""
     import yaml
 
     shipped = yaml.safe_load(resources("cloudtrain.templates").joinpath("policies", "gcp.yaml").read_text())
-    permissions = sorted({*shipped["includedPermissions"], *tpu_list.PERMISSIONS, *LOOK})
+    permissions = sorted({*shipped["includedPermissions"], *tpu_list.PERMISSIONS, *LOOK, ASK})
     return yaml.safe_dump({**shipped, "includedPermissions": permissions}, sort_keys=False)
 
 
@@ -70,6 +71,9 @@ def commands(asked: Setup) -> str:
         "# It signs the addresses that a machine gets.",
         f"{of_account} {member} --role=roles/iam.serviceAccountTokenCreator",
         *of_bucket(asked, member),
+        "# What was billed, where its export to BigQuery is switched on: DATASET is the export's.",
+        f"# bq query --use_legacy_sql=false 'GRANT `roles/bigquery.dataViewer` ON SCHEMA `{project}.DATASET`"
+        f' TO "serviceAccount:{account}"\'',
         "# One branch, and no key.",
         f"gcloud iam workload-identity-pools create {NAME} --location=global --project={project}",
         f"gcloud iam workload-identity-pools providers create-oidc {PROVIDER} {pool} --issuer-uri=https://{caller.issuer}"

@@ -18,6 +18,7 @@ import yaml
 
 from cloudtrain.doctor import setup
 from cloudtrain.errors import UsageError
+from cloudtrain.nights.schedule import once
 from cloudtrain.providers import Setup
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.compute import GceCloud
@@ -49,6 +50,13 @@ def policy(state: str = BUCKETS["s3"]) -> list[dict[str, Any]]:
     return [{**each, "Action": listed(each["Action"]), "Resource": listed(each["Resource"])} for each in statements]
 
 
+def senders() -> set[str]:
+    """The functions of the stack's client that send what they are told to."""
+    text = files("cloudtrain.stacks").joinpath("aws", "client.py").read_text()
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    return {each.name for each in found if "operation" in {arg.arg for arg in each.args.args} and each.name[0] != "_"}
+
+
 def calls_of_aws() -> Iterator[tuple[str, str, str]]:
     """(file, service, operation) of every request in the stack's source; an operation that is no literal is "?"."""
     for path in files("cloudtrain.stacks").joinpath("aws").iterdir():
@@ -56,7 +64,7 @@ def calls_of_aws() -> Iterator[tuple[str, str, str]]:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            if name not in ("read", "read_all", "change", "dry_run"):
+            if name not in senders():
                 continue
             assert isinstance(node, ast.Call)
             words = [e for arg in node.args for e in (arg.value.elts if isinstance(arg, ast.Starred) else [arg])]  # type: ignore[attr-defined]
@@ -142,6 +150,13 @@ def test_one_branch_alone_may_take_the_role(caller: Any, issuer: str, subject: s
     assert f'/subject/{subject}"' in told
 
 
+def test_what_schedule_says_is_what_setup_makes() -> None:
+    amazon, google = (import_module(f"cloudtrain.stacks.{name}.least_rights") for name in ("aws", "gcp"))
+    assert (once.ROLE, once.LONGEST_S) == (amazon.ROLE, amazon.LONGEST_S)
+    assert once.POOL.endswith(f"/workloadIdentityPools/{google.NAME}/providers/{google.PROVIDER}")
+    assert once.ROLE == google.NAME
+
+
 def test_a_session_may_last_twelve_hours() -> None:
     assert "--max-session-duration 43200\n" in written("aws", BUCKETS["s3"])["aws-commands.sh"]
 
@@ -210,6 +225,9 @@ def test_google_s_account_signs_and_writes_the_bucket() -> None:
     assert "storage" not in "".join(
         line for line in written("gcp", "")["gcp-commands.sh"].splitlines() if "gs://" in line
     )
+    role = yaml.safe_load(written("gcp", BUCKETS["gs"])["gcp-role.yaml"])["includedPermissions"]
+    assert [each for each in role if each.startswith("bigquery")] == ["bigquery.jobs.create"]  # and one dataset to read
+    assert f"# bq query --use_legacy_sql=false 'GRANT `roles/bigquery.dataViewer` ON SCHEMA `{PROJECT}.DATASET`" in told
     for broad in ("roles/editor", "roles/owner", "Admin"):
         assert broad not in told
 

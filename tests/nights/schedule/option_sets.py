@@ -52,6 +52,7 @@ def words(number: int, form: str | None = None) -> dict[str, Any]:
         "spot": pick((None, True, False)),
         "max_hours": pick((None, "90m", "12h")),
         "accept_risk": pick((None, True)),
+        "accept_stale": pick((None, True)),
         "experimental": pick((None, True)),
         "hub_token_from": pick((None, "HF_TOKEN")),
     }
