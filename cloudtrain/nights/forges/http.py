@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -76,6 +75,7 @@ class Api:
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
         import urllib.error
         import urllib.request
+        from http.client import HTTPException
 
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data=data, method=method)  # noqa: S310  # checked above
