@@ -262,6 +262,8 @@ class NightsWorld:
             CLOUDTRAIN_CONFIG=str(self.folder / "config.toml"),
             CLOUDTRAIN_DEBUG="1",
             HF_HUB_OFFLINE="1",
+            NO_GCE_CHECK="true",
+            CLOUDSDK_CONFIG=str(self.folder / "gcloud"),
         )
         os.environ.pop("CLOUDTRAIN_NOW", None)
         if self.name == "tpu":

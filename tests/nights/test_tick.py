@@ -53,7 +53,7 @@ def test_another_commit_of_the_model_or_other_packages_are_a_change(
     nightly: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a model that the spec does not pin the hub is asked; one that cannot be asked changes nothing."""
-    commits = iter(["a" * 40] * 3 + ["b" * 40] * 9)
+    commits = iter(["a" * 40] * 2 + ["b" * 40] * 9)
     monkeypatch.setattr(hub, "repository", lambda hub_id, token: hub.Repository(next(commits), (), False))
     assert nightly.tick(1.1).tick.outcome == "started"
     nightly.tick(3)
