@@ -89,7 +89,16 @@ class Season:
     def written(self) -> str:
         """The file that the schedule's command writes, in the repository."""
         words = ["schedule", "cloudtrain.yaml", "--ci", "github", "--name", NAME, "--at", self.at]
-        words += ["--timezone", self.zone.key, "--budget-month", str(BUDGET_USD), "--comment", "issue"]
+        words += [
+            "--timezone",
+            self.zone.key,
+            "--budget-month",
+            str(BUDGET_USD),
+            "--max-cost",
+            "12",
+            "--comment",
+            "issue",
+        ]
         words += ["--repository", REPOSITORY, *PLACES[self.world.name], "--write"]
         code, out, err = self.world.client(words)
         found = sorted((self.world.folder / ".github" / "workflows").glob("*.y*ml"))
@@ -143,7 +152,7 @@ class Season:
         outcome = said.get("outcome", "")
         self.given.append(Given(now, True, outcome))
         self.facts[outcome or "no outcome"] += 1
-        self.tell(f"{code} {outcome} {said.get('run', '')} {last_line(out)}")
+        self.tell(f"{code} {outcome} {said.get('run', '')} {told(self.world, said.get('date', ''))}")
         if code != EXIT_CODES.get(outcome, 0) or not outcome:  # type: ignore[call-overload]
             self.wrong.append(f"{self.clock(now)}: exit code {code} for `{outcome}`: {err[-1500:]}")
         if not summary.read_text().strip() or summary.stat().st_size > 1 << 20:
@@ -252,10 +261,10 @@ def cron_instants(text: str, first: date, count: int, zone: ZoneInfo) -> list[fl
     return sorted(found)
 
 
-def last_line(text: str) -> str:
-    """For the story."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("::")]
-    return lines[0][:160] if lines else ""
+def told(world: NightsWorld, day: str) -> str:
+    """What the record of a night says, for the story."""
+    record = book.night(world.store, NAME, day) if day else None
+    return "" if record is None else record.message[:300]
 
 
 def trial(cloud: str, seed: int, count: int) -> Verdict:
