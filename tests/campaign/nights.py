@@ -56,9 +56,9 @@ class Verdict(NamedTuple):
 class Season:
     """Some nights of one schedule on one cloud."""
 
-    def __init__(self, world: NightsWorld, forge: FakeGitHub, seed: int, count: int) -> None:
+    def __init__(self, world: NightsWorld, forge: FakeGitHub, seed: int, count: int, first: date) -> None:
         self.world, self.forge, self.random, self.count = world, forge, Random(seed), count
-        self.zone, self.first = ZoneInfo(ZONES[seed % 2]), BEGINS[seed // 2 % 2]
+        self.zone, self.first = ZoneInfo(ZONES[seed % 2]), first
         self.at = self.random.choice(HOURS)
         self.given: list[Given] = []
         self.wrong: list[str] = []
@@ -267,13 +267,14 @@ def told(world: NightsWorld, day: str) -> str:
     return "" if record is None else record.message[:300]
 
 
-def trial(cloud: str, seed: int, count: int) -> Verdict:
-    """One season in a world of its own."""
-    start = calendar.due(BEGINS[seed // 2 % 2], calendar.parse_at("00:00"), ZoneInfo(ZONES[seed % 2]))
+def trial(cloud: str, seed: int, count: int, first: date | None = None) -> Verdict:
+    """One season in a world of its own; its first night is one of BEGINS unless it is given."""
+    first = first or BEGINS[seed // 2 % 2]
+    start = calendar.due(first, calendar.parse_at("00:00"), ZoneInfo(ZONES[seed % 2]))
     with NightsWorld(cloud, start - HOUR) as world:
         forge = FakeGitHub(world.clock)
         try:
-            return Season(world, forge, seed, count).run()
+            return Season(world, forge, seed, count, first).run()
         finally:
             forge.stop()
 
