@@ -70,6 +70,10 @@ ITEMS = (
     *(campaign(cloud, 20, 25, "--kill") for cloud in ("aws", "gce", "tpu", "runpod")),
     *(campaign(cloud, 40, 40, "--jobs") for cloud in ("aws", "gce", "tpu", "runpod")),
     *(campaign(cloud, 100, 30, "--lying") for cloud in ("aws", "gce", "tpu", "runpod")),
+    *(
+        Item(f"nights-{cloud}", 15, ("-m", "tests.campaign.nights", cloud, "{seed}", "30", "--seeds", "8"))
+        for cloud in ("aws", "gce", "tpu", "runpod")
+    ),
     Item("state-fuzz", 10, ("-m", "tests.campaign.state_fuzz", "{seed}", "2000")),
     whole("more-examples", 30, "-n", "2", "-m", FAST, "--hypothesis-seed={seed}"),
     whole("random-order", 6, "-n", "2", "-m", FAST, "--order-seed={seed}"),

@@ -32,7 +32,7 @@ from cloudtrain.units import SECONDS_PER_HOUR
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloudtrain.records.nights import NightRecord
+    from cloudtrain.records import NightRecord
     from cloudtrain.runs.prepare import Prepared
     from cloudtrain.settings import Settings
 
@@ -71,7 +71,7 @@ class Beginner:
 
     def fresh(self, night: Night) -> NightRecord:
         """The record with which a night is claimed."""
-        from cloudtrain.records.nights import NightRecord
+        from cloudtrain.records import NightRecord
 
         return NightRecord(date=night.date, due=night.due, begun=self.now)
 
@@ -102,7 +102,7 @@ class Beginner:
 
     def goes_on(self, night: NightRecord) -> Tick:
         """Its run lives. One whose tick died before it said so counts as started from here on."""
-        if night.outcome == "":
+        if night.outcome == "" and results.had_machine(Run(self.store, night.run)):
             night = book.write_night(self.store, self.options.name, night.replace(outcome="started"))
         return Tick("going on", self.options.name, night.date, night.run, f"run `{night.run}` goes on")
 

@@ -11,13 +11,16 @@ from cloudtrain.state.protocol import AlreadyThere, Store
 from cloudtrain.state.store import read_record, write_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloudtrain.nights.outcome import Tick
-    from cloudtrain.records.nights import NightRecord, ScheduleRecord, TickRecord
+    from cloudtrain.records import NightRecord, ScheduleRecord, TickRecord
 
 SCHEDULES: Final = "nights"
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}", re.ASCII)
 NIGHT: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.json", re.ASCII)
 NEWEST: Final = 30  # nights that a tick looks at and a summary shows
+DECIDED: Final = frozenset({"finished", "failed", "unchanged", "missed", "skipped: budget"})  # a night is over
 QUIET: Final = frozenset({"not due", "going on"})  # ticks that leave no line
 
 
@@ -48,7 +51,7 @@ def schedules(store: Store) -> list[str]:
 
 def schedule(store: Store, name: str) -> ScheduleRecord | None:
     """A schedule's record, or None before its first tick. Raises DamagedRecord."""
-    from cloudtrain.records.nights import ScheduleRecord
+    from cloudtrain.records import ScheduleRecord
 
     return read_record(store, key(name, "schedule.json"), ScheduleRecord)
 
@@ -70,7 +73,7 @@ def is_date(text: str) -> bool:
 
 def night(store: Store, name: str, day: str) -> NightRecord | None:
     """The record of a date, or None. Raises DamagedRecord."""
-    from cloudtrain.records.nights import NightRecord
+    from cloudtrain.records import NightRecord
 
     return read_record(store, key(name, f"nights/{day}.json"), NightRecord)
 
@@ -106,9 +109,25 @@ def write_night(store: Store, name: str, record: NightRecord) -> NightRecord:
 
 def last_tick(store: Store, name: str) -> TickRecord | None:
     """The newest tick, whatever it did. Raises DamagedRecord."""
-    from cloudtrain.records.nights import TickRecord
+    from cloudtrain.records import TickRecord
 
     return read_record(store, key(name, "last.json"), TickRecord)
+
+
+def untold(store: Store, name: str, nights: Sequence[NightRecord]) -> list[NightRecord]:
+    """Those of the nights that are over and were not told of: by this tick, or because another one died."""
+    from cloudtrain.records import ToldRecord
+
+    told = read_record(store, key(name, "told.json"), ToldRecord) or ToldRecord()
+    return [each for each in nights if each.outcome in DECIDED and told.nights.get(each.date) != each.outcome]
+
+
+def write_told(store: Store, name: str, nights: Sequence[NightRecord]) -> None:
+    """Every one of the nights that is over was told."""
+    from cloudtrain.records import ToldRecord
+
+    known = {each.date: each.outcome for each in nights if each.outcome in DECIDED}
+    write_record(store, key(name, "told.json"), ToldRecord(nights=known))
 
 
 def write_tick(store: Store, tick: Tick, time: float, took_s: float) -> None:
@@ -116,7 +135,7 @@ def write_tick(store: Store, tick: Tick, time: float, took_s: float) -> None:
 
     Most ticks find nothing to do: their lines, an object each in a bucket, would be thousands a year.
     """
-    from cloudtrain.records.nights import TickRecord
+    from cloudtrain.records import TickRecord
 
     record = TickRecord(
         time=time, outcome=tick.outcome, date=tick.date, run=tick.run, message=tick.message[:2000], took_s=took_s

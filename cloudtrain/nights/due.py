@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from cloudtrain.nights import calendar
 
 if TYPE_CHECKING:
-    from cloudtrain.records.nights import ScheduleRecord
+    from cloudtrain.records import ScheduleRecord
 
 MOST_MISSED: Final = 30  # nights of which a tick says after a long silence that nobody began them
 

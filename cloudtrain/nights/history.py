@@ -10,7 +10,7 @@ from cloudtrain.state.protocol import Store
 from cloudtrain.units import hours, rfc3339
 
 if TYPE_CHECKING:
-    from cloudtrain.records.nights import NightRecord
+    from cloudtrain.records import NightRecord
 
 OVERDUE_S: Final = 26 * 3600.0  # a schedule ticks once a day at the least
 

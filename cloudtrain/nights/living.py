@@ -39,12 +39,13 @@ def unlocked(polled: Polled, emit: Emit) -> Polled:
     The machine of a CI job is gone with it, and another one cannot see that its engine is dead. What it had sent is
     waited for by the crash protocol, which also keeps it from asking for more.
     """
-    if not isinstance(polled.error, TeardownIncomplete) or polled.run.stack.unlock is None:
+    unlock = polled.run.stack.unlock
+    if not isinstance(polled.error, TeardownIncomplete) or unlock is None:
         return polled
     run = Run(polled.run.store, polled.run.id)
     if run.store.is_held(run.key("client.lock")) or settings.now() - last_call(run) < SILENT_S:
         return polled
-    removed, _ = run.stack.unlock(run.id, run.store, True)
+    removed, _ = unlock(run.id, run.store, True)
     if not removed:
         return polled
     emit(Message(f"run `{run.id}`: the lock of a dead engine is removed ({', '.join(removed)})", detail=True))

@@ -13,7 +13,7 @@ from cloudtrain.state.protocol import AlreadyThere, Store
 from cloudtrain.state.store import write_record
 
 if TYPE_CHECKING:
-    from cloudtrain.records.nights import ScheduleRecord
+    from cloudtrain.records import ScheduleRecord
     from cloudtrain.settings import Settings
 
 REPOSITORY: Final = ("GITHUB_REPOSITORY", "CI_PROJECT_PATH")  # GitHub, GitLab: owner/name
@@ -49,7 +49,7 @@ def claimed(store: Store, options: TickOptions, environment: Mapping[str, str], 
 
     Raises UsageError when the name is another's: of another spec, or of the repository that this is a fork of.
     """
-    from cloudtrain.records.nights import ScheduleRecord
+    from cloudtrain.records import ScheduleRecord
 
     wanted = ScheduleRecord(
         name=options.name,

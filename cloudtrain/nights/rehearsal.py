@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from cloudtrain import settings as settings_module
 from cloudtrain.errors import CloudtrainError, JobFailed, NoCapacity, OverBudget, TeardownIncomplete
+from cloudtrain.nights import book
 from cloudtrain.nights.options import TickOptions
 from cloudtrain.nights.outcome import Outcome
 from cloudtrain.nights.tick import Ticked, tick
 from cloudtrain.runs.client.machinery import Machinery
 from cloudtrain.runs.events import Emit
+from cloudtrain.state.store import open_store
 
 if TYPE_CHECKING:
     from cloudtrain.settings import Settings
@@ -38,6 +40,7 @@ def night(options: TickOptions, settings: Settings, emit: Emit, machinery: Machi
     for _ in range(MOST_TICKS):
         ticked = tick(options, settings, {}, emit, machinery)
         yield ticked
+        book.write_told(open_store(settings.state), options.name, ticked.nights)
         if ticked.tick.outcome in BAD:
             raise BAD[ticked.tick.outcome](ticked.tick.message)
         if any(each.outcome == "finished" for each in ticked.events):

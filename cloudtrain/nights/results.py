@@ -18,7 +18,7 @@ from cloudtrain.units import money
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloudtrain.records.nights import NightRecord
+    from cloudtrain.records import NightRecord
 
 OPEN = ("", "started")  # nights of which the end is not known
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
-from cloudtrain.nights import ci, notices
+from cloudtrain.nights import book, ci, notices
 from cloudtrain.nights.options import TickOptions
 from cloudtrain.report import markdown
 
@@ -39,6 +39,8 @@ def tell(store: Store, options: TickOptions, ticked: Ticked, environment: Mappin
             done.append(notices.tell(store, event, body, options.comment, environment))
         if options.notify_from is not None and event.outcome not in ("not due", "going on"):
             done.append(notices.notify(address(options.notify_from, environment), event))
+    if any(each.outcome in book.DECIDED for each in ticked.events):
+        book.write_told(store, options.name, ticked.nights)
     warnings = [each.message for each in ticked.events if each.outcome == "skipped: budget"]
     if disabled := notices.workflow_warning(environment, store, options.name):
         warnings.append(disabled)

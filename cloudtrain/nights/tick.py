@@ -22,7 +22,7 @@ from cloudtrain.state.protocol import AlreadyThere, Store
 from cloudtrain.state.store import open_store
 
 if TYPE_CHECKING:
-    from cloudtrain.records.nights import NightRecord
+    from cloudtrain.records import NightRecord
     from cloudtrain.settings import Settings
 
 # Of several things that one tick did, the first of these is its word.
@@ -72,14 +72,27 @@ def tick(
     try:
         with store.hold(book.key(options.name, "tick.lock")):
             events, notes = work(store, options, settings, emit, machinery or RealClouds(), now)
+            nights, _ = newest(store, options.name)
+            events = [*left_untold(store, options.name, nights, events), *events]
             word = summed_up(events, options.name)
             book.write_tick(store, word, now, round(time.monotonic() - began, 3))
     except AlreadyThere as other:
         word = Tick("going on", options.name, message=f"another tick is at it: {other.message}")
         events, notes = [word], []
-    days = book.dates(store, options.name)[-book.NEWEST :]
-    nights, damaged = book.nights(store, options.name, days)
-    return Ticked(word, events, [*notes, *(each for each in damaged if each not in notes)], nights)
+        nights, _ = newest(store, options.name)
+    return Ticked(word, events, notes, nights)
+
+
+def newest(store: Store, name: str) -> tuple[list[NightRecord], list[str]]:
+    """The newest nights, oldest first, and what cannot be read of them."""
+    return book.nights(store, name, book.dates(store, name)[-book.NEWEST :])
+
+
+def left_untold(store: Store, name: str, nights: list[NightRecord], events: list[Tick]) -> list[Tick]:
+    """What an earlier tick wrote down and did not live to tell."""
+    new = {(each.date, each.outcome) for each in events}
+    found = [each for each in book.untold(store, name, nights) if (each.date, each.outcome) not in new]
+    return [Tick(each.outcome, name, each.date, each.run, each.message) for each in found]  # type: ignore[arg-type]
 
 
 def work(

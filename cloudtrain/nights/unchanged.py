@@ -16,7 +16,7 @@ from cloudtrain.trainer import environment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloudtrain.records.nights import NightRecord
+    from cloudtrain.records import NightRecord
     from cloudtrain.runs.prepare import Prepared
 
 

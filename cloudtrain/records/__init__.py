@@ -19,6 +19,7 @@ from cloudtrain.records.nights import (
     ReservationRecord,
     ScheduleRecord,
     TickRecord,
+    ToldRecord,
 )
 from cloudtrain.records.row import Bounds, CostPartRecord, PriceRecord, RecipeRecord, RowRecord, UsdBounds
 from cloudtrain.records.run import (
@@ -71,6 +72,7 @@ __all__ = [
     "TicketFiles",
     "TicketPiece",
     "TicketRecord",
+    "ToldRecord",
     "UsdBounds",
     "read",
     "read_claim",

@@ -72,6 +72,12 @@ class TickRecord(Record):
     took_s: float = 0.0
 
 
+class ToldRecord(Record):
+    """`nights/SCHEDULE/told.json`: the outcome of each newer night that was told: a tick may die before it tells it."""
+
+    nights: Mapping[str, str] = {}  # local date -> outcome
+
+
 class BillRecord(Record):
     """`runs/RUN/bill.json`: what the provider has billed so far. It stands beside what was metered, never in its place.
 

@@ -23,14 +23,14 @@ from zoneinfo import ZoneInfo
 from cloudtrain.nights import book, calendar, due
 from cloudtrain.nights.outcome import EXIT_CODES
 from cloudtrain.nights.results import had_machine
+from cloudtrain.records import NightRecord
 from cloudtrain.runs.record import Run
-from cloudtrain.simulator.forge import Forge
+from cloudtrain.simulator.forge.github import JOB_TOKEN, REPOSITORY, FakeGitHub
 from tests.campaign.nights_world import PLACES, NightsWorld
 
 HOUR, DAY = 3600.0, 86400.0
 NAME = "nightly"
 BUDGET_USD = 60
-REPOSITORY = "acme/tuning"
 ZONES = ("Europe/Berlin", "Australia/Lord_Howe")
 BEGINS = (date(2026, 3, 17), date(2026, 10, 2))  # 30 nights from either hold a change of the clock in both zones
 HOURS = ("01:17", "02:17", "23:47")  # the second does not exist, or exists twice, once in 30 nights
@@ -56,15 +56,16 @@ class Verdict(NamedTuple):
 class Season:
     """Some nights of one schedule on one cloud."""
 
-    def __init__(self, world: NightsWorld, forge: Forge, seed: int, count: int) -> None:
+    def __init__(self, world: NightsWorld, forge: FakeGitHub, seed: int, count: int, first: date) -> None:
         self.world, self.forge, self.random, self.count = world, forge, Random(seed), count
-        self.zone, self.first = ZoneInfo(ZONES[seed % 2]), BEGINS[seed // 2 % 2]
+        self.zone, self.first = ZoneInfo(ZONES[seed % 2]), first
         self.at = self.random.choice(HOURS)
         self.given: list[Given] = []
         self.wrong: list[str] = []
         self.story: list[str] = []
         self.facts: Counter[str] = Counter()
         self.calls = 300
+        self.nights: list[NightRecord] = []
         world.plays.preempts = lambda: self.random.random() < 0.2
         world.plays.fails = lambda: self.random.random() < 0.05
 
@@ -88,7 +89,16 @@ class Season:
     def written(self) -> str:
         """The file that the schedule's command writes, in the repository."""
         words = ["schedule", "cloudtrain.yaml", "--ci", "github", "--name", NAME, "--at", self.at]
-        words += ["--timezone", self.zone.key, "--budget-month", str(BUDGET_USD), "--comment", "issue"]
+        words += [
+            "--timezone",
+            self.zone.key,
+            "--budget-month",
+            str(BUDGET_USD),
+            "--max-cost",
+            "12",
+            "--comment",
+            "issue",
+        ]
         words += ["--repository", REPOSITORY, *PLACES[self.world.name], "--write"]
         code, out, err = self.world.client(words)
         found = sorted((self.world.folder / ".github" / "workflows").glob("*.y*ml"))
@@ -123,8 +133,6 @@ class Season:
             path.write_text("")
         environment = {
             **self.forge.environment(),
-            "GITHUB_ACTIONS": "true",
-            "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_STEP_SUMMARY": str(summary),
             "GITHUB_OUTPUT": str(output),
         }
@@ -135,8 +143,6 @@ class Season:
         finally:
             os.environ.clear()
             os.environ.update(before)
-        if fuse is None:
-            self.calls = max(self.calls, 300)
         if code is None:
             self.given.append(Given(now, False, ""))
             self.facts["killed"] += 1
@@ -146,12 +152,12 @@ class Season:
         outcome = said.get("outcome", "")
         self.given.append(Given(now, True, outcome))
         self.facts[outcome or "no outcome"] += 1
-        self.tell(f"{code} {outcome} {said.get('run', '')} {last_line(out)}")
+        self.tell(f"{code} {outcome} {said.get('run', '')} {told(self.world, said.get('date', ''))}")
         if code != EXIT_CODES.get(outcome, 0) or not outcome:  # type: ignore[call-overload]
             self.wrong.append(f"{self.clock(now)}: exit code {code} for `{outcome}`: {err[-1500:]}")
         if not summary.read_text().strip() or summary.stat().st_size > 1 << 20:
             self.wrong.append(f"{self.clock(now)}: no summary, or one that is too long")
-        for secret in (*world.both.secrets(), *self.forge.secrets()):
+        for secret in (*world.both.secrets(), JOB_TOKEN):
             if any(secret in text for text in (out, err, summary.read_text(), output.read_text())):
                 self.wrong.append(f"{self.clock(now)}: a secret is shown")
         if outcome == "leak" and not any(not each.whole for each in self.given):
@@ -193,6 +199,7 @@ class Season:
         spent = sum(float(run.spent_usd() or 0) for run in runs.values() if run.begun)
         if max(spent, 0.0) > BUDGET_USD:
             self.wrong.append(f"${spent:.2f} were spent, ${BUDGET_USD} were allowed")
+        self.nights, _ = book.nights(store, NAME, days)
         self.facts["dollars"] = round(spent)
         self.issue()
         self.secrets()
@@ -205,10 +212,17 @@ class Season:
         return ""
 
     def issue(self) -> None:
-        """One of it, at the most, and shut in the end: the last thing that was decided was no failure, or it is open."""
-        issues = self.forge.issues
-        if len(issues) > 1:
-            self.wrong.append(f"there are {len(issues)} issues")
+        """One of it, open when the last night was a bad one; and nobody else's text was touched."""
+        forge, issues = self.forge, self.forge.issues
+        bad = [n for n in self.nights if n.outcome in ("failed", "missed")]
+        if len(issues) > 1 or (bad and not issues):
+            self.wrong.append(f"{len(bad)} bad nights, and there are {len(issues)} issues")
+        last = self.nights[-1]
+        if issues and issues[0].is_open == (last.outcome in ("finished", "unchanged")):
+            self.wrong.append(f"the last night is {last.outcome}, and the issue open: {issues[0].is_open}")
+        self.wrong += [f"the forge: {words}" for words in (*forge.trespasses, *forge.mentioned, *forge.commands)]
+        self.wrong += ["a secret is in an issue" for each in issues for secret in (*self.world.both.secrets(), JOB_TOKEN)
+                       if secret in each.body]  # fmt: skip
         self.facts["issues"] = len(issues)
 
     def secrets(self) -> None:
@@ -218,7 +232,7 @@ class Season:
         for batch in obstore.list(self.world.objects):
             for meta in batch:
                 data = bytes(obstore.get(self.world.objects, meta["path"]).bytes())
-                for secret in (*self.world.both.secrets(), *self.forge.secrets()):
+                for secret in (*self.world.both.secrets(), JOB_TOKEN):
                     if secret.encode() in data:
                         self.wrong.append(f"a secret is in {meta['path']}")
 
@@ -247,19 +261,20 @@ def cron_instants(text: str, first: date, count: int, zone: ZoneInfo) -> list[fl
     return sorted(found)
 
 
-def last_line(text: str) -> str:
-    """For the story."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("::")]
-    return lines[0][:160] if lines else ""
+def told(world: NightsWorld, day: str) -> str:
+    """What the record of a night says, for the story."""
+    record = book.night(world.store, NAME, day) if day else None
+    return "" if record is None else record.message[:300]
 
 
-def trial(cloud: str, seed: int, count: int) -> Verdict:
-    """One season in a world of its own."""
-    start = calendar.due(BEGINS[seed // 2 % 2], calendar.parse_at("00:00"), ZoneInfo(ZONES[seed % 2]))
+def trial(cloud: str, seed: int, count: int, first: date | None = None) -> Verdict:
+    """One season in a world of its own; its first night is one of BEGINS unless it is given."""
+    first = first or BEGINS[seed // 2 % 2]
+    start = calendar.due(first, calendar.parse_at("00:00"), ZoneInfo(ZONES[seed % 2]))
     with NightsWorld(cloud, start - HOUR) as world:
-        forge = Forge()
+        forge = FakeGitHub(world.clock)
         try:
-            return Season(world, forge, seed, count).run()
+            return Season(world, forge, seed, count, first).run()
         finally:
             forge.stop()
 

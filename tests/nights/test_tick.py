@@ -13,6 +13,7 @@ from cloudtrain.nights import begin, book, unchanged
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import write_record
 from cloudtrain.trainer import environment
+from tests.campaign.toy_engine import Killed
 from tests.nights.world import HOUR, Schedule, on_a_ci_system, schedule
 
 
@@ -53,7 +54,7 @@ def test_another_commit_of_the_model_or_other_packages_are_a_change(
     nightly: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a model that the spec does not pin the hub is asked; one that cannot be asked changes nothing."""
-    commits = iter(["a" * 40] * 3 + ["b" * 40] * 9)
+    commits = iter(["a" * 40] * 2 + ["b" * 40] * 9)
     monkeypatch.setattr(hub, "repository", lambda hub_id, token: hub.Repository(next(commits), (), False))
     assert nightly.tick(1.1).tick.outcome == "started"
     nightly.tick(3)
@@ -141,15 +142,17 @@ def test_a_machine_that_is_taken_back_is_replaced_by_a_tick(nightly: Schedule) -
 
 def test_no_second_run_beside_one_that_goes_on(nightly: Schedule) -> None:
     """Tonight's is begun when last night's has ended in time, else it is missed, with the reason."""
+    nightly.world.write_spec(30_000_000)
     nightly.world.plays.training_s = 26 * HOUR
     nightly.tick(1.1)
     waits = nightly.tick(25.5)
     assert (waits.tick.outcome, waits.tick.run) == ("going on", "nightly-2026-03-17")
     nightly.world.change_data(1)
+    nightly.world.plays.training_s = 27.5 * HOUR
     both = nightly.tick(28)
     assert [each.outcome for each in both.events] == ["finished", "started"]
     assert (both.tick.outcome, both.tick.date) == ("started", "2026-03-18")
-    missed = nightly.tick(56)
+    missed = nightly.tick(55.2)
     assert (missed.tick.outcome, "`nightly-2026-03-18` of 2026-03-18 still goes on" in missed.tick.message) == (
         "missed", True)  # fmt: skip
 
@@ -273,6 +276,23 @@ def test_the_newest_tick_is_kept_and_a_line_for_each_that_did_something(nightly:
     last = book.last_tick(nightly.world.store, "nightly")
     assert last is not None
     assert (last.outcome, last.time) == ("not due", nightly.world.clock.now())
+
+
+def test_what_a_tick_did_not_live_to_tell_the_next_one_does(nightly: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is red then, once."""
+    nightly.world.plays.fails = lambda: True
+    nightly.tick(1.1)
+
+    def die(*given: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(book, "write_tick", die)
+        nightly.killed(3, 10**6)
+    assert nightly.night("17").outcome == "failed"
+    late = nightly.tick(3.5)
+    assert (late.tick.outcome, late.tick.date, late.tick.exit_code) == ("failed", "2026-03-17", 100)
+    assert nightly.tick(4).tick.outcome == "not due"
 
 
 def test_an_older_schedule_keeps_its_hour_until_the_file_says_another(nightly: Schedule) -> None:

@@ -14,7 +14,7 @@ from cloudtrain import settings
 from cloudtrain.nights import book
 from cloudtrain.nights.options import TickOptions
 from cloudtrain.nights.tick import Ticked, tick
-from cloudtrain.records.nights import NightRecord
+from cloudtrain.records import NightRecord
 from cloudtrain.runs.events import Event
 from cloudtrain.runs.record import Run
 from tests.campaign.nights_world import NightsWorld
@@ -42,7 +42,9 @@ class Schedule:
         world.host = f"runner-{next(world.numbers)}"
         world.fuse.arm(fuse)
         try:
-            return tick(replace(self.options, **changes), settings.load(), self.environment, self.told.append)
+            ticked = tick(replace(self.options, **changes), settings.load(), self.environment, self.told.append)
+            book.write_told(world.store, ticked.tick.schedule, ticked.nights)
+            return ticked
         finally:
             world.fuse.arm(None)
 

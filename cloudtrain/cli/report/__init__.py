@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from cloudtrain.cli.options import Duration, output_option
 from cloudtrain.cli.output import print_json, print_message
+from cloudtrain.cli.ps import tell_last_ticks
 from cloudtrain.cli.report import lists, one
 from cloudtrain.errors import UsageError
 from cloudtrain.report.cost_report import report
@@ -90,6 +91,7 @@ def every_run(store: Store, begun_after: float, output: str) -> None:
     found, damaged = readable_runs(store)
     accounts, more = tell_each((run for run in found if run.intent.created >= begun_after), report)
     lists.show_runs(accounts, output)
+    tell_last_ticks(store)
     refuse_damaged([*damaged, *more])
 
 
