@@ -37,6 +37,7 @@ from cloudtrain.runs.poll import Polled, PollOptions, poll
 from cloudtrain.runs.record import Run
 from cloudtrain.signing import urls
 from cloudtrain.simulator.clock import Clock
+from cloudtrain.state import credentials
 from cloudtrain.state.protocol import Store
 from cloudtrain.state.store import open_store
 from tests.patience import PATIENCE_S
@@ -151,6 +152,7 @@ class SegmentWorld:
         self.steps = STEPS
         self.events: list[Event] = []
         patch.setattr(time, "time", clock.now)
+        patch.setattr(credentials, "LOOK_AGAIN_S", 0.0)  # the bucket's client keeps them by the real time
         patch.setenv("CLOUDTRAIN_STATE", state)
         stack = load("stacks", "aws", Stack)
         stub = replace(

@@ -16,7 +16,11 @@ from cloudtrain.cli import ps
 from cloudtrain.errors import MissingCredentials, NotFinished, UsageError
 from cloudtrain.report import cost_report
 from cloudtrain.runs import live_price, teardown
-from cloudtrain.runs.record import ADDRESSES_END
+from cloudtrain.runs.client.attached import Attachment
+from cloudtrain.runs.client.machinery import RealClouds
+from cloudtrain.runs.client.options import UpOptions
+from cloudtrain.runs.events import refuse
+from cloudtrain.runs.record import ADDRESSES_END, Run
 from cloudtrain.runs.results import outcome
 from cloudtrain.signing import expiry, keyless
 from cloudtrain.signing.keyless import amazon
@@ -192,6 +196,8 @@ def test_a_segment_whose_machine_vanishes_is_a_restart(
     assert not world.poll().over
     assert [each.addresses_ended for each in world.run().attempts] == [False]
     assert world.machines[-1].ticket["resume"]["step"] == 5
+    lives_until = world.clock.now() + 12 * HOUR - expiry.SHIPPING_S  # with keys that are exchanged anew
+    assert world.machines[-1].plan.deadline == pytest.approx(lives_until, abs=60)
     world.machines[-1].train()
     credentials.renew()
     assert "goes on" in world.poll().done
@@ -199,6 +205,57 @@ def test_a_segment_whose_machine_vanishes_is_a_restart(
     polled = world.poll()
     assert polled.over
     assert len(world.machines) == 3
+
+
+@pytest.mark.parametrize("credentials", ["keyless amazon 12 h"], indirect=True)
+def test_the_end_of_a_segment_uses_up_no_restart(
+    world: SegmentWorld, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that vanishes afterwards is replaced as if it were the first."""
+    world.up(monkeypatch, segments=True, max_restarts=1)
+    world.machines[-1].train()
+    credentials.renew()
+    assert "goes on" in world.poll().done
+    world.machines[-1].train(lost_after=6)
+    assert "restarted" in world.poll().done
+    assert [each.addresses_ended for each in world.run().attempts] == [True, False]
+
+
+def attached(world: SegmentWorld, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A client that follows the run to its end: the log is what each machine has left when it is over."""
+
+    def read_log(run: Run, offset: int) -> tuple[Run, str]:
+        world.machines[-1].train()
+        return Run(run.store, run.id), "ended"
+
+    options = UpOptions(home=world.folder / "home", yes=True)
+    client = Attachment(options, RealClouds(), world.events.append, refuse)
+    monkeypatch.setattr(client, "read_log", read_log)
+    return client.attach(world.run())
+
+
+@pytest.mark.parametrize("credentials", ["keyless amazon 12 h", "keyless google"], indirect=True)
+def test_an_attached_client_renews_and_goes_on(
+    world: SegmentWorld, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a tick: the CI system still vouches for the job."""
+    world.up(monkeypatch, segments=True, max_restarts=0)
+    assert attached(world, monkeypatch).state == "finished"
+    assert world.losses() == in_one_piece()
+    assert len(world.machines) == 3
+    world.check_addresses()
+
+
+@pytest.mark.parametrize("credentials", ["12 h"], indirect=True)
+def test_an_attached_client_without_renewal_says_who_goes_on(
+    world: SegmentWorld, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """101, and nothing stands."""
+    world.up(monkeypatch, segments=True)
+    with pytest.raises(NotFinished) as told:
+        attached(world, monkeypatch)
+    assert "cloudtrain poll mine" in told.value.hint
+    assert not world.machines[-1].stands
 
 
 @pytest.mark.parametrize("credentials", ["keyless amazon 12 h"], indirect=True)
