@@ -71,7 +71,7 @@ ITEMS = (
     *(campaign(cloud, 40, 40, "--jobs") for cloud in ("aws", "gce", "tpu", "runpod")),
     *(campaign(cloud, 100, 30, "--lying") for cloud in ("aws", "gce", "tpu", "runpod")),
     *(
-        Item(f"nights-{cloud}", 15, ("-m", "tests.campaign.nights", cloud, "{seed}", "30", "--seeds", "8"))
+        Item(f"nights-{cloud}", 6, ("-m", "tests.campaign.nights", cloud, "{seed}", "30", "--seeds", "4"))
         for cloud in ("aws", "gce", "tpu", "runpod")
     ),
     Item("state-fuzz", 10, ("-m", "tests.campaign.state_fuzz", "{seed}", "2000")),

@@ -153,4 +153,4 @@ def rehearse_command(provider: str, **given: Any) -> None:
     """
     from cloudtrain.cli.up import simulating
 
-    simulating.rehearse(provider, tick_options(given))
+    simulating.rehearse(provider, tick_options(given), show_rehearsed)

@@ -15,7 +15,7 @@ import shlex
 import sys
 import traceback
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -30,9 +30,9 @@ from tests.campaign.nights_world import PLACES, NightsWorld
 
 HOUR, DAY = 3600.0, 86400.0
 NAME = "nightly"
-BUDGET_USD = 60
+BUDGETS_USD = (40, 150, 200, 250)  # a month; the first is used up before its end
 ZONES = ("Europe/Berlin", "Australia/Lord_Howe")
-BEGINS = (date(2026, 3, 17), date(2026, 10, 2))  # 30 nights from either hold a change of the clock in both zones
+BEGINS = (date(2026, 3, 17), date(2025, 10, 2))  # 30 nights from either hold a change of the clock in both zones
 HOURS = ("01:17", "02:17", "23:47")  # the second does not exist, or exists twice, once in 30 nights
 DECIDED = ("finished", "failed", "unchanged", "missed", "skipped: budget")
 
@@ -60,6 +60,7 @@ class Season:
         self.world, self.forge, self.random, self.count = world, forge, Random(seed), count
         self.zone, self.first = ZoneInfo(ZONES[seed % 2]), first
         self.at = self.random.choice(HOURS)
+        self.budget = BUDGETS_USD[(seed + seed // 4) % len(BUDGETS_USD)]
         self.given: list[Given] = []
         self.wrong: list[str] = []
         self.story: list[str] = []
@@ -93,7 +94,7 @@ class Season:
             "--timezone",
             self.zone.key,
             "--budget-month",
-            str(BUDGET_USD),
+            str(self.budget),
             "--max-cost",
             "12",
             "--comment",
@@ -191,14 +192,18 @@ class Season:
                 self.wrong.append(f"{day}: {'no record' if record is None else repr(record.outcome)}")
                 continue
             self.facts[f"night {record.outcome}"] += 1
-            expected = 1 if record.outcome in ("finished", "failed") else 0
-            if begun[day] != expected:
+            least = record.outcome == "finished"
+            if not least <= begun[day] <= (record.outcome in ("finished", "failed")):
                 self.wrong.append(f"{day}: {record.outcome}, and {begun[day]} runs: {record.message}")
             if record.outcome == "missed" and (why := self.dishonest(due.night(schedule, date.fromisoformat(day)))):
                 self.wrong.append(f"{day}: missed ({record.message}), and yet {why}")
         spent = sum(float(run.spent_usd() or 0) for run in runs.values() if run.begun)
-        if max(spent, 0.0) > BUDGET_USD:
-            self.wrong.append(f"${spent:.2f} were spent, ${BUDGET_USD} were allowed")
+        months = Counter[str]()
+        for run in runs.values():
+            if run.begun:
+                months[f"{datetime.fromtimestamp(run.intent.created, UTC):%Y-%m}"] += float(run.spent_usd() or 0)  # type: ignore[assignment]
+        over = [f"{month}: ${usd:.2f}" for month, usd in months.items() if usd > self.budget]
+        self.wrong += [f"{each} were spent, ${self.budget} were allowed" for each in over]
         self.nights, _ = book.nights(store, NAME, days)
         self.facts["dollars"] = round(spent)
         self.issue()
@@ -217,9 +222,9 @@ class Season:
         bad = [n for n in self.nights if n.outcome in ("failed", "missed")]
         if len(issues) > 1 or (bad and not issues):
             self.wrong.append(f"{len(bad)} bad nights, and there are {len(issues)} issues")
-        last = self.nights[-1]
-        if issues and issues[0].is_open == (last.outcome in ("finished", "unchanged")):
-            self.wrong.append(f"the last night is {last.outcome}, and the issue open: {issues[0].is_open}")
+        last = [n.outcome for n in self.nights if n.outcome in ("failed", "missed", "finished", "unchanged")][-1]
+        if issues and issues[0].is_open == (last in ("finished", "unchanged")):
+            self.wrong.append(f"the last night is {last}, and the issue open: {issues[0].is_open}")
         self.wrong += [f"the forge: {words}" for words in (*forge.trespasses, *forge.mentioned, *forge.commands)]
         self.wrong += ["a secret is in an issue" for each in issues for secret in (*self.world.both.secrets(), JOB_TOKEN)
                        if secret in each.body]  # fmt: skip

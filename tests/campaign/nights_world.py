@@ -422,7 +422,8 @@ class NightsWorld:
             return
         self.exit(machine, 75, "preempted")
         if self.name == "tpu":
-            self.fake.preempt(self.cloud.drivers[machine.kind].status(machine.inputs, machine.id).outputs["node"])
+            node = self.cloud.drivers[machine.kind].status(machine.inputs, machine.id).outputs["node"]
+            self.fake.state.preempt(node)
         else:
             with self.clock.lock:
                 self.fake.preempt(machine.inputs["name"] if self.name == "gce" else machine.id, 0.0)

@@ -27,7 +27,7 @@ def instant(*parts: int) -> float:
     return datetime(*parts, tzinfo=UTC).timestamp()  # type: ignore[arg-type,misc]
 
 
-def test_a_night_is_a_local_date_and_ends_when_it_is_too_late() -> None:
+def test_a_night_is_a_local_date_with_an_end() -> None:
     """In winter Berlin is an hour ahead."""
     night = due.tonight(made(), instant(2026, 2, 3, 0, 17))
     assert (night.date, night.due, night.clock) == (
@@ -39,7 +39,7 @@ def test_a_night_is_a_local_date_and_ends_when_it_is_too_late() -> None:
     assert due.tonight(made(), instant(2026, 2, 3, 0, 16)).date == "2026-02-02"
 
 
-def test_a_night_is_over_at_the_latest_when_the_next_is_due() -> None:
+def test_a_night_is_over_when_the_next_is_due() -> None:
     """However late it may begin."""
     assert due.night(made(latest_s=48 * HOUR), date(2026, 2, 3)).ends == instant(2026, 2, 4, 0, 17)
 
@@ -62,7 +62,7 @@ def test_every_date_has_one_night_where_clocks_change(zone: str, at: str, day: d
     assert seen == {day.isoformat()}
 
 
-def test_nights_without_a_record_are_told_back_to_the_first_tick() -> None:
+def test_nights_without_a_record_are_told_since_the_beginning() -> None:
     """Not further than a month, and none from before the schedule."""
     schedule = made(made=instant(2026, 2, 1, 12))
     last = due.tonight(schedule, instant(2026, 2, 5, 12))

@@ -41,7 +41,7 @@ def ended(run: str) -> None:
     until(lambda: Run(open_store(settings.load().state), run).state not in ("starting", "running"), "the run's end")
 
 
-def test_a_run_here_outlives_its_tick_and_is_settled_by_a_later_one(here: Callable[[], Ticked]) -> None:
+def test_a_run_here_outlives_its_tick_and_is_settled(here: Callable[[], Ticked]) -> None:
     """Its result is brought home; a second night without change starts nothing."""
     began = time.monotonic()
     first = here()

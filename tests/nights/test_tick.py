@@ -50,9 +50,7 @@ def test_a_night_without_change_starts_nothing_and_says_since_when(nightly: Sche
     assert nightly.runs == ["nightly-2026-03-17", "nightly-2026-03-20"]
 
 
-def test_another_commit_of_the_model_or_other_packages_are_a_change(
-    nightly: Schedule, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_commit_and_other_packages_are_a_change(nightly: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a model that the spec does not pin the hub is asked; one that cannot be asked changes nothing."""
     commits = iter(["a" * 40] * 2 + ["b" * 40] * 9)
     monkeypatch.setattr(hub, "repository", lambda hub_id, token: hub.Repository(next(commits), (), False))
@@ -81,7 +79,7 @@ def test_a_night_that_failed_is_red_once_and_tried_again(nightly: Schedule) -> N
     assert nightly.tick(26).tick.outcome == "started"
 
 
-def test_a_night_that_nobody_came_for_is_missed_and_said_once(nightly: Schedule) -> None:
+def test_a_night_that_nobody_came_for_is_missed_once(nightly: Schedule) -> None:
     """Late by less than the limit it is begun; days of silence are said night by night."""
     nightly.tick(0.5)
     assert nightly.tick(6.9).tick.outcome == "started"
@@ -110,7 +108,7 @@ def test_a_night_survives_the_death_of_its_tick_anywhere(calls: int) -> None:
         assert (nightly.runs, nightly.world.both.leftovers()) == (["nightly-2026-03-17"], [])
 
 
-def test_a_spec_that_changes_after_a_broken_start_gets_a_run_of_its_own(nightly: Schedule) -> None:
+def test_a_changed_spec_after_a_broken_start_gets_another_run(nightly: Schedule) -> None:
     """The first start came to nothing under the night's name, with other data."""
     nightly.tick(0.5)
     nightly.world.fake.faults.add("createPod", "no_capacity", times=9)
@@ -121,7 +119,7 @@ def test_a_spec_that_changes_after_a_broken_start_gets_a_run_of_its_own(nightly:
     assert (nightly.tick(1.6).tick.run, nightly.tick(3).tick.outcome) == ("nightly-2026-03-17-2", "finished")
 
 
-def test_no_machine_in_time_is_a_missed_night_with_the_reason(nightly: Schedule) -> None:
+def test_no_machine_in_time_is_a_missed_night(nightly: Schedule) -> None:
     """Each tick tries again until it is too late."""
     nightly.tick(0.5)
     nightly.world.fake.faults.add("createPod", "no_capacity", times=99)
@@ -131,7 +129,7 @@ def test_no_machine_in_time_is_a_missed_night_with_the_reason(nightly: Schedule)
     assert nightly.world.both.leftovers() == []
 
 
-def test_a_machine_that_is_taken_back_is_replaced_by_a_tick(nightly: Schedule) -> None:
+def test_a_machine_taken_back_is_replaced_by_a_tick(nightly: Schedule) -> None:
     """One run, two machines."""
     takes = iter([True])
     nightly.world.plays.preempts = lambda: next(takes, False)
@@ -157,7 +155,7 @@ def test_no_second_run_beside_one_that_goes_on(nightly: Schedule) -> None:
         "missed", True)  # fmt: skip
 
 
-def test_above_the_month_s_budget_a_night_is_left_out_and_green(nightly: Schedule) -> None:
+def test_above_the_budget_a_night_is_left_out(nightly: Schedule) -> None:
     """Exit code 0; once a night."""
     nightly.tick(0.5)
     refused = nightly.tick(1.1, budget_month=Decimal("0.01"))
@@ -228,7 +226,7 @@ def test_a_ci_job_without_a_bucket_is_refused(nightly: Schedule, monkeypatch: py
     assert nightly.runs == []
 
 
-def test_the_lock_of_a_dead_engine_is_removed_after_an_hour_of_silence() -> None:
+def test_a_dead_engine_s_lock_is_removed_after_an_hour() -> None:
     """Until then it is a leak: nobody can see from here whether it is at work."""
     with schedule("aws") as nightly:
         nightly.tick(0.5)
@@ -267,7 +265,7 @@ def test_a_run_whose_records_are_gone_has_failed(nightly: Schedule) -> None:
     assert (ticked.tick.outcome, "there are no records of run" in ticked.tick.message) == ("failed", True)
 
 
-def test_the_newest_tick_is_kept_and_a_line_for_each_that_did_something(nightly: Schedule) -> None:
+def test_only_ticks_that_did_something_leave_a_line(nightly: Schedule) -> None:
     """Most ticks do nothing."""
     for hour in (0.5, 1.1, 1.2, 3, 4):
         nightly.tick(hour)
@@ -278,7 +276,7 @@ def test_the_newest_tick_is_kept_and_a_line_for_each_that_did_something(nightly:
     assert (last.outcome, last.time) == ("not due", nightly.world.clock.now())
 
 
-def test_what_a_tick_did_not_live_to_tell_the_next_one_does(nightly: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_dead_tick_did_not_tell_is_told(nightly: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is red then, once."""
     nightly.world.plays.fails = lambda: True
     nightly.tick(1.1)
@@ -295,7 +293,7 @@ def test_what_a_tick_did_not_live_to_tell_the_next_one_does(nightly: Schedule, m
     assert nightly.tick(4).tick.outcome == "not due"
 
 
-def test_an_older_schedule_keeps_its_hour_until_the_file_says_another(nightly: Schedule) -> None:
+def test_a_night_is_not_begun_again_at_another_hour(nightly: Schedule) -> None:
     """A date that was begun is not begun again at another hour."""
     nightly.tick(1.1)
     nightly.tick(3)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +22,10 @@ from cloudtrain.settings import cache_folder
 
 if TYPE_CHECKING:
     from cloudtrain.nights.options import TickOptions
+    from cloudtrain.nights.tick import Ticked
     from cloudtrain.runs.record import Run
     from cloudtrain.simulator.environment import World
+    from cloudtrain.state.protocol import Store
 
 FAKES_NEED = ("moto", "googleapiclient", "jsonschema")  # the extra `simulate`
 
@@ -56,13 +58,12 @@ def simulate(provider: str, options: UpOptions, has_spec: bool) -> None:
             raise simulation.explain(error, settings.state) from None
 
 
-def rehearse(provider: str, options: TickOptions) -> None:
+def rehearse(provider: str, options: TickOptions, show_night: Callable[[Store, Ticked], None]) -> None:
     """A whole night on the fake cloud: tick after tick until its run has ended; then one that finds no change.
 
     Raises what ends the night badly: JobFailed, NoCapacity, OverBudget, TeardownIncomplete, UsageError.
     """
     from cloudtrain import settings as settings_module
-    from cloudtrain.cli import night
     from cloudtrain.nights import rehearsal
     from cloudtrain.provisioner import provisioner
     from cloudtrain.state.store import open_store
@@ -76,7 +77,7 @@ def rehearse(provider: str, options: TickOptions) -> None:
         try:
             for number, ticked in enumerate(rehearsal.night(options, settings, screen, simulation), 1):
                 print_message(f"\ntick {number}: {ticked.tick.outcome}: {ticked.tick.message}")
-                night.show_rehearsed(open_store(settings.state), ticked)
+                show_night(open_store(settings.state), ticked)
             simulation.check_nothing_left()
             print_message("the fake cloud's ledger is empty: nothing exists, nothing costs money")
         except BaseException as error:
