@@ -423,7 +423,7 @@ class NightsWorld:
         self.exit(machine, 75, "preempted")
         if self.name == "tpu":
             node = self.cloud.drivers[machine.kind].status(machine.inputs, machine.id).outputs["node"]
-            self.fake.state.preempt(node)
+            self.fake.tpu.preempt(node)
         else:
             with self.clock.lock:
                 self.fake.preempt(machine.inputs["name"] if self.name == "gce" else machine.id, 0.0)
