@@ -69,6 +69,7 @@ def samples() -> Iterator[tuple[type[Record], Document]]:
     yield records.NightRecord, {"date": "2026-11-30", "due": 1796027678.5, "begun": 1796027679.5, "outcome": "started"}
     yield records.BillingRecord, {"asked": 1796027678.5, "message": "asked for"}
     yield records.NoticesRecord, {"issue": 14, "author": "bot", "workflow": "disabled"}
+    yield records.ToldRecord, {"nights": {"2026-11-30": "failed"}}
     yield records.TickRecord, {"time": 1796027678.5, "outcome": "not due", "took_s": 0.5}
 
 
