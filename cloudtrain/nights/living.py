@@ -6,7 +6,7 @@ import time
 from typing import Final, NamedTuple
 
 from cloudtrain import settings
-from cloudtrain.errors import CloudtrainError, TeardownIncomplete
+from cloudtrain.errors import CloudtrainError, TeardownIncomplete, Unavailable
 from cloudtrain.runs import poll, sweep, teardown
 from cloudtrain.runs.events import Emit, Message
 from cloudtrain.runs.poll import Polled, PollOptions
@@ -59,24 +59,35 @@ def last_call(run: Run) -> float:
 
 
 def sweep_up(emit: Emit) -> Looked:
-    """Delete what is left over at the providers that can be asked; what cannot be had away is a leak."""
-    done: list[str] = []
+    """Delete what is left over at the providers that can be asked. What cannot be had away is a leak.
+
+    So is a provider that refuses to be asked where a run may still stand; one that does not answer is asked by the next
+    tick: until then what stands there has its guards.
+    """
+    listed: list[sweep.Listed] = []
+    removed: list[sweep.Removed] = []
 
     def tell(event: sweep.Listed | sweep.Removed) -> None:
         if isinstance(event, sweep.Removed):
-            done.append(f"{event.provider}: {event.gone} of {event.of} left over, gone now")
-        else:
-            for thing in event.due:
-                emit(
-                    Message(
-                        f"left over: {thing.provider} {thing.owned.what} {thing.owned.id}: {thing.why}", detail=True
-                    )
-                )
+            return removed.append(event)
+        listed.append(event)
+        for each in event.due:
+            emit(Message(f"left over: {each.provider} {each.owned.what} {each.owned.id}: {each.why}", detail=True))
+        return None
 
+    problem: CloudtrainError | None = None
     try:
         sweep.sweep(sweep.SweepOptions(), True, tell)
-    except TeardownIncomplete as error:
-        return Looked(done, [error.message])
     except CloudtrainError as error:
-        return Looked([*done, error.message], [])
-    return Looked(done, [])
+        problem = error
+    done = [f"{each.provider}: {each.gone} of {each.of} left over, gone now" for each in removed]
+    if problem is None:
+        return Looked(done, [])
+    refused = any(
+        answer.provider in each.meant and not isinstance(answer.error, Unavailable)
+        for each in listed
+        for answer in sweep.unasked(each.answers)
+    )
+    if isinstance(problem, TeardownIncomplete) and (refused or any(each.gone < each.of for each in removed)):
+        return Looked(done, [problem.message])
+    return Looked([*done, problem.message], [])

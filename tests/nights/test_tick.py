@@ -246,6 +246,20 @@ def test_a_dead_engine_s_lock_is_removed_after_an_hour() -> None:
         assert held
 
 
+def test_a_provider_that_does_not_answer_is_no_leak(nightly: Schedule) -> None:
+    """It is a note, and the next tick asks again; one that refuses where a run stands is one."""
+    nightly.tick(1.1)
+    nightly.world.fake.faults.add("listPods", "unavailable", times=99)
+    quiet = nightly.tick(1.2)
+    assert (quiet.tick.outcome, any("runpod could not be asked" in note for note in quiet.notes)) == ("going on", True)
+    nightly.world.fake.faults.clear()
+    nightly.world.fake.faults.add("listPods", "permission", times=99)
+    refused = nightly.tick(1.3)
+    assert (refused.tick.outcome, refused.tick.exit_code) == ("leak", 6)
+    nightly.world.fake.faults.clear()
+    assert nightly.tick(3).tick.outcome == "finished"
+
+
 def test_a_fingerprint_is_of_what_the_run_began_with(nightly: Schedule) -> None:
     """A spec that is another by the time it is looked at has none."""
     nightly.tick(1.1)
