@@ -59,12 +59,13 @@ def senders() -> set[str]:
 
 def calls_of_aws() -> Iterator[tuple[str, str, str]]:
     """(file, service, operation) of every request in the stack's source; an operation that is no literal is "?"."""
+    known = senders()
     for path in files("cloudtrain.stacks").joinpath("aws").iterdir():
         if not path.name.endswith(".py") or path.name == "client.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            if name not in senders():
+            if name not in known:
                 continue
             assert isinstance(node, ast.Call)
             words = [e for arg in node.args for e in (arg.value.elts if isinstance(arg, ast.Starred) else [arg])]  # type: ignore[attr-defined]

@@ -21,6 +21,8 @@ from tests.campaign.nights_world import PLACES, NightsWorld
 from tests.conftest import NOW, Result
 from tests.nights.world import HOUR, MIDNIGHT
 
+pytestmark = pytest.mark.machine
+
 TICK = ["night", "tick", "cloudtrain.yaml", "--name", "nightly", "--at", "01:00"]
 STOPPED = datetime.fromisoformat(NOW).timestamp()
 SCHEMA = Path(__file__).parents[2] / "cloudtrain" / "schemas" / "night.json"

@@ -16,6 +16,8 @@ from cloudtrain.trainer import environment
 from tests.campaign.toy_engine import Killed
 from tests.nights.world import HOUR, Schedule, on_a_ci_system, schedule
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture
 def nightly() -> Iterator[Schedule]:

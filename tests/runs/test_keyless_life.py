@@ -13,6 +13,8 @@ from tests.campaign.job_world import JobWorld
 from tests.keyless_world import ARN, secrets_in
 from tests.runs.trust_world import command, rent, ticket
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture
 def world() -> Iterator[JobWorld]:

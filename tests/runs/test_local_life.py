@@ -24,6 +24,8 @@ from tests.patience import until
 from tests.records import raw
 from tests.runs.conftest import wait_for, wait_for_step
 
+pytestmark = pytest.mark.machine
+
 Make = Callable[..., Plan]
 Knobs = Callable[..., None]
 

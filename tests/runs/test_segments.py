@@ -31,6 +31,8 @@ from cloudtrain.simulator.clock import Clock
 from tests.keyless_world import Amazon, amazon_world, enter_amazon, enter_google, google_world
 from tests.runs.segment_world import BEGIN, HOUR, STEPS, USD, SegmentWorld, in_one_piece
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture(scope="module")
 def amazon_made() -> Iterator[Any]:

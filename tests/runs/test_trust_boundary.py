@@ -24,6 +24,8 @@ from tests.campaign.job_world import JobWorld, Person
 from tests.records import raw, row
 from tests.runs.trust_world import Liar, command, post, rent, root_of, ticket
 
+pytestmark = pytest.mark.machine
+
 CONTROL = (
     *("intent.json", "quote.json", "candidates.json", "machine.json", "gone.json", "spec.yaml", "kill"),
     *("tombstone", "client.lock", "journal.jsonl", "journal.jsonl.d/1-a", "journal.jsonl.d//x", "attempts/001.json"),

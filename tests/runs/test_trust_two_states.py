@@ -22,6 +22,8 @@ from tests.engine.pairs import gate
 from tests.records import begin, put
 from tests.runs.trust_world import command
 
+pytestmark = pytest.mark.machine
+
 LATE = {False: ("gce", "runpod"), True: ("aws", "tpu")}  # what the gate plays; the other pairs are the soak's
 GONE = {"run": "mine", "provider": "local", "said_by": "test", "answer": "nothing", "time": 2.0, "billed_s": 1.0}
 

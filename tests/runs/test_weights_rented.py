@@ -15,6 +15,8 @@ from tests.campaign.job_world import JobWorld, Person
 from tests.patience import PATIENCE_S
 from tests.runs.trust_world import RUN, command, rent, ticket
 
+pytestmark = pytest.mark.machine
+
 GATED = "meta-llama/Llama-3.2-1B-Instruct"
 TOKEN = "hf_PlantedSecretOfTheHub"  # it opens nothing
 NAME = f"{RUN}hub-token"

@@ -22,7 +22,7 @@ from tests.campaign.job_world import Command, JobWorld
 from tests.patience import until
 from tests.product_copy import copy_of_the_product
 
-pytestmark = pytest.mark.xdist_group("new-backend")  # they share a copy of the product
+pytestmark = [pytest.mark.machine, pytest.mark.xdist_group("new-backend")]  # they share a copy of the product
 STEPS = 30
 SPEC = f"model: HuggingFaceTB/SmolLM2-135M-Instruct\nmethod: lora\ndata: {{path: data.jsonl}}\nmax_steps: {STEPS}\n"
 NO_CLOUD: Any = SimpleNamespace(slow_s=0.0, environment=dict)  # a client on this machine needs none

@@ -26,7 +26,7 @@ from cloudtrain.simulator.runpod import RunpodCloud
 from tests.patience import PATIENCE_S, TIMING, until
 from tests.stacks.runpod.runpod_world import NOW
 
-pytestmark = pytest.mark.xdist_group("plugin")  # they share a process
+pytestmark = [pytest.mark.machine, pytest.mark.xdist_group("plugin")]  # they share a process
 EXECUTABLE = Path(sysconfig.get_path("scripts")) / "pulumi-resource-cloudtrain"
 INPUTS = {
     "run": "mine", "attempt": 1, "role": "machine", "name": "ct-0123abcd-1-xtlq0zk", "place": {"region": "any"},

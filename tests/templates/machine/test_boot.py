@@ -21,6 +21,8 @@ import pytest
 from tests.patience import PATIENCE_S, until
 from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
+pytestmark = pytest.mark.machine
+
 
 @pytest.fixture
 def box() -> Iterator[Mailbox]:

@@ -24,6 +24,8 @@ from tests.patience import until
 from tests.records import row
 from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
+pytestmark = pytest.mark.machine
+
 FAKES: Mapping[str, Any] = {"aws": AwsCloud, "gcp": GceCloud, "runpod": RunpodCloud}
 LINES: Mapping[str, dict[str, Any]] = {
     "aws": {"offer": "r8i.16xlarge", "hardware": "cpu-amx", "region": "us-east-1", "zone": ""},
