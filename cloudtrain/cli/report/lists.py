@@ -47,7 +47,7 @@ def show_total(accounts: Sequence[CostReport]) -> None:
     every = total([entry_of(account, account.spec) for account in accounts])
     unknown = every.metered.unknown
     at_least = f"at least (no price for {unknown} of them) " if unknown else ""
-    click.echo(f"\n{every.runs} runs, {at_least}{money(every.metered.usd or decimal_of('0'))}")
+    click.echo(f"\n{figures.several(every.runs, 'run')}, {at_least}{money(every.metered.usd or decimal_of('0'))}")
     for line in ratios(every):
         click.echo(line)
 
