@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.machine
 
 TICK = ["night", "tick", "cloudtrain.yaml", "--name", "nightly", "--at", "01:00"]
 STOPPED = datetime.fromisoformat(NOW).timestamp()
-SCHEMA = Path(__file__).parents[2] / "cloudtrain" / "schemas" / "night.json"
+SCHEMA = files("cloudtrain.schemas") / "night.json"
 
 
 class Step:
