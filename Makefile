@@ -17,8 +17,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-dev.lock)
-# Twice the cores of CI: a test waits half of its time, for a process, a machine or a deadline, while others compute.
-WORKERS ?= 4
+# More than the cores of CI: a test waits half of its time, for a process, a machine or a deadline; others compute then.
+WORKERS ?= 5
 ORDER_SEED = $(or $(SEED),$(shell $(PYTHON) -c "import random; print(random.randrange(10**6))"))
 PYTEST := -n $(WORKERS) --dist loadgroup --durations=30
 
