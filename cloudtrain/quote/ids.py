@@ -29,8 +29,9 @@ def row_ids(offers: Sequence[Offer]) -> list[str]:
 
 
 def id_of(offer: Offer, offers: Sequence[Offer]) -> str:
-    """The id of one of these offers, which those of other providers have no part in."""
-    there = [each for each in offers if each.provider == offer.provider]
+    """The id of one of these offers; cheaper than all of them, because only its own provider and place matter to it."""
+    place = _place(offer)
+    there = [each for each in offers if each.provider == offer.provider and _place(each) == place]
     return row_ids(there)[next(index for index, each in enumerate(there) if each is offer)]
 
 

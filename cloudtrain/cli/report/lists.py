@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
            "memory estimated", "measured", "billed $", "$/M tokens", "metered/quoted")  # fmt: skip
 CSV_HEADERS = ("run", "state", "offer", "started_at", "quoted_usd", "metered_usd", "quoted_s", "metered_s",
-               "quoted_tokens_per_second", "measured_tokens_per_second", "estimated_bytes", "measured_bytes", "billed_usd",
-               "usd_per_million_tokens", "metered_to_quoted", "provider", "spec", "quoted_usd_low", "quoted_usd_high",
-               "billed_status")  # fmt: skip
+               "quoted_tokens_per_second", "measured_tokens_per_second", "estimated_bytes", "measured_bytes",
+               "billed_usd", "usd_per_million_tokens", "metered_to_quoted", "provider", "spec", "quoted_usd_low",
+               "quoted_usd_high", "billed_status")  # fmt: skip
 ORDER = (0, 1, 2, 3, 4, 5, 12, 13, 14, 6, 7, 8, 9, 10, 11)  # of the columns at a terminal
 LEFT_OUT = (10, 11, 8, 6, 14, 2, 9, 3, 12, 7, 13)  # where it is too narrow, in this order
 BLOCKS_WIDE, LONGEST_NAME = 24, 28
@@ -199,7 +199,7 @@ def row(account: CostReport) -> list[str]:
 
 
 def csv_row(account: CostReport) -> list[Any]:
-    """One run as plain figures, those of `-o json`; the likely ones of what was quoted, empty where nothing is known."""
+    """One run as plain figures, those of `-o json`; the likely ones of a quote, empty where nothing is known."""
     quoted_usd, quoted_hours = account.quoted_usd or {}, account.quoted_hours or {}
     told = account.document()
     likely_hours = quoted_hours.get("likely")
