@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.quote.document import finite, row_document
-from cloudtrain.quote.ids import row_ids
 from cloudtrain.units import money_text
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ CSV_HEADERS = ("id", "rank", "chosen", "provider", "offer", "region", "zone", "h
 
 def quote_document(quote: Quote, remedy: Callable[[QuoteRow], str]) -> dict[str, Any]:
     """Everything, line by line, in ranked order."""
-    request, ids = quote.request, row_ids([line.offer for line in quote.lines])
+    request = quote.request
     return {
         "model": request.spec.name,
         "params_total": request.spec.params_total,
@@ -34,7 +33,7 @@ def quote_document(quote: Quote, remedy: Callable[[QuoteRow], str]) -> dict[str,
         "work": {"tokens": request.tokens, "tokens_basis": request.tokens_basis, "flops": quote.flops},
         "lines": [
             {"id": id_, **row_document(line, "" if line.viable else remedy(line))}
-            for id_, line in zip(ids, quote.lines, strict=True)
+            for id_, line in zip(quote.ids(), quote.lines, strict=True)
         ],
         "failures": [{"provider": provider, "reason": reason} for provider, reason in quote.failures],
         "chosen": quote.chosen,
@@ -45,7 +44,7 @@ def quote_document(quote: Quote, remedy: Callable[[QuoteRow], str]) -> dict[str,
 def csv_rows(quote: Quote) -> list[list[Any]]:
     """The viable rows in ranked order, each by itself; money as in JSON, an unknown figure as an empty cell."""
     rows = []
-    for rank, (id_, line) in enumerate(zip(row_ids([line.offer for line in quote.lines]), quote.lines, strict=True)):
+    for rank, (id_, line) in enumerate(zip(quote.ids(), quote.lines, strict=True)):
         offer, assessment, hours, usd = line.offer, line.assessment, line.assessment.hours, line.usd
         if not line.viable or hours is None or usd is None:
             continue

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from cloudtrain.cli.output import print_message
 from cloudtrain.cli.quote.table import machine, offer_text, place
 from cloudtrain.errors import UsageError, nearest
-from cloudtrain.quote.ids import row_ids
 
 if TYPE_CHECKING:
     from cloudtrain.quote.row import Quote, QuoteRow
@@ -21,8 +20,7 @@ class Rows:
     """The lines of a quote, to be found by a name."""
 
     def __init__(self, quote: Quote) -> None:
-        self.lines = quote.lines
-        self.ids = row_ids([line.offer for line in quote.lines])
+        self.lines, self.ids = quote.lines, quote.ids()
 
     def find(self, text: str) -> int:
         """The index of the line that `text` names.
