@@ -7,12 +7,14 @@ import io
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Result
 
 Command = Callable[..., Result]
+Completed = Callable[[str, str], list[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,9 @@ def pinned(this_machine: Callable[..., None]) -> None:
 def explained(result: Result) -> str:
     """The id of the row that was explained."""
     assert result.code == 0, result.err
-    return result.out.splitlines()[0].split()[1]
+    heading, id_ = result.out.split()[:2]
+    assert heading == "id"
+    return id_
 
 
 def test_every_id_of_the_json_names_its_row(cloudtrain: Command) -> None:
@@ -55,8 +59,8 @@ def test_an_id_outlives_another_ranking(cloudtrain: Command) -> None:
         ("local this machine, 2 vCPU zen", "local/this-machine"),
         ("this machine", "local/this-machine"),
         ("colab 1 x v5e units", "colab/tpu-v5e/units"),
-        ("gcp v6e-8 = 8 x v6e us-east5-b spot", "gcp/v6e-8/us-east5-b/spot"),
-        ("gcp v6e-8 us-east5-b on demand", "gcp/v6e-8/us-east5-b"),
+        ("gcp v6e-8 = 8 x v6e us-east5-b spot", "gcp/v6e-8/us-east5/spot"),
+        ("gcp v6e-8 us-east5 on demand", "gcp/v6e-8/us-east5"),
         ("c3-highmem-88/us-central1/spot", "gcp/c3-highmem-88/us-central1/spot"),
     ],
 )
@@ -130,19 +134,26 @@ def test_csv_holds_plain_numbers_under_unique_names(cloudtrain: Command) -> None
             assert float(row[f"hours_{bound}"]) == line["hours"][bound]
 
 
-def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, begun: str) -> list[str]:
+@pytest.fixture
+def completed(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Completed:
     """What bash is told for `cloudtrain LINE BEGUN<tab>`."""
     from cloudtrain.cli import run
 
-    words = ["cloudtrain", *line.split(), begun]
-    monkeypatch.setenv("_CLOUDTRAIN_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", " ".join(words))
-    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        run([])
-    assert ended.value.code == 0
-    return [each.partition(",")[2] for each in capsys.readouterr().out.splitlines()]
+    def call(line: str, begun: str) -> list[str]:
+        words = ["cloudtrain", *line.split(), begun]
+        with monkeypatch.context() as environment:
+            environment.setenv("_CLOUDTRAIN_COMPLETE", "bash_complete")
+            environment.setenv("COMP_WORDS", " ".join(words))
+            environment.setenv("COMP_CWORD", str(len(words) - 1))
+            capfdbinary.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                run([])
+        assert ended.value.code == 0
+        out, err = capfdbinary.readouterr()
+        assert not err
+        return [each.partition(",")[2] for each in out.decode().splitlines() if each]
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -162,34 +173,28 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         ("sweep --provider", "ru", "runpod"),
     ],
 )
-def test_a_shell_completes_what_a_command_takes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, begun: str, expected: str
-) -> None:
+def test_a_shell_completes_what_a_command_takes(completed: Completed, line: str, begun: str, expected: str) -> None:
     """Everything offered begins with what was written."""
-    offered = completed(monkeypatch, capsys, line, begun)
+    offered = completed(line, begun)
     assert expected in offered
-    assert all(each.startswith(begun) for each in offered)
+    assert all(each.lower().startswith(begun) for each in offered)
 
 
-def test_only_ids_of_the_quote_are_completed(
-    cloudtrain: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_ids_of_the_quote_are_completed(cloudtrain: Command, completed: Completed) -> None:
     """NVIDIA's rows are offered behind --include-nvidia alone."""
     ids = {line["id"] for line in json.loads(cloudtrain("quote", "qwen3-8b", "-o", "json").out)["lines"]}
-    assert set(completed(monkeypatch, capsys, "quote qwen3-8b --why", "")) == ids
-    more = completed(monkeypatch, capsys, "quote qwen3-8b --include-nvidia --why", "")
+    assert set(completed("quote qwen3-8b --why", "")) == ids
+    more = completed("quote qwen3-8b --include-nvidia --why", "")
     assert ids < set(more)
 
 
 def test_runs_are_completed_from_a_folder_and_a_broken_setting_from_nowhere(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, completed: Completed
 ) -> None:
     """A run's name after `down`; with a setting that cannot be read, nothing and no error."""
-    from pathlib import Path
-
-    state = Path(str(tmp_path)) / "kept"
+    state = tmp_path / "kept"
     (state / "runs" / "hob-qlora-123456").mkdir(parents=True)
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(state))
-    assert completed(monkeypatch, capsys, "down", "hob") == ["hob-qlora-123456"]
+    assert completed("down", "hob") == ["hob-qlora-123456"]
     monkeypatch.setenv("CLOUDTRAIN_MAX_HOURS", "many")
-    assert completed(monkeypatch, capsys, "down", "hob") == []
+    assert completed("down", "hob") == []

@@ -178,7 +178,6 @@ def show_foot(quoted: Quote, now: float) -> None:
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:
-        line = quoted.lines[quoted.chosen]
-        named = id_of(line.offer, [each.offer for each in quoted.lines])
-        click.echo(f"`up` would choose: #{quoted.chosen} {line.offer.name} ({line.offer.provider}), id {named}")
-    click.echo("--why ROW explains a row: its id, what stands there, or its number; --all unfolds the folded ones")
+        chosen = id_of(quoted.lines[quoted.chosen].offer, [line.offer for line in quoted.lines])
+        click.echo(f"`up` would choose: #{quoted.chosen} {chosen}")
+    click.echo("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")
