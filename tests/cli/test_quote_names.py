@@ -188,7 +188,7 @@ def test_only_ids_of_the_quote_are_completed(cloudtrain: Command, completed: Com
     assert ids < set(more)
 
 
-def test_runs_are_completed_from_a_folder_and_a_broken_setting_from_nowhere(
+def test_runs_are_completed_from_the_state_that_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, completed: Completed
 ) -> None:
     """A run's name after `down`; with a setting that cannot be read, nothing and no error."""
