@@ -22,7 +22,8 @@ from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
 STREAM_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of a stdout
-PLUMBING = {"door", "options", "output", "live", "first_minutes"}  # modules of this folder that are not commands
+# Modules of this folder that are not commands.
+PLUMBING = {"door", "options", "output", "live", "first_minutes", "words"}
 
 
 class ReaderGone(Exception):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from cloudtrain.cli import words
+
 
 @click.command("attach", short_help="Follow RUN to its end and download its result.")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("--to", "home", type=click.Path(path_type=Path), help="Target folder of the result.  [default: ./RUN]")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask: Ctrl-C leaves it running.")
 def command(run_name: str | None, home: Path | None, yes: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cloudtrain import settings
+from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
@@ -31,14 +32,14 @@ def show(output: str) -> None:
 
 
 @command.command("get")
-@click.argument("key")
+@click.argument("key", shell_complete=words.settings_keys)
 def get(key: str) -> None:
     """Print the value of KEY."""
     click.echo(settings.load().text(key))
 
 
 @command.command("set")
-@click.argument("key")
+@click.argument("key", shell_complete=words.settings_keys)
 @click.argument("value")
 def set_(key: str, value: str) -> None:
     """Write KEY = VALUE to the settings file."""

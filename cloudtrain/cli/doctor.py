@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import bold, print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
@@ -20,7 +21,7 @@ HEADERS = ("state", "about", "what", "words", "hint")
 
 
 @click.command("doctor", short_help="Check credentials, permissions, quotas and leftovers.")
-@click.argument("providers", metavar="[PROVIDER]...", nargs=-1)
+@click.argument("providers", metavar="[PROVIDER]...", nargs=-1, shell_complete=words.providers)
 @click.option(
     "--install-pulumi", is_flag=True, help="First download or build Pulumi's command line, which rents machines."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.output import print_message
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import GRACE_S
@@ -13,7 +14,7 @@ from cloudtrain.units import hours, money, rfc3339
 
 
 @click.command("down")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every run of this state that is not gone.")
 @click.option("-y", "--yes", is_flag=True, help="Accepted and ignored: `down` never asks.")
 @click.option("--force", is_flag=True, help="Override the lock of a client on another machine.")

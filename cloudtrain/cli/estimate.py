@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, TARGETS, Count, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.units import billions, gib
@@ -19,7 +20,7 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 
 
 @click.command("estimate", short_help="Peak memory of fine-tuning MODEL, per device.")
-@click.argument("model")
+@click.argument("model", shell_complete=words.models)
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True)
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True, help="Tokens in a sequence.")
 @click.option("--batch", type=Count(), default=1, show_default=True, help="Sequences per micro-step, all devices.")
@@ -40,7 +41,9 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--devices", type=Count(), default=1, show_default=True, help="What the framework sees.")
 @click.option("--sharding", type=click.Choice(["fsdp", "zero2", "tp", "ep", "pp"]), default="fsdp", show_default=True)
 @click.option("--backend", "estimator", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
-@click.option("--chip", help="A key of the accelerator table, for its runtime and usable memory.")
+@click.option(
+    "--chip", shell_complete=words.hardware, help="A key of the accelerator table, for its runtime and usable memory."
+)
 @click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
 @click.option(
     "--verify", is_flag=True, help="Prove the peak too: run the step on fake tensors, or compile it for --chip."

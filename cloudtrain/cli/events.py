@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows
 from cloudtrain.errors import DamagedRecord
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("events")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @output_option()
 def command(run_name: str | None, output: str) -> None:
     """The events of RUN, or of the newest run, oldest first."""

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.output import print_message
 from cloudtrain.errors import UsageError
 
 
 @click.command("init", short_help="Write a commented spec for MODEL and a data file.")
-@click.argument("model", default="qwen3-0.6b")
+@click.argument("model", default="qwen3-0.6b", shell_complete=words.models)
 @click.argument("data", default="data.jsonl")
 @click.option("-f", "--file", "target", type=click.Path(path_type=Path), default="cloudtrain.yaml", show_default=True)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import Duration
 from cloudtrain.cli.output import print_json
 from cloudtrain.errors import UsageError
@@ -28,7 +29,7 @@ class Which(NamedTuple):
 
 
 @click.command("logs")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("-f", "--follow", "following", is_flag=True, help="Follow until the run has ended.")
 @click.option("--tail", type=click.IntRange(0), help="Only the last N lines.")
 @click.option("--since", type=Duration(), help="Only lines of the last 10m, 2h ... (those that carry a time).")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.units import billions
@@ -17,7 +18,7 @@ HEADERS = ("name", "family", "parameters", "active", "LoRA r16 attention", "LoRA
 
 
 @click.command("models", short_help="The models of the registry.")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=words.models)
 @output_option()
 def command(models: tuple[str, ...], output: str) -> None:
     """The models of the registry, or the MODELs named (registry names, Hugging Face ids, folders)."""

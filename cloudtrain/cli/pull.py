@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.output import print_message
 
 
 @click.command("pull", short_help="Copy the adapter of RUN, and what belongs to it, here.")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Target folder.  [default: ./RUN]")
 @click.option("--merge", is_flag=True, help="Also write the base model with the adapter merged in, to TARGET/merged.")
 def command(run_name: str | None, target: Path | None, merge: bool) -> None:

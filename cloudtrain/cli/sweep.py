@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import ask, print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
@@ -18,7 +19,13 @@ HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
 
 
 @click.command("sweep", short_help="Find what is ours at every provider, and delete it.")
-@click.option("--provider", "providers", multiple=True, help="Only this provider; may be repeated.  [default: all]")
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    shell_complete=words.providers,
+    help="Only this provider; may be repeated.  [default: all]",
+)
 @click.option("-y", "--yes", is_flag=True, help="Delete without asking.")
 @click.option("--all", "everything", is_flag=True, help="Everything of ours, also what is not past its deadline.")
 @click.option("--all-states", is_flag=True, help="Also what runs of other states hold, before its deadline.")

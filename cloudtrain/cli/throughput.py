@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, Count, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
@@ -25,8 +26,10 @@ class Asked(NamedTuple):
 
 
 @click.command("throughput", short_help="Tokens per second of fine-tuning MODEL, per chip.")
-@click.argument("model", required=False)
-@click.option("--hardware", required=True, help="Key, name or alias of the accelerator table.")
+@click.argument("model", required=False, shell_complete=words.models)
+@click.option(
+    "--hardware", required=True, shell_complete=words.hardware, help="Key, name or alias of the accelerator table."
+)
 @click.option("--count", type=Count(), default=1, show_default=True, help="Chips (vCPUs for a CPU).")
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True)
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True)

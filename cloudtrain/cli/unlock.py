@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.errors import NotFinished
 from cloudtrain.runs.listing import find
 
 
 @click.command("unlock")
-@click.argument("run_name", metavar="RUN")
+@click.argument("run_name", metavar="RUN", shell_complete=words.runs)
 @click.option(
     "--force",
     is_flag=True,

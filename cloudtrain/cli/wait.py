@@ -6,6 +6,7 @@ import time
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import Duration
 from cloudtrain.errors import NotFinished
 from cloudtrain.runs.listing import find
@@ -15,7 +16,7 @@ QUICK_S, SLOW_S = 0.5, 15.0  # between two looks: at a run on this machine, at a
 
 
 @click.command("wait", short_help="Wait until RUN has ended; the exit code says how.")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("--timeout", type=Duration(), help="Stop waiting after 10m, 2h ...; the exit code is 101 then.")
 def command(run_name: str | None, timeout: float | None) -> None:
     """Wait until RUN (or the newest run) has ended: 0 finished, 100 failed, 101 stopped early, 103 cancelled.

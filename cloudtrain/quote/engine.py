@@ -86,9 +86,13 @@ def judged(
 
 def is_hidden(request: Request, offer: Offer) -> bool:
     """Whether the offer is an NVIDIA one and `--include-nvidia` is off."""
+    return is_nvidia(offer) and not request.include_nvidia
+
+
+def is_nvidia(offer: Offer) -> bool:
+    """Whether the chip is one of NVIDIA's, also one that the accelerator table lacks."""
     chip = chips().get(offer.hardware)
-    nvidia = chip.vendor == "nvidia" if chip else offer.hardware.startswith("nvidia")
-    return nvidia and not request.include_nvidia
+    return chip.vendor == "nvidia" if chip else offer.hardware.startswith("nvidia")
 
 
 def assess_with_terms(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from cloudtrain.offer import Offer, OfferKey, Range
 from cloudtrain.quote.disk import Disk
+from cloudtrain.quote.ids import row_ids
 from cloudtrain.quote.recipes import Recipe
 from cloudtrain.units import money, money_text
 
@@ -191,3 +192,7 @@ class Quote:
     catalog: str
     flops: float
     request: Any = field(repr=False, default=None)
+
+    def ids(self) -> list[str]:
+        """The id of each line, which stays the same in other quotes."""
+        return row_ids([line.offer for line in self.lines])

@@ -151,9 +151,25 @@ def test_what_a_run_was_given_is_in_no_report(cloudtrain: Command, store: LocalF
     assert not [each for each in told if secret in each]
 
 
-def test_csv_keeps_its_first_columns(cloudtrain: Command, store: LocalFolder) -> None:
-    """New ones come after them; every run is a row."""
+def test_csv_holds_the_plain_figures_of_the_json(cloudtrain: Command, store: LocalFolder) -> None:
+    """Under unique names, an empty cell where nothing is known; every run is a row."""
     head, *rows = csv.reader(io.StringIO(cloudtrain("report", "-o", "csv").out))
-    assert head[:7] == ["run", "state", "offer", "started", "quoted $", "metered $", "quoted"]
-    assert head[12:] == ["billed $", "$/M tokens", "metered/quoted"]
+    assert len(set(head)) == len(head)
     assert len(rows) == 12
+    accounts = {each["run"]: each for each in json.loads(cloudtrain("report", "-o", "json").out)}
+    words = {"run", "state", "offer", "started_at", "provider", "spec", "billed_status"}
+    for cells in rows:
+        row = dict(zip(head, cells, strict=True))
+        account = accounts[row["run"]]
+        for name in ("metered_usd", "billed_usd", "usd_per_million_tokens"):
+            assert row[name] == (account[name] or "")
+        assert row["quoted_usd_high"] == (account["quoted_usd"] or {"high": ""})["high"]
+        assert not [name for name, cell in row.items() if name not in words and cell and not is_number(cell)]
+
+
+def is_number(text: str) -> bool:
+    """Whether a spreadsheet would add it up."""
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False

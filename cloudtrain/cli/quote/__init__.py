@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
 from cloudtrain.cli.output import bold, dim, print_json, print_message, print_rows, terminal_width
-from cloudtrain.errors import NothingViable, OverBudget, UsageError
+from cloudtrain.errors import NothingViable, OverBudget
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
+    from cloudtrain.cli.quote.named import Rows
     from cloudtrain.quote.row import Quote
 
 STALE_DAYS = 30
 
 
 @click.command("quote", short_help="What it costs to finish fine-tuning MODEL, and where it works.")
-@click.argument("model")
+@click.argument("model", shell_complete=words.models)
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True, help="How to fine-tune.")
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True, help="Tokens in a sequence.")
 @click.option("--batch", type=Count(), default=1, show_default=True, help="Sequences per micro-step, all devices.")
@@ -30,13 +32,28 @@ STALE_DAYS = 30
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=1.0, help="Passes over --data.")
 @click.option("--max-hours", type=Duration(), help="Ceiling on the expected time, below that of the settings (a week).")
 @click.option("--max-cost", type=Dollars(), help="Reject what is expected to cost more.")
-@click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
-@click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
+@click.option(
+    "--infra",
+    multiple=True,
+    shell_complete=words.places,
+    help="Only this place: provider[/region[/zone]]; may be repeated.",
+)
+@click.option(
+    "--hardware",
+    multiple=True,
+    shell_complete=words.hardware,
+    help="Only this hardware: KEY or KEY:COUNT; may be repeated.",
+)
 @click.option("--spot/--on-demand", "--use-spot", default=None, help="Only spot, or nothing on spot.")
 @click.option("--include-nvidia", is_flag=True, help="Show NVIDIA offers too, for comparison; never chosen.")
 @click.option("--experimental", is_flag=True, help="Let an experimental row be chosen.")
-@click.option("--why", metavar="OFFER", help="Explain one row in full: its number, or name/region/market.")
-@click.option("--compare", metavar="A,B", help="Explain two rows side by side.")
+@click.option(
+    "--why",
+    metavar="ROW",
+    shell_complete=words.rows,
+    help="Explain one row in full: its id, what the table shows, or name/region/market.",
+)
+@click.option("--compare", metavar="A,B", shell_complete=words.rows, help="Explain two rows side by side.")
 @click.option("--verify", is_flag=True, help="Explain and prove the fit of --why's row, or of the first viable one.")
 @click.option("--all", "unfold", is_flag=True, help="Every row by itself.")
 @output_option()
@@ -80,50 +97,46 @@ class Shown(NamedTuple):
 
 def show(quoted: Quote, shown: Shown, now: float) -> None:
     """Print the quote as asked."""
-    from cloudtrain.cli.quote import table, why
-    from cloudtrain.cli.quote.document import quote_document
+    from cloudtrain.cli.quote import why
+    from cloudtrain.cli.quote.document import CSV_HEADERS, csv_rows, quote_document
+    from cloudtrain.cli.quote.named import Rows
     from cloudtrain.quote.remedies import advisor
 
     remedy = advisor(quoted)
     output = shown.output
-    if names := to_explain(quoted, shown):
-        lines = [why.find_line(quoted, name) for name in names]
-        proofs = [why.prove(quoted, line, print_message) if shown.verify else None for _, line in lines]
-        pairs = zip(lines, proofs, strict=True)
-        found = [why.explain(quoted, index, line, remedy, proof) for (index, line), proof in pairs]
-        rows = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
+    rows = Rows(quoted) if shown.why or shown.compare or shown.verify else None
+    if rows is not None and (names := to_explain(quoted, shown, rows)):
+        found = []
+        for index in map(rows.find, names):
+            proof = why.prove(quoted, quoted.lines[index], print_message) if shown.verify else None
+            found.append(why.explain(quoted, index, rows.ids[index], remedy, proof))
+        cells = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
         if output == "json":
-            print_json([dict(zip(["heading", *names], row, strict=True)) for row in rows])
+            print_json([dict(zip(["heading", *names], row, strict=True)) for row in cells])
         else:
-            print_rows(output, ["", *names] if len(found) == 2 else ["", ""], rows)
+            print_rows(output, ["", *names] if len(found) == 2 else ["", ""], cells)
     elif output == "json":
         print_json(quote_document(quoted, remedy))
     elif output == "csv":
-        rows = table.viable_rows(table.viable_groups(quoted, True), quoted.chosen, mark="")
-        print_rows("csv", [name or "note" for name in table.VIABLE_HEADERS], rows)
+        print_rows("csv", CSV_HEADERS, csv_rows(quoted))
     else:
         show_tables(quoted, output, shown.unfold, remedy)
         show_foot(quoted, now)
 
 
-def to_explain(quoted: Quote, shown: Shown) -> list[str]:
+def to_explain(quoted: Quote, shown: Shown, rows: Rows) -> list[str]:
     """The one or two rows that --why, --compare or --verify asks about; none for the whole table. Raises UsageError."""
     if shown.why:
         return [shown.why]
     if shown.compare:
-        names = shown.compare.split(",")
-        if len(names) != 2:
-            raise UsageError("--compare takes two offers", "write --compare A,B")
-        return names
+        return rows.two(shown.compare)
     if not shown.verify:
         return []
     first = next((index for index, line in enumerate(quoted.lines) if line.viable), None)
     if first is None:
         return []  # the table says why nothing works
-    print_message(
-        f"proving the first viable row, #{first} {quoted.lines[first].offer.name}; --why NUMBER --verify proves another"
-    )
-    return [str(first)]
+    print_message(f"proving the first viable row, #{first} {rows.ids[first]}; --why ROW --verify proves another")
+    return [rows.ids[first]]
 
 
 def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Any) -> None:
@@ -148,10 +161,12 @@ def show_foot(quoted: Quote, now: float) -> None:
     """What to know before money is spent."""
     from datetime import UTC, date, datetime
 
+    from cloudtrain.quote.ids import id_of
+
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
     if any(line.assessment.learnt for line in quoted.lines):
-        click.echo("\n^ corrected by runs measured here: --why NUMBER says how, `cloudtrain measurements list` which")
+        click.echo("\n^ corrected by runs measured here: --why ROW says how, `cloudtrain measurements list` which")
     today = datetime.fromtimestamp(now, UTC).date()
     dates = [line.offer.price.as_of for line in quoted.lines if line.viable and line.offer.price.as_of]
     click.echo()
@@ -163,6 +178,6 @@ def show_foot(quoted: Quote, now: float) -> None:
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:
-        line = quoted.lines[quoted.chosen]
-        click.echo(f"`up` would choose: #{quoted.chosen} {line.offer.name} ({line.offer.provider})")
-    click.echo("--why NUMBER explains a row, --all unfolds the folded ones")
+        chosen = id_of(quoted.lines[quoted.chosen].offer, [line.offer for line in quoted.lines])
+        click.echo(f"`up` would choose: #{quoted.chosen} {chosen}")
+    click.echo("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")

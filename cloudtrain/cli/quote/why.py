@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from cloudtrain.cli.quote.table import machine, place
-from cloudtrain.errors import UsageError, nearest
+from cloudtrain.errors import UsageError
 from cloudtrain.quote.costs import cost_parts
 from cloudtrain.quote.disk import GB
 from cloudtrain.units import gib, hours, money
@@ -19,37 +19,18 @@ if TYPE_CHECKING:
     from cloudtrain.trainer.verify import Verified
 
 
-def find_line(quote: Quote, text: str) -> tuple[int, QuoteRow]:
-    """The line that `text` names: its number, or an offer's name with region, zone or market after slashes.
-
-    The best-ranked match is taken. Raises UsageError with the nearest name.
-    """
-    if text.isdigit() and int(text) < len(quote.lines):
-        return int(text), quote.lines[int(text)]
-    wanted = [part.lower() for part in text.split("/") if part]
-    for index, line in enumerate(quote.lines):
-        offer = line.offer
-        parts = [str(p).lower() for p in (offer.provider, offer.name, offer.region, offer.market)]
-        parts += [*offer.zone.lower().split(), f"{offer.count}x{offer.hardware}".lower(), offer.hardware]
-        if wanted and all(part in parts for part in wanted):
-            return index, line
-    close = nearest(text, sorted({line.offer.name for line in quote.lines}))
-    raise UsageError(
-        f"no offer `{text}` in this quote",
-        f"did you mean `{close}`?" if close else "give the number in the first column, or name/region/market",
-    )
-
-
 def explain(
     quote: Quote,
     index: int,
-    line: QuoteRow,
+    id_: str,
     remedy: Callable[[QuoteRow], str],
     proven: Verified | UsageError | None = None,
 ) -> list[tuple[str, str]]:
     """(heading, text) pairs: everything that is known of one line, with what --verify proved or why it cannot."""
+    line = quote.lines[index]
     offer, assessment = line.offer, line.assessment
     rows = [
+        ("id", id_),
         ("offer", f"#{index} {offer.provider} {offer.name}, {machine(line)}, {place(line)}, {offer.market}"),
         ("viable", ("yes" + (", chosen" if index == quote.chosen else "")) if line.viable else "no"),
         *[("reason", reason) for reason in line.reasons()],

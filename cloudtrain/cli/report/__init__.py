@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import Duration, output_option
 from cloudtrain.cli.output import print_json, print_message
 from cloudtrain.cli.ps import tell_last_ticks
@@ -26,7 +27,7 @@ BY = ("week", "month", "provider", "spec")
 
 
 @click.command("report", short_help="The account of RUN in full, or a line for each run.")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("--since", type=Duration(), help="Only runs begun in the last 7d, 12h ...")
 @click.option("--billed", is_flag=True, help="First ask the providers what they have billed, where that is due.")
 @click.option("--by", "by_what", type=click.Choice(BY), help="Sums of each week, month, provider or spec.")

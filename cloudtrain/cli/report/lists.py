@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
            "memory estimated", "measured", "billed $", "$/M tokens", "metered/quoted")  # fmt: skip
+CSV_HEADERS = ("run", "state", "offer", "started_at", "quoted_usd", "metered_usd", "quoted_s", "metered_s",
+               "quoted_tokens_per_second", "measured_tokens_per_second", "estimated_bytes", "measured_bytes",
+               "billed_usd", "usd_per_million_tokens", "metered_to_quoted", "provider", "spec", "quoted_usd_low",
+               "quoted_usd_high", "billed_status")  # fmt: skip
 ORDER = (0, 1, 2, 3, 4, 5, 12, 13, 14, 6, 7, 8, 9, 10, 11)  # of the columns at a terminal
 LEFT_OUT = (10, 11, 8, 6, 14, 2, 9, 3, 12, 7, 13)  # where it is too narrow, in this order
 BLOCKS_WIDE, LONGEST_NAME = 24, 28
@@ -29,9 +33,9 @@ def show_runs(accounts: Sequence[CostReport], output: str) -> None:
     """Each run in a line, then their sums."""
     if output == "json":
         return print_json([account.document() for account in accounts])
-    rows = [row(account) for account in accounts]
     if output == "csv":
-        return print_rows(output, HEADERS, rows)
+        return print_rows(output, CSV_HEADERS, [csv_row(account) for account in accounts])
+    rows = [row(account) for account in accounts]
     if terminal_width() is not None:
         rows = [[cut(each[0], LONGEST_NAME), *each[1:]] for each in rows]
     columns = fitting(HEADERS, rows, ORDER, LEFT_OUT)
@@ -191,4 +195,20 @@ def row(account: CostReport) -> list[str]:
         "-" if billed is None else money(billed) + ("" if account.billed_status == "final" else "~"),
         "-" if per_million is None else figures.dollars(per_million),
         figures.ratio(account.metered_to_quoted),
+    ]
+
+
+def csv_row(account: CostReport) -> list[Any]:
+    """One run as plain figures, those of `-o json`; the likely ones of a quote, empty where nothing is known."""
+    quoted_usd, quoted_hours = account.quoted_usd or {}, account.quoted_hours or {}
+    told = account.document()
+    likely_hours = quoted_hours.get("likely")
+    return [
+        *(account.run, account.state, account.offer, told["started_at"]),
+        *(quoted_usd.get("likely"), told["metered_usd"]),
+        *(None if likely_hours is None else round(likely_hours * 3600, 3), told["metered_s"]),
+        *((account.quoted_tokens_per_second or {}).get("likely"), account.measured_tokens_per_second),
+        *(account.estimated_bytes, account.measured_bytes, told["billed_usd"]),
+        *(told["usd_per_million_tokens"], told["metered_to_quoted"], account.provider, account.spec),
+        *(quoted_usd.get("low"), quoted_usd.get("high"), account.billed_status),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import Dollars, Duration
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.client.options import SPEC_FILE, UpOptions
@@ -16,8 +17,18 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.command("up", short_help="Fine-tune as the spec says, on the cheapest offer.")
 @click.argument("arguments", nargs=-1, metavar="[SPEC] [KEY=VALUE]...")
 @click.option("-f", "--file", "spec_file", type=click.Path(path_type=Path), help=f"The spec.  [default: {SPEC_FILE}]")
-@click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
-@click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
+@click.option(
+    "--infra",
+    multiple=True,
+    shell_complete=words.places,
+    help="Only this place: provider[/region[/zone]]; may be repeated.",
+)
+@click.option(
+    "--hardware",
+    multiple=True,
+    shell_complete=words.hardware,
+    help="Only this hardware: KEY or KEY:COUNT; may be repeated.",
+)
 @click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
     "--max-hours",
