@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from cloudtrain.models import registry
-from cloudtrain.offer import Offer, Price, Range
+from cloudtrain.offer import Market, Offer, Price, Range
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.quote import engine, times
 from cloudtrain.quote.request import Request
@@ -17,12 +17,10 @@ from cloudtrain.units import GIB
 PRICE = Price("snapshot", "2026-11-01", "the test", "VERIFIED")
 
 
-def line(model: str, market: str, vcpus: int = 384) -> QuoteRow:
+def line(model: str, market: Market, vcpus: int = 384) -> QuoteRow:
     """A full fine-tune on a large host."""
-    host = Offer(
-        "gcp", "host", "here", "here-a", "cpu-amx", vcpus, 6144 * GIB, vcpus, 6144 * GIB, "spot", Decimal(60), PRICE
-    )
-    offers = [host._replace(market=market)]  # type: ignore[arg-type]
+    ram = 6144 * GIB
+    offers = [Offer("gcp", "host", "here", "here-a", "cpu-amx", vcpus, ram, vcpus, ram, market, Decimal(60), PRICE)]
     request = Request(spec=registry.find(model), method="full")
     (found,) = engine.judged(request, load("pricing", "gcp", PriceSource), offers, None, None)
     return found
