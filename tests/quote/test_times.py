@@ -28,7 +28,7 @@ def line(model: str, market: Market, vcpus: int = 384) -> QuoteRow:
 
 @pytest.mark.parametrize("vcpus", [64, 128, 384])
 @pytest.mark.parametrize("model", ["longcat-flash", "llama-3.3-70b", "llama-3.1-8b"])
-def test_saves_of_a_full_fine_tune_are_a_tenth_at_most(model: str, vcpus: int) -> None:
+def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -> None:
     """However slow the disk and however fast the steps; with the result at the end it is not much more."""
     assessment = line(model, "on_demand", vcpus).assessment
     assert assessment.billed_hours is not None
