@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import pytest
 
+from cloudtrain.estimate import spot
 from cloudtrain.models import registry
-from cloudtrain.offer import Market, Offer, Price, Range
+from cloudtrain.offer import Offer, Price, Range
 from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote import engine, times
+from cloudtrain.quote import assess, engine, times
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.units import GIB
@@ -17,10 +18,12 @@ from cloudtrain.units import GIB
 PRICE = Price("snapshot", "2026-11-01", "the test", "VERIFIED")
 
 
-def line(model: str, market: Market, vcpus: int = 384) -> QuoteRow:
+def line(model: str, vcpus: int) -> QuoteRow:
     """A full fine-tune on a large host."""
     ram = 6144 * GIB
-    offers = [Offer("gcp", "host", "here", "here-a", "cpu-amx", vcpus, ram, vcpus, ram, market, Decimal(60), PRICE)]
+    offers = [
+        Offer("gcp", "host", "here", "here-a", "cpu-amx", vcpus, ram, vcpus, ram, "on_demand", Decimal(60), PRICE)
+    ]
     request = Request(spec=registry.find(model), method="full")
     (found,) = engine.judged(request, load("pricing", "gcp", PriceSource), offers, None, None)
     return found
@@ -30,7 +33,7 @@ def line(model: str, market: Market, vcpus: int = 384) -> QuoteRow:
 @pytest.mark.parametrize("model", ["longcat-flash", "llama-3.3-70b", "llama-3.1-8b"])
 def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -> None:
     """However slow the disk and however fast the steps; with the result at the end it is not much more."""
-    assessment = line(model, "on_demand", vcpus).assessment
+    assessment = line(model, vcpus).assessment
     assert assessment.billed_hours is not None
     parts = {part.name: part.seconds for part in assessment.time_parts}
     for bound, whole in zip(parts["checkpoints"], assessment.billed_hours, strict=True):
@@ -39,14 +42,14 @@ def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -
     assert saving < 0.15 * assessment.billed_hours.likely * 3600
 
 
-def test_on_spot_it_saves_when_our_trainer_does() -> None:
-    """A run so short that no save of that size is due is interrupted without having saved, and no save is counted."""
-    assessment = line("longcat-flash", "spot").assessment
-    request = Request(spec=registry.find("longcat-flash"), method="full")
-    write = times.checkpoint_s(request, request.spec.params_total)
-    parts = {part.name: part.seconds for part in assessment.time_parts}
-    assert times.saves(parts["steps"].likely, write.likely, write.likely) == 0
-    assert parts["interruptions"].likely > parts["steps"].likely / 10  # what is repeated
+def test_on_spot_no_save_is_counted_where_none_is_due() -> None:
+    """A run shorter than 20 saves is interrupted without having saved; a longer one saves at our trainer's interval."""
+    prior = spot.prior("gcp", accelerator=False)
+    write, before, hour = Range(1800, 1800, 1800), Range(60, 60, 60), 3600.0
+    between = prior.between_s.likely
+    for worked, counted in ((5 * hour, 0.0), (12 * hour, 1800.0)):
+        found = assess.interrupted(Range(worked, worked, worked), write, before, prior)[1]
+        assert found.billed_s == pytest.approx(spot.billed_s(worked, 20 * 1800.0, counted, 60, between))
 
 
 @pytest.mark.parametrize(
