@@ -10,12 +10,16 @@ Market = Literal["on_demand", "spot", "free", "units", "owned"]
 
 
 class Price(NamedTuple):
-    """Where a price comes from. `as_of` is the last day of the range in which it was observed (YYYY-MM-DD or "")."""
+    """Where a price comes from. `as_of` and `since` are the last and the first day of the range in which it was seen.
+
+    YYYY-MM-DD, or "" where that is unknown. `up` counts from the last day, what is printed as age from the first.
+    """
 
     origin: str  # snapshot | live | settings
     as_of: str
     source: str
     confidence: str
+    since: str = ""
 
 
 class Limits(NamedTuple):

@@ -1,4 +1,4 @@
-"""Reads when a price was seen: turns a snapshot's `observed` cell into the day from which the price's age counts."""
+"""Reads when a price was seen: the last and the first day that a snapshot's `observed` cell allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def last_day(observed: str) -> str:
-    """The day (YYYY-MM-DD) from which the age of a price counts.
+    """The day (YYYY-MM-DD) from which `up` counts whether a price is stale.
 
     A day is itself, a month (`2026-07`) its last day, a range of months (`2026-06..08`) the last day of the later one.
     Where only an open range is known the earliest possible day is taken, so that such a price is not called younger
@@ -30,6 +30,19 @@ def last_day(observed: str) -> str:
     if day:
         return date(int(year), int(month), int(until or day)).isoformat()
     return _end_of_month(int(year), int(until or month))
+
+
+def first_day(observed: str) -> str:
+    """The earliest day (YYYY-MM-DD) on which the price may have been seen: it is not printed as younger than that.
+
+    A day is itself, a month or a range begins with its first day, an open range counts as in `last_day`. Raises
+    ValueError.
+    """
+    last = last_day(observed)
+    found = _RANGE.fullmatch(observed)
+    if not found or not found[2]:
+        return last
+    return date(int(found[1]), int(found[2]), int(found[3] or 1)).isoformat()
 
 
 def _end_of_month(year: int, month: int) -> str:

@@ -21,7 +21,7 @@ from cloudtrain.files import no_pipe
 from cloudtrain.offer import NO_LIMITS, Limits, Market, Offer, Price
 from cloudtrain.units import GIB
 
-from ._observed import last_day
+from ._observed import first_day, last_day
 
 # In the order in which a row's cells are taken apart: place and price, shape, date.
 COLUMNS = (
@@ -194,4 +194,5 @@ def _gib_to_bytes(cell: str) -> int | None:
 
 @cache
 def _price(observed: str, source: str, confidence: str) -> Price:
-    return Price("snapshot", last_day(observed), f"{source} (observed {observed})".lstrip(), confidence)
+    shown = f"{source} (observed {observed})".lstrip()
+    return Price("snapshot", last_day(observed), shown, confidence, first_day(observed))

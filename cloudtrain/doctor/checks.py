@@ -15,6 +15,7 @@ from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, P
 from cloudtrain.offer import Offer, OfferKey
 from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names, run_key
 from cloudtrain.quote import catalog
+from cloudtrain.quote.ages import STALE_DAYS, ages
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
 from cloudtrain.runs.leftovers.judging import Records, records, state
@@ -137,14 +138,14 @@ def prices(name: str, cloud: Cloud, now: float) -> Finding:
     if not served:
         return Finding("prices", "unknown", "the catalogue has no price for a machine that can be made there")
     sample = min(served, key=lambda offer: (offer.usd_per_hour or Decimal(0), offer.name, offer.region))
-    days = live_price.age_days(max(offer.price.as_of for offer in known), now)
-    age = "of unknown age" if days is None else f"{days} days old"
+    found = ages((offer.price for offer in known), now)
+    age = "of unknown age" if found is None else f"{found} days old"
     live, why_not = live_price.ask(first_place(sample))
     if live is not None:
         message = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
         return Finding("prices", "ok", message)
     message = f"the catalogue's are {age}; {why_not}"
-    if days is None or days > live_price.STALE_DAYS:
+    if found is None or found.youngest > STALE_DAYS:
         return Finding("prices", "problem", message, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
     return Finding("prices", "unknown" if live is None and why_not else "ok", message)
 

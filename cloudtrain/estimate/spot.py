@@ -75,9 +75,17 @@ def first_order_s(work_s: float, interval: float, checkpoint_s: float, restart_s
     return work_s * (1.0 + checkpoint_s / interval + (interval / 2.0 + restart_s) / between_s)
 
 
-def expected(work_s: float, checkpoint_s: float, restart_s: float, between_s: float, wait_s: float = 0.0) -> SpotRun:
-    """A run of `work_s` that saves at the best interval, with `wait_s` for capacity after each preemption."""
-    interval = interval_s(between_s, checkpoint_s)
+def expected(
+    work_s: float,
+    checkpoint_s: float,
+    restart_s: float,
+    between_s: float,
+    wait_s: float = 0.0,
+    interval: float | None = None,
+) -> SpotRun:
+    """A run of `work_s` that saves every `interval`, else at the best one; `wait_s` for capacity per preemption."""
+    if interval is None:
+        interval = interval_s(between_s, checkpoint_s)
     billed = billed_s(work_s, interval, checkpoint_s, restart_s, between_s)
     preemptions = billed / between_s if between_s > 0 else math.inf
     waits = preemptions * wait_s if wait_s else 0.0

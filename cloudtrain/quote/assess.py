@@ -145,10 +145,12 @@ def clock(
     if rate is None:
         return setup, None, None
     steps = times.step_parts(request, ours, rate, offer.vcpus)
-    work, before = times.total(steps), times.total(setup)
     write = times.checkpoint_s(request, trainable)
+    checkpoints = times.checkpoints_part(times.total(steps), write)
+    steps.append(times.result_part(write))
+    work, before = times.total(steps), times.total(setup)
     if offer.market != "spot":
-        parts = [*setup, *steps, times.checkpoints_part(work, write)]
+        parts = [*setup, *steps, checkpoints]
         billed = times.total(parts)
         floor = Range(*(max(s, float(terms.minimum_billed_s)) for s in billed))
         return parts, billed.scaled(1 / 3600), floor.scaled(1 / 3600)
@@ -161,10 +163,12 @@ def clock(
 
 
 def interrupted(work: Range, write: Range, before: Range, found: spot.Prior) -> list[spot.SpotRun]:
-    """Low, likely and high of an interrupted run: short work, rare interruptions .. long work, frequent ones."""
-    between = found.between_s
-    return [
-        spot.expected(work.low, write.low, before.low, between.high, WAIT_SHARE.low * between.high),
-        spot.expected(work.likely, write.likely, before.likely, between.likely, WAIT_SHARE.likely * between.likely),
-        spot.expected(work.high, write.high, before.high, between.low, WAIT_SHARE.high * between.low),
-    ]
+    """Low, likely and high of an interrupted run: short work, rare interruptions .. long work, frequent ones.
+
+    It saves when our trainer does, not when it would be best; where that is never, no save is counted.
+    """
+    between = Range(found.between_s.high, found.between_s.likely, found.between_s.low)
+    made = [save if times.saves(worked, save, write.likely) else 0.0 for worked, save in zip(work, write, strict=True)]
+    intervals = [times.interval_s(save) for save in write]
+    bounds = zip(work, made, before, between, WAIT_SHARE, intervals, strict=True)
+    return [spot.expected(w, save, b, m, wait * m, interval) for w, save, b, m, wait, interval in bounds]

@@ -59,6 +59,7 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
             "as_of": offer.price.as_of,
             "source": offer.price.source,
             "confidence": offer.price.confidence,
+            "since": offer.price.since,
         },
         "hours": None if assessment.hours is None else bounds(assessment.hours, finite),
         "billed_hours": None if assessment.billed_hours is None else bounds(assessment.billed_hours, finite),

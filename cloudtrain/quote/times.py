@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.offer import Range, Terms
 from cloudtrain.quote.row import TimePart
+from cloudtrain.units import hours
 
 if TYPE_CHECKING:
     from cloudtrain.quote.recipes import Recipe
     from cloudtrain.quote.request import Request
 
 CHECKPOINT_EVERY_S = 300.0  # our trainer's default
+TRAINED_PER_SAVED = 20  # and its rule, templates/common/checkpoints.py: so many times a save's duration between two
 DISK_BYTES_PER_S = Range(2e8, 5e8, 2e9)  # reading weights and writing checkpoints: network disk .. local NVMe
 ZERO = Range(0.0, 0.0, 0.0)
 
@@ -65,11 +67,30 @@ def checkpoint_s(request: Request, trainable: int) -> Range:
     return over(size_bytes, DISK_BYTES_PER_S)
 
 
+def result_part(one: Range) -> TimePart:
+    """The save after the last step: the weights alone of what is trained, a third of a checkpoint `one`."""
+    return TimePart("result", one.scaled(1 / 3), "what is trained, written after the last step")
+
+
+def interval_s(save_s: float) -> float:
+    """Seconds that our trainer trains between two saves, when a save takes `save_s`."""
+    return max(CHECKPOINT_EVERY_S, TRAINED_PER_SAVED * save_s)
+
+
+def saves(work_s: float, save_s: float, assumed_s: float) -> int:
+    """How many checkpoints our trainer makes in `work_s` seconds of steps, before the result.
+
+    When the first one is due follows from what a save is assumed to take, the next ones from what it took.
+    """
+    first = interval_s(assumed_s)
+    return 1 + int((work_s - first) / interval_s(save_s)) if work_s >= first else 0
+
+
 def checkpoints_part(work: Range, one: Range) -> TimePart:
-    """All periodic checkpoints of a run that is not interrupted."""
-    counts = [max(1.0, seconds / CHECKPOINT_EVERY_S) for seconds in work]
-    total = Range(counts[0] * one.low, counts[1] * one.likely, counts[2] * one.high)
-    return TimePart("checkpoints", total, f"one every {CHECKPOINT_EVERY_S / 60:.0f} min")
+    """All periodic checkpoints of a run that is not interrupted, each bound at least the one before it."""
+    seconds = [saves(worked, save, one.likely) * save for worked, save in zip(work, one, strict=True)]
+    total = Range(min(seconds[:2]), seconds[1], max(seconds[1:]))
+    return TimePart("checkpoints", total, f"one in {hours(interval_s(one.likely))} of steps")
 
 
 def over(amount: float, rate: Range) -> Range:

@@ -40,6 +40,7 @@ class PriceRecord(Form):
     as_of: str
     source: str
     confidence: str
+    since: str = ""
 
 
 class CostPartRecord(Form):

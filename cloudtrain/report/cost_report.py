@@ -188,7 +188,10 @@ def report(run: Run) -> CostReport:
         billed_usd=None if billed is None else billed.usd,
         billed_status=None if billed is None else billed.status,
         billed_message="" if billed is None else remark(by_sort(metered, machines), metered_s, billed),
-        price={"usd_per_hour": exact_text(run.usd_per_hour), **(line.price.model_dump() if line else {})},
+        price={
+            "usd_per_hour": exact_text(run.usd_per_hour),
+            **(line.price.model_dump(exclude_unset=True) if line else {}),
+        },
     )
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import OverBudget, ProviderError, UsageError
 from cloudtrain.providers import PriceSource, load
+from cloudtrain.quote.ages import STALE_DAYS, WARN_DAYS, age_days
 from cloudtrain.units import money
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
     from cloudtrain.records import RowRecord
 
-WARN_DAYS, STALE_DAYS = 30, 90
 TOLERANCE = Decimal("1.10")  # a live price further above the quote than this stops
 
 
@@ -52,15 +51,6 @@ def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
         return Checked(quoted, f"{money(quoted)}/h, {age}, accepted unchecked")
     warning = "warning: " if days > WARN_DAYS else ""
     return Checked(quoted, f"{warning}{money(quoted)}/h, {days} days old, not checked: {why_not}")
-
-
-def age_days(as_of: str, now: float) -> int | None:
-    """Days since the last day on which a price was observed; None when that is unknown."""
-    try:
-        seen = datetime.fromisoformat(as_of).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return max(0, (datetime.fromtimestamp(now, UTC) - seen).days)
 
 
 def ask(key: OfferKey) -> tuple[Decimal | None, str]:

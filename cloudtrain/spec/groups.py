@@ -111,13 +111,14 @@ class Checkpoint(Record):
 
     every: Interval = Field(
         default="5m",
-        description="time between two saves, for example 300s, 5m or 1h: what can be lost when a machine is preempted",
+        description="time between two saves, for example 300s, 5m or 1h: what can be lost when a machine is preempted; "
+        "longer where saving is slow, so that it takes at most a twentieth of the time",
     )
     keep: int = Field(default=2, ge=1, le=1000, description="how many checkpoints are kept")
 
     @property
     def every_s(self) -> float:
-        """Seconds between the beginnings of two saves."""
+        """Seconds from the end of a save to the next one, at least."""
         return parse_duration_s(self.every)
 
 

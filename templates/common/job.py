@@ -40,7 +40,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Saved every `every_s` seconds into `folder`, of which the newest `keep` stay."""
+    """Saved into `folder`, where the newest `keep` stay, `every_s` seconds after the save before; 0 is each step.
+
+    Where saving is slow it is seldomer: `checkpoints.interval_s`.
+    """
 
     folder: str
     every_s: float = at_least(0, 300.0)

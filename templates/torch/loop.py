@@ -93,10 +93,15 @@ class Watcher(TrainerCallback):
 
     def __init__(self, job: Job, store: checkpoints.Store, progress: Progress, events: Events) -> None:
         self.job, self.store, self.progress, self.events = job, store, progress, events
-        self._save_began = time.monotonic()
+        self._pace = checkpoints.Pace(job.checkpoint.every_s)
         self._step_began = 0.0
         self._tokens_before = 0
         self._rate = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock for saves, with the size of what will be saved."""
+        learns = [parameter for parameter in kwargs["model"].parameters() if parameter.requires_grad]
+        self._pace.start(sum(parameter.numel() * parameter.element_size() for parameter in learns))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the step's clock."""
@@ -110,13 +115,13 @@ class Watcher(TrainerCallback):
         self.progress.train_seconds += seconds
         self._rate = (self.progress.tokens - self._tokens_before) / max(seconds, 1e-9)
         last = state.global_step >= self.progress.steps
-        due = now - self._save_began >= self.job.checkpoint.every_s
+        args.save_only_model = last  # nothing is trained after it: of the last save only the result is needed
         if self.progress.stop:
             control.should_training_stop = True
             control.should_evaluate = False
         elif last and self.progress.evaluates:
             control.should_evaluate = True
-        if due or last or self.progress.stop:
+        if self._pace.is_due() or last or self.progress.stop:
             self._save(control)
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -125,6 +130,10 @@ class Watcher(TrainerCallback):
             control.should_training_stop = True
             self._save(control)
             raise EvaluationStopped
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """What the trainer saves at a step it saves after evaluating there: that is no part of the save."""
+        self._pace.begin()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One `step` or `eval` event. Raises Diverged when the loss is no number."""
@@ -151,11 +160,11 @@ class Watcher(TrainerCallback):
         step = state.global_step
         saved = {**self.progress.saved(), "recipe": self.job.recipe}
         self.store.publish(self.store.partial / f"checkpoint-{step}", step, saved)
-        self.events.emit("checkpoint", step=step, seconds=time.monotonic() - self._save_began)
+        self.events.emit("checkpoint", step=step, seconds=self._pace.end())
 
     def _save(self, control: Any) -> None:
         control.should_save = True
-        self._save_began = time.monotonic()
+        self._pace.begin()
 
 
 def dataset(documents: list[Document], job: Job) -> Any:

@@ -185,17 +185,18 @@ def test_after_a_kill_of_anything_the_adapters_step_agrees(desk: Desk, victim: s
 def overdue(events: list[dict[str, Any]]) -> list[int]:
     """Steps that began when a checkpoint was due already, and that no checkpoint followed.
 
-    A checkpoint's clock begins when the one before it began to be written; the first one's, before the first step.
+    A checkpoint's clock begins when the one before it was written; the first one's, before the first step.
     """
     found: list[int] = []
     began = told = None
+    interval_s = CHECKPOINT_S
     for event, after in pairwise(events):
         if event["event"] == "start":
-            began = told = None
+            began, told, interval_s = None, None, CHECKPOINT_S
         elif event["event"] == "checkpoint":
-            began, told = event["time"] - event["seconds"], None
+            began, told, interval_s = event["time"], None, max(CHECKPOINT_S, 20 * event["seconds"])
         else:
-            if told is not None and told - began >= CHECKPOINT_S and after["event"] == "step":
+            if told is not None and told - began >= interval_s and after["event"] == "step":
                 found.append(event["step"])
             told = event["time"]
             began = told if began is None else began

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from cloudtrain.cli.quote.named import Rows
     from cloudtrain.quote.row import Quote
 
-STALE_DAYS = 30
-
 
 @click.command("quote", short_help="What it costs to finish fine-tuning MODEL, and where it works.")
 @click.argument("model", shell_complete=words.models)
@@ -159,25 +157,25 @@ def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Any) -> None:
 
 def show_foot(quoted: Quote, now: float) -> None:
     """What to know before money is spent."""
-    from datetime import UTC, date, datetime
-
+    from cloudtrain.quote import ages
     from cloudtrain.quote.ids import id_of
 
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
     if any(line.assessment.learnt for line in quoted.lines):
         click.echo("\n^ corrected by runs measured here: --why ROW says how, `cloudtrain measurements list` which")
-    today = datetime.fromtimestamp(now, UTC).date()
-    dates = [line.offer.price.as_of for line in quoted.lines if line.viable and line.offer.price.as_of]
+    found = ages.by_provider((line.offer for line in quoted.lines if line.viable), now)
     click.echo()
-    if dates:
-        oldest = min(dates)
-        age = (today - date.fromisoformat(oldest)).days
-        warn = f", over {STALE_DAYS}: check before you pay" if age > STALE_DAYS else ""
-        click.echo(f"prices above are of {oldest} to {max(dates)}; the oldest is {age} days old{warn}")
+    if found:
+        warn = any(age.oldest > ages.WARN_DAYS for age in found.values())
+        shown = ", ".join(f"{provider} {age}" for provider, age in found.items())
+        click.echo(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:
-        chosen = id_of(quoted.lines[quoted.chosen].offer, [line.offer for line in quoted.lines])
+        line = quoted.lines[quoted.chosen]
+        chosen = id_of(line.offer, [each.offer for each in quoted.lines])
         click.echo(f"`up` would choose: #{quoted.chosen} {chosen}")
+        for sentence in ages.refusal(line.offer, now):
+            click.echo(f"  {sentence}")
     click.echo("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")

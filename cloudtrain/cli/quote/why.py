@@ -134,7 +134,7 @@ def proven_rows(quote: Quote, line: QuoteRow, proven: Verified | UsageError | No
         replace(
             estimated,
             peak_bytes=proven.peak_bytes,
-            required_bytes=budget.required_bytes(proven.peak_bytes, options),
+            required_bytes=budget.required_bytes(proven.peak_bytes, options, proven=True),
             parts=parts,
         )
     )

@@ -1,0 +1,74 @@
+"""How old prices are: what a quote and the doctor say of it, and from when on `up` takes one no longer unasked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudtrain.providers import PriceSource, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cloudtrain.offer import Offer, Price
+
+WARN_DAYS, STALE_DAYS = 30, 90
+
+
+class Ages(NamedTuple):
+    """Days since the latest and since the earliest day on which some prices may have been seen."""
+
+    youngest: int
+    oldest: int
+
+    def __str__(self) -> str:
+        """`4`, or `4 to 91`."""
+        return str(self.oldest) if self.youngest == self.oldest else f"{self.youngest} to {self.oldest}"
+
+
+def age_days(day: str, now: float) -> int | None:
+    """Days since `day` (YYYY-MM-DD); None when that is unknown."""
+    try:
+        seen = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return max(0, (datetime.fromtimestamp(now, UTC) - seen).days)
+
+
+def ages(prices: Iterable[Price], now: float) -> Ages | None:
+    """How old these prices are; None when that is known of none."""
+    known = set(prices)
+    youngest = age_days(max((price.as_of for price in known), default=""), now)
+    oldest = age_days(min((price.since or price.as_of for price in known if price.as_of), default=""), now)
+    return None if youngest is None or oldest is None else Ages(youngest, oldest)
+
+
+def by_provider(offers: Iterable[Offer], now: float) -> dict[str, Ages]:
+    """How old the prices of each provider are, of those that have a day."""
+    prices: dict[str, set[Price]] = {}
+    for offer in offers:
+        if offer.price.as_of and offer.usd_per_hour is not None:
+            prices.setdefault(offer.provider, set()).add(offer.price)
+    return {name: found for name in sorted(prices) if (found := ages(prices[name], now)) is not None}
+
+
+def refused_from(price: Price) -> str:
+    """The first day (YYYY-MM-DD) on which `up` refuses the price unasked; empty when it is of unknown age."""
+    if not price.as_of:
+        return ""
+    return (datetime.fromisoformat(price.as_of) + timedelta(days=STALE_DAYS + 1)).date().isoformat()
+
+
+def refusal(offer: Offer, now: float) -> list[str]:
+    """When `up` would refuse the price of an offer as stale, and what to do then; nothing where nothing is rented."""
+    if offer.market in ("owned", "free") or offer.price.origin != "snapshot":
+        return []
+    first = refused_from(offer.price)
+    today = datetime.fromtimestamp(now, UTC).date().isoformat()
+    stale = f"`up` refuses its price as stale from {first} on" if first > today else "`up` refuses its price as stale"
+    if load("pricing", offer.provider, PriceSource).live is None:
+        return [f"{stale}: --accept-stale starts all the same"]
+    return [
+        f"{stale}, unless {offer.provider} confirms it:",
+        f"set its credentials (`cloudtrain doctor {offer.provider}` checks them), or --accept-stale",
+    ]
