@@ -180,12 +180,12 @@ class Measurements:
         return max([1.0, *found])
 
 
-def kept_here(state: str) -> Path | None:
-    """Where the measurements of a state in a bucket are copied to; None for a state in a folder, which has its own."""
+def kept_here(state: str, what: str = "measurements") -> Path | None:
+    """Where the measurements, or what else is named, of a state in a bucket are copied to; None for one in a folder."""
     if "://" not in state:
         return None
     import hashlib
 
     from cloudtrain.settings import cache_folder
 
-    return cache_folder() / "measurements" / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
+    return cache_folder() / what / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
