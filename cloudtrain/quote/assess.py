@@ -59,7 +59,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     found = loads(request.spec, request.method, request.sequence_length, chip.backend)
     devices = devices_of(chip, offer)
     usable = budget.usable_bytes(chip, offer.memory_bytes)
-    reasons = []
+    reasons: list[str] = []
     ours = recipe(request, chip.backend, devices, chip.key)
     if ours is None:
         return rejected(found.reason)

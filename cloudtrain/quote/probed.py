@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cloudtrain.offer import Probe, Products
-from cloudtrain.quote.measured import kept_here
+from cloudtrain.settings import copied_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ BUSY = 0.25  # the share that others had, from which on a rate is likely to be t
 def of_state(state: str) -> Probe | None:
     """The newest probe of this machine that a state holds; of one in a bucket, what was last copied here."""
     try:
-        with open(kept_here(state, "probes") or os.path.join(state, FILE), encoding="utf-8") as file:
+        with open(copied_here(state, "probes") or os.path.join(state, FILE), encoding="utf-8") as file:
             lines = file.readlines()
     except (OSError, UnicodeDecodeError):
         return None
@@ -51,7 +51,7 @@ def read(line: str, machine: str) -> Probe | None:
         load = it.get("load")
         products = Products(*rates, float(it["time"]), None if load is None else float(load))
         probe = Probe(str(it["hardware"]), int(it["cores"]), products)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return probe if all(0 < rate < math.inf for rate in rates) and probe.cores > 0 else None
 

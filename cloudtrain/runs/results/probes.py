@@ -9,10 +9,10 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain import backends
+from cloudtrain import backends, settings
 from cloudtrain.errors import CloudtrainError, NothingViable, UsageError
 from cloudtrain.providers import Context, PriceSource, load, names
-from cloudtrain.quote import measured, probed
+from cloudtrain.quote import probed
 from cloudtrain.quote.chips import chips
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def run(python: Path, program: Path, seconds: float) -> dict[str, Any]:
 def keep(store: Store, record: ProbeRecord) -> None:
     """Add it to the state, and to what a quote finds here of a state in a bucket."""
     store.append(probed.FILE, record.as_line())
-    path = measured.kept_here(store.url, "probes")
+    path = settings.copied_here(store.url, "probes")
     if path is not None:
         with contextlib.suppress(UsageError, OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
