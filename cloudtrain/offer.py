@@ -52,6 +52,23 @@ class OfferKey:
         return "/".join((self.provider, self.offer, self.region, self.zone, self.market))
 
 
+class Products(NamedTuple):
+    """Matrix products measured on a machine, in operations per second of all its cores; `load` is what others had."""
+
+    bf16_flops_per_s: float
+    fp32_flops_per_s: float
+    time: float  # epoch seconds
+    load: float | None  # share of the processors, 0 to 1
+
+
+class Probe(NamedTuple):
+    """What was measured on a machine while it had so many cores of this class."""
+
+    hardware: str
+    cores: int
+    products: Products
+
+
 class Offer(NamedTuple):
     """One thing that can be rented, or is owned, in one place under one market.
 
@@ -73,6 +90,7 @@ class Offer(NamedTuple):
     price: Price
     limits: Limits = NO_LIMITS
     note: str = ""
+    products: Products | None = None  # measured on this very machine
 
     @property
     def key(self) -> OfferKey:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from cloudtrain.billing import Billing
 from cloudtrain.errors import UsageError, nearest, visible
-from cloudtrain.offer import Offer, OfferKey, Terms
+from cloudtrain.offer import Offer, OfferKey, Probe, Terms
 from cloudtrain.plan import Plan
 from cloudtrain.state.protocol import Store
 
@@ -31,11 +31,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a price source may read: the catalogue folder and the user's settings for owned machines."""
+    """What a price source may read: the catalogue folder, and of owned machines the user's settings and a probe."""
 
     catalog: Path
     usd_per_kwh: Decimal = Decimal(0)
     watts: Decimal | None = None
+    probe: Probe | None = None  # of this machine, where it was measured
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -132,6 +132,8 @@ def describe_event(event: dict[str, Any]) -> str:
         )
     if kind == "loaded":
         return f"loaded in {hours(event.get('seconds', 0))}: {event.get('trainable', 0):,} trainable parameters"
+    if kind == "compute":
+        return f"computing in {'float32' if event.get('type') == 'fp32' else 'bf16'}: {event.get('why', '')}"
     if kind == "checkpoint":
         return f"checkpoint at step {event.get('step')}"
     if kind == "resumed":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import loading, times
+from cloudtrain.quote import loading, probed, times
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
@@ -58,13 +58,18 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         return rejected("" if offer.limits.barred else chip.why_not)  # said once is enough
     found = loads(request.spec, request.method, request.sequence_length, chip.backend)
     devices = devices_of(chip, offer)
+    usable = budget.usable_bytes(chip, offer.memory_bytes)
+    reasons: list[str] = []
     ours = recipe(request, chip.backend, devices, chip.key)
     if ours is None:
         return rejected(found.reason)
-    estimated = memory.estimate(request.spec, ours.options)
-    required, usable = ours.required_bytes(estimated), budget.usable_bytes(chip, offer.memory_bytes)
-    reasons = []
     factor = 1.0 if measured is None else measured.memory_factor(ours, request)
+    if offer.products is not None:
+        ours, why_not = faster_type(request, chip, offer, ours, factor)
+        reasons.extend(why_not)
+        chip = probed.with_rate(chip, offer.count, offer.products, ours.options.dtype)
+    estimated = memory.estimate(request.spec, ours.options)
+    required = ours.required_bytes(estimated)
     if factor > 1:
         required = round(required * factor)
         reasons.append(f"memory raised by {100 * (factor - 1):.0f} %, as a run of this model used it")
@@ -103,6 +108,23 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     )
 
 
+def faster_type(
+    request: Request, chip: Hardware, offer: Offer, usual: Recipe, factor: float
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe in float32 where that was measured to be faster and fits with room, else the usual one and why."""
+    products = offer.products
+    if products is None or usual.options.dtype == "fp32" or not probed.float32_is_faster(products):
+        return usual, ()
+    wide = recipe(request, chip.backend, usual.options.devices, chip.key, True)
+    if wide is None or wide.options.dtype != "fp32":
+        return usual, ()
+    required = round(factor * wide.required_bytes(memory.estimate(request.spec, wide.options)))
+    if budget.verdict(required, budget.usable_bytes(chip, offer.memory_bytes)) == "fits":
+        return wide, ()
+    gain = products.fp32_flops_per_s / products.bf16_flops_per_s
+    return usual, (f"float32 would be {gain:.1f} times as fast here, but needs {gib(required)}",)
+
+
 def loading_reasons(request: Request, found: Compatibility, backend: str) -> Iterator[str]:
     """Why a back end's trainer does not load the model, or what it does to weights in a format of their own."""
     if found.reason and found.verdict != "yes":
@@ -130,6 +152,8 @@ def machine_rate(
     work = throughput.work_of(request.spec, ours.options)  # no tier: what our own trainer reaches there
     found = throughput.tokens_per_second(chip, offer.count, work)
     rate = found.range.scaled(offer.count) if found.range else None
+    if offer.products is not None:
+        found = found._replace(basis=f"{found.basis}; {probed.basis(offer.products, ours.options.dtype)}")
     if measured is not None:
         most = (chip.peak_flops or 0.0) * offer.count / work.flops_per_token
         if (learnt := measured.rate(offer, ours, request, rate, most)) is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cloudtrain import __version__
 from cloudtrain.errors import UsageError
 from cloudtrain.providers import Context
+from cloudtrain.quote import probed
 
 if TYPE_CHECKING:
     from cloudtrain.settings import Settings
@@ -41,4 +42,4 @@ def version() -> str:
 
 def context(settings: Settings) -> Context:
     """What the price sources are given."""
-    return Context(folder(), settings.usd_per_kwh, settings.watts)
+    return Context(folder(), settings.usd_per_kwh, settings.watts, probed.of_state(settings.state))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.offer import Offer, Range
 from cloudtrain.quote.row import Learnt
 from cloudtrain.quote.weighting import Evidence, corrected, own_variance, shared_variance
+from cloudtrain.settings import copied_here
 
 if TYPE_CHECKING:
     from cloudtrain.quote.recipes import Recipe
@@ -182,10 +183,4 @@ class Measurements:
 
 def kept_here(state: str) -> Path | None:
     """Where the measurements of a state in a bucket are copied to; None for a state in a folder, which has its own."""
-    if "://" not in state:
-        return None
-    import hashlib
-
-    from cloudtrain.settings import cache_folder
-
-    return cache_folder() / "measurements" / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
+    return copied_here(state, "measurements")

@@ -8,7 +8,7 @@ package imports pydantic: modules that take part in a quote import it inside a f
 from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, PartsRecord
 from cloudtrain.records.door import read, read_claim
 from cloudtrain.records.form import Form, Record
-from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord
+from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord, ProbeRecord
 from cloudtrain.records.nights import (
     BillingRecord,
     BillRecord,
@@ -60,6 +60,7 @@ __all__ = [
     "PartsRecord",
     "PendingNotice",
     "PriceRecord",
+    "ProbeRecord",
     "QuoteRecord",
     "RecipeRecord",
     "Record",

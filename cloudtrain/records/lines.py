@@ -1,4 +1,4 @@
-"""Lines of `.jsonl` documents: events, the journal of calls to a provider, measurements."""
+"""Lines of `.jsonl` documents: events, the journal of calls to a provider, measurements, probes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ class JournalRecord(Record):
     hint: str = ""
     attempt: int | None = None
     answer: str = ""
+
+
+class ProbeRecord(Record):
+    """A line of `probes.jsonl`: products on all cores of a machine, in operations per second; see `quote/probed.py`.
+
+    `machine` tells machines apart and names none. `load` is the share of the processors that others had, 0 to 1.
+    """
+
+    machine: str
+    time: Instant
+    hardware: str
+    cores: int
+    bf16_flops_per_s: Number
+    fp32_flops_per_s: Number
+    load: Number | None = None
+    threads: int | None = None
+    torch: str = ""
 
 
 class MeasurementRecord(Record):

@@ -240,13 +240,14 @@ def make_plan(
         request.max_hours,
     )
     deadline = now + seconds
+    document = job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour)
     return Plan(
         run=run,
         identity=prepared.identity,
         provider=line.offer.provider,
         flavour=recipe.flavour,
         line=chosen.record,
-        job=job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour),
+        job=job.in_type(document, recipe.options.dtype),
         spec_yaml=prepared.spec.to_yaml(),
         data_sha256=prepared.data.sha256,
         deadline=deadline,

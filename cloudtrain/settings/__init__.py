@@ -13,10 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from cloudtrain.errors import UsageError, visible
-from cloudtrain.settings.folders import cache_folder, config_path, expanded, state_folder
+from cloudtrain.settings.folders import cache_folder, config_path, copied_here, expanded, state_folder
 from cloudtrain.settings.table import KEYS, Setting, Settings, find, value_of
 
-__all__ = ["KEYS", "Setting", "Settings", "cache_folder", "config_path", "find", "load", "now", "set_value"]
+__all__ = [
+    "KEYS",
+    "Setting",
+    "Settings",
+    "cache_folder",
+    "config_path",
+    "copied_here",
+    "find",
+    "load",
+    "now",
+    "set_value",
+]
 
 YEAR_10000 = 253402300800  # where datetime ends
 

@@ -35,6 +35,15 @@ def cache_folder() -> Path:
     return place
 
 
+def copied_here(state: str, what: str) -> Path | None:
+    """Where a table of a state in a bucket is copied to for quotes; None for a state in a folder, which has its own."""
+    if "://" not in state:
+        return None
+    import hashlib
+
+    return cache_folder() / what / f"{hashlib.sha256(state.encode()).hexdigest()[:16]}.jsonl"
+
+
 def state_folder() -> Path:
     """Where runs are kept when the setting `state` is not set; below the current folder when there is no home."""
     return _place("data") or Path(".local", "share", "cloudtrain")

@@ -24,6 +24,9 @@ def machine_offers(context: Context, system: System) -> list[Offer]:
     """`system` as offers, priced by watts and electricity price when both are set, else by nothing."""
     usd_per_hour, price, unpriced = _power(context)
     host = processor(system)
+    probe = context.probe
+    if probe and (probe.hardware, probe.cores) != (host.hardware, host.cores):
+        probe = None  # of before a limit, a move or another processor
     rows = [(NAME, host.hardware, host.cores, host.ram_bytes, host.note)]
     for device, count in accelerators(system).items():
         rows.append((f"{NAME}: {count} x {device.name}", device.hardware, count, device.memory_bytes, device.note))
@@ -42,6 +45,7 @@ def machine_offers(context: Context, system: System) -> list[Offer]:
             usd_per_hour=usd_per_hour,
             price=price,
             note="; ".join(part for part in (note, unpriced) if part),
+            products=probe.products if probe and name == NAME else None,
         )
         for name, hardware, count, memory_bytes, note in rows
     ]

@@ -85,6 +85,7 @@ class Job:
     seed: int = at_least(0, 42)
     activation_checkpointing: bool = True
     dtype: Literal["bf16", "amp"] = "bf16"
+    compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
     eval: Evaluation = field(default_factory=Evaluation)
     report: Literal["none", "tensorboard"] = "none"
     accelerator: str = "cpu"  # one that the back end has
@@ -107,7 +108,8 @@ class Job:
     def recipe(self) -> dict[str, Any]:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
         place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
-        return {key: value for key, value in asdict(self).items() if key not in place}
+        kept = (*place, "compute")  # a checkpoint has a type of its own, which whoever resumes it takes over
+        return {key: value for key, value in asdict(self).items() if key not in kept}
 
 
 def read(path: Path, backend: Mapping[str, Any] | None = None) -> Job:

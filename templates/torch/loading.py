@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from devices import DEVICES, computes_in_bf16
+from devices import DEVICES
 from failures import BadJob, one_line
 from job import Job
+from number_type import in_bf16
 
 # Projections of queries and values, separate, fused with the keys, and in multi-head latent attention (MLA).
 QUERY_AND_VALUE = {
@@ -30,7 +31,7 @@ def load_model(job: Job) -> Any:
         config = AutoConfig.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
         _check_length(config, job)
         options: dict[str, Any] = {"revision": job.revision, "trust_remote_code": False}
-        wide = job.dtype == "amp" or not computes_in_bf16(job.accelerator)
+        wide = job.dtype == "amp" or not in_bf16(job)
         options["dtype"] = torch.float32 if wide else torch.bfloat16
         if job.method == "qlora":
             options["quantization_config"] = four_bit(config.model_type, options["dtype"])

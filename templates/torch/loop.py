@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints
-from devices import computes_in_bf16
 from events import Events
 from failures import Diverged, SaveFailed
 from job import Job
 from machine import peak_bytes
+from number_type import SAVED, in_bf16
 from packing import pack
 from tokens import Document
 from transformers import TrainerCallback, set_seed
@@ -158,7 +158,7 @@ class Watcher(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Publish the folder that the trainer has just written."""
         step = state.global_step
-        saved = {**self.progress.saved(), "recipe": self.job.recipe}
+        saved = {**self.progress.saved(), "recipe": self.job.recipe, SAVED: self.job.compute}
         self.store.publish(self.store.partial / f"checkpoint-{step}", step, saved)
         self.events.emit("checkpoint", step=step, seconds=self._pace.end())
 
@@ -200,7 +200,7 @@ def arguments(job: Job, store: checkpoints.Store, progress: Progress) -> Any:
         optim=OPTIMIZERS[job.optimizer],
         weight_decay=job.weight_decay,
         seed=job.seed,
-        bf16=computes_in_bf16(job.accelerator),
+        bf16=in_bf16(job),
         use_cpu=job.accelerator == "cpu",
         gradient_checkpointing=job.activation_checkpointing,
         max_length=None,  # the documents are cut and packed already

@@ -122,6 +122,7 @@ def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resum
     found = read_rows(job)  # before the slow imports: bad data is reported at once
     try_accelerator(job.accelerator)
     import loop
+    import number_type
 
     tokenizer = load_tokenizer(job)
     train, evaluation = _documents(job, tokenizer, *found)
@@ -129,6 +130,7 @@ def _steps(job: Job, events: Events, stop: Stop, store: checkpoints.Store, resum
     steps = total_steps(len(data[0]), job.micro_batch, job.grad_accum, job.epochs, job.max_steps)
     counts = {"tokens": train.tokens, "tokens_trained": train.tokens_trained, "truncated": train.truncated}
     events.emit("data", rows=len(found[0]), dropped=train.dropped, steps=steps, **counts)
+    job = number_type.settle(job, events, resume)
     progress = loop.Progress(steps, evaluates=evaluation is not None)
     if resume is not None:
         progress.resume(checkpoints.progress(resume))

@@ -16,6 +16,7 @@ from cloudtrain.pricing.local.windows import WindowsFacts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtrain.offer import Probe, Products
 from cloudtrain.providers import Context, PriceSource, load
 from cloudtrain.units import GIB
 from tests.pricing.pretended import linux, linux_processor, mac
@@ -97,6 +98,17 @@ def test_the_real_system_is_described() -> None:
     assert real.cores >= 1
     assert real.run(("/nowhere/no-such-command",)) == ""
     assert system_module.windows_facts() == WindowsFacts() or sys.platform == "win32"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "cores", "known"), [("cpu-zen", 64, True), ("cpu-zen", 32, False), ("cpu-amx", 64, False)]
+)
+def test_a_probe_is_of_the_processor_that_is_here(tmp_path: Path, hardware: str, cores: int, known: bool) -> None:
+    """One of before a limit of cores, or of another processor under the same name, is not believed."""
+    products = Products(1e12, 2e12, 1.0, 0.0)
+    machine = linux(tmp_path, linux_processor("avx512_bf16"), "x86_64")
+    first, *_ = machine_offers(Context(SNAPSHOTS, probe=Probe(hardware, cores, products)), machine)
+    assert first.products == (products if known else None)
 
 
 def test_a_model_folder_is_here_already() -> None:

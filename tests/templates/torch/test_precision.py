@@ -16,12 +16,11 @@ TYPES = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import checkpoints, job, loading, loop
+import checkpoints, dataclasses, job, loading, loop
 from tokens import load_tokenizer
 from datasets import Dataset
-loading.computes_in_bf16 = loop.computes_in_bf16 = lambda accelerator: sys.argv[3] == "bf16"
 path = Path(sys.argv[2])
-described = job.read(path)
+described = dataclasses.replace(job.read(path), compute=sys.argv[3])
 model = loading.load_model(described)
 data = Dataset.from_dict({"input_ids": [[1, 2]], "labels": [[1, 2]], "seq_lengths": [[2]]})
 watcher = loop.Watcher(described, checkpoints.Store(path.parent / "ckpt", 1), loop.Progress(1), None)
@@ -56,4 +55,4 @@ def test_without_them_everything_is_float32(bench: Bench, tmp_path: Path) -> Non
     """Embeddings, adapters and the type in which 4-bit weights are multiplied: one that is left costs all the speed."""
     wide = "torch.float32"
     wanted = {"embedding": wide, "adapters": [wide], "compute": wide, "autocast": False}
-    assert types(bench, tmp_path, "float32") == wanted
+    assert types(bench, tmp_path, "fp32") == wanted

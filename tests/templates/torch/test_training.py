@@ -95,7 +95,7 @@ def test_each_method_learns_and_reports(runs: dict[str, Ended], method: str) -> 
     run = runs[method]
     assert run.code == 0, run.stderr[-2000:]
     order = [event["event"] for event in run.events]
-    assert order[:3] == ["start", "data", "loaded"]
+    assert order[:4] == ["start", "data", "compute", "loaded"]
     assert order[-1] == "done"
     assert [event["step"] for event in run.of("step")] == [1, 2, 3, 4, 5, 6]
     assert [event["step"] for event in run.of("eval")] == [4, 6]
