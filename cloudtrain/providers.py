@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from cloudtrain.billing import Billing
 from cloudtrain.errors import UsageError, nearest, visible
-from cloudtrain.offer import Offer, OfferKey, Terms
+from cloudtrain.offer import Box, Offer, OfferKey, Terms
 from cloudtrain.plan import Plan
 from cloudtrain.state.protocol import Store
 
@@ -36,6 +36,7 @@ class Context:
     catalog: Path
     usd_per_kwh: Decimal = Decimal(0)
     watts: Decimal | None = None
+    boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one
 
 
 @dataclass(frozen=True, eq=False, repr=False)

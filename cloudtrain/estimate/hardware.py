@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cloudtrain.errors import UsageError, nearest
 from cloudtrain.units import GIB
 
 _FILE = Path(__file__).parent / "accelerators.csv"
@@ -39,6 +38,7 @@ class Hardware(NamedTuple):
     why_not: str
     confidence: str
     source: str
+    architecture: str  # what compilers call it: gfx1100; "" where nobody names the chip so
 
 
 @lru_cache(maxsize=1)
@@ -49,14 +49,18 @@ def all_hardware() -> tuple[Hardware, ...]:
 
 
 def find(text: str) -> Hardware:
-    """The row whose key, name or alias is `text`, case ignored; keys win. Raises UsageError with the nearest."""
-    wanted = text.strip().lower()
-    known = _by_name()
-    if wanted in known:
-        return known[wanted]
-    close = nearest(wanted[:80], list(known))
-    hint = f"did you mean `{close}`?" if close else "known keys: " + ", ".join(row.key for row in all_hardware())
-    raise UsageError(f"unknown hardware `{text[:80]}`", hint)
+    """The row that `text` means, by key, name or alias in any spelling. Raises UsageError with the nearest thing."""
+    found = exactly(text)
+    if found is None:
+        from cloudtrain.estimate import naming
+
+        found = naming.one(text).chips[0]
+    return found
+
+
+def exactly(text: str) -> Hardware | None:
+    """The row whose key, name or alias is `text`, case ignored; keys win. None when there is none."""
+    return by_name().get(text.strip().lower())
 
 
 def units_per_count(text: str) -> int:
@@ -66,7 +70,8 @@ def units_per_count(text: str) -> int:
 
 
 @lru_cache(maxsize=1)
-def _by_name() -> dict[str, Hardware]:
+def by_name() -> dict[str, Hardware]:
+    """The table by key, name and alias in small letters; keys win, then the first."""
     found = {row.key: row for row in all_hardware()}
     for row in all_hardware():
         for name in (row.name, *row.aliases):
@@ -101,4 +106,5 @@ def _hardware(row: dict[str, str]) -> Hardware:
         why_not=row["why_not"],
         confidence=row["confidence"],
         source=row["source"],
+        architecture=row["architecture"],
     )

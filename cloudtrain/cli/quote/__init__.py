@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
+from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, Memory, Watts, output_option
 from cloudtrain.cli.output import bold, dim, print_json, print_message, print_rows, terminal_width
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.units import SECONDS_PER_HOUR, money
@@ -31,7 +31,13 @@ STALE_DAYS = 30
 @click.option("--max-hours", type=Duration(), help="Ceiling on the expected time, below that of the settings (a week).")
 @click.option("--max-cost", type=Dollars(), help="Reject what is expected to cost more.")
 @click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated.")
-@click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated.")
+@click.option(
+    "--hardware",
+    multiple=True,
+    help="Only this hardware, rented or your own: `RX 7900 XTX`, mi210:2, gfx1100, cpu-zen:64.",
+)
+@click.option("--memory", "memory_bytes", type=Memory(), help="What --hardware has of it if it is your own: 128GB.")
+@click.option("--watts", type=Watts(), help="What --hardware draws if it is your own.")
 @click.option("--spot/--on-demand", "--use-spot", default=None, help="Only spot, or nothing on spot.")
 @click.option("--include-nvidia", is_flag=True, help="Show NVIDIA offers too, for comparison; never chosen.")
 @click.option("--experimental", is_flag=True, help="Let an experimental row be chosen.")
@@ -62,10 +68,24 @@ def command(
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
     if refused := refusal(quoted.request):
         raise NothingViable(f"no trainer of ours would take this: {refused.reason}", refused.hint)
+    if not quoted.lines:
+        raise NothingViable(*nothing_found(quoted))
     raise NothingViable(
         f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
         "the last column says what would work",
     )
+
+
+def nothing_found(quoted: Quote) -> tuple[str, str]:
+    """The message and the hint of a quote that looked at no offer at all."""
+    from cloudtrain.quote.chips import chips
+
+    asked = [chips()[key] for key, _ in quoted.request.hardware]
+    if any(chip.vendor == "nvidia" for chip in asked) and not quoted.request.include_nvidia:
+        return "NVIDIA GPUs are left out", "--include-nvidia shows them for comparison"
+    host = next((chip.key for chip in asked if chip.backend == "torch-cpu"), None)
+    hint = f"a machine of your own: --hardware {host}:64 --memory 256GB" if host else "ask for less"
+    return "nothing was found of that hardware, in that place and market", hint
 
 
 class Shown(NamedTuple):
@@ -80,7 +100,7 @@ class Shown(NamedTuple):
 
 def show(quoted: Quote, shown: Shown, now: float) -> None:
     """Print the quote as asked."""
-    from cloudtrain.cli.quote import table, why
+    from cloudtrain.cli.quote import owned, table, why
     from cloudtrain.cli.quote.document import quote_document
     from cloudtrain.quote.remedies import advisor
 
@@ -103,6 +123,8 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
         print_rows("csv", [name or "note" for name in table.VIABLE_HEADERS], rows)
     else:
         show_tables(quoted, output, shown.unfold, remedy)
+        for line in owned.notes(quoted, terminal_width() if output == "table" else None):
+            click.echo(line)
         show_foot(quoted, now)
 
 
