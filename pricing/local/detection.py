@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cloudtrain.errors import UsageError
+from cloudtrain.estimate import hardware
 from cloudtrain.units import GIB
 
 from .amd import Device, amd_devices
@@ -16,13 +18,6 @@ _INTEL = {
     "0xe20b": ("arc-b580", "Arc B580", (12,)),
     "0x0bd5": ("max1550", "Max 1550", (128,)),
 }
-_APPLE = frozenset(
-    f"apple-{chip}"
-    for chip in (
-        *("m1", "m1-max", "m1-ultra", "m2-max", "m2-ultra", "m3-max", "m3-ultra"),
-        *("m4-pro", "m4-max", "m5", "m5-max"),
-    )
-)
 # What Windows calls a card contains one of these.
 _WINDOWS = {
     "RX 7900 XTX": "rx7900xtx",
@@ -50,7 +45,7 @@ def _apple(system: System) -> Counter[Device]:
     if not brand.startswith("Apple"):
         return Counter()
     key = brand.lower().replace(" ", "-")
-    known = key in _APPLE
+    known = hardware.exactly(key) is not None
     note = "unified memory, shared with everything else that runs"
     return Counter([Device(key if known else "", brand, memory_bytes, note if known else f"{note}; {_UNLISTED}")])
 
@@ -88,6 +83,16 @@ def _windows(system: System) -> Counter[Device]:
     for title, memory_bytes in system.windows().adapters:
         if memory_bytes < _LEAST_BYTES or not any(maker in title for maker in _WINDOWS_MAKERS):
             continue
-        key = next((key for part, key in _WINDOWS.items() if part in title), "")
+        key = next((key for part, key in _WINDOWS.items() if part in title), "") or _key(title)
         found[Device(key, title, memory_bytes, "" if key else _UNLISTED)] += 1
     return found
+
+
+def _key(title: str) -> str:
+    """The key of the card that Windows calls `title`; "" when the table has none."""
+    from cloudtrain.estimate import naming
+
+    try:
+        return naming.one(title).chips[0].key
+    except UsageError:
+        return ""

@@ -21,7 +21,7 @@ def test_every_row_is_complete_and_of_a_known_back_end() -> None:
         assert row.devices_per_chip >= 1
         assert row.trains == (not row.why_not), row.key
         assert (row.peak_flops is None) == (not row.peak_unit), row.key
-        assert row.memory_bytes is not None or row.backend == "torch-cpu", row.key
+        assert row.memory_bytes is not None or row.backend == "torch-cpu" or row.peak_flops is None, row.key
 
 
 @pytest.mark.parametrize(
