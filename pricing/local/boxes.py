@@ -22,7 +22,7 @@ def box_offer(box: Box, usd_per_kwh: Decimal) -> Offer:
     assumed = largest if chip.backend == "mlx" and not box.said else ""
     return Offer(
         provider="local",
-        name=f"owned: {box.count} {'vCPU' if is_host else 'x'} {title}",
+        name="owned: " + (title if is_host else f"{box.count} x {title}"),
         region="",
         zone="",
         hardware=box.hardware,
