@@ -38,10 +38,13 @@ class Box:
     """
 
     hardware: str  # a key of the accelerator table
+    title: str  # what people call one of it
     count: int  # chips, or vCPUs of a processor
     memory_bytes: int
+    is_host: bool = False  # a processor
     watts: Decimal | None = None
     said: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class PriceSource:
     terms: Terms
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
     live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
+    owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 
 @dataclass(frozen=True)

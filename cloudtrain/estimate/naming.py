@@ -7,8 +7,8 @@ from functools import cache
 from typing import NamedTuple
 
 from cloudtrain.errors import UsageError, visible
-from cloudtrain.estimate import hardware
-from cloudtrain.estimate.hardware import Hardware
+from cloudtrain.estimate import accelerators
+from cloudtrain.estimate.accelerators import Hardware
 from cloudtrain.units import GIB
 
 # What makers and sellers put before a chip's own name, and after it. All of it is optional, in this order.
@@ -51,12 +51,12 @@ class Named(NamedTuple):
 
 def read(text: str) -> Named:
     """`RX 7900 XTX`, `mi210:2`, `2 x MI210`, `M4 Max 128GB`, `gfx1100`. Raises UsageError with the nearest thing."""
-    exact = hardware.exactly(text)
+    exact = accelerators.exactly(text)
     if exact is not None:
         return Named((exact,))
     name, count = _counted(text.strip())
     memory = _MEMORY.search(name)
-    exact = hardware.exactly(name)
+    exact = accelerators.exactly(name)
     if exact is not None:
         return Named((exact,), count)
     bare = _MEMORY.sub(" ", name)
@@ -93,7 +93,8 @@ def nearest_thing(text: str) -> str:
     """What to write instead of a name that is not known: chips whose names go on so, or nearly so, or of its family."""
     whole, wanted = joined(text), bare_name(text)
     if _TARGET.fullmatch(whole):
-        return f"known architectures: {', '.join(sorted({row.architecture for row in hardware.all_hardware()} - {''}))}"
+        targets = {row.architecture for row in accelerators.all_hardware()} - {""}
+        return f"known architectures: {', '.join(sorted(targets))}"
     names = _bare_names()
     if len(wanted) >= 2:
         longer = dict.fromkeys(row.key for name, row in names.items() if name.startswith(wanted))
@@ -108,12 +109,12 @@ def nearest_thing(text: str) -> str:
     for family, vendor in _FAMILIES:
         if words & set(family) or whole.startswith(family):
             return f"name the chip: {', '.join(_keys(vendor))}"
-    groups = dict.fromkeys(row.vendor for row in hardware.all_hardware())
+    groups = dict.fromkeys(row.vendor for row in accelerators.all_hardware())
     return "known: " + "; ".join(f"{vendor}: {', '.join(_keys(vendor))}" for vendor in groups)
 
 
 def _keys(vendor: str) -> list[str]:
-    return [row.key for row in hardware.all_hardware() if row.vendor == vendor]
+    return [row.key for row in accelerators.all_hardware() if row.vendor == vendor]
 
 
 def _counted(text: str) -> tuple[str, int | None]:
@@ -130,11 +131,11 @@ def _counted(text: str) -> tuple[str, int | None]:
 
 
 def _cards(text: str) -> tuple[Hardware, ...]:
-    return tuple(row for row in hardware.all_hardware() if row.architecture == joined(text))
+    return tuple(row for row in accelerators.all_hardware() if row.architecture == joined(text))
 
 
 def _by_spelling(text: str) -> tuple[Hardware, ...]:
-    whole = {joined(name): row for name, row in hardware.by_name().items()}
+    whole = {joined(name): row for name, row in accelerators.by_name().items()}
     found = whole.get(joined(text)) or _bare_names().get(bare_name(text))
     return (found,) if found else ()
 
@@ -143,7 +144,7 @@ def _by_spelling(text: str) -> tuple[Hardware, ...]:
 def _bare_names() -> dict[str, Hardware]:
     """Every chip under its names without maker; the first of the table wins where two come out alike."""
     names: dict[str, Hardware] = {}
-    for name, row in hardware.by_name().items():
+    for name, row in accelerators.by_name().items():
         if bare := bare_name(_MEMORY.sub(" ", name)):
             names.setdefault(bare, row)
     return names

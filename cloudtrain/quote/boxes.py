@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, visible
 from cloudtrain.offer import Box
+from cloudtrain.quote.loading import ON_THE_HOST
+from cloudtrain.units import gib
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.hardware import Hardware
@@ -43,10 +45,13 @@ def _box(text: str, chip: Hardware, count: int | None, said: int | None, watts: 
             raise UsageError(
                 f"how many vCPUs `{visible(text)}` has is not said", f"--hardware {chip.key}:64, for example"
             )
-        return Box(chip.key, count, said, watts)
+        return Box(chip.key, chip.key, count, said, True, watts)
     memory_bytes = said or chip.memory_bytes
     if memory_bytes is None:
         raise UsageError(
             f"how much memory an {chip.name} has is not known", f"--hardware {chip.key} --memory 16GB, for example"
         )
-    return Box(chip.key, count or 1, memory_bytes, watts, said is not None)
+    title = chip.aliases[0] if chip.aliases else chip.name
+    largest = f"{gib(memory_bytes)} is the most that it is sold with: --memory says yours"
+    note = largest if said is None and chip.backend in ON_THE_HOST else ""
+    return Box(chip.key, title, count or 1, memory_bytes, False, watts, said is not None, note)

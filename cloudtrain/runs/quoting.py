@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
+from cloudtrain.providers import PriceSource, load, names
 from cloudtrain.quote.boxes import boxes_of
 from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, markets, parse_hardware, parse_place
 
@@ -64,7 +65,9 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
     boxes = boxes_of(options.hardware, options.memory_bytes, options.watts)
     places = tuple(parse_place(text) for text in options.infra or settings.infra)
     if boxes and not options.infra and places:
-        places = (*places, Place("local"))  # the settings say where runs go, not what is owned
+        # the settings say where runs go, not what is owned
+        sources = (load("pricing", name, PriceSource) for name in names("pricing"))
+        places = (*places, *(Place(source.name) for source in sources if source.owned))
     spec = count.find(options.model, say)
     tokens, basis, rows = count_tokens(options, spec)
     return Request(

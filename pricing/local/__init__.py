@@ -65,6 +65,7 @@ def _power(context: Context) -> tuple[Decimal, Price, str]:
 provider = PriceSource(
     "local",
     offers,
+    owned=True,
     terms=Terms(
         boot_s=Range(0, 0, 0),
         image_bytes_per_s=Range(5e6, 25e6, 100e6),

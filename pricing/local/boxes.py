@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from cloudtrain.estimate import hardware
 from cloudtrain.offer import Box, Limits, Offer, Price
-from cloudtrain.units import gib
 
 ASSUMED_USD_PER_KWH = Decimal("0.20")
 _BY_HAND = "it is not this machine: install cloudtrain on it"
@@ -14,27 +12,22 @@ _BY_HAND = "it is not this machine: install cloudtrain on it"
 
 def box_offer(box: Box, usd_per_kwh: Decimal) -> Offer:
     """The box, priced by its watts; where these are not known its power is not counted, and the note says so."""
-    chip = hardware.find(box.hardware)
-    is_host = chip.backend == "torch-cpu"
-    title = chip.key if is_host else chip.aliases[0] if chip.aliases else chip.name
     usd_per_hour, price, note = _power(box, usd_per_kwh)
-    largest = f"{gib(box.memory_bytes)} is the most that it is sold with: --memory says yours"
-    assumed = largest if chip.backend == "mlx" and not box.said else ""
     return Offer(
         provider="local",
-        name="owned: " + (title if is_host else f"{box.count} x {title}"),
+        name="owned: " + (box.title if box.is_host else f"{box.count} x {box.title}"),
         region="",
         zone="",
         hardware=box.hardware,
         count=box.count,
         memory_bytes=box.memory_bytes,
-        vcpus=box.count if is_host else None,
-        host_memory_bytes=box.memory_bytes if is_host else None,
+        vcpus=box.count if box.is_host else None,
+        host_memory_bytes=box.memory_bytes if box.is_host else None,
         market="owned",
         usd_per_hour=usd_per_hour,
         price=price,
         limits=Limits(by_hand=_BY_HAND),
-        note="; ".join(part for part in (assumed, note) if part),
+        note="; ".join(part for part in (box.note, note) if part),
     )
 
 

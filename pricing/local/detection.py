@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cloudtrain.errors import UsageError
-from cloudtrain.estimate import hardware
 from cloudtrain.units import GIB
 
 from .amd import Device, amd_devices
@@ -18,10 +16,20 @@ _INTEL = {
     "0xe20b": ("arc-b580", "Arc B580", (12,)),
     "0x0bd5": ("max1550", "Max 1550", (128,)),
 }
-# What Windows calls a card contains one of these.
+_APPLE = frozenset(
+    f"apple-{chip}"
+    for chip in (
+        *("m1", "m1-pro", "m1-max", "m1-ultra", "m2", "m2-pro", "m2-max", "m2-ultra"),
+        *("m3", "m3-pro", "m3-max", "m3-ultra", "m4", "m4-pro", "m4-max", "m5", "m5-pro", "m5-max"),
+    )
+)
+# What Windows calls a card contains one of these: a name that another one goes on from comes after that.
+_RADEON = (
+    *("RX 9070 XT", "RX 9070 GRE", "RX 9070", "RX 9060 XT", "RX 7900 XTX", "RX 7900 XT", "RX 7900 GRE", "RX 7800 XT"),
+    *("RX 7700 XT", "RX 6950 XT", "RX 6900 XT", "RX 6800 XT", "RX 6800", "W7900", "W7800", "W7700", "W6800", "R9700"),
+)
 _WINDOWS = {
-    "RX 7900 XTX": "rx7900xtx",
-    "RX 6900 XT": "rx6900xt",
+    **{name: name.replace(" ", "").lower() for name in _RADEON},
     "Pro V520": "v520",
     "A770": "arc-a770",
     "B580": "arc-b580",
@@ -45,7 +53,7 @@ def _apple(system: System) -> Counter[Device]:
     if not brand.startswith("Apple"):
         return Counter()
     key = brand.lower().replace(" ", "-")
-    known = hardware.exactly(key) is not None
+    known = key in _APPLE
     note = "unified memory, shared with everything else that runs"
     return Counter([Device(key if known else "", brand, memory_bytes, note if known else f"{note}; {_UNLISTED}")])
 
@@ -83,16 +91,6 @@ def _windows(system: System) -> Counter[Device]:
     for title, memory_bytes in system.windows().adapters:
         if memory_bytes < _LEAST_BYTES or not any(maker in title for maker in _WINDOWS_MAKERS):
             continue
-        key = next((key for part, key in _WINDOWS.items() if part in title), "") or _key(title)
+        key = next((key for part, key in _WINDOWS.items() if part in title), "")
         found[Device(key, title, memory_bytes, "" if key else _UNLISTED)] += 1
     return found
-
-
-def _key(title: str) -> str:
-    """The key of the card that Windows calls `title`; "" when the table has none."""
-    from cloudtrain.estimate import naming
-
-    try:
-        return naming.one(title).chips[0].key
-    except UsageError:
-        return ""

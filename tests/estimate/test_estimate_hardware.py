@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from cloudtrain.errors import UsageError
-from cloudtrain.estimate import hardware
+from cloudtrain.estimate import accelerators, hardware
 from cloudtrain.units import GIB
 
 
@@ -69,5 +69,5 @@ def test_an_alias_that_counts_processors_means_that_many_units(text: str, units:
 
 def test_the_file_has_every_figure_that_is_needed() -> None:
     """The shipped file parses as plain CSV with one header."""
-    with open(hardware._FILE, encoding="utf-8", newline="") as stream:
+    with open(accelerators._FILE, encoding="utf-8", newline="") as stream:
         assert all(None not in row and row["devices_per_chip"] for row in csv.DictReader(stream))

@@ -122,7 +122,7 @@ def test_a_part_of_this_machine_is_not_shown_twice(monkeypatch: pytest.MonkeyPat
 
     boxes = boxes_of(("cpu-zen:2",), 8 * GIB, None)
     (here,) = local.machine_offers(Context(catalog.shipped()), local.this_system())[:1]
-    same = Box(here.hardware, here.count, here.memory_bytes, said=False)
+    same = Box(here.hardware, "the same", here.count, here.memory_bytes, said=False)
     context = Context(catalog.shipped(), boxes=(same, *boxes))
     names = [offer.name for offer in local.offers(context)]
     assert names.count("owned: cpu-zen") == 1
