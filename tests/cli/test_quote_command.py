@@ -125,6 +125,19 @@ def test_a_machine_of_ones_own_at_80_columns(
     golden(f"quote-{name}", "quote", "llama-3.1-8b", *words)
 
 
+def test_all_hardware_that_the_help_names_is_known(cloudtrain: Command) -> None:
+    """The examples of the help are words that the options take."""
+    import re
+
+    from cloudtrain.estimate import hardware
+
+    words = " ".join(cloudtrain("quote", "--help").out.partition("any spelling and a number.")[2].split())
+    groups = words.partition(" Options:")[0]
+    names = [name for name in re.split(r"[.,] | to |[^.,:]+: |\.$", groups) if name]
+    assert len(names) > 20
+    assert all(hardware.find(name) for name in names)
+
+
 def test_an_owned_row_follows_the_schema_and_is_never_chosen(cloudtrain: Command) -> None:
     """A card that can also be rented has both kinds of rows; only this machine and rented ones can be started."""
     import jsonschema

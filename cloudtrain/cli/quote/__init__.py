@@ -53,6 +53,10 @@ def command(
 
     MODEL is a name of the registry (`cloudtrain models`), a Hugging Face id, or a folder with a config.json. Works
     offline, without any account.
+
+    --hardware takes any spelling and a number. AMD: MI50 to MI355X, RX 6800 to RX 9070 XT, W6800 to W7900, R9700.
+    Intel: Arc A770, Arc B580, Max 1550, Gaudi 3. Apple: M1 to M5 Max. Google: TPU v2 to TPU7x. Amazon: Trainium1 to
+    Trainium3. Processors by vCPUs: cpu-amx, cpu-zen, cpu, cpu-arm.
     """
     from cloudtrain import settings
     from cloudtrain.quote.compatibility import refusal
