@@ -39,7 +39,7 @@ class Named(NamedTuple):
     """What was named: one chip, or all of an architecture; how many of it and how much memory, where that was said."""
 
     chips: tuple[Hardware, ...]
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment]  # shadows tuple.count, which nobody asks for
     memory_bytes: int | None = None
 
     @property
