@@ -1,17 +1,19 @@
-"""Machines of one's own, as `--hardware NAME[:N] --memory --watts` names them."""
+"""Machines of one's own, as `--hardware NAME[:N] --memory --watts` names them and the settings' folder keeps them."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, visible
 from cloudtrain.offer import Box
 from cloudtrain.quote.loading import ON_THE_HOST
-from cloudtrain.units import gib
+from cloudtrain.settings import boxes as kept
+from cloudtrain.units import gib, parse_memory
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.hardware import Hardware
+    from cloudtrain.settings.boxes import Kept
 
 ONLY_RENTED = ("google", "aws")  # makers who sell none of their chips
 
@@ -33,6 +35,39 @@ def boxes_of(texts: tuple[str, ...], memory_bytes: int | None, watts: Decimal | 
             if box := _box(text, chip, named.count, said, watts):
                 found.append(box)
     return tuple(dict.fromkeys(found))
+
+
+def box_of(machine: Kept) -> Box:
+    """A machine as it is kept. Raises UsageError for what is none of one's own."""
+    try:
+        watts = Decimal(machine.watts) if machine.watts else None
+    except InvalidOperation:
+        raise UsageError(f"`{visible(machine.watts)}` is no number of watts", "write for example 350") from None
+    found = boxes_of((machine.hardware,), parse_memory(machine.memory) if machine.memory else None, watts)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"`{visible(machine.hardware)}` is several cards", "name one of them")
+    raise UsageError(
+        f"`{visible(machine.hardware)}` is no machine of one's own",
+        "of a processor say vCPUs and memory: cpu-zen:64 --memory 256GB; TPUs, Trainium and Graviton are only rented",
+    )
+
+
+def kept_boxes() -> tuple[Box, ...]:
+    """The machines of the settings' folder. Raises UsageError that names the file for what is none any more."""
+    machines = kept.read()
+    try:
+        return tuple(dict.fromkeys(box_of(machine) for machine in machines))
+    except UsageError as wrong:
+        raise UsageError(f"{kept.path()}: {wrong.message}", wrong.hint) from None
+
+
+def together(named: tuple[Box, ...], others: tuple[Box, ...]) -> tuple[Box, ...]:
+    """Both, without a named one of which less is known than of one that is kept."""
+    known = {(box.hardware, box.count) for box in others}
+    new = (box for box in named if box.said or box.watts is not None or (box.hardware, box.count) not in known)
+    return tuple(dict.fromkeys((*others, *new)))
 
 
 def _box(text: str, chip: Hardware, count: int | None, said: int | None, watts: Decimal | None) -> Box | None:

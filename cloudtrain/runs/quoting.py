@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
 from cloudtrain.providers import PriceSource, load, names
-from cloudtrain.quote.boxes import boxes_of
+from cloudtrain.quote.boxes import boxes_of, kept_boxes, together
 from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, markets, parse_hardware, parse_place
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
     """The options as a Request; `say` gets one sentence per thing that takes long. Raises UsageError."""
     from cloudtrain.trainer import count
 
-    boxes = boxes_of(options.hardware, options.memory_bytes, options.watts)
+    boxes = together(boxes_of(options.hardware, options.memory_bytes, options.watts), kept_boxes())
     places = tuple(parse_place(text) for text in options.infra or settings.infra)
     if boxes and not options.infra and places:
         # the settings say where runs go, not what is owned

@@ -18,7 +18,8 @@ def notes(quote: Quote, width: int | None) -> Iterator[str]:
 
     A box on which nothing trains has its reason in the table.
     """
-    boxes = {(box.hardware, box.count, box.memory_bytes) for box in quote.request.boxes}
+    asked = quote.request.boxes if quote.request.hardware else ()  # of boxes that nobody named the row says enough
+    boxes = {(box.hardware, box.count, box.memory_bytes) for box in asked}
     titles: dict[str, list[str]] = {}
     for line in quote.lines:
         offer = line.offer
