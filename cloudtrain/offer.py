@@ -35,6 +35,23 @@ NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A machine of one's own, wherever it stands. `memory_bytes` is per chip, of a processor's machine the whole RAM.
+
+    `watts` is what all of it draws while it trains; None: not known. `said` is false where the memory is the table's.
+    """
+
+    hardware: str  # a key of the accelerator table
+    title: str  # what people call one of it
+    count: int  # chips, or vCPUs of a processor
+    memory_bytes: int
+    is_host: bool = False  # a processor
+    watts: Decimal | None = None
+    said: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OfferKey:
     """What of an offer decides which machine is made, where, under which market: stacks and price sources go by it."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from cloudtrain.billing import Billing
 from cloudtrain.errors import UsageError, nearest, visible
-from cloudtrain.offer import Offer, OfferKey, Probe, Terms
+from cloudtrain.offer import Box, Offer, OfferKey, Probe, Terms
 from cloudtrain.plan import Plan
 from cloudtrain.state.protocol import Store
 
@@ -37,6 +37,7 @@ class Context:
     usd_per_kwh: Decimal = Decimal(0)
     watts: Decimal | None = None
     probe: Probe | None = None  # of this machine, where it was measured
+    boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +49,7 @@ class PriceSource:
     terms: Terms
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
     live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
+    owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ GB = 10**9
 
 _COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kKmMbBgGtT]?)\s*$")
 _COUNT_SCALE = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_MEMORY = re.compile(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*(?:([gt])i?b?)?\s*$", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
 _DURATION_SCALE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -25,6 +26,15 @@ def parse_count(text: str) -> int:
     if not match:
         raise UsageError(f"`{text}` is not a count", "write a number such as 1000000, 500k or 10M")
     return int(Decimal(match[1].replace("_", "")) * _COUNT_SCALE[match[2].lower()])
+
+
+def parse_memory(text: str) -> int:
+    """`128GB`, `192 GiB`, `1.5TB` or `24` in bytes, as memory is sold: in powers of two. Raises UsageError."""
+    match = _MEMORY.match(text)
+    size = int(Decimal(match[1]) * (TIB if (match[2] or "").lower() == "t" else GIB)) if match else 0
+    if size < 1:
+        raise UsageError(f"`{text}` is not a size of memory", "write for example 128GB")
+    return size
 
 
 def parse_duration_s(text: str, bare_unit: str = "h") -> float:

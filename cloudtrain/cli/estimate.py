@@ -9,6 +9,7 @@ import click
 from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, TARGETS, Count, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.errors import UsageError
 from cloudtrain.units import billions, gib
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--sharding", type=click.Choice(["fsdp", "zero2", "tp", "ep", "pp"]), default="fsdp", show_default=True)
 @click.option("--backend", "estimator", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
 @click.option(
-    "--chip", shell_complete=words.hardware, help="A key of the accelerator table, for its runtime and usable memory."
+    "--chip",
+    shell_complete=words.hardware,
+    help="For its runtime and usable memory: v6e, `RX 7900 XTX`, mi210:2.",
 )
 @click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
 @click.option(
@@ -51,13 +54,12 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @output_option()
 def command(model: str, explain: bool, verify: bool, output: str, chip: str | None, **job: Any) -> None:
     """Peak memory of fine-tuning MODEL, per device, for exactly these options."""
-    from cloudtrain.estimate import assumptions, hardware, memory
+    from cloudtrain.estimate import assumptions, memory
     from cloudtrain.estimate.options import Options
     from cloudtrain.trainer import count
 
     spec = count.find(model, print_message)
-    key = hardware.find(chip).key if chip else ""
-    options = Options(chip=key, **job)
+    options = Options(**chip_options(chip, job.pop("devices")), **job)
     estimated = memory.estimate(spec, options)
     proven = None
     if verify:
@@ -77,6 +79,18 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
         click.echo("\nassumptions")
         for assumption in estimated.assumptions:
             click.echo(f"- {assumption}")
+
+
+def chip_options(chip: str | None, devices: int) -> dict[str, Any]:
+    """The options of --chip NAME[:N] and --devices. Raises UsageError when both say how many and differ."""
+    if not chip:
+        return {"devices": devices}
+    from cloudtrain.estimate import naming
+
+    named = naming.one(chip)
+    if named.devices and devices not in (1, named.devices):
+        raise UsageError(f"--chip {chip} is {named.devices} devices, --devices says {devices}", "leave one of them out")
+    return {"chip": named.chips[0].key, "devices": named.devices or devices}
 
 
 def document(spec: ModelSpec, estimated: MemoryEstimate, proven: Verified | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from cloudtrain.errors import UsageError
-from cloudtrain.units import parse_count, parse_duration_s
+from cloudtrain.units import parse_count, parse_duration_s, parse_memory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,6 +46,35 @@ class Duration(click.ParamType[float]):
         if seconds <= 0:
             self.fail(f"`{value}` is not more than zero", param, ctx)
         return seconds
+
+
+class Memory(click.ParamType[int]):
+    """A size of memory in bytes, written 128GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_memory(value)
+        except UsageError as error:
+            self.fail(f"{error.message}\n{error.hint}", param, ctx)
+
+
+class Watts(click.ParamType[Any]):
+    """Electrical power in watts."""
+
+    name = "watts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from decimal import Decimal, InvalidOperation
+
+        try:
+            watts = Decimal(str(value).removesuffix("W").strip())
+        except InvalidOperation:
+            watts = Decimal("NaN")
+        if not watts.is_finite() or not 1 <= watts <= 100_000:
+            self.fail(f"`{value}` is not a power between 1 and 100000 watts", param, ctx)
+        return watts
 
 
 class Dollars(click.ParamType[Any]):

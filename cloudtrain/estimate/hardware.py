@@ -1,104 +1,23 @@
-"""The accelerators and processors cloudtrain knows: memory, peak speed, and which training back end drives them."""
+"""The accelerators and processors cloudtrain knows, looked up by what people call them."""
 
 from __future__ import annotations
 
-import csv
-from functools import lru_cache
-from pathlib import Path
-from typing import Literal, NamedTuple
+from cloudtrain.estimate.accelerators import Backend, Hardware, all_hardware, by_name, exactly
 
-from cloudtrain.errors import UsageError, nearest
-from cloudtrain.units import GIB
-
-_FILE = Path(__file__).parent / "accelerators.csv"
-
-Backend = Literal["torch-cpu", "rocm", "xpu", "tpu", "neuron", "gaudi", "mlx", "cuda", "none"]
-
-
-class Hardware(NamedTuple):
-    """One kind of chip, or of processor core.
-
-    `memory_bytes` is per chip; None where it is the host's. `peak_flops` (bfloat16, dense) is per `peak_unit`: `per
-    chip` or `per vCPU`; None means nobody has measured it, and hours are unknown. `devices_per_chip` is how many
-    devices a framework sees in one chip. `trains` is false for chips made for serving, with the reason in `why_not`.
-    """
-
-    key: str
-    vendor: str
-    name: str
-    aliases: tuple[str, ...]
-    memory_bytes: int | None
-    bandwidth_bytes_per_s: int | None
-    peak_flops: float | None
-    peak_flops_fp8: float | None
-    peak_unit: str
-    peak_note: str
-    devices_per_chip: int
-    backend: Backend
-    trains: bool
-    why_not: str
-    confidence: str
-    source: str
-
-
-@lru_cache(maxsize=1)
-def all_hardware() -> tuple[Hardware, ...]:
-    """The table, in its order."""
-    with open(_FILE, encoding="utf-8", newline="") as stream:
-        return tuple(_hardware(row) for row in csv.DictReader(stream))
+__all__ = ["Backend", "Hardware", "all_hardware", "by_name", "exactly", "find", "units_per_count"]
 
 
 def find(text: str) -> Hardware:
-    """The row whose key, name or alias is `text`, case ignored; keys win. Raises UsageError with the nearest."""
-    wanted = text.strip().lower()
-    known = _by_name()
-    if wanted in known:
-        return known[wanted]
-    close = nearest(wanted[:80], list(known))
-    hint = f"did you mean `{close}`?" if close else "known keys: " + ", ".join(row.key for row in all_hardware())
-    raise UsageError(f"unknown hardware `{text[:80]}`", hint)
+    """The row that `text` means, by key, name or alias in any spelling. Raises UsageError with the nearest thing."""
+    found = exactly(text)
+    if found is None:
+        from cloudtrain.estimate import naming
+
+        found = naming.one(text).chips[0]
+    return found
 
 
 def units_per_count(text: str) -> int:
     """How many units of the peak one count of `text` means: 2 for an alias such as `2 vCPU Xeon AMX`, else 1."""
     number, _, rest = text.strip().partition(" ")
     return int(number) if number.isdigit() and rest.lower().startswith("vcpu") else 1
-
-
-@lru_cache(maxsize=1)
-def _by_name() -> dict[str, Hardware]:
-    found = {row.key: row for row in all_hardware()}
-    for row in all_hardware():
-        for name in (row.name, *row.aliases):
-            found.setdefault(name.lower(), row)
-    return found
-
-
-def _number(text: str, scale: float) -> float | None:
-    return float(text) * scale if text else None
-
-
-def _whole(text: str, scale: int) -> int | None:
-    return round(float(text) * scale) if text else None
-
-
-def _hardware(row: dict[str, str]) -> Hardware:
-    backend: Backend = row["backend"]  # type: ignore[assignment]  # a test holds the column to the defined values
-    return Hardware(
-        key=row["key"],
-        vendor=row["vendor"],
-        name=row["name"],
-        aliases=tuple(alias for alias in row["aliases"].split("|") if alias),
-        memory_bytes=_whole(row["mem_gib"], GIB),
-        bandwidth_bytes_per_s=_whole(row["bandwidth_gb_s"], 10**9),
-        peak_flops=_number(row["peak_tflops"], 1e12),
-        peak_flops_fp8=_number(row["fp8_tflops"], 1e12),
-        peak_unit=row["peak_unit"],
-        peak_note=row["peak_note"],
-        devices_per_chip=int(row["devices_per_chip"]),
-        backend=backend,
-        trains=row["trains"] == "yes",
-        why_not=row["why_not"],
-        confidence=row["confidence"],
-        source=row["source"],
-    )

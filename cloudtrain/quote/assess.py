@@ -56,7 +56,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         return rejected(f"`{offer.hardware or offer.name}` is not in the accelerator table")
     if not chip.trains:
         return rejected("" if offer.limits.barred else chip.why_not)  # said once is enough
-    found = loads(request.spec, request.method, request.sequence_length, chip.backend)
+    found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
     devices = devices_of(chip, offer)
     usable = budget.usable_bytes(chip, offer.memory_bytes)
     reasons: list[str] = []

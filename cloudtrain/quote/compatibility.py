@@ -38,14 +38,16 @@ class Compatibility(NamedTuple):
 
 class _Entry(NamedTuple):
     backend: str
+    architectures: frozenset[str]  # of the back end's chips; none: of all
     families: frozenset[str]
     methods: frozenset[str]
     found: Compatibility
 
-    def holds(self, backend: str, family: str, method: str) -> bool:
-        """Whether this row is about training `family` with `method` on `backend`."""
+    def holds(self, backend: str, family: str, method: str, architecture: str) -> bool:
+        """Whether this row is about training `family` with `method` on `backend`, on chips of that architecture."""
         return (
             self.backend == backend
+            and (not self.architectures or architecture in self.architectures)
             and not self.families.isdisjoint((family, "*"))
             and not self.methods.isdisjoint((method, "*"))
         )
@@ -62,7 +64,7 @@ def _read(path: Path, trainer: str) -> list[_Entry]:
     with open(path, encoding="utf-8", newline="") as file:
         return [
             _Entry(
-                row["backend"],
+                *_chips(row["backend"]),
                 frozenset(row["families"].split("|")),
                 frozenset(row["methods"].split("|")),
                 Compatibility(row["verdict"], row["stack"], row["reason"], trainer),
@@ -71,12 +73,21 @@ def _read(path: Path, trainer: str) -> list[_Entry]:
         ]
 
 
+def _chips(cell: str) -> tuple[str, frozenset[str]]:
+    """`rocm`, or `rocm/gfx906|gfx908` for some of its architectures."""
+    backend, _, architectures = cell.partition("/")
+    return backend, frozenset(architectures.split("|") if architectures else ())
+
+
 @cache
-def compatibility(backend: str, family: str, method: str) -> Compatibility:
-    """What is known of training `family` with `method` on `backend`; nothing known means no trainer."""
+def compatibility(backend: str, family: str, method: str, architecture: str = "") -> Compatibility:
+    """What is known of training `family` with `method` on `backend`; nothing known means no trainer.
+
+    `architecture` is that of the chip; rows about single architectures are passed over where none is given.
+    """
     first: dict[str, Compatibility] = {}
     for entry in entries():
-        if entry.holds(backend, family, method):
+        if entry.holds(backend, family, method, architecture):
             first.setdefault(entry.found.trainer, entry.found)
     if not first:
         return Compatibility("no trainer", "", f"no entry for {family} with {method} on {backend or 'this hardware'}")
@@ -84,9 +95,9 @@ def compatibility(backend: str, family: str, method: str) -> Compatibility:
     return min(first.values(), key=lambda found: (VERDICTS.index(found.verdict), order.index(found.trainer)))
 
 
-def loads(spec: ModelSpec, method: str, sequence_length: int, backend: str) -> Compatibility:
+def loads(spec: ModelSpec, method: str, sequence_length: int, backend: str, architecture: str = "") -> Compatibility:
     """What is known of training this very model: its architecture, its class, its weights' format, its positions."""
-    found = compatibility(backend, spec.family, method)
+    found = compatibility(backend, spec.family, method, architecture)
     if spec.is_usual(sequence_length):  # most models, asked a thousand times by a quote
         return found
     from cloudtrain.models import formats, loadable

@@ -28,7 +28,8 @@ def quote_here(request: Request, settings: Settings) -> Quote:
     from cloudtrain.quote.catalog import context
     from cloudtrain.quote.measured import Measurements
 
-    return quote(request, context(settings), Measurements.of_state(settings.state))
+    here = replace(context(settings), boxes=request.boxes)
+    return quote(request, here, Measurements.of_state(settings.state))
 
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:
@@ -126,12 +127,14 @@ def launch_status(
     """yes | by hand | not yet; with the reason when what we ship would not work on a machine that we can rent."""
     if assessment.short_of_disk:
         return "not yet", ()
+    if offer.limits.by_hand:
+        return "by hand", ()
     if stack is not None and assessment.recipe is not None and assessment.recipe.backend in stack.backends:
         known = environment_verdict(request, offer, assessment, stack)
         if known.word != "no":
             return "yes", ()
         return "not yet", (f"`up` cannot use it yet: {known.reason}",)
-    return "by hand" if offer.limits.by_hand else "not yet", ()
+    return "not yet", ()
 
 
 def environment_verdict(request: Request, offer: Offer, assessment: Assessment, stack: Stack) -> environments.Verdict:

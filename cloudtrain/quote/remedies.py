@@ -85,7 +85,8 @@ def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
 
 def is_viable(request: Request, offer: Offer, chip: Hardware) -> bool:
     """Whether the machine loads and holds the job, in memory and on its disk."""
-    if loads(request.spec, request.method, request.sequence_length, chip.backend).verdict == "no trainer":
+    found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
+    if found.verdict == "no trainer":
         return False
     ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
     if ours is None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, nearest
-from cloudtrain.offer import Offer
+from cloudtrain.offer import Box, Offer
 from cloudtrain.providers import names
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Request:
     max_cost: Decimal | None = None
     places: tuple[Place, ...] = ()
     hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)
+    boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one
     markets: frozenset[str] = MARKETS
     include_nvidia: bool = False
     experimental: bool = False
@@ -108,14 +109,15 @@ def parse_place(text: str) -> Place:
     return Place(provider, region, zone)
 
 
-def parse_hardware(text: str) -> tuple[str, int | None]:
-    """`KEY` or `KEY:COUNT` as (key of the accelerator table, count or None). Raises UsageError."""
-    from cloudtrain.estimate import hardware
+def parse_hardware(text: str) -> tuple[tuple[str, int | None], ...]:
+    """`NAME` or `NAME:COUNT` as (key of the accelerator table, count or None); several for an architecture.
 
-    name, _, count = text.partition(":")
-    if count and not count.isdigit():
-        raise UsageError(f"`{text}` is not KEY:COUNT", "write for example mi300x:2")
-    return hardware.find(name).key, int(count) if count else None
+    Raises UsageError with the nearest thing.
+    """
+    from cloudtrain.estimate import naming
+
+    named = naming.read(text)
+    return tuple((chip.key, named.count) for chip in named.chips)
 
 
 def markets(spot: bool | None) -> frozenset[str]:

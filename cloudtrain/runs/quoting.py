@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
-from cloudtrain.quote.request import DEFAULT_TOKENS, Request, markets, parse_hardware, parse_place
+from cloudtrain.providers import PriceSource, load, names
+from cloudtrain.quote.boxes import boxes_of, kept_boxes, together
+from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, markets, parse_hardware, parse_place
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.options import Method
@@ -25,7 +27,8 @@ class QuoteOptions(NamedTuple):
     """The options of `cloudtrain quote`.
 
     `model` is a registry name, a Hugging Face id or a folder. The work is `tokens` positions processed, or `epochs`
-    passes over the file `data`; neither: a million. `infra` is `provider[/region[/zone]]`, `hardware` `KEY[:COUNT]`.
+    passes over the file `data`; neither: a million. `infra` is `provider[/region[/zone]]`, `hardware` `NAME[:COUNT]`:
+    rows of it alone, and one of a machine of one's own, with `memory_bytes` and `watts` where these are said.
     """
 
     model: str
@@ -44,6 +47,8 @@ class QuoteOptions(NamedTuple):
     spot: bool | None = None  # True: no on-demand offers; False: none on spot
     include_nvidia: bool = False
     experimental: bool = False
+    memory_bytes: int | None = None  # of each chip, of a processor's machine the whole; None: as the chip is sold
+    watts: Decimal | None = None  # what the owned machine draws
 
 
 def quote(options: QuoteOptions, settings: Settings, say: Say = lambda sentence: None) -> Quote:
@@ -57,6 +62,12 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
     """The options as a Request; `say` gets one sentence per thing that takes long. Raises UsageError."""
     from cloudtrain.trainer import count
 
+    boxes = together(boxes_of(options.hardware, options.memory_bytes, options.watts), kept_boxes())
+    places = tuple(parse_place(text) for text in options.infra or settings.infra)
+    if boxes and not options.infra and places:
+        # the settings say where runs go, not what is owned
+        sources = (load("pricing", name, PriceSource) for name in names("pricing"))
+        places = (*places, *(Place(source.name) for source in sources if source.owned))
     spec = count.find(options.model, say)
     tokens, basis, rows = count_tokens(options, spec)
     return Request(
@@ -72,8 +83,9 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
         max_hours=min(math.inf if options.max_hours is None else options.max_hours, float(settings.max_hours)),
         settings_hours=float(settings.max_hours),
         max_cost=options.max_cost,
-        places=tuple(parse_place(text) for text in options.infra or settings.infra),
-        hardware=tuple(parse_hardware(text) for text in options.hardware),
+        places=places,
+        hardware=tuple(each for text in options.hardware for each in parse_hardware(text)),
+        boxes=boxes,
         markets=markets(options.spot),
         include_nvidia=options.include_nvidia,
         experimental=options.experimental,

@@ -50,7 +50,7 @@ def write(path: Path, setting: Setting, text: str) -> None:
         source = _source(path)
     target = Path(os.path.realpath(path))  # a link into a folder of dotfiles stays a link
     try:
-        _replace(target, _changed(source, setting.key, text))
+        replace(target, _changed(source, setting.key, text))
     except OSError as refused:
         raise UsageError(
             f"{path}: cannot be written ({refused.strerror})", "set CLOUDTRAIN_CONFIG to another file"
@@ -132,7 +132,8 @@ def _changed(source: str, key: str, text: str) -> str:
     return document.as_string()
 
 
-def _replace(target: Path, text: str) -> None:
+def replace(target: Path, text: str) -> None:
+    """Write a file of settings in one step, readable by its owner alone. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mkstemp makes it mode 600
     try:

@@ -1,4 +1,4 @@
-"""This machine: its processor and each set of AMD, Intel or Apple accelerators in it, for what their power costs."""
+"""What is owned, for what its power costs: this machine's processor, each set of accelerators in it, other boxes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from decimal import Decimal
 from cloudtrain.offer import Offer, Price, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
+from .boxes import box_offer
 from .detection import accelerators
 from .processor import processor
 from .system import System, this_system
@@ -16,8 +17,14 @@ NAME = "this machine"  # never the host name: quotes are pasted into issues and 
 
 
 def offers(context: Context) -> Iterable[Offer]:
-    """This machine as offers: the processor first, then one per kind of accelerator. Nothing is rented."""
-    return machine_offers(context, this_system())
+    """This machine as offers, the processor first, then one per kind of accelerator; then other boxes. None is rented.
+
+    A box that is like a part of this machine, by what was said of it, is that part.
+    """
+    here = machine_offers(context, this_system())
+    kinds = {(offer.hardware, offer.count) for offer in here}
+    elsewhere = (box for box in context.boxes if box.said or box.watts or (box.hardware, box.count) not in kinds)
+    return [*here, *(box_offer(box, context.usd_per_kwh) for box in elsewhere)]
 
 
 def machine_offers(context: Context, system: System) -> list[Offer]:
@@ -62,6 +69,7 @@ def _power(context: Context) -> tuple[Decimal, Price, str]:
 provider = PriceSource(
     "local",
     offers,
+    owned=True,
     terms=Terms(
         boot_s=Range(0, 0, 0),
         image_bytes_per_s=Range(5e6, 25e6, 100e6),

@@ -19,14 +19,17 @@ _INTEL = {
 _APPLE = frozenset(
     f"apple-{chip}"
     for chip in (
-        *("m1", "m1-max", "m1-ultra", "m2-max", "m2-ultra", "m3-max", "m3-ultra"),
-        *("m4-pro", "m4-max", "m5", "m5-max"),
+        *("m1", "m1-pro", "m1-max", "m1-ultra", "m2", "m2-pro", "m2-max", "m2-ultra"),
+        *("m3", "m3-pro", "m3-max", "m3-ultra", "m4", "m4-pro", "m4-max", "m5", "m5-pro", "m5-max"),
     )
 )
-# What Windows calls a card contains one of these.
+# What Windows calls a card contains one of these: a name that another one goes on from comes after that.
+_RADEON = (
+    *("RX 9070 XT", "RX 9070 GRE", "RX 9070", "RX 9060 XT", "RX 7900 XTX", "RX 7900 XT", "RX 7900 GRE", "RX 7800 XT"),
+    *("RX 7700 XT", "RX 6950 XT", "RX 6900 XT", "RX 6800 XT", "RX 6800", "W7900", "W7800", "W7700", "W6800", "R9700"),
+)
 _WINDOWS = {
-    "RX 7900 XTX": "rx7900xtx",
-    "RX 6900 XT": "rx6900xt",
+    **{name: name.replace(" ", "").lower() for name in _RADEON},
     "Pro V520": "v520",
     "A770": "arc-a770",
     "B580": "arc-b580",

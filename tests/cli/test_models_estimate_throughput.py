@@ -50,6 +50,31 @@ def test_throughput_takes_one_kind_of_work(golden: Command) -> None:
     golden("throughput-both", "throughput", "qwen3-8b", "--gflop-per-token", "3", "--hardware", "mi300x")
 
 
+def test_the_same_words_name_hardware_everywhere(cloudtrain: Command) -> None:
+    """A number behind the name is --count of `throughput` and the --devices of `estimate`."""
+    job = ("--method", "lora", "-o", "json")
+    for key, text in (("rx7900xtx", "AMD RX 7900-XTX"), ("mi250", "MI250:1"), ("apple-m4-max", "Apple M4 Max")):
+        speed = [cloudtrain("throughput", "qwen3-8b", "--hardware", name, *job).out for name in (key, text)]
+        assert speed[0] == speed[1] != ""
+    two = cloudtrain("throughput", "qwen3-8b", "--hardware", "mi300x", "--count", "16", *job).out
+    assert cloudtrain("throughput", "qwen3-8b", "--hardware", "16 x MI300X", *job).out == two
+    four = cloudtrain("estimate", "qwen3-8b", "--chip", "mi250", "--devices", "4", *job).out
+    assert cloudtrain("estimate", "qwen3-8b", "--chip", "MI250:2", *job).out == four != ""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["throughput", "qwen3-8b", "--hardware", "mi210:2", "--count", "3"],
+        ["estimate", "qwen3-8b", "--chip", "mi210:2", "--devices", "3"],
+        ["estimate", "qwen3-8b", "--chip", "gfx1100"],
+    ],
+)
+def test_two_numbers_or_several_cards_are_refused(cloudtrain: Command, argv: list[str]) -> None:
+    """Both say how many, or the name is one of many cards."""
+    assert cloudtrain(*argv).code == 2
+
+
 def test_unknown_schema_names_the_nearest(golden: Command) -> None:
     """A wrong schema name is a sentence."""
     golden("schema-unknown", "schema", "qoute")

@@ -110,12 +110,78 @@ def test_infra_hardware_and_market_narrow_the_table(cloudtrain: Command) -> None
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own-radeon", ["--hardware", "RX 7900 XTX"]),
+        ("own-mac", ["--hardware", "M4 Max", "--memory", "128GB"]),
+        ("own-old-radeon", ["--hardware", "rx-6900-xt", "--watts", "300"]),
+    ],
+)
+def test_a_machine_of_ones_own_at_80_columns(
+    golden: Command, monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]
+) -> None:
+    """Wherever one sits: a row for it, the software that trains there or why none does, and what to do by hand."""
+    monkeypatch.setattr("cloudtrain.cli.quote.terminal_width", lambda: 80)
+    golden(f"quote-{name}", "quote", "llama-3.1-8b", *words)
+
+
+def test_all_hardware_that_the_help_names_is_known(cloudtrain: Command) -> None:
+    """The examples of the help are words that the options take."""
+    import re
+
+    from cloudtrain.estimate import hardware
+
+    words = " ".join(cloudtrain("quote", "--help").out.partition("any spelling and a number.")[2].split())
+    groups = words.partition(" Options:")[0]
+    names = [name for name in re.split(r"[.,] | to |[^.,:]+: |\.$", groups) if name]
+    assert len(names) > 20
+    assert all(hardware.find(name) for name in names)
+
+
+def test_an_owned_row_follows_the_schema_and_is_never_chosen(cloudtrain: Command) -> None:
+    """A card that can also be rented has both kinds of rows; only this machine and rented ones can be started."""
+    import jsonschema
+
+    document = json.loads(cloudtrain("quote", "qwen3-8b", "--hardware", "mi300x", "-o", "json").out)
+    jsonschema.validate(document, json.loads(cloudtrain("schema", "quote").out))
+    markets = {(line["provider"], line["market"]) for line in document["lines"]}
+    assert {("local", "owned"), ("runpod", "on_demand")} <= markets
+    assert document["lines"][document["chosen"]]["provider"] == "runpod"
+
+
+def test_an_owned_row_is_made_whatever_the_settings_say(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting `infra` says where runs go; --infra on the command line leaves out what is not asked for."""
+    monkeypatch.setenv("CLOUDTRAIN_INFRA", "runpod")
+    lines = lines_of(cloudtrain("quote", "qwen3-8b", "--hardware", "RX 7900 XTX", "-o", "json"))
+    assert [line["market"] for line in lines] == ["owned"]
+    assert cloudtrain("quote", "qwen3-8b", "--hardware", "RX 7900 XTX", "--infra", "gcp").code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hardware", "cpu-amx", "--infra", "runpod"], "--hardware cpu-amx:64 --memory 256GB"),
+        (["--hardware", "rtx4090"], "--include-nvidia"),
+    ],
+)
+def test_an_empty_quote_says_what_would_not_be_empty(cloudtrain: Command, words: list[str], said: str) -> None:
+    """No verdict about offers that were not looked at."""
+    result = cloudtrain("quote", "qwen3-8b", *words)
+    assert result.code == 3
+    assert said in result.err
+    assert "can finish" not in result.err
+
+
+@pytest.mark.parametrize(
     ("name", "argv"),
     [
         ("unknown-model", ["quote", "lama-3.1-8b"]),
         ("unknown-method", ["quote", "qwen3-8b", "--method", "qlorra"]),
         ("unknown-flag", ["quote", "qwen3-8b", "--methd", "lora"]),
         ("unknown-hardware", ["quote", "qwen3-8b", "--hardware", "mi300"]),
+        ("unknown-watts", ["quote", "qwen3-8b", "--hardware", "mi300x", "--watts", "many"]),
+        ("unknown-memory", ["quote", "qwen3-8b", "--hardware", "mi300x", "--memory", "large"]),
+        ("memory-of-what", ["quote", "qwen3-8b", "--memory", "24GB"]),
         ("unknown-provider", ["quote", "qwen3-8b", "--infra", "awz"]),
         ("unknown-offer", ["quote", "qwen3-8b", "--why", "v6e-9"]),
         ("unknown-command", ["qoute", "qwen3-8b"]),

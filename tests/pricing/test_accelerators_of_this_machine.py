@@ -14,6 +14,7 @@ from cloudtrain.pricing.local.windows import WindowsFacts
 
 from cloudtrain.providers import Context
 from cloudtrain.units import GIB
+from tests.pricing.pretended import mac
 from tests.pricing.price_tables import SNAPSHOTS
 
 NODES = "sys/class/kfd/kfd/topology/nodes"
@@ -144,7 +145,8 @@ def test_cards_of_other_kinds_are_left_out(tmp_path: Path) -> None:
     [
         ("Apple M3 Ultra", [("apple-m3-ultra", 1, 512)]),
         ("Apple M1", [("apple-m1", 1, 512)]),
-        ("Apple M2", [("", 1, 512)]),
+        ("Apple M2", [("apple-m2", 1, 512)]),
+        ("Apple M9 Giga", [("", 1, 512)]),
         ("Intel(R) Core(TM) i9", []),
         ("", []),
     ],
@@ -161,11 +163,12 @@ def test_windows_cards_are_found_by_name() -> None:
         ("AMD Radeon RX 7900 XTX", 24 * GIB),
         ("Intel(R) Arc(TM) A770 Graphics", 16 * GIB),
         ("AMD Radeon RX 9070 XT", 16 * GIB),
+        ("AMD Radeon RX 5700 XT", 8 * GIB),
         ("AMD Radeon(TM) Graphics", GIB // 2),
         ("NVIDIA GeForce RTX 4090", 24 * GIB),
     )
     machine = System("win32", "amd64", 16, windows=lambda: WindowsFacts(64 * GIB, "", cards))
-    assert found(machine) == [("rx7900xtx", 2, 24), ("arc-a770", 1, 16), ("", 1, 16)]
+    assert found(machine) == [("rx7900xtx", 2, 24), ("arc-a770", 1, 16), ("rx9070xt", 1, 16), ("", 1, 8)]
 
 
 def test_every_kind_of_accelerator_is_an_offer_of_its_own(tmp_path: Path) -> None:
@@ -187,4 +190,7 @@ def test_every_key_is_in_the_accelerator_table(hardware_keys: set[str]) -> None:
     """What is found has a row in the table, and every Apple chip of the table is known here."""
     intel = {key for key, _, _ in module._INTEL.values()}
     assert {kind.hardware for kind in _KINDS} | intel | set(module._WINDOWS.values()) <= hardware_keys
-    assert {key for key in hardware_keys if key.startswith("apple-")} == module._APPLE
+    for key in (key for key in hardware_keys if key.startswith("apple-")):
+        brand = "Apple " + key.removeprefix("apple-").replace("-", " ").title()
+        (device,) = accelerators(mac(brand, 64 * GIB))
+        assert device.hardware == key

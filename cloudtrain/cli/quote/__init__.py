@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from cloudtrain.cli import words
-from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, output_option
+from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, Memory, Watts, output_option
 from cloudtrain.cli.output import bold, dim, print_json, print_message, print_rows, terminal_width
 from cloudtrain.errors import NothingViable, OverBudget
 from cloudtrain.units import SECONDS_PER_HOUR, money
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     "--hardware",
     multiple=True,
     shell_complete=words.hardware,
-    help="Only this hardware: KEY or KEY:COUNT; may be repeated.",
+    help="Only this hardware, rented or your own: `RX 7900 XTX`, mi210:2, gfx1100, cpu-zen:64.",
 )
+@click.option("--memory", "memory_bytes", type=Memory(), help="What --hardware has of it if it is your own: 128GB.")
+@click.option("--watts", type=Watts(), help="What --hardware draws if it is your own.")
 @click.option("--spot/--on-demand", "--use-spot", default=None, help="Only spot, or nothing on spot.")
 @click.option("--include-nvidia", is_flag=True, help="Show NVIDIA offers too, for comparison; never chosen.")
 @click.option("--experimental", is_flag=True, help="Let an experimental row be chosen.")
@@ -62,6 +64,10 @@ def command(
 
     MODEL is a name of the registry (`cloudtrain models`), a Hugging Face id, or a folder with a config.json. Works
     offline, without any account.
+
+    --hardware takes any spelling and a number. AMD: MI50 to MI355X, RX 6800 to RX 9070 XT, W6800 to W7900, R9700.
+    Intel: Arc A770, Arc B580, Max 1550, Gaudi 3. Apple: M1 to M5 Max. Google: TPU v2 to TPU7x. Amazon: Trainium1 to
+    Trainium3. Processors by vCPUs: cpu-amx, cpu-zen, cpu, cpu-arm.
     """
     from cloudtrain import settings
     from cloudtrain.quote.compatibility import refusal
@@ -77,10 +83,24 @@ def command(
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
     if refused := refusal(quoted.request):
         raise NothingViable(f"no trainer of ours would take this: {refused.reason}", refused.hint)
+    if not quoted.lines:
+        raise NothingViable(*nothing_found(quoted))
     raise NothingViable(
         f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
         "the last column says what would work",
     )
+
+
+def nothing_found(quoted: Quote) -> tuple[str, str]:
+    """The message and the hint of a quote that looked at no offer at all."""
+    from cloudtrain.quote.chips import chips
+
+    asked = [chips()[key] for key, _ in quoted.request.hardware]
+    if any(chip.vendor == "nvidia" for chip in asked) and not quoted.request.include_nvidia:
+        return "NVIDIA GPUs are left out", "--include-nvidia shows them for comparison"
+    host = next((chip.key for chip in asked if chip.backend == "torch-cpu"), None)
+    hint = f"a machine of your own: --hardware {host}:64 --memory 256GB" if host else "ask for less"
+    return "nothing was found of that hardware, in that place and market", hint
 
 
 class Shown(NamedTuple):
@@ -95,7 +115,7 @@ class Shown(NamedTuple):
 
 def show(quoted: Quote, shown: Shown, now: float) -> None:
     """Print the quote as asked."""
-    from cloudtrain.cli.quote import why
+    from cloudtrain.cli.quote import owned, why
     from cloudtrain.cli.quote.document import CSV_HEADERS, csv_rows, quote_document
     from cloudtrain.cli.quote.named import Rows
     from cloudtrain.quote.remedies import advisor
@@ -119,6 +139,8 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
         print_rows("csv", CSV_HEADERS, csv_rows(quoted))
     else:
         show_tables(quoted, output, shown.unfold, remedy)
+        for line in owned.notes(quoted, terminal_width() if output == "table" else None):
+            click.echo(line)
         show_foot(quoted, now)
 
 

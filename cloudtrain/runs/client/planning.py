@@ -199,7 +199,7 @@ class Planner:
             budget.max_cost,
             options.experimental,
         )
-        hardware = tuple(parse_hardware(text) for text in options.hardware)
+        hardware = tuple(each for text in options.hardware for each in parse_hardware(text))
         return replace(request, hardware=hardware, markets=markets(options.spot), weights_bytes=self.weights_bytes)
 
     def wanted(self) -> tuple[Place, ...]:

@@ -169,8 +169,9 @@ class Estimate(NamedTuple):
 
     def loads(self, request: Request) -> bool:
         """Whether the trainer has the method for this architecture there."""
-        backend = chips()[self.hardware].backend
-        return loads(request.spec, request.method, request.sequence_length, backend).verdict == "yes"
+        chip = chips()[self.hardware]
+        found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
+        return found.verdict == "yes"
 
 
 def spec_of(run: Run) -> Spec | None:
