@@ -70,6 +70,17 @@ def samples() -> Iterator[tuple[type[Record], Document]]:
     yield records.BillingRecord, {"asked": 1796027678.5, "message": "asked for"}
     yield records.NoticesRecord, {"issue": 14, "author": "bot", "workflow": "disabled"}
     yield records.ToldRecord, {"nights": {"2026-11-30": "failed"}}
+    yield (
+        records.ProbeRecord,
+        {
+            "machine": "me",
+            "time": 1796027678.5,
+            "hardware": "cpu",
+            "cores": 2,
+            "bf16_flops_per_s": 1e11,
+            "fp32_flops_per_s": 2e11,
+        },
+    )
     yield records.TickRecord, {"time": 1796027678.5, "outcome": "not due", "took_s": 0.5}
 
 
