@@ -128,7 +128,9 @@ def _row_offers(cells: tuple[str, ...], provider: str, reading: Reading) -> list
         market, usd, doubt = _priced(cell, heading, shape.tpu_chips, reading.zero_is_free)
         limits = INFERENCE_ONLY if shape.inference_only else reading.limits(shape.hardware, market)
         remark = f"{doubt}; {note}" if doubt and note else doubt or note
-        found.append(Offer._make((provider, name, region, zone, *shape.offered, market, usd, price, limits, remark)))
+        found.append(
+            Offer._make((provider, name, region, zone, *shape.offered, market, usd, price, limits, remark, None))
+        )
     return found
 
 
