@@ -43,9 +43,7 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--sharding", type=click.Choice(["fsdp", "zero2", "tp", "ep", "pp"]), default="fsdp", show_default=True)
 @click.option("--backend", "estimator", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
 @click.option(
-    "--chip",
-    shell_complete=words.hardware,
-    help="For its runtime and usable memory: v6e, `RX 7900 XTX`, mi210:2.",
+    "--chip", shell_complete=words.hardware, help="For its runtime and usable memory: v6e, `RX 7900 XTX`, mi210:2."
 )
 @click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
 @click.option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import Memory, Watts, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
@@ -38,7 +39,7 @@ def list_(output: str) -> None:
 
 
 @command.command("add")
-@click.argument("name", metavar="NAME[:N]")
+@click.argument("name", metavar="NAME[:N]", shell_complete=words.hardware)
 @click.option(
     "--memory", "memory_bytes", type=Memory(), help="What each chip has, or a processor's machine in all: 128GB."
 )
