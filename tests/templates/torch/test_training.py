@@ -156,6 +156,14 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(runs: dict[str, Ended],
     assert [step for step, _ in told] == list(range(1, 15))
 
 
+def test_the_last_save_holds_what_is_trained_alone(runs: dict[str, Ended]) -> None:
+    """Nothing is trained after it, so the optimizer's states, two thirds of a save, are not written."""
+    folder = runs["uninterrupted"].folder / "ckpt"
+    assert (folder / "13" / "optimizer.pt").exists()
+    assert not (folder / "14" / "optimizer.pt").exists()
+    assert (folder / "14" / "adapter_model.safetensors").exists()
+
+
 def test_a_finished_job_is_not_trained_again(runs: dict[str, Ended], bench: Bench) -> None:
     """Starting a finished job again makes no step and gives the same result."""
     run = runs["lora"]
