@@ -171,11 +171,11 @@ def is_nothing_left(error: BaseException) -> bool:
     return getattr(error, "nothing_left", False) is True
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """The closest of `choices` to `word`, or "" when none is close."""
+def nearest(word: str, choices: Sequence[str], closeness: float = 0.5) -> str:
+    """The closest of `choices` to `word`, or "" when none is as close as `closeness` (1: the same)."""
     from difflib import get_close_matches
 
-    found = get_close_matches(word.lower(), choices, n=1, cutoff=0.5)
+    found = get_close_matches(word.lower(), choices, n=1, cutoff=closeness)
     return found[0] if found else ""
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain.units import money
+
 if TYPE_CHECKING:
     from cloudtrain.records import RowRecord
 
@@ -70,7 +72,7 @@ def deadline_seconds(
     if max_hours is not None:
         caps.append((max_hours * 3600, f"--max-hours {max_hours:g}"))
     if max_cost is not None and usd_per_hour:
-        caps.append((float(max_cost / usd_per_hour) * 3600, f"--max-cost {max_cost} at ${usd_per_hour}/h"))
+        caps.append((float(max_cost / usd_per_hour) * 3600, f"--max-cost {max_cost} at {money(usd_per_hour)}/h"))
     if ceiling_hours is not None:
         caps.append((ceiling_hours * 3600, f"the setting max_hours, {ceiling_hours:g}"))
     return min(caps, key=lambda cap: cap[0])

@@ -70,8 +70,13 @@ def money(amount: Decimal | None) -> str:
     if amount == 0:
         return "$0"
     if abs(amount) < Decimal("0.01"):
-        return f"${amount:.4f}"
+        return f"${amount:.4f}" if abs(amount) >= Decimal("0.0001") else "<$0.0001"
     return f"${amount:,.2f}" if abs(amount) < 1000 else f"${amount:,.0f}"
+
+
+def speed(per_second: float) -> str:
+    """Tokens per second for a person: two digits at the least, and never 0 for something above it."""
+    return f"{per_second:.2g}" if abs(per_second) < 10 else f"{per_second:,.0f}"
 
 
 def money_text(amount: Decimal | None) -> str | None:

@@ -22,7 +22,7 @@ CENTURIES_S = 3e10
         ((7200.0, 9.0, None, None, 168.0), 10800.0, "1.5 x the quoted worst case"),
         ((7200.0, None, Decimal(900), Decimal(4), 168.0), 10800.0, "1.5 x the quoted worst case"),
         ((None, 48.0, None, None, 168.0), 86400.0, "the quote has no hours"),
-        ((7200.0, 9.0, Decimal(2), Decimal(4), 168.0), 1800.0, "--max-cost 2 at $4/h"),
+        ((7200.0, 9.0, Decimal(2), Decimal(4), 168.0), 1800.0, "--max-cost 2 at $4.00/h"),
         ((None, None, None, None, 168.0), 86400.0, "the quote has no hours"),
     ],
 )

@@ -40,6 +40,8 @@ def command(model: str, data: str, target: Path, force: bool) -> None:
         print_message(f"{data}: {kind} rows")
     if doubt:
         print_message(f"warning: {doubt}")
+    elif not kind:
+        print_message(f"`{data}` is not there yet; the spec is for rows of messages")
     print_message(f"wrote {target} and {json_schema.FILE}; `cloudtrain up --dry-run` checks the spec")
 
 

@@ -13,7 +13,7 @@ from cloudtrain.cli.output import print_message
 from cloudtrain.runs.events import FollowingEnded, LogBytes, MachinePhase
 from cloudtrain.runs.follow import Progress
 from cloudtrain.state.errors import BucketUnreachable
-from cloudtrain.units import SECONDS_PER_HOUR, hours, money
+from cloudtrain.units import SECONDS_PER_HOUR, hours, money, speed
 
 if TYPE_CHECKING:
     from cloudtrain.runs.record import Run
@@ -81,7 +81,7 @@ class View:
         if now.get("loss") is not None:
             parts.append(f"loss {now['loss']:.3f}")
         if now.get("tokens_per_second"):
-            parts.append(f"{now['tokens_per_second']:,.0f} tokens/s")
+            parts.append(f"{speed(now['tokens_per_second'])} tokens/s")
         if left := self.seconds_left():
             parts.append(f"{hours(left)} left")
         parts.append(f"{money(self.dollars())} so far")

@@ -13,11 +13,14 @@ from cloudtrain.quote import environments
 from cloudtrain.quote.assess import Measured, assess
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.row import Assessment, Quote, QuoteRow
+from cloudtrain.quote.row import Assessment, Quote, QuoteRow, too_long
 
 if TYPE_CHECKING:
     from cloudtrain.quote.request import Request
     from cloudtrain.settings import Settings
+
+# The assessment of a kind of machine; its billed hours, hourly and fixed extras in dollars; does only a price decide.
+Kind = tuple[Assessment, float, float, float, bool]
 
 INFINITE = float("inf")
 TIGHT_PREMIUM = 1.25  # a tight row is not chosen while one that fits costs less than a quarter more
@@ -56,6 +59,7 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
         version(),
         request.tokens * request.flops_per_token(),
         request,
+        measured,
     )
 
 
@@ -63,7 +67,7 @@ def judged(
     request: Request, source: PriceSource, offers: Iterable[Offer], stack: Stack | None, measured: Measured | None
 ) -> list[QuoteRow]:
     """The offers of one source as lines, but those that are hidden. Cases are shared by offers of the same machine."""
-    cases: dict[tuple[object, ...], tuple[Assessment, float, float, float, bool] | None] = {}
+    cases: dict[tuple[object, ...], Kind | None] = {}
     lines = []
     everything = request.wants_everything
     for offer in offers:
@@ -76,13 +80,17 @@ def judged(
             kind = cases[key] = (
                 None if is_hidden(request, offer) else assess_with_terms(request, source, offer, stack, measured)
             )
-        if kind is None:
-            continue
-        assessment, hours, hourly, fixed, is_viable = kind
-        price = offer.usd_per_hour
-        rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
-        lines.append(QuoteRow(offer, assessment, rank, is_viable and rank < INFINITE, request.max_cost))
+        if kind is not None:
+            lines.append(priced(offer, kind, request))
     return lines
+
+
+def priced(offer: Offer, kind: Kind, request: Request) -> QuoteRow:
+    """The line of an offer whose kind of machine was assessed for the request."""
+    assessment, hours, hourly, fixed, is_viable = kind
+    price = offer.usd_per_hour
+    rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
+    return QuoteRow(offer, assessment, rank, is_viable and rank < INFINITE, request.max_cost)
 
 
 def is_hidden(request: Request, offer: Offer) -> bool:
@@ -98,15 +106,15 @@ def is_nvidia(offer: Offer) -> bool:
 
 def assess_with_terms(
     request: Request, source: PriceSource, offer: Offer, stack: Stack | None, measured: Measured | None
-) -> tuple[Assessment, float, float, float, bool]:
-    """The assessment of an offer's machine; its billed hours, hourly and fixed extras in dollars; is it viable."""
+) -> Kind:
+    """An offer's machine under its provider's terms and limits, and whether `up` can start it."""
     assessment = assess(request, offer, source.terms, measured)
     launch, why_not = launch_status(request, offer, assessment, stack)
     assessment = replace(
         assessment,
         launch=launch,
         reasons=(*assessment.reasons, *why_not),
-        barred="; ".join(filter(None, (reason_disallowed(offer, assessment.hours), assessment.short_of_disk))),
+        forbidden=reason_disallowed(offer, assessment.hours),
         late=reason_too_late(request, assessment.hours),
         guards=tuple(guard.name for guard in stack.guards(offer.name, offer.market)) if stack else (),
     )
@@ -156,9 +164,9 @@ def reason_disallowed(offer: Offer, hours: Range | None) -> str:
     if hours is None:
         return ""
     if limits.session_hours is not None and hours.likely > limits.session_hours:
-        return f"takes {hours.likely:,.1f} h, a session ends after {limits.session_hours:g} h"
+        return too_long(hours, f"a session ends after {limits.session_hours:g} h")
     if limits.weekly_hours is not None and hours.likely > limits.weekly_hours:
-        return f"takes {hours.likely:,.1f} h, the week has {limits.weekly_hours:g} h"
+        return too_long(hours, f"the week has {limits.weekly_hours:g} h")
     return ""
 
 
@@ -170,7 +178,7 @@ def reason_too_late(request: Request, hours: Range | None) -> str:
         return "may never end: interruptions can come faster than the job is set up again"
     if request.max_hours is None or hours.likely <= request.max_hours:
         return ""
-    return f"takes {hours.likely:,.0f} h, the ceiling is {request.max_hours:g} h"
+    return too_long(hours, f"the ceiling is {request.max_hours:g} h")
 
 
 def choose(viable: list[QuoteRow], request: Request) -> int | None:

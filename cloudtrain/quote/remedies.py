@@ -1,170 +1,243 @@
-"""The cheapest change that would make a rejected line work: what a user would try next, checked before printed."""
+"""What does the job instead of a rejected line, and the cheapest change that makes the line itself work.
+
+Nothing is advised before it was assessed like any offer: it loads, it fits (tight is not enough), has a price and ends
+in time.
+"""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from decimal import ROUND_CEILING
-from functools import cache
-from typing import TYPE_CHECKING
+from decimal import ROUND_CEILING, Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.estimate import budget, memory
-from cloudtrain.models import registry
-from cloudtrain.quote.assess import devices_of
+from cloudtrain.errors import UsageError
+from cloudtrain.providers import PriceSource, Stack, load, names
+from cloudtrain.quote import engine
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
-from cloudtrain.quote.disk import disk
-from cloudtrain.quote.recipes import recipe
+from cloudtrain.quote.kin import smaller_kin
+from cloudtrain.units import SECONDS_PER_HOUR, hours, money
 
 if TYPE_CHECKING:
-    from cloudtrain.estimate.hardware import Hardware
-    from cloudtrain.models.spec import ModelSpec
     from cloudtrain.offer import Offer
     from cloudtrain.quote.request import Request
     from cloudtrain.quote.row import Quote, QuoteRow
 
 SHORTEST_SEQUENCE = 256
-METHODS_BY_NEED = ("qlora", "lora", "freeze")  # least memory first
+LEAST_TOKENS_SHARE = 64  # a job is cut to this part of its tokens at the least
+METHODS = ("qlora", "lora", "freeze")  # in the order in which one is advised: adapters first
+ASK = "ask the provider for its price"
 
 
-def advisor(quote: Quote) -> Callable[[QuoteRow], str]:
-    """A function from a rejected line of the quote to its remedy as text; "" when nothing is known to help.
+class Change(NamedTuple):
+    """What to ask for instead, in words, and the line that it makes."""
 
-    Answers are kept per kind of machine, because many lines are the same machine in another place.
-    """
-    known: dict[int, str] = {}
+    words: str
+    row: QuoteRow
 
-    def advise(line: QuoteRow) -> str:
-        key = id(line.assessment)
-        if line.assessment.fits == "no" or line.assessment.loads == "no trainer":
-            if key not in known:
-                known[key] = machine_remedy(quote, line)
-            return known[key]
-        return place_remedy(quote, line)
-
-    return advise
+    @property
+    def text(self) -> str:
+        """With what it costs and how long it takes."""
+        return f"{self.words}: {cost_text(self.row)}"
 
 
-def machine_remedy(quote: Quote, line: QuoteRow) -> str:
-    """What would make this kind of machine work."""
-    chip = chips().get(line.offer.hardware)
-    if chip is None or chip.backend in ("none", "gaudi") or line.assessment.recipe is None:
-        return ""
-    request, offer = quote.request, line.offer
-    if line.assessment.loads == "no trainer":
-        positions = request.spec.published.positions
-        if 0 < positions < request.sequence_length:
-            shorter = replace(request, sequence_length=positions)
-            return f"--seq {positions}" if is_viable(shorter, offer, chip) else ""
-        for method in METHODS_BY_NEED:
-            other = replace(request, method=method, targets=None)
-            if method != request.method and is_viable(other, offer, chip):
-                return f"--method {method}"
-        return another_model(request, offer, chip)
-    for message, other in smaller_jobs(request):
-        if is_viable(other, offer, chip):
-            return message
-    return more_chips(quote, line) or another_model(request, offer, chip)
+class Advisor:
+    """The remedies of one quote. What is a matter of the kind of machine is worked out once for all its lines."""
+
+    def __init__(self, quote: Quote) -> None:
+        self.quote = quote
+        self.request: Request = quote.request
+        self.tried: dict[tuple[int, str], engine.Kind | None] = {}
+        self.kinds: dict[tuple[bool, bool], list[list[tuple[str, Request]]]] = {}
+        self.chips: dict[tuple[str, str], list[QuoteRow]] = {}
+        for line in sorted((line for line in quote.lines if is_good(line)), key=lambda line: line.rank):
+            self.chips.setdefault((line.offer.provider, line.offer.hardware), []).append(line)
+        self.best = self.best_lines()
+        # the lines of the quote that do the job: `runpod 2 x MI300X does it for $12.25 in 2.5 h`
+        self.instead = [f"{called(line.offer)} does it for {cost_text(line)}{caveat(line)}" for line in self.best]
+
+    def __call__(self, line: QuoteRow) -> str:
+        """All that is advised for a rejected line; "" when nothing is known to help."""
+        return "; ".join(filter(None, (*self.instead, self.change(line, besides=self.best))))
+
+    def best_lines(self) -> list[QuoteRow]:
+        """The cheapest line that works, and the one that `up` would take where that is another."""
+        table = chips()
+        ours = [lines[0] for (_, key), lines in self.chips.items() if key in table and table[key].vendor != "nvidia"]
+        if not ours:
+            return []
+        best = [min(ours, key=lambda line: line.rank)]
+        if caveat(best[0]) and self.quote.chosen is not None:
+            chosen = self.quote.lines[self.quote.chosen]
+            best += [chosen] if chosen is not best[0] and is_good(chosen) else []
+        return best
+
+    def change(self, line: QuoteRow, besides: Iterable[QuoteRow] = ()) -> str:
+        """The cheapest change that makes the line work; "" when none does, or when it leads to a line of `besides`."""
+        if not line.priced:
+            return ASK if line.assessment.is_viable else ""
+        if line.assessment.hours is None or line.offer.limits.barred:
+            return ""
+        found = [*self.smaller_jobs(line), *self.larger_machines(line)]
+        if found:
+            best = min(found, key=lambda change: change.row.rank)
+            if not any(best.row is known for known in besides):
+                return best.text if best.row.offer is line.offer else f"{best.words} does it for {cost_text(best.row)}"
+            return ""
+        return next((change.text for change in self.last_resorts(line)), "")
+
+    def smaller_jobs(self, line: QuoteRow) -> Iterator[Change]:
+        """The least change of each kind (batch, length, method) with which this very machine works."""
+        key = line.assessment.loads == "no trainer", line.assessment.fits != "fits"
+        if key not in self.kinds:
+            self.kinds[key] = list(kinds_of_change(self.request, *key))
+        for changes in self.kinds[key]:
+            found = next(filter(None, (self.tried_on(line, *change) for change in changes)), None)
+            if found:
+                yield found
+
+    def larger_machines(self, line: QuoteRow) -> Iterator[Change]:
+        """The cheapest line with the same chip of the same provider."""
+        same = self.chips.get((line.offer.provider, line.offer.hardware), [])
+        if same:
+            yield Change(named_beside(same[0].offer, line.offer), same[0])
+
+    def last_resorts(self, line: QuoteRow) -> Iterator[Change]:
+        """What asks for more of the person: a higher ceiling or cap, less work, a smaller model of the same kind."""
+        assessment, request = line.assessment, self.request
+        if assessment.late and assessment.hours and math.isfinite(assessment.hours.high):
+            needed = math.ceil(assessment.hours.likely)
+            yield from self.works(line, more_hours(request, needed), replace(request, max_hours=float(needed)))
+        if line.too_dear:
+            cap = line.usd_likely.to_integral_value(ROUND_CEILING)
+            yield from self.works(line, f"--max-cost {cap}", replace(request, max_cost=Decimal(cap)))
+        if assessment.late or assessment.forbidden:
+            part = 2
+            while part <= LEAST_TOKENS_SHARE:
+                fewer = replace(request, tokens=max(1, request.tokens // part))
+                yield from self.works(line, fewer_tokens(fewer, part), fewer)
+                part *= 2
+        for words, other in self.smaller_models:
+            yield from self.works(line, words, other)
+
+    @cached_property
+    def smaller_models(self) -> list[tuple[str, Request]]:
+        """The same job for smaller models of the same kind, the largest first."""
+        kin = smaller_kin(self.request.spec)
+        return [(f"`{spec.name}` instead", replace(self.request, spec=spec)) for spec in kin]
+
+    def works(self, line: QuoteRow, words: str, request: Request) -> Iterator[Change]:
+        """The change, if it works."""
+        change = self.tried_on(line, words, request)
+        if change:
+            yield change
+
+    def tried_on(self, line: QuoteRow, words: str, request: Request) -> Change | None:
+        """The other request on the line's own machine, if that works."""
+        key = id(line.assessment), words
+        if key not in self.tried:
+            self.tried[key] = assessed(self.quote, request, line.offer)
+        kind = self.tried[key]
+        if kind is None:
+            return None
+        row = engine.priced(line.offer, kind, request)
+        return Change(words, row) if is_good(row) else None
 
 
-def smaller_jobs(request: Request) -> Iterator[tuple[str, Request]]:
-    """Changes of the job, the least first."""
-    if request.batch > 1:
-        yield "--batch 1", replace(request, batch=1)
-    length = request.sequence_length // 2
-    while length >= SHORTEST_SEQUENCE:
-        yield f"--seq {length}", replace(request, batch=1, sequence_length=length)
-        length //= 2
-    if request.method != "qlora":
-        yield "--method qlora", replace(request, method="qlora", targets=None)
-    if request.method == "full":
-        yield "--method lora", replace(request, method="lora", targets=None)
+def advisor(quote: Quote) -> Advisor:
+    """What to say of the rejected lines of a quote."""
+    return Advisor(quote)
 
 
-def is_viable(request: Request, offer: Offer, chip: Hardware) -> bool:
-    """Whether the machine loads and holds the job, in memory and on its disk."""
+def assessed(quote: Quote, request: Request, offer: Offer) -> engine.Kind | None:
+    """The offer's kind of machine for another request; None where it does not work there whatever the price."""
+    chip = chips().get(offer.hardware)
+    if chip is None:
+        return None
     found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
     if found.verdict == "no trainer":
-        return False
-    ours = recipe(request, chip.backend, devices_of(chip, offer), chip.key)
-    if ours is None:
-        return False
-    estimated = memory.estimate(request.spec, ours.options)
-    if disk(request, offer, ours, estimated.params_trainable, at_home=False).shortage:
-        return False
-    return budget.verdict(ours.required_bytes(estimated), budget.usable_bytes(chip, offer.memory_bytes)) != "no"
+        return None  # asked first, because it costs nothing
+    try:
+        source = load("pricing", offer.provider, PriceSource)
+    except UsageError:
+        return None
+    stack = load("stacks", offer.provider, Stack) if offer.provider in names("stacks") else None
+    kind = engine.assess_with_terms(request, source, offer, stack, quote.measured)
+    return kind if kind[-1] and kind[0].fits == "fits" else None
 
 
-def more_chips(quote: Quote, line: QuoteRow) -> str:
-    """A larger machine of the same provider and chip in this quote that fits."""
-    larger = [
-        other
-        for other in quote.lines
-        if other.offer.provider == line.offer.provider
-        and other.offer.hardware == line.offer.hardware
-        and other.assessment.fits != "no"
-        and other.assessment.loads != "no trainer"
-    ]
-    if not larger:
-        return ""
-    best = min(larger, key=lambda other: (other.offer.count, other.rank))
-    return f"{best.offer.name} has enough memory"
+def kinds_of_change(request: Request, unloadable: bool, too_large: bool) -> Iterator[list[tuple[str, Request]]]:
+    """Smaller jobs as (words, request), the least change first in each kind; only those that can help."""
+    if unloadable:
+        positions = request.spec.published.positions
+        if 0 < positions < request.sequence_length:
+            yield [(f"--seq {positions}", replace(request, sequence_length=positions))]
+        yield [by_method(request, method) for method in METHODS if method != request.method]
+        return
+    if too_large:
+        if request.batch > 1:
+            yield [("--batch 1", replace(request, batch=1))]
+        first = "--batch 1 " if request.batch > 1 else ""
+        lengths = [request.sequence_length >> halvings for halvings in range(1, 32)]
+        yield [
+            (f"{first}--seq {length}", replace(request, batch=1, sequence_length=length))
+            for length in lengths
+            if length >= SHORTEST_SEQUENCE
+        ]
+    yield [by_method(request, method) for method in METHODS[:2] if method != request.method]
 
 
-def another_model(request: Request, offer: Offer, chip: Hardware) -> str:
-    """The largest model of the registry, not larger than the one asked for, that this machine loads and holds."""
-    sizes, candidates = trained_by_size(chip.backend, request.method, request.sequence_length)
-    low, high = 0, bisect_left(sizes, request.spec.params_total)
-    # memory grows with size nearly always: bisect, then check what was found
-    while low < high:
-        middle = (low + high) // 2
-        if is_viable(replace(request, spec=candidates[middle], targets=None), offer, chip):
-            low = middle + 1
-        else:
-            high = middle
-    return f"{candidates[low - 1].name} would fit" if low else ""
+def by_method(request: Request, method: str) -> tuple[str, Request]:
+    """The same job with another method."""
+    return f"--method {method}", replace(request, method=method)  # type: ignore[arg-type]  # one of METHODS
 
 
-@cache
-def by_size() -> list[tuple[int, str, ModelSpec]]:
-    """(parameters, name, model) of the registry, smallest first."""
-    return sorted((spec.params_total, spec.name, spec) for spec in registry.all_models())
+def is_good(line: QuoteRow) -> bool:
+    """Whether a line may be advised: viable, and with room in its memory."""
+    return line.viable and line.assessment.fits == "fits"
 
 
-@cache
-def trained_by_size(backend: str, method: str, sequence_length: int) -> tuple[list[int], list[ModelSpec]]:
-    """The registry's models that a trainer takes, smallest first, after their parameter counts: a quote asks often."""
-    models = [
-        (size, spec)
-        for size, _, spec in by_size()
-        if loads(spec, method, sequence_length, backend).verdict != "no trainer"
-    ]
-    return [size for size, _ in models], [spec for _, spec in models]
+def cost_text(line: QuoteRow) -> str:
+    """`$12.25 in 2.5 h`."""
+    wall = line.assessment.hours
+    return f"{money(line.usd_likely)} in {hours(wall.likely * SECONDS_PER_HOUR if wall else None)}"
 
 
-def place_remedy(quote: Quote, line: QuoteRow) -> str:
-    """What would make a machine that fits and loads work here."""
-    if not line.priced:
-        return "ask the provider for its price"
-    if line.assessment.hours is None or line.offer.limits.barred:
-        return ""
-    if line.too_dear:
-        return f"--max-cost {line.usd_likely.to_integral_value(ROUND_CEILING)}"
-    if line.assessment.short_of_disk:
-        roomy = [other for other in quote.lines if other.viable and other.offer.provider == line.offer.provider]
-        return f"{roomy[0].offer.name} has the disk for it" if roomy else "a smaller model"
-    faster = [
-        other
-        for other in quote.lines
-        if other.viable and (other.offer.provider, other.offer.hardware) == (line.offer.provider, line.offer.hardware)
-    ]
-    if faster:
-        return f"{faster[0].offer.name} ({faster[0].offer.market.replace('_', ' ')}) is in time"
-    if line.assessment.late and line.assessment.hours.high != float("inf"):
-        return more_hours(quote.request, math.ceil(line.assessment.hours.likely))
-    return "fewer tokens or a smaller model" if line.assessment.barred else ""
+def caveat(line: QuoteRow) -> str:
+    """What to know before one relies on a line that works, in brackets."""
+    known = ["experimental"] if line.assessment.loads == "experimental" else []
+    known += {"by hand": ["by hand"], "not yet": ["not yet by `up`"]}.get(line.assessment.launch, [])
+    return f" ({', '.join(known)})" if known else ""
+
+
+def machine(offer: Offer) -> str:
+    """`2 x MI300X`, or the provider's own name for a host and where that is one word."""
+    chip = chips().get(offer.hardware)
+    if chip is None or chip.peak_unit == "per vCPU" or " " not in offer.name:
+        return offer.name
+    return f"{offer.count} x {chip.aliases[0] if chip.aliases else chip.name}"
+
+
+def called(offer: Offer) -> str:
+    """The machine with its provider, and the market where that is not the usual one."""
+    market = f" ({offer.market.replace('_', ' ')})" if offer.market in ("spot", "units") else ""
+    return machine(offer) if offer.market == "owned" else f"{offer.provider} {machine(offer)}{market}"
+
+
+def named_beside(offer: Offer, other: Offer) -> str:
+    """The machine, with what tells it from another one of its provider."""
+    name = machine(offer)
+    if offer.market != other.market or offer.market == "spot":
+        name += f" ({offer.market.replace('_', ' ')})"
+    return name if name != machine(other) else f"{name} in {offer.region or offer.zone}"
+
+
+def fewer_tokens(request: Request, part: int) -> str:
+    """How to ask for less work: --tokens, or rows of the data where these count."""
+    return f"1/{part} of the data" if request.rows else f"--tokens {request.tokens}"
 
 
 def more_hours(request: Request, needed: int) -> str:

@@ -102,7 +102,7 @@ def parse_place(text: str) -> Place:
     region, _, zone = rest.partition("/")
     known = names("pricing")
     if provider not in known:
-        close = nearest(provider, known)
+        close = nearest(provider, known, 0.6)  # short words: `lambda` is not `colab`
         raise UsageError(
             f"no provider `{provider}`", f"did you mean `{close}`?" if close else f"known: {', '.join(known)}"
         )

@@ -86,6 +86,12 @@ class ExtraCosts(NamedTuple):
         return self.egress_gb * (self.egress_usd_per_gb or Decimal(0))
 
 
+def too_long(hours: Range, limit: str = "") -> str:
+    """`takes 1,406 h, the ceiling is 168 h`."""
+    likely = hours.likely
+    return f"takes {f'{likely:.2g}' if likely < 1 else f'{likely:,.{1 if likely < 1000 else 0}f}'} h, {limit}"
+
+
 NO_EXTRA_COSTS = ExtraCosts(Decimal(0), Decimal(0), Decimal(0), Decimal(0), Decimal(0))
 
 
@@ -112,7 +118,7 @@ class Assessment:
     reasons: tuple[str, ...]
     disk: Disk | None = None  # None where there is no recipe
     launch: str = "not yet"  # yes | by hand | not yet
-    barred: str = ""  # "" when the provider's rules allow it and its disk is large enough, else why not
+    forbidden: str = ""  # "" when the provider's rules allow it, else why not
     late: str = ""  # "" when it ends in time, else why not
     guards: tuple[str, ...] = ()
     learnt: Learnt | None = None  # None where nothing was measured on such a machine
@@ -121,6 +127,19 @@ class Assessment:
     def short_of_disk(self) -> str:
         """Why the machine's disk does not do; "" when it does."""
         return self.disk.shortage if self.disk else ""
+
+    @property
+    def barred(self) -> str:
+        """Why the provider's rules or its disk do not allow it; "" when they do."""
+        return "; ".join(filter(None, (self.forbidden, self.short_of_disk)))
+
+    @property
+    def time_reasons(self) -> list[str]:
+        """What the provider's rules and the ceiling say; both in one sentence when both are about its hours."""
+        takes = too_long(self.hours) if self.hours else ""
+        if takes and self.forbidden.startswith(takes) and self.late.startswith(takes):
+            return [f"{self.forbidden}, {self.late.removeprefix(takes)}"]
+        return [reason for reason in (self.forbidden, self.late) if reason]
 
     @property
     def is_viable(self) -> bool:
@@ -173,12 +192,12 @@ class QuoteRow:
 
     def reasons(self) -> list[str]:
         """Why the line is not viable, or what to know about it when it is."""
-        found = [*self.assessment.reasons, self.assessment.barred]
+        found = [*self.assessment.reasons, self.assessment.short_of_disk]
         if not self.priced:
             found.append(f"price unknown{': ' + self.offer.note if self.offer.note else ''}")
         if self.cap is not None and self.too_dear:
             found.append(f"costs {money(self.usd_likely)}, the cap is {money(self.cap)}")
-        return [reason for reason in (*found, self.assessment.late) if reason]
+        return [reason for reason in (*found, *self.assessment.time_reasons) if reason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +211,7 @@ class Quote:
     catalog: str
     flops: float
     request: Any = field(repr=False, default=None)
+    measured: Any = field(repr=False, default=None)  # what corrected the shipped data, for a question asked again
 
     def ids(self) -> list[str]:
         """The id of each line, which stays the same in other quotes."""

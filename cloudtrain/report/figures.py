@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 
+from cloudtrain import units
 from cloudtrain.units import hours, money_text
 
 UNKNOWN = "unknown"
@@ -49,7 +50,7 @@ def speed(value: float | None) -> str:
     """Tokens per second."""
     if value is None:
         return NONE
-    return f"{value:.2g}" if abs(value) < 10 else f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.2e}"
+    return units.speed(value) if abs(value) < 1e12 else f"{value:.2e}"
 
 
 def loss(value: float | None) -> str:

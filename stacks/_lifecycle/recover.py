@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, TeardownIncomplete
 from cloudtrain.providers import DeletionProof, ResourceState, run_key
+from cloudtrain.units import money
 
 from . import crud
 from .crud import World
@@ -165,7 +166,7 @@ def look(
     try:
         where = None if lost else places  # what is lost of the journal may have been anywhere
         for owned in chain.from_iterable(world.cloud.list_owned(key, where) for key in keys(world)):
-            price = "" if owned.usd_per_hour is None else f"${owned.usd_per_hour}/h"
+            price = "" if owned.usd_per_hour is None else f"{money(owned.usd_per_hour)}/h"
             found.setdefault(
                 (owned.kind, owned.id),
                 FoundResource(owned.kind, owned.inputs, owned.id, owned.bills, price, owned.console_url),

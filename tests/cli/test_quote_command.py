@@ -100,6 +100,12 @@ def test_compare_puts_two_rows_side_by_side(cloudtrain: Command) -> None:
     assert result.out.splitlines()[0].count(",") == 2
 
 
+def test_a_folded_row_names_the_size_that_a_change_helps(cloudtrain: Command) -> None:
+    """One chip is too small whatever the method; four are not."""
+    words = ["--infra", "gcp", "--hardware", "v5e"]
+    assert " -> on 4 x v5e --method lora: $" in cloudtrain("quote", "qwen3-8b", *words).out
+
+
 def test_infra_hardware_and_market_narrow_the_table(cloudtrain: Command) -> None:
     """Only the place, chip and market asked for are looked at."""
     words = ["--infra", "gcp/us-east5", "--hardware", "v6e:8", "--spot", "-o", "json"]
@@ -183,6 +189,9 @@ def test_an_empty_quote_says_what_would_not_be_empty(cloudtrain: Command, words:
         ("unknown-memory", ["quote", "qwen3-8b", "--hardware", "mi300x", "--memory", "large"]),
         ("memory-of-what", ["quote", "qwen3-8b", "--memory", "24GB"]),
         ("unknown-provider", ["quote", "qwen3-8b", "--infra", "awz"]),
+        ("no-such-provider", ["quote", "qwen3-8b", "--infra", "lambda"]),
+        ("unknown-region", ["quote", "qwen3-8b", "--infra", "gcp/us-east55"]),
+        ("unknown-zone", ["quote", "qwen3-8b", "--infra", "aws/us-east-1/nowhere"]),
         ("unknown-offer", ["quote", "qwen3-8b", "--why", "v6e-9"]),
         ("unknown-command", ["qoute", "qwen3-8b"]),
         ("bad-tokens", ["quote", "qwen3-8b", "--tokens", "many"]),

@@ -49,7 +49,8 @@ def test_init_writes_a_spec_once(cloudtrain: Command, tmp_path: Path, monkeypatc
     from cloudtrain.spec import schema
 
     monkeypatch.chdir(tmp_path)
-    assert cloudtrain("init", "qwen3-0.6b", "d.jsonl").code == 0
+    written = cloudtrain("init", "qwen3-0.6b", "d.jsonl")
+    assert (written.code, "`d.jsonl` is not there yet" in written.err) == (0, True)
     assert schema.load(tmp_path / "cloudtrain.yaml").model == "qwen3-0.6b"
     before = (tmp_path / "cloudtrain.yaml").read_bytes()
     assert cloudtrain("init").code == 2

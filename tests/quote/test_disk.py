@@ -17,7 +17,7 @@ from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.costs import cost_parts
 from cloudtrain.quote.disk import GB, Disk, fetched_bytes, rules
 from cloudtrain.quote.document import frozen
-from cloudtrain.quote.remedies import advisor
+from cloudtrain.quote.remedies import advisor, cost_text
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import Quote, QuoteRow
 from cloudtrain.units import GIB
@@ -162,8 +162,10 @@ def test_a_remedy_has_the_disk_for_it() -> None:
     small = row(asked, offer(**{**POD, "name": "cpu5c x2", "vcpus": 2, "usd_per_hour": Decimal("0.1")}))
     large = row(asked, offer(**POD))
     assert (small.viable, large.viable) == (False, True), (small.reasons(), large.reasons())
-    assert advisor(Quote((large, small), (), 0, "", "", 0.0, asked))(small) == "cpu5c x8 has the disk for it"
-    assert advisor(Quote((small,), (), None, "", "", 0.0, asked))(small) == "a smaller model"
+    advised = advisor(Quote((large, small), (), 0, "", "", 0.0, asked)).change(small)
+    assert advised == f"cpu5c x8 does it for {cost_text(large)}"
+    alone = advisor(Quote((small,), (), None, "", "", 0.0, asked)).change(small)
+    assert alone.startswith(("`qwen2.5-7b` instead: $", "`qwen2.5-1.5b` instead: $"))
 
 
 def test_every_offer_that_is_shipped_has_a_rule() -> None:

@@ -15,7 +15,9 @@ from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
     from cloudtrain.cli.quote.named import Rows
+    from cloudtrain.quote.remedies import Advisor
     from cloudtrain.quote.row import Quote
+    from cloudtrain.settings import Settings
 
 
 @click.command("quote", short_help="What it costs to finish fine-tuning MODEL, and where it works.")
@@ -74,7 +76,10 @@ def command(
     from cloudtrain.runs.quoting import QuoteOptions, quote
 
     options = QuoteOptions(max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None, **job)
-    quoted = quote(options, settings.load(), print_message)
+    known = settings.load()
+    quoted = quote(options, known, print_message)
+    if not quoted.lines:
+        check_places(quoted, known)
     show(quoted, Shown(output, why, compare, verify, unfold), settings.now())
     if any(line.viable for line in quoted.lines):
         return
@@ -101,6 +106,13 @@ def nothing_found(quoted: Quote) -> tuple[str, str]:
     host = next((chip.key for chip in asked if chip.backend == "torch-cpu"), None)
     hint = f"a machine of your own: --hardware {host}:64 --memory 256GB" if host else "ask for less"
     return "nothing was found of that hardware, in that place and market", hint
+
+
+def check_places(quoted: Quote, known: Settings) -> None:
+    """Raises UsageError where a quote is empty because of a place that is none."""
+    from cloudtrain.quote import catalog, places
+
+    places.check(quoted.request, catalog.context(known))
 
 
 class Shown(NamedTuple):
@@ -159,7 +171,7 @@ def to_explain(quoted: Quote, shown: Shown, rows: Rows) -> list[str]:
     return [rows.ids[first]]
 
 
-def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Any) -> None:
+def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Advisor) -> None:
     """The header and both tables."""
     from cloudtrain.cli.quote import table
 
@@ -171,9 +183,11 @@ def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Any) -> None:
     if rows:
         headers, kept, right = table.narrowed(rows, width)
         print_rows(output, headers, kept, right)
-    others = table.other_rows(table.other_groups(quoted, unfold), remedy, width)
+    others = table.other_rows(table.other_groups(quoted, unfold), remedy.change, width)
     if others:
         click.echo(f"\n{dim('cannot finish it' if rows else 'nothing can finish it')}\n")
+        if remedy.best:
+            click.echo("\n".join(remedy.instead) + "\n")
         print_rows(output, table.OTHER_HEADERS, others)
 
 

@@ -130,12 +130,15 @@ def column_width(heading: str, cells: list[str]) -> int:
     return max([len(heading) + HEADING_MARGIN, *map(len, cells)])
 
 
-def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: int | None) -> list[list[str]]:
-    """The rows below the line, those that fail least first; the reason is wrapped to what `width` leaves."""
+def other_rows(groups: list[Group], change: Callable[[QuoteRow], str], width: int | None) -> list[list[str]]:
+    """The rows below the line, those that fail least first; the reason is wrapped to what `width` leaves.
+
+    `change` gives the cheapest change that would make a line work.
+    """
     rows = []
     for group in sorted(groups, key=lambda group: failures(group.first)):
         line = closest(group)
-        advice = remedy(line)
+        advice = change_of(group, line, change)
         rows.append(
             [
                 f"{line.offer.provider} {sizes(group)}",
@@ -153,6 +156,14 @@ def other_rows(groups: list[Group], remedy: Callable[[QuoteRow], str], width: in
         for row in rows:
             row[7] = "\n".join(wrap(row[7], max(NARROWEST_REASON, width - before)))
     return rows
+
+
+def change_of(group: Group, shown: QuoteRow, change: Callable[[QuoteRow], str]) -> str:
+    """What would make the shown line of a group work, else the first other size of the group with its name."""
+    if advice := change(shown):
+        return advice
+    others = {id(line.assessment): line for _, line in reversed(group.lines) if line.assessment is not shown.assessment}
+    return next((f"on {machine(line)} {advice}" for line in reversed(others.values()) if (advice := change(line))), "")
 
 
 def in_time(line: QuoteRow) -> str:

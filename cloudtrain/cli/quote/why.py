@@ -11,7 +11,7 @@ from cloudtrain.cli.quote.table import machine, place
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.costs import cost_parts
 from cloudtrain.quote.disk import GB
-from cloudtrain.units import gib, hours, money
+from cloudtrain.units import gib, hours, money, speed
 
 if TYPE_CHECKING:
     from cloudtrain.quote.disk import Disk
@@ -171,7 +171,7 @@ def speed_text(line: QuoteRow) -> str:
     rate = line.assessment.tokens_per_second
     if rate is None:
         return f"unknown: {line.assessment.basis}"
-    return f"{rate.likely:,.0f} tokens/s ({rate.low:,.0f} .. {rate.high:,.0f}): {line.assessment.basis}"
+    return f"{speed(rate.likely)} tokens/s ({speed(rate.low)} .. {speed(rate.high)}): {line.assessment.basis}"
 
 
 def cost_rows(line: QuoteRow) -> list[tuple[str, str]]:

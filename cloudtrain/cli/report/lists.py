@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.output import bold, print_json, print_rows, terminal_width
-from cloudtrain.cli.report.one import decimal_of, or_dash, size
+from cloudtrain.cli.report.one import decimal_of, size
 from cloudtrain.report import figures
 from cloudtrain.report.cost_report import CostReport
 from cloudtrain.units import hours, money, rfc3339
@@ -177,7 +177,7 @@ def cut(text: str, width: int | None) -> str:
 
 def row(account: CostReport) -> list[str]:
     """One run in a line."""
-    quoted_usd, speed = account.quoted_usd, account.quoted_tokens_per_second
+    quoted_usd, rate = account.quoted_usd, account.quoted_tokens_per_second
     per_million, billed = account.usd_per_million_tokens, account.billed_usd
     return [
         account.run,
@@ -188,8 +188,8 @@ def row(account: CostReport) -> list[str]:
         money(account.metered_usd),
         hours(account.quoted_hours["likely"] * 3600) if account.quoted_hours else "-",
         hours(account.metered_s),
-        f"{speed['likely']:,.0f}" if speed else "-",
-        or_dash(account.measured_tokens_per_second, ",.0f"),
+        figures.speed(rate["likely"] if rate else None),
+        figures.speed(account.measured_tokens_per_second),
         size(account.estimated_bytes),
         size(account.measured_bytes),
         "-" if billed is None else money(billed) + ("" if account.billed_status == "final" else "~"),

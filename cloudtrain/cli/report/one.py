@@ -10,7 +10,7 @@ import click
 from cloudtrain.cli.output import bold, print_rows
 from cloudtrain.report import markdown
 from cloudtrain.report.cost_report import CostReport, paired
-from cloudtrain.report.figures import dollars, ratio
+from cloudtrain.report.figures import dollars, ratio, speed
 from cloudtrain.report.tables import Table
 from cloudtrain.units import gib, hours, money
 
@@ -52,10 +52,14 @@ def cost_rows(account: CostReport) -> list[list[str]]:
 
 def figures(account: CostReport) -> list[list[str]]:
     """Time, speed and memory, quoted against measured."""
-    quoted_hours, speed = account.quoted_hours, account.quoted_tokens_per_second
+    quoted_hours, rate, measured = (
+        account.quoted_hours,
+        account.quoted_tokens_per_second,
+        account.measured_tokens_per_second,
+    )
     return [
         ["time", _span(quoted_hours, lambda h: hours(h * 3600)), hours(account.metered_s)],
-        ["tokens/s", _span(speed, lambda s: f"{s:,.0f}"), or_dash(account.measured_tokens_per_second, ",.0f")],
+        ["tokens/s", _span(rate, speed), speed(measured)],
         ["peak memory", size(account.estimated_bytes), size(account.measured_bytes)],
         ["steps", "-", or_dash(account.steps, ",")],
         ["tokens", "-", or_dash(account.tokens, ",")],
