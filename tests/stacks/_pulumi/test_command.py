@@ -191,7 +191,7 @@ def test_the_engine_outlives_the_death_of_its_client(tmp_path: Path) -> None:
     """What it is making is finished and recorded."""
     fake_engine(
         tmp_path,
-        "import os, time\nopen('begun', 'w').close()\nclient = os.getppid()\nwhile os.getppid() == client:\n"
+        "import os, time\nclient = os.getppid()\nopen('begun', 'w').close()\nwhile os.getppid() == client:\n"
         "    print('x' * 9999, flush=True)\n    time.sleep(0.01)\nprint('x' * 99999, flush=True)\nopen('finished', 'w').close()",
     )
     client = f"""
