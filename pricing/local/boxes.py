@@ -13,9 +13,11 @@ _BY_HAND = "it is not this machine: install cloudtrain on it"
 def box_offer(box: Box, usd_per_kwh: Decimal) -> Offer:
     """The box, priced by its watts; where these are not known its power is not counted, and the note says so."""
     usd_per_hour, price, note = _power(box, usd_per_kwh)
+    # with its key, which is what a row's id is made of
+    title = box.title if box.title.lower() == box.hardware else f"{box.title} ({box.hardware})"
     return Offer(
         provider="local",
-        name="owned: " + (box.title if box.is_host else f"{box.count} x {box.title}"),
+        name="owned: " + (title if box.is_host else f"{box.count} x {title}"),
         region="",
         zone="",
         hardware=box.hardware,

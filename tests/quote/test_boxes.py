@@ -13,6 +13,7 @@ from cloudtrain.offer import Box
 from cloudtrain.providers import Context
 from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.boxes import boxes_of
+from cloudtrain.quote.ids import row_ids
 from cloudtrain.quote.request import Place, Request, parse_hardware
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.units import GIB
@@ -47,6 +48,16 @@ def test_a_card_of_ones_own_is_an_owned_row(text: str, software: str) -> None:
     assert software in line.assessment.software
     assert line.assessment.fits == "fits"
     assert line.offer.limits.by_hand
+
+
+def test_a_box_has_a_short_id() -> None:
+    """Provider and key, with the number where there are several."""
+    for text, row_id in (
+        ("RX 7900 XTX", "local/rx7900xtx"),
+        ("M4 Max", "local/apple-m4-max"),
+        ("MI210:2", "local/2xmi210"),
+    ):
+        assert row_ids([row("qwen3-0.6b", text).offer]) == [row_id]
 
 
 def test_a_card_without_kernels_says_so_and_what_works() -> None:
@@ -128,4 +139,4 @@ def test_a_part_of_this_machine_is_not_shown_twice() -> None:
     assert names.count("owned: cpu-zen") == 1
     assert sum(name.startswith("owned: ") for name in names) == 1
     other = replace(context, boxes=(replace(same, watts=Decimal(9)),))
-    assert [offer.name for offer in local.offers(other)][-1] == f"owned: {same.count} x the same"
+    assert [offer.name for offer in local.offers(other)][-1] == f"owned: {same.count} x the same ({same.hardware})"
