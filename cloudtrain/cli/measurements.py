@@ -110,7 +110,7 @@ def figure(value: float | None, form: str) -> str:
 
 def worth(measured: MeasurementRecord) -> float | None:
     """How much its speed counts for the same job, 0 to 1; None without one."""
-    from cloudtrain.quote.weighting import RUN_SD, own_variance
+    from cloudtrain.quote.lessons.weighting import RUN_SD, own_variance
 
     if measured.out_of_memory or not measured.flops_per_s:
         return None

@@ -29,7 +29,7 @@ TIGHT_PREMIUM = 1.25  # a tight row is not chosen while one that fits costs less
 def quote_here(request: Request, settings: Settings) -> Quote:
     """A quote with the shipped or replaced catalogue and what the state of the settings has measured."""
     from cloudtrain.quote.catalog import context
-    from cloudtrain.quote.measured import Measurements
+    from cloudtrain.quote.lessons.measured import Measurements
 
     here = replace(context(settings), boxes=request.boxes)
     return quote(request, here, Measurements.of_state(settings.state))

@@ -66,9 +66,9 @@ class ProbeRecord(Record):
 class MeasurementRecord(Record):
     """A line of `measurements.jsonl`, and `measured.json` of the run that it is of: what later quotes learn from it.
 
-    A quote reads them by `quote/measured.py`, which is held to the same fields by a test, and weighs them by length and
-    load: `load` is the share of the machine's processors that others had, 0 to 1. One that is `forgotten` takes back
-    all earlier ones of its run.
+    A quote reads them by `quote/lessons/measured.py`, which is held to the same fields by a test, and weighs them by
+    length and load: `load` is the share of the machine's processors that others had, 0 to 1. One that is `forgotten`
+    takes back all earlier ones of its run.
     """
 
     hardware: str

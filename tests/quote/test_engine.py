@@ -18,7 +18,7 @@ from cloudtrain.providers import Context, PriceSource, Stack, load
 from cloudtrain.quote import engine
 from cloudtrain.quote.compatibility import compatibility, entries
 from cloudtrain.quote.costs import cost_parts
-from cloudtrain.quote.measured import Measurements
+from cloudtrain.quote.lessons.measured import Measurements
 from cloudtrain.quote.recipes import table as recipes
 from cloudtrain.quote.request import Request, parse_place
 from cloudtrain.quote.row import Assessment, QuoteRow

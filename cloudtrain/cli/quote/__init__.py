@@ -15,7 +15,7 @@ from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
     from cloudtrain.cli.quote.named import Rows
-    from cloudtrain.quote.remedies import Advisor
+    from cloudtrain.quote.remedy.remedies import Advisor
     from cloudtrain.quote.row import Quote
     from cloudtrain.settings import Settings
 
@@ -130,7 +130,7 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
     from cloudtrain.cli.quote import owned, why
     from cloudtrain.cli.quote.document import CSV_HEADERS, csv_rows, quote_document
     from cloudtrain.cli.quote.named import Rows
-    from cloudtrain.quote.remedies import advisor
+    from cloudtrain.quote.remedy.remedies import advisor
 
     remedy = advisor(quoted)
     output = shown.output

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import DamagedRecord, RunNotFound, UsageError, nearest, visible
-from cloudtrain.quote import measured
-from cloudtrain.quote.measured import FILE
+from cloudtrain.quote.lessons import measured
+from cloudtrain.quote.lessons.measured import FILE
 
 if TYPE_CHECKING:
     from cloudtrain.records import MeasurementRecord

@@ -15,7 +15,7 @@ from cloudtrain.offer import Offer, Price
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.quote.assess import assess
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.measured import Measurements, kept_here
+from cloudtrain.quote.lessons.measured import Measurements, kept_here
 from cloudtrain.records import ExitRecord, GoneRecord, QuoteRecord, RecipeRecord, UsdBounds
 from cloudtrain.runs import reconcile
 from cloudtrain.runs.record import Run

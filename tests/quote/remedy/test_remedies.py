@@ -12,8 +12,8 @@ from cloudtrain.models import registry
 from cloudtrain.offer import Limits
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.quote import engine
-from cloudtrain.quote.kin import smaller_kin
-from cloudtrain.quote.remedies import Advisor, advisor, cost_text, is_good
+from cloudtrain.quote.remedy.kin import smaller_kin
+from cloudtrain.quote.remedy.remedies import Advisor, advisor, cost_text, is_good
 from cloudtrain.quote.row import Quote, QuoteRow
 from cloudtrain.units import GIB
 from tests.quote.test_engine import lines as judged_with

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from cloudtrain.estimate import efficiency
 from cloudtrain.offer import Range
-from cloudtrain.quote import weighting
-from cloudtrain.quote.weighting import Corrected, Evidence, corrected, own_variance, shared_variance
+from cloudtrain.quote.lessons import weighting
+from cloudtrain.quote.lessons.weighting import Corrected, Evidence, corrected, own_variance, shared_variance
 
 PEAK = 1e9  # tokens per second: no speed here is near it
 LONG = own_variance(2000, 4e6, 0.0)

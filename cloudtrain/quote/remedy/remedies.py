@@ -18,7 +18,7 @@ from cloudtrain.providers import PriceSource, Stack, load, names
 from cloudtrain.quote import engine
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
-from cloudtrain.quote.kin import smaller_kin
+from cloudtrain.quote.remedy.kin import smaller_kin
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money
 
 if TYPE_CHECKING:

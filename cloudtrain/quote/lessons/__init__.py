@@ -1,0 +1,1 @@
+"""What finished runs have taught: their measurements, and how much weight these have beside the prior."""
