@@ -56,7 +56,7 @@ class Advisor:
         for line in sorted((line for line in quote.lines if is_good(line)), key=lambda line: line.rank):
             self.chips.setdefault((line.offer.provider, line.offer.hardware), []).append(line)
         self.best = self.best_lines()
-        # the lines of the quote that do the job: `runpod 2 x MI300X does it for $12.25 in 2.5 h`
+        # the lines of the quote that do the job: `runpod 2 x MI300X does it for likely $12.25 in 2.5 h`
         self.instead = [f"{called(line.offer)} does it for {cost_text(line)}{caveat(line)}" for line in self.best]
 
     def __call__(self, line: QuoteRow) -> str:
@@ -201,9 +201,9 @@ def is_good(line: QuoteRow) -> bool:
 
 
 def cost_text(line: QuoteRow) -> str:
-    """`$12.25 in 2.5 h`."""
+    """`likely $12.25 in 2.5 h`: ranges stand in the row that is meant."""
     wall = line.assessment.hours
-    return f"{money(line.usd_likely)} in {hours(wall.likely * SECONDS_PER_HOUR if wall else None)}"
+    return f"likely {money(line.usd_likely)} in {hours(wall.likely * SECONDS_PER_HOUR if wall else None)}"
 
 
 def caveat(line: QuoteRow) -> str:

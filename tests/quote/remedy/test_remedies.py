@@ -75,7 +75,7 @@ def test_the_cheapest_of_several_changes_is_advised() -> None:
     small, large = offer(memory_bytes=32 * GIB), offer(name="host-512")
     cheap = advice(asked, small, large._replace(usd_per_hour=Decimal("0.01")))
     dear = advice(asked, small, large._replace(usd_per_hour=Decimal(500)))
-    assert cheap.startswith("host-512 does it for $")
+    assert cheap.startswith("host-512 does it for likely $")
     assert dear.startswith(("--seq ", "--method "))
 
 
@@ -96,7 +96,7 @@ def test_the_best_row_of_the_quote_is_said_first() -> None:
     other = offer(name="amx-64", hardware="cpu-amx")
     found, line = advised(asked, small, other)
     first, _, second = found(line).partition("; ")
-    assert first.startswith("gcp amx-64 does it for $")
+    assert first.startswith("gcp amx-64 does it for likely $")
     assert second == found.change(line) != ""
 
 
@@ -128,12 +128,12 @@ def test_another_method_is_advised_where_only_that_loads() -> None:
 
 def test_the_length_that_a_model_has_positions_for_is_advised() -> None:
     """Where the sequence alone is in the way."""
-    assert advice(request("llama-2-7b", sequence_length=8192), offer()).startswith("--seq 4096: $")
+    assert advice(request("llama-2-7b", sequence_length=8192), offer()).startswith("--seq 4096: likely $")
 
 
 def test_the_method_that_unpacks_packed_weights_is_advised() -> None:
     """QLoRA cannot load gpt-oss as it is published; LoRA can."""
-    assert advice(request("gpt-oss-20b"), offer()).startswith("--method lora: $")
+    assert advice(request("gpt-oss-20b"), offer()).startswith("--method lora: likely $")
 
 
 @pytest.mark.parametrize(("of_settings", "said"), [(168.0, "--max-hours"), (0.02, "`cloudtrain config set max_hours")])
@@ -155,7 +155,7 @@ def test_fewer_tokens_are_advised_where_a_session_ends_too_early() -> None:
     words, _, priced = advice(asked, limited).partition(": ")
     assert words == "--tokens 5000000"
     assert priced == then(asked, limited, tokens=5_000_000)
-    assert advice(replace(asked, rows="chat"), limited).startswith("1/2 of the data: $")
+    assert advice(replace(asked, rows="chat"), limited).startswith("1/2 of the data: likely $")
 
 
 def test_a_smaller_model_that_is_advised_works() -> None:
