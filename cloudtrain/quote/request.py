@@ -45,6 +45,7 @@ class Request:
     method: Method = "qlora"
     sequence_length: int = 2048
     batch: int = 1
+    batch_given: bool = True  # False: nobody said, so that a row may take a better one; see its recipe's options
     rank: int = 16
     targets: Targets | None = None  # None: what our trainer uses there
     tokens: int = DEFAULT_TOKENS
@@ -56,6 +57,7 @@ class Request:
     max_hours: float | None = None  # never more than the settings say
     settings_hours: float | None = None  # what these say
     max_cost: Decimal | None = None
+    hour_usd: Decimal = Decimal(0)  # what an hour of waiting is worth to the person
     places: tuple[Place, ...] = ()
     hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)
     boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one

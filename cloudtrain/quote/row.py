@@ -14,11 +14,12 @@ from cloudtrain.units import money, money_text
 
 
 class TimePart(NamedTuple):
-    """One named stretch of billed time, in seconds."""
+    """One named stretch of time, in seconds; what is waited for a machine is not billed."""
 
     name: str
     seconds: Range
     source: str
+    billed: bool = True
 
 
 class Dollars(NamedTuple):
@@ -122,6 +123,8 @@ class Assessment:
     late: str = ""  # "" when it ends in time, else why not
     guards: tuple[str, ...] = ()
     learnt: Learnt | None = None  # None where nothing was measured on such a machine
+    p_done: float | None = None  # probability that it ends within the ceiling and the session; None: hours unknown
+    expected_h: float | None = None  # mean billed hours until it is done or cut off there; None: unknown
 
     @property
     def short_of_disk(self) -> str:
@@ -149,7 +152,9 @@ class Assessment:
 
 
 class QuoteRow:
-    """One offer, assessed. `rank` is its expected dollars as a number to sort by, infinite when they are unknown."""
+    """One offer, assessed. `rank` is what it is sorted by, infinite when that is unknown: the expected dollars of
+    finishing, E[cost] / P(done), with what the hours of waiting are worth.
+    """
 
     __slots__ = ("assessment", "cap", "offer", "rank", "viable")
 
@@ -184,6 +189,11 @@ class QuoteRow:
         """The expected dollars; infinite when they are unknown."""
         usd = self.usd
         return usd.likely if usd else Decimal("Infinity")
+
+    @property
+    def p_done(self) -> float | None:
+        """Probability that it ends within the ceiling and the session; None where its hours are unknown."""
+        return self.assessment.p_done
 
     @property
     def priced(self) -> bool:
