@@ -1,4 +1,4 @@
-"""What interruptions cost: how often to save, what is billed in the end, and how long one waits for it."""
+"""How often machines on spot are taken away, and what a run on them is expected to be billed for."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ from cloudtrain.offer import Range
 from cloudtrain.units import SECONDS_PER_HOUR
 
 _HIGHEST_EXPONENT = 700.0  # exp() of more overflows a double: such a run never finishes
-
-
-class SpotRun(NamedTuple):
-    """A run on interruptible machines: seconds between saves, expected billed and wall seconds, and interruptions."""
-
-    interval_s: float
-    billed_s: float
-    wall_s: float
-    preemptions: float
 
 
 class Prior(NamedTuple):
@@ -31,11 +22,14 @@ def _hours(low: float, likely: float, high: float) -> Range:
     return Range(low, likely, high).scaled(SECONDS_PER_HOUR)
 
 
-# estimation.md section 6: replays of skypilot-org/spot-traces of 2023; the middle is the geometric mean of the ends.
+# estimation.md section 6: replays of skypilot-org/spot-traces of 2023, and the bands of the AWS Spot Advisor.
 PRIORS: dict[str, Prior] = {
     "accelerator": Prior(_hours(2.0, 4.9, 12.0), "spot traces of AWS V100, 2023: 1.4-3.2 h; printed as 2-12 h"),
-    "aws-cpu": Prior(_hours(0.8, 2.1, 5.3), "spot traces of AWS CPU machines, 2023"),
-    "gcp-cpu": Prior(_hours(5.0, 8.7, 15.0), "spot traces of GCP C3, 2023: 14.5 h or more; lowered for other days"),
+    "aws-cpu": Prior(
+        _hours(2.1, 83.0, 3270.0),
+        "spot traces of AWS CPU machines, 2023: 0.8-5.3 h; AWS's own bands, 2024: 3,270 h at 20 % a month; and between",
+    ),
+    "gcp-cpu": Prior(_hours(5.0, 14.5, 42.0), "spot traces of GCP C3, 2023: 14.5 h or more; a factor of 3 either way"),
 }
 
 
@@ -44,11 +38,6 @@ def prior(provider: str, *, accelerator: bool) -> Prior:
     if accelerator:
         return PRIORS["accelerator"]
     return PRIORS.get(f"{provider}-cpu", PRIORS["aws-cpu"])
-
-
-def interval_s(between_s: float, checkpoint_s: float) -> float:
-    """The best time between saves, sqrt(2 x save x mean time between preemptions) (Young 1974)."""
-    return math.sqrt(2.0 * checkpoint_s * between_s)
 
 
 def billed_s(work_s: float, interval: float, checkpoint_s: float, restart_s: float, between_s: float) -> float:
@@ -66,27 +55,3 @@ def billed_s(work_s: float, interval: float, checkpoint_s: float, restart_s: flo
     if restarts + segment > _HIGHEST_EXPONENT:
         return math.inf
     return between_s * math.exp(restarts) * math.expm1(segment) * (work_s / interval) + restart_s
-
-
-def first_order_s(work_s: float, interval: float, checkpoint_s: float, restart_s: float, between_s: float) -> float:
-    """The same to first order: saves, and per preemption half an interval and a restart. Infinite for zero times."""
-    if interval <= 0 or between_s <= 0:
-        return math.inf
-    return work_s * (1.0 + checkpoint_s / interval + (interval / 2.0 + restart_s) / between_s)
-
-
-def expected(
-    work_s: float,
-    checkpoint_s: float,
-    restart_s: float,
-    between_s: float,
-    wait_s: float = 0.0,
-    interval: float | None = None,
-) -> SpotRun:
-    """A run of `work_s` that saves every `interval`, else at the best one; `wait_s` for capacity per preemption."""
-    if interval is None:
-        interval = interval_s(between_s, checkpoint_s)
-    billed = billed_s(work_s, interval, checkpoint_s, restart_s, between_s)
-    preemptions = billed / between_s if between_s > 0 else math.inf
-    waits = preemptions * wait_s if wait_s else 0.0
-    return SpotRun(interval, billed, billed + waits, preemptions)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from cloudtrain.estimate import budget, memory, spot, throughput
+from cloudtrain.estimate import budget, memory, spot, throughput, waits
 from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.quote import loading, probed, times
+from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Learnt
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
 from cloudtrain.quote.disk import disk
 from cloudtrain.quote.recipes import Recipe, recipe
-from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, Learnt, TimePart
+from cloudtrain.quote.sampling.clock import Clock, Stretches
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 
     from cloudtrain.estimate.hardware import Hardware
     from cloudtrain.quote.compatibility import Compatibility
+    from cloudtrain.quote.parts import TimePart
     from cloudtrain.quote.request import Request
-
-# Waiting for capacity after an interruption, as a share of the time between two: availability of 79 %, 55 %, 31 % in
-# the spot traces of AWS V100 machines (2023), the only public ones for accelerators.
-WAIT_SHARE = Range(0.27, 0.82, 2.2)
 
 
 class Measured(Protocol):
@@ -46,7 +44,7 @@ class Measured(Protocol):
 
 def rejected(reason: str) -> Assessment:
     """The case of hardware that nothing trains on, or that we know nothing of."""
-    return Assessment("no", "no trainer", 0, 0, 0, None, "", (), None, None, "", None, NO_EXTRA_COSTS, (reason,))
+    return Assessment("no", "no trainer", 0, 0, 0, None, "", (), None, "", None, NO_EXTRA_COSTS, (reason,))
 
 
 def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | None) -> Assessment:
@@ -83,8 +81,8 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
     rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
-    parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
-    if hours is None:
+    before, timed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
+    if timed is None:
         reasons.append(basis)
     room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
     output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
@@ -96,9 +94,8 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         required_bytes=required,
         recipe=ours,
         software=found.stack,
-        time_parts=tuple(parts),
-        hours=hours,
-        billed_hours=billed,
+        setup_parts=before,
+        clock=timed,
         basis=basis,
         tokens_per_second=rate,
         extras=extras(terms, room.billed_gb, output_bytes),
@@ -163,36 +160,21 @@ def machine_rate(
 
 def clock(
     request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, trainable: int
-) -> tuple[list[TimePart], Range | None, Range | None]:
-    """The named stretches, the wall hours and the billed hours; hours are None when the rate is unknown."""
-    setup = times.setup_parts(request, ours, terms, offer.vcpus)
+) -> tuple[tuple[TimePart, ...], Clock | None]:
+    """The stretches before the first step, and the clock of the job; None when the rate is unknown."""
+    setup = tuple(times.setup_parts(request, ours, terms, offer.vcpus))
     if rate is None:
-        return setup, None, None
-    steps = times.step_parts(request, ours, rate, offer.vcpus)
+        return setup, None
     write = times.checkpoint_s(request, trainable)
-    checkpoints = times.checkpoints_part(times.total(steps), write)
-    steps.append(times.result_part(write))
-    work, before = times.total(steps), times.total(setup)
-    if offer.market != "spot":
-        parts = [*setup, *steps, checkpoints]
-        billed = times.total(parts)
-        floor = Range(*(max(s, float(terms.minimum_billed_s)) for s in billed))
-        return parts, billed.scaled(1 / 3600), floor.scaled(1 / 3600)
-    found = spot.prior(offer.provider, accelerator=ours.backend != "torch-cpu")
-    runs = interrupted(work, write, before, found)
-    billed = Range(*(run.billed_s for run in runs))
-    overhead = Range(*(max(0.0, b - w - s) for b, w, s in zip(billed, work, before, strict=True)))
-    parts = [*setup, *steps, TimePart("interruptions", overhead, f"Daly's formula; {found.source}")]
-    return parts, Range(*(run.wall_s for run in runs)).scaled(1 / 3600), billed.scaled(1 / 3600)
-
-
-def interrupted(work: Range, write: Range, before: Range, found: spot.Prior) -> list[spot.SpotRun]:
-    """Low, likely and high of an interrupted run: short work, rare interruptions .. long work, frequent ones.
-
-    It saves when our trainer does, not when it would be best; where that is never, no save is counted.
-    """
-    between = Range(found.between_s.high, found.between_s.likely, found.between_s.low)
-    made = [save if times.saves(worked, save, write.likely) else 0.0 for worked, save in zip(work, write, strict=True)]
-    intervals = [times.interval_s(save) for save in write]
-    bounds = zip(work, made, before, between, WAIT_SHARE, intervals, strict=True)
-    return [spot.expected(w, save, b, m, wait * m, interval) for w, save, b, m, wait, interval in bounds]
+    accelerator = ours.backend != "torch-cpu"
+    stretches = Stretches(
+        setup=setup,
+        restart=setup,
+        steps=tuple(times.step_parts(request, ours, rate, offer.vcpus)),
+        write=write,
+        result=times.result_part(write),
+        wait=waits.prior(offer.market, accelerator=accelerator),
+        between=spot.prior(offer.provider, accelerator=accelerator) if offer.market == "spot" else None,
+        minimum_s=float(terms.minimum_billed_s),
+    )
+    return setup, Clock(stretches)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from cloudtrain.quote.row import CostPart, ExtraCosts, QuoteRow
+from cloudtrain.quote.assessment import ExtraCosts
+from cloudtrain.quote.row import CostPart, QuoteRow
 from cloudtrain.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:

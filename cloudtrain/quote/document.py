@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.quote.costs import cost_parts
@@ -12,6 +13,9 @@ from cloudtrain.units import money_text
 if TYPE_CHECKING:
     from cloudtrain.quote.row import QuoteRow
     from cloudtrain.records import RowRecord
+
+
+MOST_USD = 1e12  # what is expected to cost more has no expected cost
 
 
 def frozen(line: QuoteRow) -> RowRecord:
@@ -74,6 +78,8 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
         "viable": line.viable,
         "reasons": [*reasons, advice] if advice else reasons,
         "guards": list(assessment.guards),
+        "p_done": None if assessment.p_done is None else round(assessment.p_done, 3),
+        "expected_usd": money_text(Decimal(f"{line.expected_usd:.4f}")) if line.expected_usd < MOST_USD else None,
     }
 
 

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import ProviderError
-from cloudtrain.offer import Offer, Range
+from cloudtrain.offer import Offer
 from cloudtrain.providers import Context, PriceSource, Stack, load, names
 from cloudtrain.quote import environments
 from cloudtrain.quote.assess import Measured, assess
+from cloudtrain.quote.assessment import Assessment
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.row import Assessment, Quote, QuoteRow, too_long
+from cloudtrain.quote.row import Quote, QuoteRow
+from cloudtrain.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from cloudtrain.quote.request import Request
     from cloudtrain.settings import Settings
 
-# The assessment of a kind of machine; its billed hours, hourly and fixed extras in dollars; does only a price decide.
-Kind = tuple[Assessment, float, float, float, bool]
+
+class Kind(NamedTuple):
+    """The assessment of a kind of machine, and what makes a price into the expected dollars of finishing."""
+
+    assessment: Assessment
+    hours: float  # mean billed hours until it is done or cut off, usual ones of a rejected row; infinite: unknown
+    waited_usd: float  # what the wall hours are worth to the person
+    hourly_usd: float  # in addition to the price
+    fixed_usd: float
+    p_done: float
+    is_viable: bool  # but for a price
+
+    def expected_usd(self, usd_per_hour: Decimal | None) -> float:
+        """Expected dollars per run that is finished; infinite where they are unknown."""
+        if usd_per_hour is None or self.p_done <= 0 or self.hours == INFINITE:
+            return INFINITE
+        return ((float(usd_per_hour) + self.hourly_usd) * self.hours + self.fixed_usd) / self.p_done
+
 
 INFINITE = float("inf")
 TIGHT_PREMIUM = 1.25  # a tight row is not chosen while one that fits costs less than a quarter more
@@ -48,7 +68,7 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
             lines.extend(judged(request, source, source.offers(context), stacks.get(name), measured))
         except ProviderError as error:
             failures.append((name, error.message))
-    lines.sort(key=lambda line: (not line.viable, line.rank))
+    lines.sort(key=in_order(request))
     viable = [line for line in lines if line.viable]
     dates = {line.offer.price.as_of for line in lines}
     return Quote(
@@ -61,6 +81,13 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
         request,
         measured,
     )
+
+
+def in_order(request: Request) -> Callable[[QuoteRow], tuple[bool, float]]:
+    """How the lines of a quote are sorted: by the expected dollars of finishing, or by the hours that one waits."""
+    if request.sort == "hours":
+        return lambda line: (not line.viable, line.assessment.usual_h if line.viable else line.rank)
+    return lambda line: (not line.viable, line.rank)
 
 
 def judged(
@@ -87,10 +114,10 @@ def judged(
 
 def priced(offer: Offer, kind: Kind, request: Request) -> QuoteRow:
     """The line of an offer whose kind of machine was assessed for the request."""
-    assessment, hours, hourly, fixed, is_viable = kind
-    price = offer.usd_per_hour
-    rank = INFINITE if price is None else (float(price) + hourly) * hours + fixed
-    return QuoteRow(offer, assessment, rank, is_viable and rank < INFINITE, request.max_cost)
+    expected = kind.expected_usd(offer.usd_per_hour)
+    rank = expected + (kind.waited_usd / kind.p_done if kind.waited_usd else 0.0)
+    is_viable = kind.is_viable and expected < INFINITE
+    return QuoteRow(offer, kind.assessment, rank, is_viable, request.max_cost, expected)
 
 
 def is_hidden(request: Request, offer: Offer) -> bool:
@@ -114,19 +141,20 @@ def assess_with_terms(
         assessment,
         launch=launch,
         reasons=(*assessment.reasons, *why_not),
-        forbidden=reason_disallowed(offer, assessment.hours),
-        late=reason_too_late(request, assessment.hours),
+        limits=offer.limits,
+        ceiling_h=request.max_hours,
         guards=tuple(guard.name for guard in stack.guards(offer.name, offer.market)) if stack else (),
     )
-    billed = assessment.billed_hours
-    hours = INFINITE if billed is None or billed.high == INFINITE else billed.likely
-    return (
-        assessment,
-        hours,
-        float(assessment.extras.hourly_usd),
-        float(assessment.extras.fixed_usd),
-        assessment.is_viable,
-    )
+    is_viable = assessment.is_viable
+    hours, waited_usd, p_done = INFINITE, 0.0, 1.0
+    if is_viable and assessment.expected_h:
+        hours, wall_h = assessment.expected_h
+        waited_usd = float(request.hour_usd) * wall_h
+        p_done = assessment.p_done or 0.0
+    elif assessment.clock:
+        hours = assessment.clock.stretches.usual_s() / SECONDS_PER_HOUR
+    extras = assessment.extras
+    return Kind(assessment, hours, waited_usd, float(extras.hourly_usd), float(extras.fixed_usd), p_done, is_viable)
 
 
 def launch_status(
@@ -156,40 +184,15 @@ def environment_verdict(request: Request, offer: Offer, assessment: Assessment, 
     return environments.verdict(job, offer.hardware, assessment.devices, image)
 
 
-def reason_disallowed(offer: Offer, hours: Range | None) -> str:
-    """Why the provider's rules forbid it; "" when they do not."""
-    limits = offer.limits
-    if limits.barred:
-        return limits.barred
-    if hours is None:
-        return ""
-    if limits.session_hours is not None and hours.likely > limits.session_hours:
-        return too_long(hours, f"a session ends after {limits.session_hours:g} h")
-    if limits.weekly_hours is not None and hours.likely > limits.weekly_hours:
-        return too_long(hours, f"the week has {limits.weekly_hours:g} h")
-    return ""
-
-
-def reason_too_late(request: Request, hours: Range | None) -> str:
-    """Why it does not end in time; "" when it does."""
-    if hours is None:
-        return ""
-    if hours.high == INFINITE:
-        return "may never end: interruptions can come faster than the job is set up again"
-    if request.max_hours is None or hours.likely <= request.max_hours:
-        return ""
-    return too_long(hours, f"the ceiling is {request.max_hours:g} h")
-
-
 def choose(viable: list[QuoteRow], request: Request) -> int | None:
-    """The cheapest viable line that `up` can start today, or None.
+    """The cheapest viable line that `up` can start today, or None: E[cost] / P(done), with what hours are worth.
 
     Experimental lines only when asked for, NVIDIA never, and a tight one only when no fitting one is nearly as cheap.
     """
     table = chips()
     candidates = [
         (index, line)
-        for index, line in enumerate(viable)
+        for index, line in sorted(enumerate(viable), key=lambda numbered: numbered[1].rank)
         if line.assessment.launch == "yes"
         and (request.experimental or line.assessment.loads == "yes")
         and table[line.offer.hardware].vendor != "nvidia"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cloudtrain.errors import UsageError, nearest
 from cloudtrain.offer import Box, Offer
 from cloudtrain.providers import names
+
+Sort = Literal["dollars", "hours"]
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.options import Method
@@ -58,6 +60,7 @@ class Request:
     settings_hours: float | None = None  # what these say
     max_cost: Decimal | None = None
     hour_usd: Decimal = Decimal(0)  # what an hour of waiting is worth to the person
+    sort: Sort = "dollars"
     places: tuple[Place, ...] = ()
     hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)
     boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudtrain.offer import Range, Terms
-from cloudtrain.quote.row import TimePart
-from cloudtrain.units import hours
+from cloudtrain.quote.parts import TimePart
 
 if TYPE_CHECKING:
     from cloudtrain.quote.recipes import Recipe
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY_S = 300.0  # our trainer's default
 TRAINED_PER_SAVED = 20  # and its rule, templates/common/checkpoints.py: so many times a save's duration between two
 DISK_BYTES_PER_S = Range(2e8, 5e8, 2e9)  # reading weights and writing checkpoints: network disk .. local NVMe
-ZERO = Range(0.0, 0.0, 0.0)
 
 
 def quantised_parameters(request: Request, recipe: Recipe) -> int:
@@ -86,22 +84,6 @@ def saves(work_s: float, save_s: float, assumed_s: float) -> int:
     return 1 + int((work_s - first) / interval_s(save_s)) if work_s >= first else 0
 
 
-def checkpoints_part(work: Range, one: Range) -> TimePart:
-    """All periodic checkpoints of a run that is not interrupted, each bound at least the one before it."""
-    seconds = [saves(worked, save, one.likely) * save for worked, save in zip(work, one, strict=True)]
-    total = Range(min(seconds[:2]), seconds[1], max(seconds[1:]))
-    return TimePart("checkpoints", total, f"one in {hours(interval_s(one.likely))} of steps")
-
-
 def over(amount: float, rate: Range) -> Range:
     """Seconds that an amount takes: the high rate gives the low figure."""
     return Range(amount / rate.high, amount / rate.likely, amount / rate.low)
-
-
-def total(parts: list[TimePart]) -> Range:
-    """The sum of the stretches, bound by bound."""
-    return Range(
-        sum(part.seconds.low for part in parts),
-        sum(part.seconds.likely for part in parts),
-        sum(part.seconds.high for part in parts),
-    )

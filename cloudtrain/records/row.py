@@ -115,6 +115,8 @@ class RowRecord(Form):
     viable: bool = True
     reasons: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
+    p_done: float | None = None  # probability that it ends within the ceiling and the session
+    expected_usd: Usd | None = None  # E[cost] / P(done)
     beside_usd_per_hour: Usd | None = None  # disk and address; only of a place that is kept to be tried later
 
     @property

@@ -30,14 +30,11 @@ KEY = "places.json"
 
 def rentable(quote: Quote, experimental: bool) -> list[QuoteRow]:
     """Viable lines that some stack can make a machine for, cheapest first; over the cap of the request none."""
-    cap = quote.request.max_cost
     clouds = {name: load("stacks", name, Stack).cloud for name in names("stacks")}
     found = []
     for line in quote.lines:
         cloud = clouds.get(line.offer.provider)
-        wanted = (
-            line.viable and (experimental or line.assessment.loads == "yes") and (cap is None or line.usd_likely <= cap)
-        )
+        wanted = line.viable and (experimental or line.assessment.loads == "yes")
         if wanted and cloud is not None and cloud.serves(line.key):
             found += by_zone(line)
     return found
@@ -45,7 +42,7 @@ def rentable(quote: Quote, experimental: bool) -> list[QuoteRow]:
 
 def for_job(lines: Iterable[QuoteRow]) -> list[QuoteRow]:
     """Those of the lines on which a job can run, all in the environment of the cheapest: a run has one bundle."""
-    able = sorted((line for line in lines if line.assessment.launch == "yes"), key=lambda line: line.usd_likely)
+    able = sorted((line for line in lines if line.assessment.launch == "yes"), key=lambda line: line.rank)
     return [line for line in able if recipe_flavour(line) == recipe_flavour(able[0])]
 
 
@@ -57,12 +54,15 @@ def recipe_flavour(line: QuoteRow) -> str:
 def by_zone(line: QuoteRow) -> list[QuoteRow]:
     """A line that names several zones as one line for each: they are tried one after the other."""
     zones = line.offer.zone.split() or [""]
-    return [QuoteRow(line.offer._replace(zone=zone), line.assessment, line.rank, line.viable) for zone in zones]
+    rank, expected = line.rank, line.expected_usd
+    return [
+        QuoteRow(line.offer._replace(zone=zone), line.assessment, rank, line.viable, None, expected) for zone in zones
+    ]
 
 
 def in_order(rows: Iterable[QuoteRow], full: Mapping[str, float], now: float) -> list[QuoteRow]:
     """The cheapest first; then its other zones, its provider's other machines, other providers; full places last."""
-    by_cost = sorted(rows, key=lambda row: row.usd_likely)
+    by_cost = sorted(rows, key=lambda row: row.rank)
     fresh = [row for row in by_cost if full.get(row.key.place, 0.0) <= now] or by_cost
     return near(by_cost, fresh[0].key, full, now) if fresh else []
 

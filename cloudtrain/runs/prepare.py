@@ -159,7 +159,7 @@ def chosen_line(quote: Quote) -> QuoteRow:
         return quote.lines[quote.chosen]
     request = quote.request
     startable = [line for line in quote.lines if line.assessment.launch == "yes" and (line.viable or line.too_dear)]
-    cheapest = min((line.usd_likely for line in startable), default=None)
+    cheapest = min((Decimal(line.expected_usd) for line in startable), default=None)
     if cheapest is not None and request.max_cost is not None and not any(line.viable for line in startable):
         raise OverBudget(
             f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.errors import UsageError
 from cloudtrain.providers import PriceSource, load, names
 from cloudtrain.quote.boxes import boxes_of, kept_boxes, together
-from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, markets, parse_hardware, parse_place
+from cloudtrain.quote.request import DEFAULT_TOKENS, Place, Request, Sort, markets, parse_hardware, parse_place
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.options import Method
@@ -42,6 +42,8 @@ class QuoteOptions(NamedTuple):
     epochs: float = 1.0
     max_hours: float | None = None  # None, or more than the settings say: what these say
     max_cost: Decimal | None = None  # US dollars
+    hour_is_worth: Decimal | None = None  # US dollars; None: what the settings say
+    sort: Sort = "dollars"
     infra: tuple[str, ...] = ()
     hardware: tuple[str, ...] = ()
     spot: bool | None = None  # True: no on-demand offers; False: none on spot
@@ -83,6 +85,8 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
         max_hours=min(math.inf if options.max_hours is None else options.max_hours, float(settings.max_hours)),
         settings_hours=float(settings.max_hours),
         max_cost=options.max_cost,
+        hour_usd=settings.hour_is_worth if options.hour_is_worth is None else options.hour_is_worth,
+        sort=options.sort,
         places=places,
         hardware=tuple(each for text in options.hardware for each in parse_hardware(text)),
         boxes=boxes,

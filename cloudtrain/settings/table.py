@@ -26,6 +26,7 @@ class Settings(NamedTuple):
     ask_above_usd: Decimal
     infra: tuple[str, ...]
     max_hours: Decimal
+    hour_is_worth: Decimal
     origins: tuple[str, ...]  # one per key, in the order of KEYS: flag | environment | file | default
 
     def origin(self, key: str) -> str:
@@ -117,6 +118,13 @@ KEYS = (
         "168",
         "CLOUDTRAIN_MAX_HOURS",
         "a run that is expected to take longer than this, in hours, is not viable",
+    ),
+    Setting(
+        "hour_is_worth",
+        _number("0", "100000", "US dollars"),
+        "0",
+        "CLOUDTRAIN_HOUR_IS_WORTH",
+        "what an hour of waiting for a run is worth to you, in US dollars: quotes and `up` choose by it",
     ),
 )
 

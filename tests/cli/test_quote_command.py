@@ -70,11 +70,11 @@ def test_json_follows_its_schema(cloudtrain: Command) -> None:
 
 
 def test_viable_lines_come_first_and_cheapest_first(cloudtrain: Command) -> None:
-    """The order is the ranking: viable by expected dollars, then the rest; nothing is missing."""
+    """The order is the ranking: viable by expected dollars of finishing, then the rest; nothing is missing."""
     lines = lines_of(cloudtrain("quote", "qwen3-8b", "-o", "json"))
     viable = [bool(line["viable"]) for line in lines]
     assert viable == sorted(viable, reverse=True)
-    dollars = [float(line["total_usd"]["likely"]) for line in lines if line["viable"]]  # type: ignore[index]
+    dollars = [float(line["expected_usd"]) for line in lines if line["viable"]]  # type: ignore[arg-type]
     assert dollars == sorted(dollars)
 
 

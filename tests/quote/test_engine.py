@@ -16,12 +16,13 @@ from cloudtrain.models import registry
 from cloudtrain.offer import Limits, Offer, Price, Range, Terms
 from cloudtrain.providers import Context, PriceSource, Stack, load
 from cloudtrain.quote import engine
+from cloudtrain.quote.assessment import Assessment
 from cloudtrain.quote.compatibility import compatibility, entries
 from cloudtrain.quote.costs import cost_parts
 from cloudtrain.quote.lessons.measured import Measurements
 from cloudtrain.quote.recipes import table as recipes
 from cloudtrain.quote.request import Request, parse_place
-from cloudtrain.quote.row import Assessment, QuoteRow
+from cloudtrain.quote.row import QuoteRow
 from cloudtrain.units import GIB
 from tests.chance import examples
 

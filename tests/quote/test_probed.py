@@ -11,7 +11,7 @@ import pytest
 from cloudtrain.errors import DamagedRecord
 from cloudtrain.offer import Products
 from cloudtrain.quote import probed
-from cloudtrain.quote.row import Assessment
+from cloudtrain.quote.assessment import Assessment
 from cloudtrain.records import ProbeRecord, read
 from cloudtrain.trainer import job
 from cloudtrain.units import GIB

@@ -6,11 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from cloudtrain.estimate import spot
 from cloudtrain.models import registry
 from cloudtrain.offer import Offer, Price, Range
 from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote import assess, engine, times
+from cloudtrain.quote import engine, times
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.units import GIB
@@ -36,20 +35,11 @@ def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -
     assessment = line(model, vcpus).assessment
     assert assessment.billed_hours is not None
     parts = {part.name: part.seconds for part in assessment.time_parts}
-    for bound, whole in zip(parts["checkpoints"], assessment.billed_hours, strict=True):
+    saved = parts.get("checkpoints", Range(0, 0, 0))  # none where it ends before the first is due
+    for bound, whole in zip(saved, assessment.billed_hours, strict=True):
         assert bound <= 0.1 * whole * 3600
-    saving = parts["checkpoints"].likely + parts["result"].likely
+    saving = saved.likely + parts["result"].likely
     assert saving < 0.15 * assessment.billed_hours.likely * 3600
-
-
-def test_on_spot_no_save_is_counted_where_none_is_due() -> None:
-    """A run shorter than 20 saves is interrupted without having saved; a longer one saves at our trainer's interval."""
-    prior = spot.prior("gcp", accelerator=False)
-    write, before, hour = Range(1800, 1800, 1800), Range(60, 60, 60), 3600.0
-    between = prior.between_s.likely
-    for worked, counted in ((5 * hour, 0.0), (12 * hour, 1800.0)):
-        found = assess.interrupted(Range(worked, worked, worked), write, before, prior)[1]
-        assert found.billed_s == pytest.approx(spot.billed_s(worked, 20 * 1800.0, counted, 60, between))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +58,3 @@ def test_saves_follow_what_is_assumed_and_then_what_was_seen(
 ) -> None:
     """The first by the size of what is saved, the next ones by what the save before took."""
     assert times.saves(work_s, save_s, assumed_s) == count
-
-
-def test_a_part_is_ordered_though_a_slow_disk_saves_seldomer() -> None:
-    """Low, likely, high: fewer but longer saves do not turn them round."""
-    part = times.checkpoints_part(Range(3000, 3100, 3200), Range(10, 200, 400))
-    assert part.seconds.low <= part.seconds.likely <= part.seconds.high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=1.0, help="Passes over --data.")
 @click.option("--max-hours", type=Duration(), help="Ceiling on the expected time, below that of the settings (a week).")
 @click.option("--max-cost", type=Dollars(), help="Reject what is expected to cost more.")
+@click.option(
+    "--hour-is-worth", type=Dollars(), help="What an hour of waiting is worth to you.  [default: setting, $0]"
+)
+@click.option("--sort", type=click.Choice(["dollars", "hours"]), default="dollars", help="What comes first in tables.")
 @click.option(
     "--infra",
     multiple=True,
@@ -84,7 +89,7 @@ def command(
     if any(line.viable for line in quoted.lines):
         return
     if (cap := quoted.request.max_cost) is not None and (dear := [line for line in quoted.lines if line.too_dear]):
-        cheapest = min(line.usd_likely for line in dear)
+        cheapest = Decimal(min(line.expected_usd for line in dear))
         raise OverBudget(f"the cheapest way to finish costs {money(cheapest)}, over --max-cost {money(cap)}")
     if refused := refusal(quoted.request):
         raise NothingViable(f"no trainer of ours would take this: {refused.reason}", refused.hint)

@@ -18,8 +18,8 @@ from cloudtrain.units import gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
+    from cloudtrain.quote.assessment import Assessment
     from cloudtrain.quote.disk import Disk
-    from cloudtrain.quote.row import Assessment
 
 
 class Screen:

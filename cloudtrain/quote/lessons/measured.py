@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.offer import Offer, Range
+from cloudtrain.quote.assessment import Learnt
 from cloudtrain.quote.lessons.weighting import Evidence, corrected, own_variance, shared_variance
-from cloudtrain.quote.row import Learnt
 from cloudtrain.settings import copied_here
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,11 +109,11 @@ class Advisor:
         """What asks for more of the person: a higher ceiling or cap, less work, a smaller model of the same kind."""
         assessment, request = line.assessment, self.request
         if assessment.late and assessment.hours and math.isfinite(assessment.hours.high):
-            needed = math.ceil(assessment.hours.likely)
+            needed = math.ceil(assessment.hours.high)
             yield from self.works(line, more_hours(request, needed), replace(request, max_hours=float(needed)))
         if line.too_dear:
-            cap = line.usd_likely.to_integral_value(ROUND_CEILING)
-            yield from self.works(line, f"--max-cost {cap}", replace(request, max_cost=Decimal(cap)))
+            cap = Decimal(math.ceil(line.expected_usd))
+            yield from self.works(line, f"--max-cost {cap}", replace(request, max_cost=cap))
         if assessment.late or assessment.forbidden:
             part = 2
             while part <= LEAST_TOKENS_SHARE:
@@ -166,7 +166,7 @@ def assessed(quote: Quote, request: Request, offer: Offer) -> engine.Kind | None
         return None
     stack = load("stacks", offer.provider, Stack) if offer.provider in names("stacks") else None
     kind = engine.assess_with_terms(request, source, offer, stack, quote.measured)
-    return kind if kind[-1] and kind[0].fits == "fits" else None
+    return kind if kind.is_viable and kind.assessment.fits == "fits" else None
 
 
 def kinds_of_change(request: Request, unloadable: bool, too_large: bool) -> Iterator[list[tuple[str, Request]]]:

@@ -12,9 +12,9 @@ import pytest
 from cloudtrain.errors import DamagedRecord
 from cloudtrain.providers import PriceSource
 from cloudtrain.quote import engine
+from cloudtrain.quote.assessment import Assessment
 from cloudtrain.quote.lessons.measured import NEVER_NULL, SHAPE, Measurement, Measurements, measurement
 from cloudtrain.quote.request import Request
-from cloudtrain.quote.row import Assessment
 from cloudtrain.records import MeasurementRecord, read
 from tests.quote.test_engine import TERMS, offer, request
 
