@@ -200,8 +200,8 @@ class Planner:
             options.experimental,
         )
         hardware = tuple(each for text in options.hardware for each in parse_hardware(text))
-        asked = {"hardware": hardware, "markets": markets(options.spot), "weights_bytes": self.weights_bytes}
-        return replace(request, **asked, hour_usd=self.settings.hour_is_worth)
+        asked, hour_usd = markets(options.spot), self.settings.hour_is_worth
+        return replace(request, hardware=hardware, markets=asked, weights_bytes=self.weights_bytes, hour_usd=hour_usd)
 
     def wanted(self) -> tuple[Place, ...]:
         """The places that were asked for; () for all."""
