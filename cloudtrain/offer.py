@@ -108,6 +108,7 @@ class Offer(NamedTuple):
     limits: Limits = NO_LIMITS
     note: str = ""
     products: Products | None = None  # measured on this very machine
+    threads_per_core: int | None = None  # of this very machine; None: by its provider and family
 
     @property
     def key(self) -> OfferKey:

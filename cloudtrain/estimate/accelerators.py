@@ -17,9 +17,11 @@ Backend = Literal["torch-cpu", "rocm", "xpu", "tpu", "neuron", "gaudi", "mlx", "
 class Hardware(NamedTuple):
     """One kind of chip, or of processor core.
 
-    `memory_bytes` is per chip; None where it is the host's. `peak_flops` (bfloat16, dense) is per `peak_unit`: `per
-    chip` or `per vCPU`; None means nobody has measured it, and hours are unknown. `devices_per_chip` is how many
+    `memory_bytes` is per chip; None where it is the host's. `peak_flops` (bfloat16, dense; of a processor in the type
+    that is the faster one there) is per `peak_unit`: `per chip` or `per vCPU`, which is a core; None means nobody has
+    measured it, and hours are unknown. `spread` is by which factor it may be off. `devices_per_chip` is how many
     devices a framework sees in one chip. `trains` is false for chips made for serving, with the reason in `why_not`.
+    `formerly` is the key under which older records and wider names have a processor of this class.
     """
 
     key: str
@@ -39,6 +41,19 @@ class Hardware(NamedTuple):
     confidence: str
     source: str
     architecture: str  # what compilers call it: gfx1100; "" where nobody names the chip so
+    peak_flops_fp32: float | None
+    spread: float
+    formerly: str
+
+    @property
+    def is_processor(self) -> bool:
+        """Whether it is a kind of processor core."""
+        return self.backend == "torch-cpu"
+
+    @property
+    def computes_in(self) -> str:
+        """The number type that `peak_flops` is of: bf16, or fp32 for a processor that is faster in it."""
+        return "fp32" if self.is_processor and self.peak_flops == self.peak_flops_fp32 else "bf16"
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +76,14 @@ def by_name() -> dict[str, Hardware]:
         for name in (row.name, *row.aliases):
             found.setdefault(name.lower(), row)
     return found
+
+
+def same_class(one: str, other: str) -> bool:
+    """Whether two keys can mean one processor: a class by its instructions, and what older records call it."""
+    table = by_name()
+    return one == other or any(
+        a in table and b in table and table[a].formerly == table[b].key for a, b in ((one, other), (other, one))
+    )
 
 
 def _number(text: str, scale: float) -> float | None:
@@ -91,4 +114,7 @@ def _hardware(row: dict[str, str]) -> Hardware:
         confidence=row["confidence"],
         source=row["source"],
         architecture=row["architecture"],
+        peak_flops_fp32=_number(row["fp32_tflops"] or "", 1e12),  # None in the lines that end before it
+        spread=float(row["spread"] or 1),
+        formerly=row["formerly"] or "",
     )

@@ -103,8 +103,14 @@ _MANY = 1.12
 # dense (TPU v5p, v6e, 7x). Tiers: tuned over framework from Gaudi2 and A100; naive from MI300X.
 _FP8_SHARE = 0.78
 _MOE_SHARE = 0.58
-_SHARED_CORES = 1.3  # every CPU row was measured under other load, and a cloud's vCPU is half a core
-_BF16_GAIN = 4.0  # rows that ran in float32 say little about the top of what bfloat16 reaches on a GPU
+_SHARED_CORES = 1.3  # every CPU row was measured under other load
+# INFERENCE: a row that ran in float32 gains, in bfloat16, the ratio of the chip's two peaks to this power, because only
+# products gain all of it. At 36 % of its own peak (MI300X, p066), with products at 45, 70, 100 % of it, that is 5, 3,
+# 1.5 times of the 8 between the peaks, when the rest of the step gains 2, 2, 1.
+_OF_PEAKS = Range(0.25, 0.5, 0.75)
+# No adapter run in tokens/s was ever published for these: what is known is full training on 8 to 512 chips.
+WITHOUT_ADAPTERS = ("tpu", "neuron")
+_PRETRAINING = Range(1 / 1.5, 0.5, 1.0)  # INFERENCE: an adapter run on few chips has small products and no tuning
 _TIER_SHARE = {"tuned": 1.0, "framework": 0.8, "naive": 0.12}
 _TIER_SHARE_CPU = {"tuned": 1.0, "framework": 0.8, "naive": 0.6}  # hand-written kernels against plain TRL, own runs
 
@@ -177,20 +183,58 @@ def _climb(known: tuple[Row, ...], query: Query) -> Efficiency:
 
 
 def _from_group(group: list[Row], query: Query, rung: _Rung) -> Efficiency:
-    shares = sorted(row.share * _factor(row, query) for row in group)
-    middle = len(shares) // 2
-    likely = shares[middle] if len(shares) % 2 else (shares[middle - 1] * shares[middle]) ** 0.5
-    widening = _FEW.get(len(shares), _MANY) * rung.widening
-    on_cpu = query.hardware.backend == "torch-cpu"
-    widening *= _SHARED_CORES if on_cpu else 1.0
-    slow = any(row.precision == "fp32" for row in group) and not on_cpu
-    high = shares[-1] * widening * (_BF16_GAIN if slow else 1.0)
-    description = rung.description.format(chip=query.hardware.name, backend=query.hardware.backend)
+    chip = query.hardware
+    widening = _FEW.get(len(group), _MANY) * rung.widening * (_SHARED_CORES if chip.is_processor else 1.0)
+    spans = [_as_asked(row, query) for row in group]
+    likely = _middle(sorted(span.likely for span in spans))
+    low, high = min(span.low for span in spans) / widening, max(span.high for span in spans) * widening
+    notes = []
+    if narrow := [row.id for row in group if _is_narrow(row)]:
+        gain = _bf16_gain(chip)
+        notes.append(
+            f"{', '.join(narrow)} ran in float32: converted by the two peaks, {gain.low:.1f} to {gain.high:.1f} times "
+            "as fast in bf16 (inference)"
+        )
+    if query.adapts and chip.backend in WITHOUT_ADAPTERS and not any(row.adapts for row in group):
+        low, likely, high = low * _PRETRAINING.low, likely * _PRETRAINING.likely, high * _PRETRAINING.high
+        notes.append(
+            f"no adapter run in tokens/s was ever published for this chip: half of full training on {_chips(group)} "
+            "(inference), widened"
+        )
     named = ", ".join(row.id for row in group[:4]) + (", ..." if len(group) > 4 else "")
-    return Efficiency(
-        Range(shares[0] / widening, min(likely, 0.95), min(high, 1.0)),
-        f"{len(group)} measured: {description} ({named}); {100 * likely:.1f} % of peak, range x/÷ {widening:.2f}",
-    )
+    description = rung.description.format(chip=chip.name, backend=chip.backend)
+    basis = f"{len(group)} measured: {description} ({named}); {100 * likely:.1f} % of peak, range x/÷ {widening:.2f}"
+    likely = min(likely, 0.95)
+    return Efficiency(Range(min(low, likely), likely, max(likely, min(high, 1.0))), "; ".join((basis, *notes)))
+
+
+def _middle(values: list[float]) -> float:
+    """The median of what is sorted; between two the geometric mean."""
+    at = len(values) // 2
+    return values[at] if len(values) % 2 else (values[at - 1] * values[at]) ** 0.5
+
+
+def _chips(group: list[Row]) -> str:
+    """On how many chips the rows ran."""
+    counts = sorted({row.chips for row in group})
+    return f"{counts[0]} to {counts[-1]} chips" if len(counts) > 1 else f"{counts[0]} chips"
+
+
+def _is_narrow(row: Row) -> bool:
+    """Whether the row ran in float32 on an accelerator, where bfloat16 would have been faster by what is known."""
+    return row.precision == "fp32" and not row.hardware.is_processor and row.hardware.peak_flops_fp32 is not None
+
+
+def _bf16_gain(chip: Hardware) -> Range:
+    """How many times as fast a float32 run is in bfloat16."""
+    ratio = (chip.peak_flops or 1.0) / (chip.peak_flops_fp32 or chip.peak_flops or 1.0)
+    return Range(*(ratio**power for power in _OF_PEAKS))
+
+
+def _as_asked(row: Row, query: Query) -> Range:
+    """The share of peak that a row stands for under the query, as a range where it was converted."""
+    gain = _bf16_gain(row.hardware) if _is_narrow(row) else Range(1.0, 1.0, 1.0)
+    return gain.scaled(row.share * _factor(row, query))
 
 
 def _factor(row: Row, query: Query) -> float:

@@ -17,7 +17,6 @@ from cloudtrain.offer import Range
 # What our own trainer reaches on each back end: a plain PyTorch loop, or a framework made for the chip.
 DEFAULT_TIERS: dict[str, Tier] = {"mlx": "framework", "gaudi": "framework", "tpu": "framework", "neuron": "framework"}
 CHIPS_PER_NODE = 8
-WITHOUT_MEASUREMENT = ("tpu", "neuron")  # no adapter run with absolute tokens/s was ever published for these
 
 # 4-bit weights are dequantised in every pass: torchtune 0.78-0.98, ROCm blog 0.63. On a CPU it hardly shows (own runs).
 _QLORA = Range(0.63, 0.85, 1.0)
@@ -42,13 +41,14 @@ class Work:
     moe: bool = False
     precision: Precision = "bf16"
     tier: Tier | None = None  # None: what our own trainer reaches on the chip
+    dtype: str = ""  # what it computes in where our recipe says it; "" on a processor: the faster type of its class
 
 
 @lru_cache(maxsize=1024)
 def work_of(spec: ModelSpec, options: Options, precision: Precision = "bf16", tier: Tier | None = None) -> Work:
     """The work of one fine-tune: operations per token in the convention. Raises UsageError for options out of range."""
     operations = flops_per_token(spec, options).convention
-    return Work(operations, options.method, bool(spec.shape.experts), precision, tier)
+    return Work(operations, options.method, bool(spec.shape.experts), precision, tier, options.dtype)
 
 
 def default_tier(chip: Hardware) -> Tier:
@@ -76,14 +76,33 @@ def tokens_per_second(
     scale = _scaling(chip, count * units)
     method = _method_factor(chip, work.method)
     speed = peak * units / work.flops_per_token
-    low = found.share.low * scale.low * method.low
-    if adapts and chip.backend in WITHOUT_MEASUREMENT:
-        low /= 1.5
-    span = Range(low * speed, found.share.likely * scale.likely * method.likely * speed, found.share.high * speed)
-    basis = f"{peak * units / 1e12:g} TFLOP/s {work.precision} per counted unit, {tier} software, {found.basis}"
-    if adapts and chip.backend in WITHOUT_MEASUREMENT:
-        basis += "; no adapter run in tokens/s was ever published for this chip: widened"
+    likely = found.share.likely * scale.likely * method.likely
+    low = min(found.share.low * scale.low * method.low, likely)
+    span = _spread(Range(low * speed, likely * speed, found.share.high * speed), chip.spread)
+    basis = f"{peak * units / 1e12:g} TFLOP/s {_type(chip, work)} per counted unit, {tier} software, {found.basis}"
+    if chip.spread > 1:
+        basis += f"; the peak is {chip.peak_note}: x/÷ {chip.spread:g}"
     return Throughput(span, basis)
+
+
+def _spread(span: Range, factor: float) -> Range:
+    """A range with another thing that may be off by a factor, independent of what made it wide: squares add in logs."""
+    if factor <= 1:
+        return span
+    other = math.log(factor)
+    below, above = (math.exp(math.hypot(math.log(ratio), other)) for ratio in _sides(span))
+    return Range(span.likely / below, span.likely, span.likely * above)
+
+
+def _sides(span: Range) -> tuple[float, float]:
+    return span.likely / span.low, span.high / span.likely
+
+
+def _type(chip: Hardware, work: Work) -> str:
+    """The number type in which the products are counted, as a word."""
+    if work.precision == "fp8":
+        return "fp8"
+    return "float32" if chip.is_processor and (work.dtype or chip.computes_in) == "fp32" else "bf16"
 
 
 def _method_factor(chip: Hardware, method: Method) -> Range:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from cloudtrain.estimate import budget, memory, spot, throughput, waits
+from cloudtrain.estimate import budget, memory, spot, throughput, vcpus, waits
 from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.quote import loading, probed, times
 from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Learnt
@@ -151,6 +151,10 @@ def machine_rate(
     rate = found.range.scaled(offer.count) if found.range else None
     if offer.products is not None:
         found = found._replace(basis=f"{found.basis}; {probed.basis(offer.products, ours.options.dtype)}")
+    elif rate is not None and chip.is_processor:
+        share = vcpus.share(offer.provider, offer.name, offer.threads_per_core)
+        rate = Range(*(speed * cores for speed, cores in zip(rate, share.cores, strict=True)))
+        found = found._replace(basis=f"{found.basis}; {share.source}: x {share.cores.likely:g}")
     if measured is not None:
         most = (chip.peak_flops or 0.0) * offer.count / work.flops_per_token
         if (learnt := measured.rate(offer, ours, request, rate, most)) is not None:

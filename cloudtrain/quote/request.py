@@ -115,14 +115,17 @@ def parse_place(text: str) -> Place:
 
 
 def parse_hardware(text: str) -> tuple[tuple[str, int | None], ...]:
-    """`NAME` or `NAME:COUNT` as (key of the accelerator table, count or None); several for an architecture.
+    """`NAME` or `NAME:COUNT` as (key of the accelerator table, count or None); several where it names a class.
 
     Raises UsageError with the nearest thing.
     """
     from cloudtrain.estimate import naming
+    from cloudtrain.estimate.accelerators import all_hardware
 
     named = naming.read(text)
-    return tuple((chip.key, named.count) for chip in named.chips)
+    keys = dict.fromkeys(chip.key for chip in named.chips)
+    keys |= dict.fromkeys(row.key for row in all_hardware() if row.formerly in keys)  # what this machine is called
+    return tuple((key, named.count) for key in keys)
 
 
 def markets(spot: bool | None) -> frozenset[str]:

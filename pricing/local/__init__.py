@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from cloudtrain.estimate.accelerators import same_class
 from cloudtrain.offer import Offer, Price, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
@@ -32,7 +33,7 @@ def machine_offers(context: Context, system: System) -> list[Offer]:
     usd_per_hour, price, unpriced = _power(context)
     host = processor(system)
     probe = context.probe
-    if probe and (probe.hardware, probe.cores) != (host.hardware, host.cores):
+    if probe and not (same_class(probe.hardware, host.hardware) and probe.cores == host.cores):
         probe = None  # of before a limit, a move or another processor
     rows = [(NAME, host.hardware, host.cores, host.ram_bytes, host.note)]
     for device, count in accelerators(system).items():
@@ -53,6 +54,7 @@ def machine_offers(context: Context, system: System) -> list[Offer]:
             price=price,
             note="; ".join(part for part in (note, unpriced) if part),
             products=probe.products if probe and name == NAME else None,
+            threads_per_core=host.threads_per_core if name == NAME else None,
         )
         for name, hardware, count, memory_bytes, note in rows
     ]

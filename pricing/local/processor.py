@@ -12,10 +12,25 @@ from .system import System
 
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
 _ARM = ("aarch64", "arm64")
+# A class of the accelerator table and the instructions that make it one, in the order in which they are looked for.
+# Of two makers' processors with AVX512-BF16 one has AVX512-FP16 too, and is faster in float32 than in bf16.
+_X86_CLASSES = (
+    ("cpu-amx", ("amx_bf16",)),
+    ("cpu-avx512-fp16", ("avx512_bf16", "avx512_fp16")),
+    ("cpu-zen", ("avx512_bf16",)),
+    ("cpu-avx512", ("avx512f",)),
+    ("cpu-avx2", ("avx2",)),
+)
+_ARM_CLASSES = (("cpu-arm-sve", ("sve",)), ("cpu-arm-neon", ("asimd",)))
 _NOTES = {
     "cpu-amx": "AMX",
-    "cpu-zen": "AVX512-BF16 without AMX: counted as the cpu-zen class",
+    "cpu-avx512-fp16": "AVX512-BF16 and AVX512-FP16 without AMX: float32 is likely to be the faster type",
+    "cpu-zen": "AVX512-BF16 without AMX",
+    "cpu-avx512": "AVX512 without BF16",
+    "cpu-avx2": "AVX2 without AVX512",
     "cpu": "no AMX and no AVX512-BF16 found",
+    "cpu-arm-sve": "Arm with SVE",
+    "cpu-arm-neon": "Arm without SVE",
     "cpu-arm": "Arm",
     "": "a kind of processor that the accelerator table lacks",
 }
@@ -25,12 +40,13 @@ _IDENTIFIER = re.compile(r"Family (\d+) Model (\d+) .*(GenuineIntel|AuthenticAMD
 
 
 class Processor(NamedTuple):
-    """`cores` is at least 1; `ram_bytes` is 0 when it could not be found out."""
+    """`cores` are logical ones, at least 1; `ram_bytes` is 0 and `threads_per_core` None where it was not found out."""
 
     hardware: str
     cores: int
     ram_bytes: int
     note: str
+    threads_per_core: int | None = None
 
 
 def processor(system: System) -> Processor:
@@ -41,7 +57,8 @@ def processor(system: System) -> Processor:
     if system.platform == "darwin":
         memory, brand = mac_facts(system)
         hardware = "cpu-arm" if brand.startswith("Apple") else _class(system.architecture, [])
-        return _described(hardware, system.cores, memory or system.physical_bytes)
+        found = _described(hardware, system.cores, memory or system.physical_bytes)
+        return found._replace(threads_per_core=1) if brand.startswith("Apple") else found
     return _linux(system)
 
 
@@ -53,7 +70,7 @@ def mac_facts(system: System) -> tuple[int, str]:
 
 
 def _linux(system: System) -> Processor:
-    flags = re.search(r"^flags\s*:(.*)$", system.text("proc/cpuinfo"), re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", system.text("proc/cpuinfo"), re.MULTILINE)
     hardware = _class(system.architecture, flags[1].split() if flags else [])
     total = re.search(r"^MemTotal:\s*(\d{1,18}) kB", system.text("proc/meminfo"), re.MULTILINE)
     ram_bytes = int(total[1]) * 1024 if total else system.physical_bytes
@@ -66,7 +83,24 @@ def _linux(system: System) -> Processor:
     found = _described(
         hardware, min(system.cores, core_limit or system.cores), min(ram_bytes, memory_limit or ram_bytes)
     )
+    found = found._replace(threads_per_core=threads_per_core(system))
     return found._replace(note=f"{found.note}; a control group allows {' and '.join(limits)}") if limits else found
+
+
+def threads_per_core(system: System) -> int | None:
+    """How many logical processors share the first core, from a list such as `0-1` or `0,64`; None where none is told.
+
+    A virtual machine may be told less than is so.
+    """
+    listed = system.text("sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
+    count = 0
+    for part in listed.split(","):
+        first, dash, last = part.partition("-")
+        ends = first, last if dash else first
+        if not all(end.isdecimal() and len(end) < 8 for end in ends):
+            return None
+        count += max(0, int(ends[1]) - int(first)) + 1
+    return count
 
 
 def _described(hardware: str, cores: int, ram_bytes: int) -> Processor:
@@ -74,13 +108,16 @@ def _described(hardware: str, cores: int, ram_bytes: int) -> Processor:
 
 
 def _class(architecture: str, flags: list[str]) -> str:
+    """The class of the accelerator table by instructions alone; "" for a kind of processor that it lacks."""
+    classes: tuple[tuple[str, tuple[str, ...]], ...]
     if architecture in _ARM:
-        return "cpu-arm"
-    if architecture not in _X86:
+        classes, other = _ARM_CLASSES, "cpu-arm"
+    elif architecture in _X86:
+        classes, other = _X86_CLASSES, "cpu"
+    else:
         return ""
-    if "amx_bf16" in flags:
-        return "cpu-amx"
-    return "cpu-zen" if "avx512_bf16" in flags else "cpu"
+    has = set(flags)
+    return next((key for key, needed in classes if has.issuperset(needed)), other)
 
 
 def _windows_class(system: System, identifier: str) -> str:

@@ -56,7 +56,8 @@ def test_figures_are_in_bytes_and_flops() -> None:
     """Units are those of the names; unknown peaks are None and inference chips do not train."""
     chip = hardware.find("mi300x")
     assert (chip.memory_bytes, chip.peak_flops, chip.peak_flops_fp8) == (192 * GIB, 1307.4e12, 2614.9e12)
-    assert hardware.find("cpu-arm").peak_flops is None
+    assert chip.peak_flops_fp32 == 163.4e12
+    assert hardware.find("rx6800xt").peak_flops is None
     for key in ("inferentia2", "qualcomm-ai100", "tpu8i", "v520"):
         assert not hardware.find(key).trains
 
@@ -65,6 +66,29 @@ def test_figures_are_in_bytes_and_flops() -> None:
 def test_an_alias_that_counts_processors_means_that_many_units(text: str, units: int) -> None:
     """`2 vCPU Xeon AMX` is one machine of two units of the peak."""
     assert hardware.units_per_count(text) == units
+
+
+def test_classes_of_processors_know_their_older_keys() -> None:
+    """Each older key is a row, and stands for the class in what was kept, in both directions."""
+    classes = [row for row in hardware.all_hardware() if row.formerly]
+    assert {row.key for row in classes} >= {"cpu-avx512-fp16", "cpu-avx2", "cpu-arm-sve", "cpu-arm-neon"}
+    for row in classes:
+        older = hardware.find(row.formerly)
+        assert older.key == row.formerly
+        assert accelerators.same_class(row.key, older.key)
+        assert accelerators.same_class(older.key, row.key)
+    assert accelerators.same_class("cpu-zen", "cpu-zen")
+    assert not accelerators.same_class("cpu-avx2", "cpu-avx512")
+    assert not accelerators.same_class("cpu-zen", "cpu-amx")
+
+
+def test_a_processors_peak_is_in_its_faster_type() -> None:
+    """Of every class; float32 wins where bf16 has no units of its own."""
+    types = {row.key: row.computes_in for row in hardware.all_hardware() if row.is_processor}
+    assert all(row.peak_flops and row.peak_flops >= (row.peak_flops_fp32 or 0) for row in map(hardware.find, types))
+    assert {key for key, name in types.items() if name == "bf16"} == {
+        *("cpu-amx", "cpu-zen", "cpu-graviton4", "cpu-arm-sve"),
+    }
 
 
 def test_the_file_has_every_figure_that_is_needed() -> None:

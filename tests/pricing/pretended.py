@@ -21,7 +21,7 @@ def linux(root: Path, files: dict[str, str], architecture: str = "x86_64") -> Sy
 def linux_processor(*flags: str) -> dict[str, str]:
     """The files of a processor with these flags among others, and of 64 GiB of memory."""
     return {
-        "proc/cpuinfo": f"processor\t: 0\nflags\t\t: fpu sse2 {' '.join(flags)} avx2\n\nprocessor\t: 1\n",
+        "proc/cpuinfo": f"processor\t: 0\nflags\t\t: fpu sse2 {' '.join(flags)} pni\n\nprocessor\t: 1\n",
         "proc/meminfo": f"MemTotal:       {64 * 2**20} kB\nMemFree:   1 kB\n",
     }
 

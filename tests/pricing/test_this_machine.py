@@ -29,18 +29,44 @@ CONTEXT = Context(SNAPSHOTS)
     ("flags", "architecture", "key"),
     [
         (("amx_bf16", "amx_tile", "avx512_bf16"), "x86_64", "cpu-amx"),
-        (("avx512f", "avx512_bf16"), "x86_64", "cpu-zen"),
-        (("avx512f",), "x86_64", "cpu"),
-        ((), "x86_64", "cpu"),
-        ((), "aarch64", "cpu-arm"),
+        (("avx2", "avx512f", "avx512_bf16", "avx512_fp16"), "x86_64", "cpu-avx512-fp16"),
+        (("avx2", "avx512f", "avx512_bf16"), "x86_64", "cpu-zen"),
+        (("avx2", "avx512f"), "x86_64", "cpu-avx512"),
+        (("avx2",), "x86_64", "cpu-avx2"),
+        (("sse4_2",), "x86_64", "cpu"),
+        (("asimd", "bf16", "sve"), "aarch64", "cpu-arm-sve"),
+        (("asimd",), "aarch64", "cpu-arm-neon"),
+        (("fp",), "aarch64", "cpu-arm"),
         ((), "riscv64", ""),
     ],
 )
 def test_a_linux_processor_is_of_its_class(tmp_path: Path, flags: tuple[str, ...], architecture: str, key: str) -> None:
-    """AMX, AVX512-BF16, other x86 and Arm are told apart by what the kernel lists."""
-    found = processor(linux(tmp_path, linux_processor(*flags), architecture))
+    """Classes are told apart by the instructions that the kernel lists, never by the maker."""
+    files = linux_processor(*flags)
+    if architecture == "aarch64":
+        files["proc/cpuinfo"] = files["proc/cpuinfo"].replace("flags\t", "Features")
+    found = processor(linux(tmp_path, files, architecture))
     assert (found.hardware, found.cores, found.ram_bytes) == (key, 64, 64 * GIB)
     assert found.note
+
+
+@pytest.mark.parametrize(
+    ("siblings", "threads"), [("0", 1), ("0-1", 2), ("0,64", 2), ("0-3", 4), ("", None), ("0-", None), ("all", None)]
+)
+def test_threads_of_a_core_are_read(tmp_path: Path, siblings: str, threads: int | None) -> None:
+    """As the kernel lists them, and unknown where it does not; the offer carries it."""
+    path = "sys/devices/system/cpu/cpu0/topology/thread_siblings_list"
+    machine = linux(tmp_path, {**linux_processor("avx2"), path: siblings})
+    assert processor(machine).threads_per_core == threads
+    assert machine_offers(CONTEXT, machine)[0].threads_per_core == threads
+
+
+def test_a_probe_under_the_older_name_counts(tmp_path: Path) -> None:
+    """What was kept of a wider class is of the class that it is now."""
+    probe = Probe("cpu", 64, Products(1e12, 2e12, 1.0, 0.0))
+    machine = linux(tmp_path, linux_processor("avx2"))
+    first, *_ = machine_offers(Context(SNAPSHOTS, probe=probe), machine)
+    assert (first.hardware, first.products) == ("cpu-avx2", probe.products)
 
 
 def test_a_bare_machine_is_still_an_offer(tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def test_an_unknown_chip_is_a_row_with_a_reason() -> None:
 
 
 def test_hours_stay_unknown_where_no_peak_is_known() -> None:
-    """An Arm host has no hours, no dollars, and says why."""
-    (line,) = lines(request(), offer(hardware="cpu-arm"))
+    """A card without a figure has no hours, no dollars, and says why."""
+    (line,) = lines(request(), offer(hardware="rx6800xt"))
     assert line.assessment.hours is None
     assert not line.viable
 
@@ -289,3 +289,14 @@ def test_the_memory_of_a_cpu_run_is_quoted_as_measured(
     asked = request("smollm2-135m", method=method, sequence_length=length, batch=batch)
     (line,) = lines(asked, offer())
     assert -0.05 <= line.assessment.required_bytes / GIB / measured_gib - 1 <= 0.40
+
+
+def test_threads_are_slower_than_cores() -> None:
+    """The same vCPUs: a thread of a core does about half of what a core does, and the basis says which it is."""
+    core = lines(request(), offer(name="c7a.16xlarge", provider="aws"))[0].assessment
+    thread = lines(request(), offer(name="c3d-highmem-64"))[0].assessment
+    assert core.tokens_per_second is not None
+    assert thread.tokens_per_second is not None
+    assert thread.tokens_per_second.likely == pytest.approx(0.55 * core.tokens_per_second.likely)
+    assert "a vCPU is a core" in core.basis
+    assert "a vCPU is a thread" in thread.basis

@@ -26,7 +26,7 @@ USUAL = Products(64 * 0.21e12, 64 * 0.1e12, 1.7e9, 0.02)
 
 def assessed(products: Products | None, **changes: Any) -> Assessment:
     """A host of 64 Zen vCPUs, measured or not."""
-    return lines(request(), offer(products=products, **changes))[0].assessment
+    return lines(request(), offer(products=products, threads_per_core=1, **changes))[0].assessment
 
 
 def speed(found: Assessment) -> float:

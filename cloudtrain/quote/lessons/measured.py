@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudtrain.estimate.accelerators import same_class
 from cloudtrain.offer import Offer, Range
 from cloudtrain.quote.assessment import Learnt
 from cloudtrain.quote.lessons.weighting import Evidence, corrected, own_variance, shared_variance
@@ -157,8 +158,9 @@ class Measurements:
             run.evidence(request, offer.provider)
             for run in self.runs
             if run.has_speed
-            and (run.hardware, run.count, run.method, run.stack, run.dtype)
-            == (offer.hardware, offer.count, request.method, recipe.stack, recipe.options.dtype)
+            and (run.count, run.method, run.stack, run.dtype)
+            == (offer.count, request.method, recipe.stack, recipe.options.dtype)
+            and same_class(run.hardware, offer.hardware)
         ]
         result = corrected(prior, found, most)
         if result is None:
