@@ -72,8 +72,8 @@ class Watts(click.ParamType[Any]):
             watts = Decimal(str(value).removesuffix("W").strip())
         except InvalidOperation:
             watts = Decimal("NaN")
-        if not watts.is_finite() or not 1 <= watts <= 100_000:
-            self.fail(f"`{value}` is not a power between 1 and 100000 watts", param, ctx)
+        if not watts.is_finite() or not 0 <= watts <= 100_000:
+            self.fail(f"`{value}` is not a power between 0 and 100000 watts", param, ctx)
         return watts
 
 

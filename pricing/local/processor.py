@@ -25,12 +25,13 @@ _IDENTIFIER = re.compile(r"Family (\d+) Model (\d+) .*(GenuineIntel|AuthenticAMD
 
 
 class Processor(NamedTuple):
-    """`cores` is at least 1; `ram_bytes` is 0 when it could not be found out."""
+    """`cores`, counted as the system schedules them, is at least 1; `ram_bytes` is 0 when it could not be found out."""
 
     hardware: str
     cores: int
     ram_bytes: int
     note: str
+    threads_per_core: int | None = None
 
 
 def processor(system: System) -> Processor:
@@ -40,8 +41,10 @@ def processor(system: System) -> Processor:
         return _described(_windows_class(system, facts.processor), system.cores, facts.memory_bytes)
     if system.platform == "darwin":
         memory, brand = mac_facts(system)
-        hardware = "cpu-arm" if brand.startswith("Apple") else _class(system.architecture, [])
-        return _described(hardware, system.cores, memory or system.physical_bytes)
+        is_apple = brand.startswith("Apple")
+        hardware = "cpu-arm" if is_apple else _class(system.architecture, [])
+        found = _described(hardware, system.cores, memory or system.physical_bytes)
+        return found._replace(threads_per_core=1 if is_apple else None)
     return _linux(system)
 
 
@@ -53,7 +56,8 @@ def mac_facts(system: System) -> tuple[int, str]:
 
 
 def _linux(system: System) -> Processor:
-    flags = re.search(r"^flags\s*:(.*)$", system.text("proc/cpuinfo"), re.MULTILINE)
+    first = system.text("proc/cpuinfo")
+    flags = re.search(r"^flags\s*:(.*)$", first, re.MULTILINE)
     hardware = _class(system.architecture, flags[1].split() if flags else [])
     total = re.search(r"^MemTotal:\s*(\d{1,18}) kB", system.text("proc/meminfo"), re.MULTILINE)
     ram_bytes = int(total[1]) * 1024 if total else system.physical_bytes
@@ -65,8 +69,17 @@ def _linux(system: System) -> Processor:
         limits.append(f"{gib(memory_limit)} of {gib(ram_bytes)}")
     found = _described(
         hardware, min(system.cores, core_limit or system.cores), min(ram_bytes, memory_limit or ram_bytes)
-    )
+    )._replace(threads_per_core=_threads_per_core(first))
     return found._replace(note=f"{found.note}; a control group allows {' and '.join(limits)}") if limits else found
+
+
+def _threads_per_core(cpuinfo: str) -> int | None:
+    """How many threads of a socket share one of its cores; None where the kernel does not say, as on Arm."""
+    threads = re.search(r"^siblings\s*:\s*(\d{1,5})$", cpuinfo, re.MULTILINE)
+    cores = re.search(r"^cpu cores\s*:\s*(\d{1,5})$", cpuinfo, re.MULTILINE)
+    if not threads or not cores or not int(cores[1]):
+        return None
+    return max(1, int(threads[1]) // int(cores[1]))
 
 
 def _described(hardware: str, cores: int, ram_bytes: int) -> Processor:
