@@ -187,6 +187,16 @@ def test_a_cap_counts_electricity_that_is_assumed(
     assert cloudtrain(*up, "0").code == 0
 
 
+def test_up_takes_the_row_that_is_named(cloudtrain: Command, desk: Path) -> None:
+    """An id of the quote; of another provider than the settings' it is still looked for."""
+    assert cloudtrain("config", "set", "infra", "aws").code == 0
+    result = cloudtrain("up", "-y", "--row", "local/this-machine", "--dry-run")
+    assert result.code == 0, result.err
+    assert "this machine (local)" in result.err
+    assert cloudtrain("up", "-y", "--row", "local/this-machin", "--dry-run").code == 2
+    assert cloudtrain("up", "-y", "--row", "colab/tpu-v5e/free", "--dry-run").code == 3
+
+
 def test_up_stops_at_broken_limits_before_anything_is_made(
     cloudtrain: Command, desk: Path, own_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
