@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 Market = Literal["on_demand", "spot", "free", "units", "owned"]
+ASSUMED = "ASSUMED"  # confidence of a price of which a part is a guess
 
 
 class Price(NamedTuple):
@@ -15,11 +16,16 @@ class Price(NamedTuple):
     YYYY-MM-DD, or "" where that is unknown. `up` counts from the last day, what is printed as age from the first.
     """
 
-    origin: str  # snapshot | live | settings
+    origin: str  # snapshot | live | settings | assumed
     as_of: str
     source: str
     confidence: str
     since: str = ""
+
+    @property
+    def is_assumed(self) -> bool:
+        """Whether nobody said it: own electricity without watts, or without its price."""
+        return self.confidence == ASSUMED
 
 
 class Limits(NamedTuple):

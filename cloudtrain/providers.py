@@ -34,7 +34,7 @@ class Context:
     """What a price source may read: the catalogue folder, and of owned machines the user's settings and a probe."""
 
     catalog: Path
-    usd_per_kwh: Decimal = Decimal(0)
+    usd_per_kwh: Decimal | None = None  # None: nobody said
     watts: Decimal | None = None
     probe: Probe | None = None  # of this machine, where it was measured
     boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one

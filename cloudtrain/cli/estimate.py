@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli import words
-from cloudtrain.cli.options import METHODS, TARGETS, Count, output_option
+from cloudtrain.cli.options import METHODS, TARGETS, Chips, Count, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
 from cloudtrain.units import billions, gib
@@ -43,7 +43,10 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--sharding", type=click.Choice(["fsdp", "zero2", "tp", "ep", "pp"]), default="fsdp", show_default=True)
 @click.option("--backend", "estimator", type=click.Choice(["torch", "tpu", "mlx"]), default="torch", show_default=True)
 @click.option(
-    "--chip", shell_complete=words.hardware, help="For its runtime and usable memory: v6e, `RX 7900 XTX`, mi210:2."
+    "--chip",
+    type=Chips(),
+    shell_complete=words.hardware,
+    help="For its runtime and usable memory: v6e, `RX 7900 XTX`, mi210:2, or the id of a quote's row.",
 )
 @click.option("--explain", is_flag=True, help="All phases, and every assumption with its source.")
 @click.option(

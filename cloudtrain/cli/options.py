@@ -48,6 +48,30 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
+class Chips(click.ParamType[str]):
+    """Hardware as NAME[:N]; the id of a quote's row stands for what it has, runpod/2xmi300x/eu-ro-1 for mi300x:2."""
+
+    name = "hardware"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        provider, slash, _ = str(value).strip().lower().partition("/")
+        from cloudtrain.providers import names
+
+        if not slash or provider not in names("pricing"):
+            return str(value)
+        from cloudtrain.cli import words
+        from cloudtrain.errors import nearest
+
+        ids = words.offers_by_id([provider])
+        offer = ids.get(str(value).strip().lower())
+        if offer is None:
+            close = nearest(str(value).lower(), list(ids))
+            self.fail(f"no row `{value}`{f'; did you mean `{close}`?' if close else ''}", param, ctx)
+        if not offer.hardware:
+            self.fail(f"`{value}` is a machine whose chip the accelerator table lacks", param, ctx)
+        return f"{offer.hardware}:{offer.count}"
+
+
 class Memory(click.ParamType[int]):
     """A size of memory in bytes, written 128GB."""
 
@@ -72,8 +96,8 @@ class Watts(click.ParamType[Any]):
             watts = Decimal(str(value).removesuffix("W").strip())
         except InvalidOperation:
             watts = Decimal("NaN")
-        if not watts.is_finite() or not 1 <= watts <= 100_000:
-            self.fail(f"`{value}` is not a power between 1 and 100000 watts", param, ctx)
+        if not watts.is_finite() or not 0 <= watts <= 100_000:
+            self.fail(f"`{value}` is not a power between 0 and 100000 watts", param, ctx)
         return watts
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from cloudtrain.cli import words
-from cloudtrain.cli.options import METHODS, Count, output_option
+from cloudtrain.cli.options import METHODS, Chips, Count, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.errors import UsageError
 
@@ -30,8 +30,9 @@ class Asked(NamedTuple):
 @click.option(
     "--hardware",
     required=True,
+    type=Chips(),
     shell_complete=words.hardware,
-    help="Which chip, and how many: mi300x, `RX 7900 XTX`, mi210:2.",
+    help="Which chip, and how many: mi300x, `RX 7900 XTX`, mi210:2, or the id of a quote's row.",
 )
 @click.option("--count", type=Count(), help="Chips (vCPUs for a CPU).  [default: 1]")
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True)

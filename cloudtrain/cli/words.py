@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cloudtrain.offer import Offer
 
+TAKE_ROWS = ("estimate", "throughput")  # commands whose hardware may be a row's id
 Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 
@@ -64,9 +65,15 @@ def runs(context: click.Context, begun: str) -> Iterable[str]:
 
 @completer
 def hardware(context: click.Context, begun: str) -> Iterable[str]:
-    """Keys of the accelerator table, and once something is begun their other names too, as far as they are one word."""
+    """Keys of the accelerator table, once something is begun their other names too, as far as they are one word.
+
+    Behind a slash the ids of a quote's rows, where the option takes these.
+    """
     from cloudtrain.estimate.hardware import all_hardware
 
+    provider, slash, _ = begun.partition("/")
+    if slash and context.command.name in TAKE_ROWS:
+        return offers_by_id([provider])
     table = all_hardware()
     others = (name for row in table for name in (row.name, *row.aliases) if begun and " " not in name)
     return dict.fromkeys([*(row.key for row in table), *others])
@@ -106,16 +113,20 @@ def settings_keys(context: click.Context, begun: str) -> Iterable[str]:
 def rows(context: click.Context, begun: str) -> Iterable[str]:
     """Ids of rows, whatever the model; the second one behind the comma of `--compare`."""
     from cloudtrain.providers import names
+
+    first, comma, second = begun.rpartition(",")
+    provider, slash, _ = second.partition("/")
+    known = [provider] if slash else names("pricing")
+    return (f"{first}{comma}{id_}" for id_ in offers_by_id(known, bool(context.params.get("include_nvidia"))))
+
+
+def offers_by_id(providers: Iterable[str], include_nvidia: bool = False) -> dict[str, Offer]:
+    """What these providers offer, by the id that a quote's row of it has."""
     from cloudtrain.quote.engine import is_nvidia
     from cloudtrain.quote.ids import row_ids
 
-    first, comma, second = begun.rpartition(",")
-    known = names("pricing")
-    provider, slash, _ = second.partition("/")
-    offers = _offers([provider] if slash else known)
-    if not context.params.get("include_nvidia"):
-        offers = [offer for offer in offers if not is_nvidia(offer)]
-    return (f"{first}{comma}{id_}" for id_ in row_ids(offers))
+    offers = [offer for offer in _offers(providers) if include_nvidia or not is_nvidia(offer)]
+    return dict(zip(row_ids(offers), offers, strict=True))
 
 
 def _offers(providers: Iterable[str]) -> list[Offer]:

@@ -159,11 +159,15 @@ def chosen_line(quote: Quote) -> QuoteRow:
         return quote.lines[quote.chosen]
     request = quote.request
     startable = [line for line in quote.lines if line.assessment.launch == "yes" and (line.viable or line.too_dear)]
-    cheapest = min((Decimal(line.expected_usd) for line in startable), default=None)
+    cheapest = min(startable, key=lambda line: line.expected_usd, default=None)
     if cheapest is not None and request.max_cost is not None and not any(line.viable for line in startable):
+        price = cheapest.offer.price
         raise OverBudget(
-            f"the cheapest way to finish costs {money(cheapest)}, over the cap of {money(request.max_cost)}",
-            "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs",
+            f"the cheapest way to finish is expected to cost {money(Decimal(cheapest.expected_usd))}, "
+            f"over the cap of {money(request.max_cost)}"
+            f"{': electricity for ' + price.source if price.is_assumed else ''}",
+            "raise --max-cost, or ask `cloudtrain quote` what a smaller job costs"
+            f"{', or set watts and usd_per_kwh (0: it costs nothing)' if price.is_assumed else ''}",
         )
     sources = (
         line for line in quote.lines if line.assessment.launch == "yes" or (line.viable and line.assessment.reasons)
@@ -239,6 +243,8 @@ def make_plan(
         hourly_usd(line, line.offer.usd_per_hour),
         request.max_hours,
     )
+    if line.offer.price.is_assumed and basis.startswith("--max-cost"):
+        basis += ", electricity that is assumed"
     deadline = now + seconds
     document = job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour)
     return Plan(

@@ -20,7 +20,7 @@ class Settings(NamedTuple):
     """The values in force. Money and power are Decimal; None or an empty value means not set."""
 
     state: str  # an absolute or relative folder, or s3://bucket/prefix, gs://bucket/prefix
-    usd_per_kwh: Decimal
+    usd_per_kwh: Decimal | None
     watts: Decimal | None
     registry: str
     ask_above_usd: Decimal
@@ -89,20 +89,27 @@ def _number(low: str, high: str, unit: str) -> Callable[[str], Decimal]:
     return read
 
 
-def _watts(text: str) -> Decimal | None:
-    return _number("1", "100000", "watts")(text) if text else None
+def _optional(low: str, high: str, unit: str) -> Callable[[str], Decimal | None]:
+    read = _number(low, high, unit)
+    return lambda text: read(text) if text else None
 
 
 KEYS = (
     Setting("state", _state, "", "CLOUDTRAIN_STATE", "where runs are kept: a folder, s3:// or gs://"),
     Setting(
         "usd_per_kwh",
-        _number("0", "10", "US dollars per kWh"),
-        "0",
+        _optional("0", "10", "US dollars per kWh"),
+        "",
         "CLOUDTRAIN_USD_PER_KWH",
-        "price of electricity for machines you own, in US dollars per kWh",
+        "price of electricity for machines you own, in US dollars per kWh; not set: 0.20 is assumed",
     ),
-    Setting("watts", _watts, "", "CLOUDTRAIN_WATTS", "what this machine draws while it trains, in watts"),
+    Setting(
+        "watts",
+        _optional("0", "100000", "watts"),
+        "",
+        "CLOUDTRAIN_WATTS",
+        "what this machine draws while it trains, in watts; not set: assumed by its cores or chips",
+    ),
     Setting("registry", _registry, "", "CLOUDTRAIN_REGISTRY", "container registry that images are pushed to"),
     Setting(
         "ask_above_usd",

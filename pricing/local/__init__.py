@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from cloudtrain.estimate.accelerators import same_class
-from cloudtrain.offer import Offer, Price, Range, Terms
+from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .boxes import box_offer
 from .detection import accelerators
-from .processor import processor
+from .power import electricity, of_chips, of_cores
+from .processor import Processor, processor
 from .system import System, this_system
 
 NAME = "this machine"  # never the host name: quotes are pasted into issues and reports
@@ -24,20 +25,24 @@ def offers(context: Context) -> Iterable[Offer]:
     """
     here = machine_offers(context, this_system())
     kinds = {(offer.hardware, offer.count) for offer in here}
-    elsewhere = (box for box in context.boxes if box.said or box.watts or (box.hardware, box.count) not in kinds)
+    elsewhere = (
+        box for box in context.boxes if box.said or box.watts is not None or (box.hardware, box.count) not in kinds
+    )
     return [*here, *(box_offer(box, context.usd_per_kwh) for box in elsewhere)]
 
 
 def machine_offers(context: Context, system: System) -> list[Offer]:
-    """`system` as offers, priced by watts and electricity price when both are set, else by nothing."""
-    usd_per_hour, price, unpriced = _power(context)
+    """`system` as offers, each priced by what it draws: as the settings say, else as is assumed of it."""
     host = processor(system)
     probe = context.probe
     if probe and not (same_class(probe.hardware, host.hardware) and probe.cores == host.cores):
         probe = None  # of before a limit, a move or another processor
-    rows = [(NAME, host.hardware, host.cores, host.ram_bytes, host.note)]
+    cores = of_cores(*_cores(host))
+    rows = [(NAME, host.hardware, host.cores, host.ram_bytes, host.note, cores)]
     for device, count in accelerators(system).items():
-        rows.append((f"{NAME}: {count} x {device.name}", device.hardware, count, device.memory_bytes, device.note))
+        name, usual = f"{NAME}: {count} x {device.name}", of_chips(device.hardware or device.name.lower(), count)
+        rows.append((name, device.hardware, count, device.memory_bytes, device.note, usual))
+    priced = [(row, electricity(context.watts, row[-1], context.usd_per_kwh)) for row in rows]
     return [
         Offer(
             provider="local",
@@ -52,20 +57,19 @@ def machine_offers(context: Context, system: System) -> list[Offer]:
             market="owned",
             usd_per_hour=usd_per_hour,
             price=price,
-            note="; ".join(part for part in (note, unpriced) if part),
+            note="; ".join(part for part in (note, assumed) if part),
             products=probe.products if probe and name == NAME else None,
             threads_per_core=host.threads_per_core if name == NAME else None,
         )
-        for name, hardware, count, memory_bytes, note in rows
+        for (name, hardware, count, memory_bytes, note, _), (usd_per_hour, price, assumed) in priced
     ]
 
 
-def _power(context: Context) -> tuple[Decimal, Price, str]:
-    if context.watts and context.usd_per_kwh:
-        source = f"{context.watts} W at {context.usd_per_kwh} dollars per kWh"
-        return context.watts / 1000 * context.usd_per_kwh, Price("settings", "", source, "SETTINGS"), ""
-    note = "electricity not counted: set electricity price and watts"
-    return Decimal(0), Price("settings", "", "no electricity price and watts are set", "SETTINGS"), note
+def _cores(host: Processor) -> tuple[int, str]:
+    """How many cores of its own the processor has, or how many vCPUs where nobody says how many of these share one."""
+    if host.threads_per_core is None:
+        return host.cores, "vCPU"
+    return -(-host.cores // host.threads_per_core), "core"
 
 
 provider = PriceSource(

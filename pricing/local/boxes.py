@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from cloudtrain.offer import Box, Limits, Offer, Price
+from cloudtrain.offer import Box, Limits, Offer
 
-ASSUMED_USD_PER_KWH = Decimal("0.20")
+from .power import electricity, of_chips, of_cores
+
 _BY_HAND = "it is not this machine: install cloudtrain on it"
 
 
-def box_offer(box: Box, usd_per_kwh: Decimal) -> Offer:
-    """The box, priced by its watts; where these are not known its power is not counted, and the note says so."""
-    usd_per_hour, price, note = _power(box, usd_per_kwh)
+def box_offer(box: Box, usd_per_kwh: Decimal | None) -> Offer:
+    """The box, priced by its watts; where these are not said by what is assumed of such a one, and the note says so."""
+    usual = of_cores(box.count, "vCPU") if box.is_host else of_chips(box.hardware, box.count)
+    usd_per_hour, price, note = electricity(box.watts, usual, usd_per_kwh, "--watts")
     # with its key, which is what a row's id is made of
     title = box.title if box.title.lower() == box.hardware else f"{box.title} ({box.hardware})"
     return Offer(
@@ -31,16 +33,3 @@ def box_offer(box: Box, usd_per_kwh: Decimal) -> Offer:
         limits=Limits(by_hand=_BY_HAND),
         note="; ".join(part for part in (box.note, note) if part),
     )
-
-
-def _power(box: Box, usd_per_kwh: Decimal) -> tuple[Decimal, Price, str]:
-    if box.watts is None:
-        return (
-            Decimal(0),
-            Price("settings", "", "its watts are not known", "SETTINGS"),
-            "electricity not counted: --watts",
-        )
-    rate = usd_per_kwh or ASSUMED_USD_PER_KWH
-    note = "" if usd_per_kwh else f"{rate} dollars per kWh are assumed: set electricity price"
-    source = f"{box.watts} W at {rate} dollars per kWh{'' if usd_per_kwh else ', assumed'}"
-    return box.watts / 1000 * rate, Price("settings", "", source, "SETTINGS"), note

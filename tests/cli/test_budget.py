@@ -169,6 +169,34 @@ def test_up_obeys_the_limits_from_the_plan_to_the_end(cloudtrain: Command, desk:
     assert Decimal(found["month"]["spent_usd"]) < Decimal("0.05")  # type: ignore[index]
 
 
+def test_a_cap_counts_electricity_that_is_assumed(
+    cloudtrain: Command, desk: Path, this_machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody said watts: a cap is a deadline by 10 W a core, or refuses by it; the plan says so; 0 W costs nothing."""
+    monkeypatch.delenv("CLOUDTRAIN_WATTS")
+    monkeypatch.delenv("CLOUDTRAIN_USD_PER_KWH")
+    up = ("up", "-y", "--infra", "local", "--dry-run", "--max-cost")
+    plan = cloudtrain(*up, "0.001").err
+    assert "20 W (assumed: 10 W a vCPU) at 0.20 dollars per kWh (assumed)" in plan
+    assert "--max-cost 0.001 at $0.0040/h, electricity that is assumed" in plan
+    assert "1.5 x the quoted worst case" in cloudtrain(*up, "1").err
+    refused = cloudtrain(*up, "0")
+    assert (refused.code, "electricity for 20 W (assumed" in refused.err) == (5, True)
+    assert "0: it costs nothing" in refused.err
+    monkeypatch.setenv("CLOUDTRAIN_WATTS", "0")
+    assert cloudtrain(*up, "0").code == 0
+
+
+def test_up_takes_the_row_that_is_named(cloudtrain: Command, desk: Path) -> None:
+    """An id of the quote; of another provider than the settings' it is still looked for."""
+    assert cloudtrain("config", "set", "infra", "aws").code == 0
+    result = cloudtrain("up", "-y", "--row", "local/this-machine", "--dry-run")
+    assert result.code == 0, result.err
+    assert "this machine (local)" in result.err
+    assert cloudtrain("up", "-y", "--row", "local/this-machin", "--dry-run").code == 2
+    assert cloudtrain("up", "-y", "--row", "colab/tpu-v5e/free", "--dry-run").code == 3
+
+
 def test_up_stops_at_broken_limits_before_anything_is_made(
     cloudtrain: Command, desk: Path, own_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,11 +35,11 @@ def test_what_is_kept_is_in_every_quote(cloudtrain: Command) -> None:
     assert cloudtrain("hardware", "add", "RX 7900-XTX:2", "--watts", "700").code == 0
     assert cloudtrain("hardware", "add", "M4 Max", "--memory", "64GB").code == 0
     quote = ("quote", "qwen3-8b", "--infra", "local", "-o", "json")
-    assert sorted(owned(cloudtrain(*quote))) == [("apple-m4-max", 1, "0"), ("rx7900xtx", 2, "0.14")]
+    assert sorted(owned(cloudtrain(*quote))) == [("apple-m4-max", 1, "0.029"), ("rx7900xtx", 2, "0.14")]
     assert owned(cloudtrain(*quote, "--hardware", "7900xtx:2")) == [("rx7900xtx", 2, "0.14")]
     assert owned(cloudtrain("quote", "qwen3-8b", "--infra", "gcp", "-o", "json")) == []
     assert cloudtrain("hardware", "forget", "RX 7900-XTX:2").code == 0
-    assert owned(cloudtrain(*quote)) == [("apple-m4-max", 1, "0")]
+    assert owned(cloudtrain(*quote)) == [("apple-m4-max", 1, "0.029")]
     assert cloudtrain("hardware", "forget", "RX 7900-XTX:2").code == 2
 
 

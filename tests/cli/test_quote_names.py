@@ -169,6 +169,8 @@ def completed(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixtur
         ("quote qwen3-8b --why", "gcp/c3-highmem-88/us-c", "gcp/c3-highmem-88/us-central1/spot"),
         ("quote qwen3-8b --why", "run", "runpod/mi300x/eu-ro-1"),
         ("quote qwen3-8b --compare", "local/this-machine,runpod/mi", "local/this-machine,runpod/mi300x/eu-ro-1"),
+        ("up --row", "runpod/mi", "runpod/mi300x/eu-ro-1"),
+        ("estimate qwen3-8b --chip", "runpod/2x", "runpod/2xmi300x/eu-ro-1"),
         ("config get", "max", "max_hours"),
         ("sweep --provider", "ru", "runpod"),
     ],
@@ -178,6 +180,16 @@ def test_a_shell_completes_what_a_command_takes(completed: Completed, line: str,
     offered = completed(line, begun)
     assert expected in offered
     assert all(each.lower().startswith(begun) for each in offered)
+
+
+def test_a_row_stands_for_its_hardware(cloudtrain: Command) -> None:
+    """`estimate --chip` and `throughput --hardware` take an id; a wrong one gets the nearest."""
+    for command, option in (("estimate", "--chip"), ("throughput", "--hardware")):
+        by_id = cloudtrain(command, "qwen3-8b", option, "RunPod/2xMI300X/eu-ro-1", "-o", "json")
+        assert by_id.code == 0, by_id.err
+        assert by_id.out == cloudtrain(command, "qwen3-8b", option, "mi300x:2", "-o", "json").out
+        wrong = cloudtrain(command, "qwen3-8b", option, "runpod/2xmi300x/eu-ro-2")
+        assert (wrong.code, "did you mean `runpod/2xmi300x/eu-ro-1`?" in wrong.err) == (2, True)
 
 
 def test_only_ids_of_the_quote_are_completed(cloudtrain: Command, completed: Completed) -> None:

@@ -78,8 +78,8 @@ def test_offers_are_whole(name: str) -> None:
         assert offer.memory_bytes > 2**30
         assert offer.vcpus is None or offer.vcpus >= 1
         assert offer.market in ("on_demand", "spot", "free", "units", "owned")
-        assert offer.price.origin in ("snapshot", "settings")
-        assert offer.price.confidence in ("VERIFIED", "MEDIUM", "MEMORY", "SETTINGS")
+        assert offer.price.origin in ("snapshot", "settings", "assumed")
+        assert offer.price.confidence in ("VERIFIED", "MEDIUM", "MEMORY", "SETTINGS", "ASSUMED")
 
 
 @pytest.mark.parametrize("name", SOURCES)

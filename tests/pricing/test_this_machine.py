@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from cloudtrain.pricing.local import machine_offers
 from cloudtrain.pricing.local import system as system_module
+from cloudtrain.pricing.local.power import _table, of_chips
 from cloudtrain.pricing.local.processor import processor
 from cloudtrain.pricing.local.system import System, this_system
 from cloudtrain.pricing.local.windows import WindowsFacts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtrain.estimate.accelerators import all_hardware
 from cloudtrain.offer import Probe, Products
 from cloudtrain.providers import Context, PriceSource, load
 from cloudtrain.units import GIB
@@ -95,14 +97,65 @@ def test_malformed_files_never_crash(tmp_path_factory: pytest.TempPathFactory, t
 
 
 def test_power_is_the_price() -> None:
-    """With watts and an electricity price this machine costs what it draws, otherwise nothing, and says so."""
+    """Watts times the price of electricity, as both are set; then nothing is said of it."""
     priced = machine_offers(Context(SNAPSHOTS, Decimal("0.30"), Decimal(500)), mac("Apple M3 Max", 64 * GIB))
     assert {offer.usd_per_hour for offer in priced} == {Decimal("0.15")}
     assert all("electricity" not in offer.note for offer in priced)
-    for half in (CONTEXT, Context(SNAPSHOTS, Decimal("0.30")), Context(SNAPSHOTS, watts=Decimal(500))):
-        for offer in machine_offers(half, mac("Apple M3 Max", 64 * GIB)):
-            assert offer.usd_per_hour == 0
-            assert "electricity not counted: set electricity price and watts" in offer.note
+    assert {(offer.price.origin, offer.price.is_assumed) for offer in priced} == {("settings", False)}
+
+
+@pytest.mark.parametrize(
+    ("kwh", "watts", "usd", "missing"),
+    [
+        (None, None, ("0.024", "0.029"), "set watts and usd_per_kwh"),
+        ("0.30", None, ("0.036", "0.0435"), "set watts"),
+        (None, "500", ("0.1", "0.1"), "set usd_per_kwh"),
+        (None, "0", ("0", "0"), ""),
+        ("0", None, ("0", "0"), ""),
+    ],
+)
+def test_what_is_not_said_of_power_is_assumed(
+    kwh: str | None, watts: str | None, usd: tuple[str, str], missing: str
+) -> None:
+    """Watts and price each by itself: 12 cores at 10 W and the whole Mac's 145 W, $0.20; 0 is as good as said."""
+    said = Context(SNAPSHOTS, None if kwh is None else Decimal(kwh), None if watts is None else Decimal(watts))
+    offers = machine_offers(said, mac("Apple M4 Max", 64 * GIB))
+    assert [offer.usd_per_hour for offer in offers] == [Decimal(each) for each in usd]
+    for offer in offers:
+        assert offer.price.is_assumed == bool(missing)
+        assert (offer.price.origin, offer.price.confidence) == (
+            ("assumed", "ASSUMED") if missing else ("settings", "SETTINGS")
+        )
+        assert offer.note.endswith(missing)
+        assert ("assumed" in offer.note) == bool(missing)
+
+
+@pytest.mark.parametrize(
+    ("siblings", "usd", "unit"), [(32, "0.064", "10 W a core"), (16, "0.128", "10 W a core"), (None, "0.128", "a vCPU")]
+)
+def test_threads_of_a_core_draw_as_one(tmp_path: Path, siblings: int | None, usd: str, unit: str) -> None:
+    """64 threads are 32 cores where two share one; where the kernel does not say, each of them counts."""
+    files = linux_processor("avx512_bf16")
+    if siblings:
+        files["proc/cpuinfo"] = f"siblings\t: {siblings}\ncpu cores\t: 16\n{files['proc/cpuinfo']}"
+    first, *_ = machine_offers(CONTEXT, linux(tmp_path, files))
+    assert first.usd_per_hour == Decimal(usd)
+    assert unit in first.price.source
+
+
+def test_every_chip_of_the_table_has_its_watts() -> None:
+    """What can be owned has a maker's figure, but for those of which none is known; no figure is of an unknown chip."""
+    known = {row.key: row for row in all_hardware()}
+    assert set(_table()) <= set(known)
+    assert all(row["covers"] in ("board", "module", "machine") and row["source"] for row in _table().values())
+    assert all(0 < int(row["watts"]) <= 2000 for row in _table().values())
+    owned = {key for key, row in known.items() if row.vendor not in ("google", "aws") and row.backend != "torch-cpu"}
+    assert owned - set(_table()) == {"rx7700", "apple-m3", "apple-m3-pro", "apple-m3-max"} | {
+        *("apple-m1-pro", "apple-m5", "apple-m5-pro", "apple-m5-max")
+    }
+    assert of_chips("rx7700", 2).watts == 600
+    assert of_chips("apple-m5", 1).watts == 65
+    assert "nobody says" in of_chips("rx7700", 1).made_of
 
 
 def test_the_real_machine_is_an_offer_without_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +163,8 @@ def test_the_real_machine_is_an_offer_without_its_name(monkeypatch: pytest.Monke
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("PATH", "")
     first, *others = load("pricing", "local", PriceSource).offers(CONTEXT)
-    assert (first.name, first.region, first.market, first.usd_per_hour) == ("this machine", "", "owned", 0)
+    assert (first.name, first.region, first.market) == ("this machine", "", "owned")
+    assert first.usd_per_hour
     assert first.memory_bytes > 2**28
     assert all(offer.name.startswith("this machine: ") for offer in others)
     assert socket.gethostname() not in repr(first.name)

@@ -89,12 +89,16 @@ def test_memory_is_what_was_said_of_it() -> None:
 
 
 def test_watts_are_its_price() -> None:
-    """Known watts at a known or an assumed price of electricity; unknown ones are named in the note."""
+    """Watts and the price of electricity are assumed where they are not said, each by itself; 0 is said."""
     priced = row("qwen3-8b", "RX 7900 XTX", watts=Decimal(350))
     assert priced.offer.usd_per_hour == Decimal("0.07")
     assert "assumed" in priced.offer.note
     assert "assumed" in priced.offer.price.source
-    assert "electricity not counted" in row("qwen3-8b", "RX 7900 XTX").offer.note
+    usual = row("qwen3-8b", "RX 7900 XTX:2").offer
+    assert (usual.usd_per_hour, usual.price.is_assumed) == (Decimal("0.142"), True)
+    assert "set --watts and usd_per_kwh" in usual.note
+    free = row("qwen3-8b", "RX 7900 XTX", watts=Decimal(0)).offer
+    assert (free.usd_per_hour, free.price.is_assumed, free.note) == (0, False, "")
 
 
 def test_a_processor_of_ones_own_needs_its_cores_and_memory() -> None:

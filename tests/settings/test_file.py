@@ -43,7 +43,7 @@ def loaded(path: Path) -> settings.Settings:
         ("a = 1\nwatts = = 3\n", 2, "invalid value"),
         ("watts = 1\nwatts = 2\n", 2, "cannot overwrite a value"),
         ("watts = 'x", 1, ""),
-        ("\n\nwatts = 0\n", 3, "`0` is not a value of `watts`"),
+        ("\n\nwatts = 100001\n", 3, "`100001` is not a value of `watts`"),
         ("state = 'runs'\n", 1, "`state` is a relative folder"),
         ("watts = " + "[" * 5000, 1, ""),
         ("watts = " + "9" * 5000, 1, ""),

@@ -33,7 +33,7 @@ def test_defaults_hold_without_a_file() -> None:
     """Nothing set: the documented defaults, each with the origin `default`."""
     found = settings.load()
     assert found.state == "/home/somebody/.local/share/cloudtrain"
-    assert (found.usd_per_kwh, found.watts, found.registry) == (0, None, "")
+    assert (found.usd_per_kwh, found.watts, found.registry) == (None, None, "")
     assert (found.ask_above_usd, found.infra, found.max_hours) == (5, (), 168)
     assert {found.origin(row.key) for row in settings.KEYS} == {"default"}
 
@@ -87,7 +87,7 @@ def test_a_value_set_is_the_value_loaded(path: Path, key: str, text: str, value:
     ("key", "text", "hint"),
     [
         ("watts", "many", "plain number of watts"),
-        ("watts", "0", "between 1 and 100000"),
+        ("watts", "100001", "between 0 and 100000"),
         ("watts", "1e999999999", "plain number"),
         ("watts", "nan", "plain number"),
         ("usd_per_kwh", "31", "between 0 and 10"),

@@ -98,7 +98,7 @@ def viable_rows(groups: list[Group], chosen: int | None, mark: str = MEASURED) -
                 line.assessment.loads,
                 line.assessment.launch,
                 money(line.offer.usd_per_hour),
-                line.offer.price.as_of or "today",
+                line.offer.price.as_of or ("assumed" if line.offer.price.is_assumed else "today"),
                 f"{hours_text(hours.likely)}{mark if line.assessment.learnt else ''}",
                 f"{hours_text(hours.low)} .. {hours_text(hours.high)}",
                 money(usd.likely),

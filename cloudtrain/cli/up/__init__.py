@@ -29,6 +29,9 @@ from cloudtrain.units import SECONDS_PER_HOUR
     shell_complete=words.hardware,
     help="Only this hardware: KEY or KEY:COUNT; may be repeated.",
 )
+@click.option(
+    "--row", shell_complete=words.rows, metavar="ID", help="Only this row of the quote: runpod/mi300x/eu-ro-1."
+)
 @click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
     "--max-hours",

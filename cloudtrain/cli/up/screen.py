@@ -120,7 +120,6 @@ def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
     plan, row, assessment, usd = event.plan, event.row, event.row.assessment, event.row.usd
     assert assessment.hours is not None
     assert usd is not None
-    unpaid = f" ({row.offer.price.source})" if row.offer.usd_per_hour == 0 else ""
     low, likely, high = (
         hours(each * 3600) for each in (assessment.hours.low, assessment.hours.likely, assessment.hours.high)
     )
@@ -130,7 +129,8 @@ def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
         *([("disk", written_here(assessment.disk))] if assessment.disk else []),
         ("time", f"{likely} ({low} .. {high})"),
-        ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}){unpaid}"),
+        ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}), electricity"),
+        ("power", row.offer.price.source),
         ("ends at", f"{rfc3339(plan.deadline)} at the latest: {plan.deadline_basis}"),
         *job_notes(event),
         ("guards", ", ".join(plan.guards)),

@@ -92,6 +92,10 @@ def places(provider: str, options: UpOptions) -> tuple[str, ...]:
                 f"--{option} leaves something running, and a simulation ends with its command",
                 "leave one of the two out",
             )
+    if options.row:
+        if options.row.partition("/")[0].lower() != provider:
+            raise UsageError(f"--row {options.row} is not on {provider}", f"--simulate {provider} simulates it alone")
+        return options.infra
     other = next((place for place in options.infra if place.partition("/")[0] != provider), None)
     if other:
         raise UsageError(f"--infra {other} is not on {provider}", f"--simulate {provider} simulates {provider} alone")

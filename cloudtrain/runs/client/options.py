@@ -13,13 +13,15 @@ SPEC_FILE = "cloudtrain.yaml"
 class UpOptions:
     """What is to be run, where it may run, what it may cost, and how the client behaves.
 
-    `infra` is `provider[/region[/zone]]`, `hardware` `KEY[:COUNT]`, `overrides` are `key=value` fields of the spec.
+    `infra` is `provider[/region[/zone]]`, `hardware` `KEY[:COUNT]`, `row` the id of the one row that is taken,
+    `overrides` are `key=value` fields of the spec.
     """
 
     spec: Path = Path(SPEC_FILE)
     overrides: tuple[str, ...] = ()
     infra: tuple[str, ...] = ()  # empty: what the settings say
     hardware: tuple[str, ...] = ()
+    row: str | None = None
     spot: bool | None = None  # True: no on-demand offers; False: none on spot
     max_hours: float | None = None  # the run is ended after so many hours
     max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more

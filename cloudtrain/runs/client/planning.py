@@ -15,7 +15,7 @@ from cloudtrain.quote.document import frozen
 from cloudtrain.quote.engine import quote_here
 from cloudtrain.quote.request import Place, Request, markets, parse_hardware, parse_place
 from cloudtrain.runs import candidates, launch, prepare, runnable, segments
-from cloudtrain.runs.client import room, weights
+from cloudtrain.runs.client import named, room, weights
 from cloudtrain.runs.events import Ask, DataCounted, Emit, Message, StartQuestion, TokensEstimated
 from cloudtrain.runs.record import Run
 from cloudtrain.settings import cache_folder, now
@@ -186,7 +186,7 @@ class Planner:
 
     def quote(self, prepared: Prepared, work: tuple[int, str]) -> Quote:
         """One quote for the spec."""
-        return quote_here(self.request(prepared, work), self.settings)
+        return named.only(quote_here(self.request(prepared, work), self.settings), self.options)
 
     def request(self, prepared: Prepared, work: tuple[int, str]) -> Request:
         """What is asked of a quote: the spec's job, and what the command line allows."""
@@ -205,7 +205,7 @@ class Planner:
 
     def wanted(self) -> tuple[Place, ...]:
         """The places that were asked for; () for all."""
-        return tuple(parse_place(text) for text in self.options.infra or self.settings.infra)
+        return tuple(parse_place(text) for text in named.infra(self.options) or self.settings.infra)
 
     def agree(self, plan: Plan, row: QuoteRow, worst_usd: Decimal, ask: Ask) -> None:
         """Have the start agreed to. Above the limit of the settings, or with too little time, the default is no.
