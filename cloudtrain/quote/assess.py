@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import loading, probed, times
+from cloudtrain.quote import batches, loading, probed, times
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
 from cloudtrain.quote.disk import disk
 from cloudtrain.quote.recipes import Recipe, recipe
-from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, Learnt, TimePart
+from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, Instead, Learnt, TimePart
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         ours, why_not = faster_type(request, chip, offer, ours, factor)
         reasons.extend(why_not)
         chip = probed.with_rate(chip, offer.count, offer.products, ours.options.dtype)
+    rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
+    request, ours, larger = batches.settled(request, ours, batches.Room(usable, factor, rate, offer.vcpus))
     estimated = memory.estimate(request.spec, ours.options)
     required = ours.required_bytes(estimated)
     if factor > 1:
@@ -82,7 +84,6 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         verdict = "no"
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
-    rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
     parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if hours is None:
         reasons.append(basis)
@@ -105,6 +106,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons=tuple(reasons),
         disk=room,
         learnt=learnt,
+        instead=Instead(larger.words, assess(larger.request, offer, terms, measured)) if larger else None,
     )
 
 

@@ -43,6 +43,13 @@ class Learnt(NamedTuple):
         return {"runs": self.runs, "weight": round(self.weight, 3)}
 
 
+class Instead(NamedTuple):
+    """What to ask for so that the same machine costs less, and its assessment then."""
+
+    words: str
+    assessment: Assessment
+
+
 class CostPart(NamedTuple):
     """`quantity` in `unit` at `unit_usd` each; an unknown price is None and is never summed."""
 
@@ -93,6 +100,7 @@ def too_long(hours: Range, limit: str = "") -> str:
     return f"takes {f'{likely:.2g}' if likely < 1 else f'{likely:,.{1 if likely < 1000 else 0}f}'} h, {limit}"
 
 
+WORTH_SAYING = Decimal("0.9")  # of the dollars: what costs more than that is not worth a change
 NO_EXTRA_COSTS = ExtraCosts(Decimal(0), Decimal(0), Decimal(0), Decimal(0), Decimal(0))
 
 
@@ -124,6 +132,7 @@ class Assessment:
     guards: tuple[str, ...] = ()
     learnt: Learnt | None = None  # None where nothing was measured on such a machine
     p_done: float | None = None  # probability that it ends within the ceiling and the session; None: hours unknown
+    instead: Instead | None = None  # a larger micro-batch that takes less time, where nobody left that to us
     expected_h: float | None = None  # mean billed hours until it is done or cut off there; None: unknown
 
     @property
@@ -207,7 +216,16 @@ class QuoteRow:
             found.append(f"price unknown{': ' + self.offer.note if self.offer.note else ''}")
         if self.cap is not None and self.too_dear:
             found.append(f"costs {money(self.usd_likely)}, the cap is {money(self.cap)}")
-        return [reason for reason in (*found, *self.assessment.time_reasons) if reason]
+        return [reason for reason in (*found, *self.assessment.time_reasons, self.cheaper) if reason]
+
+    @property
+    def cheaper(self) -> str:
+        """`cheaper with --batch 8: likely $39`, where that saves a tenth of the dollars of a viable row; else ""."""
+        instead = self.assessment.instead
+        if instead is None or not self.viable:
+            return ""
+        usd = QuoteRow(self.offer, instead.assessment, self.rank, True).usd_likely
+        return f"cheaper with {instead.words}: likely {money(usd)}" if usd < WORTH_SAYING * self.usd_likely else ""
 
 
 @dataclass(frozen=True, slots=True)
