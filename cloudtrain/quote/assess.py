@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput, vcpus, waits
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import loading, probed, times
-from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Learnt
+from cloudtrain.quote import batches, loading, probed, times
+from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Instead, Learnt
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
@@ -66,6 +66,8 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         ours, why_not = faster_type(request, chip, offer, ours, factor)
         reasons.extend(why_not)
         chip = probed.with_rate(chip, offer.count, offer.products, ours.options.dtype)
+    rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
+    request, ours, larger = batches.settled(request, ours, batches.Room(usable, factor, rate, offer.vcpus))
     estimated = memory.estimate(request.spec, ours.options)
     required = ours.required_bytes(estimated)
     if factor > 1:
@@ -80,7 +82,6 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         verdict = "no"
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
-    rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
     before, timed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if timed is None:
         reasons.append(basis)
@@ -102,6 +103,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons=tuple(reasons),
         disk=room,
         learnt=learnt,
+        instead=Instead(larger.words, assess(larger.request, offer, terms, measured)) if larger else None,
     )
 
 

@@ -30,6 +30,13 @@ class Learnt(NamedTuple):
         return {"runs": self.runs, "weight": round(self.weight, 3)}
 
 
+class Instead(NamedTuple):
+    """What to ask for so that the same machine costs less, and its assessment then."""
+
+    words: str
+    assessment: Assessment
+
+
 class ExtraCosts(NamedTuple):
     """A machine's costs in addition to its price: sizes in gigabytes, unit prices in US dollars (None: unknown)."""
 
@@ -82,6 +89,7 @@ class Assessment:
     ceiling_h: float | None = None  # on the wall time
     guards: tuple[str, ...] = ()
     learnt: Learnt | None = None  # None where nothing was measured on such a machine
+    instead: Instead | None = None  # a larger micro-batch that takes less time, where nobody left that to us
 
     @property
     def hours(self) -> Range | None:

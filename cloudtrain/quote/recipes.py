@@ -67,6 +67,7 @@ class Recipe(NamedTuple):
             "method": options.method,
             "targets": options.targets,
             "rank": options.rank,
+            "batch": options.batch,
             "loss": self.loss,
             "dtype": options.dtype,
             "adapter_dtype": options.adapter_dtype,

@@ -48,6 +48,7 @@ class Request:
     sequence_length: int = 2048
     batch: int = 1
     batch_given: bool = True  # False: nobody said, so that a row may take a better one; see its recipe's options
+    step_sequences: int | None = None  # in a step of the optimizer, where a spec says it: a row splits them up
     rank: int = 16
     targets: Targets | None = None  # None: what our trainer uses there
     tokens: int = DEFAULT_TOKENS

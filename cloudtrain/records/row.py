@@ -60,6 +60,7 @@ class RecipeRecord(Form):
     method: str
     targets: str | None = None
     rank: int | None = None
+    batch: int | None = None  # sequences at once; None: of a row that an older version kept
     loss: str = ""
     dtype: str = "bf16"
     adapter_dtype: str = ""

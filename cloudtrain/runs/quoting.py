@@ -34,7 +34,7 @@ class QuoteOptions(NamedTuple):
     model: str
     method: Method = "qlora"
     sequence_length: int = 2048
-    batch: int = 1
+    batch: int | None = None  # None: on each kind of machine what is cheapest there
     rank: int = 16
     targets: Targets | None = None
     tokens: int | None = None
@@ -76,7 +76,8 @@ def request_of(options: QuoteOptions, settings: Settings, say: Say = lambda sent
         spec=spec,
         method=options.method,
         sequence_length=options.sequence_length,
-        batch=options.batch,
+        batch=options.batch or 1,
+        batch_given=options.batch is not None,
         rank=options.rank,
         targets=options.targets,
         tokens=tokens,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("model", shell_complete=words.models)
 @click.option("--method", type=click.Choice(METHODS), default="qlora", show_default=True, help="How to fine-tune.")
 @click.option("--seq", "sequence_length", type=Count(), default=2048, show_default=True, help="Tokens in a sequence.")
-@click.option("--batch", type=Count(), default=1, show_default=True, help="Sequences per micro-step, all devices.")
+@click.option("--batch", type=Count(), help="Sequences per micro-step, all devices.  [default: each row's own]")
 @click.option("--rank", type=Count(), default=16, show_default=True, help="Rank of LoRA adapters.")
 @click.option("--targets", type=click.Choice(TARGETS), help="What LoRA adapts.  [default: our recipe's choice]")
 @click.option("--tokens", type=Count(), help="Positions processed in all, for example 10M.  [default: 1M]")

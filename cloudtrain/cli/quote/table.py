@@ -11,6 +11,7 @@ from cloudtrain.quote.chips import chips
 from cloudtrain.units import billions, gib, money
 
 if TYPE_CHECKING:
+    from cloudtrain.quote.request import Request
     from cloudtrain.quote.row import Quote, QuoteRow
 
 VIABLE_HEADERS = ("#", "offer", "where", "market", "fits", "loads", "launch", "$/h", "as of", "hours", "low .. high",
@@ -43,9 +44,14 @@ def header(quote: Quote) -> list[str]:
         f"{spec.name}: {billions(spec.params_total)} parameters{experts}, family {spec.family}",
         *([", ".join(about)] if about else []),
         *(f"{refused.reason}: {refused.hint}" for refused in (no_template(spec, request.rows),) if refused),
-        f"{request.method}, sequence {request.sequence_length}, batch {request.batch}, rank {request.rank}, "
+        f"{request.method}, sequence {request.sequence_length}, {batch_text(request)}, rank {request.rank}, "
         f"{request.tokens:,} tokens ({request.tokens_basis}), {ceiling}",
     ]
+
+
+def batch_text(request: Request) -> str:
+    """`batch 4`, or whose it is where nobody said."""
+    return f"batch {request.batch}" if request.batch_given else "batch: each row's own (--batch N for all)"
 
 
 def viable_groups(quote: Quote, unfold: bool) -> list[Group]:

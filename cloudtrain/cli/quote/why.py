@@ -40,7 +40,7 @@ def explain(
         rows.append(("would work", advice))
     rows += [("launch", launch_text(line)), *memory_rows(quote, line), *proven_rows(quote, line, proven)]
     rows += disk_rows(line)
-    rows += [*software_rows(line), *price_rows(line)]
+    rows += [*software_rows(line), *batch_rows(quote, line), *price_rows(line)]
     rows += [("speed", speed_text(line))]
     rows += [
         ("time", f"{part.name:13} {span([part.seconds.low, part.seconds.likely, part.seconds.high])}  ({part.source})")
@@ -156,6 +156,20 @@ def software_rows(line: QuoteRow) -> list[tuple[str, str]]:
         rows.append(("recipe", recipe))
         rows += [("recipe", note) for note in assessment.recipe.notes]
     return rows
+
+
+def batch_rows(quote: Quote, line: QuoteRow) -> list[tuple[str, str]]:
+    """What the micro-batch that was found for the machine gains over single sequences."""
+    from cloudtrain.quote.remedy.remedies import assessed
+
+    recipe, took = line.assessment.recipe, line.assessment.hours
+    if quote.request.batch_given or recipe is None or took is None or recipe.options.batch == 1:
+        return []
+    one = assessed(quote, replace(quote.request, batch=1, batch_given=True), line.offer)
+    if one is None or one.assessment.hours is None:
+        return []
+    gained = f"{hours(took.likely * 3600)} instead of {hours(one.assessment.hours.likely * 3600)} with 1"
+    return [("batch", f"{recipe.options.batch}: {gained}; in a spec `grad_accum: {recipe.options.batch}` or more")]
 
 
 def price_rows(line: QuoteRow) -> list[tuple[str, str]]:
