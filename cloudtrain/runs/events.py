@@ -134,7 +134,7 @@ class LogBytes:
 
 @dataclass(frozen=True, slots=True)
 class Requoted:
-    """The rest of the run, quoted from its own rate: the first time, out of the range told before, or with a warning."""
+    """The rest of the run, quoted from its own rate: the first time, out of its range, or with a warning."""
 
     run: Run
     remaining: Remaining

@@ -93,6 +93,16 @@ def is_figure(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15
 
 
+def pace_of(stretches):
+    """Seconds a step of [steps, seconds]."""
+    return sum(seconds for _, seconds in stretches) / sum(steps for steps, _ in stretches)
+
+
+def variance(paces, mean):
+    """Of some paces about their mean."""
+    return sum((pace - mean) ** 2 for pace in paces) / (len(paces) - 1)
+
+
 class Pace:
     """How long this attempt's steps take, by the times of their lines; and from that, how long those left will take.
 
@@ -100,9 +110,9 @@ class Pace:
     take tells what a busy neighbour or uneven data do to the rest. Saves are taken out, evaluations are not.
     """
 
-    MOST = 16  # stretches
+    MOST, GROUPS = 64, 6  # stretches that are kept, and into how many groups at least they are put
     STEPS, SECONDS = 50, 300.0  # nothing is told before so many steps or so many seconds of them
-    LEAST = 0.02  # of the mean: nothing is known better
+    LEAST = 0.05  # of the mean: nobody knows better how it goes on
 
     def __init__(self):
         self.last = None  # step and time of the newest line
@@ -144,19 +154,31 @@ class Pace:
         """
         steps, seconds = (sum(stretch[part] for stretch in self.stretches) for part in (0, 1))
         whole = [stretch for stretch in self.stretches if stretch[0] >= self.each]
-        count = len(whole)
-        if count < 3 or (steps + 1 < self.STEPS and seconds < self.SECONDS):
+        if len(whole) < self.GROUPS // 2 or (steps + 1 < self.STEPS and seconds < self.SECONDS):
             return None
-        left = max(0.0, self.of - self.last[0])
-        mean, paces = seconds / steps, [stretch[1] / stretch[0] for stretch in whole]
-        spread = math.sqrt(sum((pace - mean) ** 2 for pace in paces) / (count - 1))
-        student = 1.28 * (1 + 1.4 / (count - 1))  # about the 90 % point of Student's distribution
-        ahead = max(1.0, left / self.each)  # stretches that are to come
-        error = max(self.LEAST * mean, student * spread * math.sqrt(1 / count + 1 / ahead))
-        newest = self.stretches[-max(2, count // 4) :]  # it may have become slower, or faster
-        recent = sum(stretch[1] for stretch in newest) / sum(stretch[0] for stretch in newest)
-        low = min(max(mean - error, min(paces)), recent, mean)
-        return [round(left * pace, 3) for pace in (low, mean, max(mean + error, recent))]
+        left, mean = max(0.0, self.of - self.last[0]), seconds / steps
+        error = max(self.LEAST * mean, self.error(whole, mean, steps, left))
+        newest = whole[-max(2, len(whole) // 8) :]  # it may have become slower, or faster
+        recent = pace_of(newest)
+        return [
+            round(left * pace, 3) for pace in (min(max(0.0, mean - error), recent), mean, max(mean + error, recent))
+        ]
+
+    def error(self, whole, mean, steps, left):
+        """How far the pace of the steps left may be from the mean: one in ten is slower.
+
+        Paces of single steps even out over many steps, those of a busy machine do not: how much less groups of
+        stretches differ than single ones tells which of both it is, and so how much less the rest will differ.
+        """
+        joined = max(1, len(whole) // self.GROUPS)
+        groups = [whole[at - joined : at] for at in range(len(whole), joined - 1, -joined)]
+        single, grouped = (variance([pace_of(each) for each in some], mean) for some in ([[w] for w in whole], groups))
+        evens_out = 0.0  # the power of the number of steps with which the variance falls: -1 for independent ones
+        if joined > 1 and single > 0:
+            evens_out = min(0.0, max(-1.0, math.log(max(grouped, 1e-9 * single) / single) / math.log(joined)))
+        many = [max(1.0, each / (joined * self.each)) ** evens_out for each in (steps, left)]
+        student = 1.28 * (1 + 1.4 / (len(groups) - 1))  # about the 90 % point of Student's distribution
+        return student * math.sqrt(grouped * sum(many))
 
     def told(self):
         """For the heartbeat: steps and seconds seen, and what is left; None before it can be told."""
@@ -335,7 +357,6 @@ class Supervisor:
             return
         self.next_heartbeat = now + float(self.job.get("heartbeat_s", 30))
         self.log.read_progress()
-        self.foresee(now)
         try:
             free_bytes = shutil.disk_usage(self.folder).free
             write_json(
@@ -352,6 +373,7 @@ class Supervisor:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 self.event("heartbeat failed", message=str(error))
+        self.foresee(now)
 
     def foresee(self, now):
         """Say once that the rest will not do within its time, or may not within its money; that may be told to end it.
