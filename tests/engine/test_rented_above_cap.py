@@ -23,7 +23,7 @@ def amazon(tmp_path: Path, fork_server: ForkServer) -> Iterator[World]:
         yield made
 
 
-def test_a_run_above_its_cap_is_over_with_five_and_leaves_nothing(amazon: World) -> None:
+def test_above_its_cap_it_ends_with_five_and_nothing_left(amazon: World) -> None:
     """With a checkpoint at home in the state; a higher cap goes on from there."""
     client = amazon.client("here")
     amazon.knobs(**SLOW)
@@ -45,7 +45,7 @@ def test_a_run_above_its_cap_is_over_with_five_and_leaves_nothing(amazon: World)
     assert amazon.both.leftovers() == []
 
 
-def test_without_a_client_the_machine_stops_itself_and_poll_proves_it(amazon: World) -> None:
+def test_without_a_client_the_machine_stops_itself(amazon: World) -> None:
     """Detached: nobody looks until it is over."""
     client = amazon.client("here")
     amazon.knobs(**SLOW)

@@ -55,7 +55,7 @@ def checkpoint(run: Run) -> int:
     return int((run.store.folder(run.key("ckpt")) / "LATEST").read_text())
 
 
-def test_a_run_above_its_cap_saves_stops_and_goes_on_after_a_raise(
+def test_above_its_cap_it_stops_and_a_raise_continues_it(
     store: LocalFolder, local: Stack, plan: Make, knobs: Knobs
 ) -> None:
     """Nobody follows it: the supervisor stops it long before the money is used up. With more it goes on from there."""
@@ -126,9 +126,7 @@ def test_who_follows_is_told_once(
     assert "above its cap: it may cost $" in shown
 
 
-def test_a_run_that_ends_later_than_its_deadline_is_told(
-    store: LocalFolder, local: Stack, plan: Make, knobs: Knobs
-) -> None:
+def test_a_run_that_will_be_late_is_told(store: LocalFolder, local: Stack, plan: Make, knobs: Knobs) -> None:
     """It has no cap."""
     knobs(**SLOW)
     run = launch.start(store, plan(deadline=time.time() + 900))

@@ -87,7 +87,7 @@ def outside(noise: float, wander: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("noise", "wander"), [(0.5, 0.0), (0.02, 0.0), (0.05, 0.05), (0.3, 0.03)])
-def test_one_run_in_ten_is_faster_and_one_slower_at_the_most(noise: float, wander: float) -> None:
+def test_one_run_in_ten_lies_on_either_side(noise: float, wander: float) -> None:
     """With steps of every length, on a machine of its own and on one with neighbours; an eighth for chance."""
     assert max(outside(noise, wander)) <= 0.125
 
@@ -196,7 +196,7 @@ def test_it_is_told_in_one_line() -> None:
     )
 
 
-def test_it_is_told_again_only_out_of_its_range_or_with_a_warning() -> None:
+def test_it_is_told_again_only_when_it_is_news() -> None:
     first = remaining.remaining((HOUR, 2 * HOUR, 4 * HOUR), spot_row(), Done(0.0, Decimal(0)), LIMITS)
     same = remaining.remaining((HOUR, 2.5 * HOUR, 3 * HOUR), spot_row(), Done(0.0, Decimal(0)), LIMITS)
     longer = remaining.remaining((9 * HOUR, 10 * HOUR, 11 * HOUR), spot_row(), Done(0.0, Decimal(0)), LIMITS)
