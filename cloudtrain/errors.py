@@ -15,7 +15,10 @@ EXIT_CODES = {
     2: ("bad input", "a bad argument, file or setting, or a request that a provider rejects"),
     3: ("nothing viable", "no offer fits, loads, is allowed, priced and in time"),
     4: ("credentials, permission or quota", "this account has access to less than is needed"),
-    5: ("over budget", "the cheapest way to finish costs more than the cap, or than what is left of the budget"),
+    5: (
+        "over budget",
+        "to finish costs more than the cap, or than what is left of the budget: by the quote, or by a run's own rate",
+    ),
     6: ("teardown incomplete", "money may be running; what is left, its price and the command to repeat are printed"),
     7: ("no capacity", "no machine available before the deadline, or a provider that does not answer: try again later"),
     100: ("job failed", "the training ended with an error of its own; the message says which"),
@@ -62,7 +65,7 @@ class NothingViable(CloudtrainError):
 
 
 class OverBudget(CloudtrainError):
-    """The cheapest way to finish costs more than the cap, or than what is left of the budget."""
+    """To finish costs more than the cap, or than what is left of the budget: by the quote, or by a run's own rate."""
 
     exit_code = 5
 

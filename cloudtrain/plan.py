@@ -45,6 +45,9 @@ class Plan:
     reserved_until: float | None = None  # what is reserved of the budget counts so long without a record of the run
     segments: bool = False  # the run may go on, with its next machine, when this one's addresses end
     run_deadline: float | None = None  # of a run in segments, once `deadline` is that of its next machine
+    cap_at: float | None = None  # when the money cap would be used up by the machine, epoch seconds
+    stop_above_cap: bool = False  # the machine saves and stops as soon as its own rate says that the cap may not do
+    rest: Mapping[str, Any] | None = None  # by what the machine foresees how it ends; see `runs/results/remaining.py`
     boot: Mapping[str, Any] | None = None  # where a rented machine finds its ticket: {state, ticket, signed_at}, no URL
 
     @property

@@ -99,6 +99,7 @@ def supervise_document(plan: Plan, folder: Path, python: Path) -> dict[str, Any]
         "grace_s": plan.grace_s,
         "heartbeat_s": plan.heartbeat_s,
         "attempt": plan.attempt,
+        "rest": None if plan.rest is None else dict(plan.rest),
     }
 
 

@@ -11,10 +11,11 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import Duration
-from cloudtrain.cli.output import print_json
+from cloudtrain.cli.output import print_json, print_message
 from cloudtrain.errors import UsageError
 from cloudtrain.runs import follow
 from cloudtrain.runs.listing import find
+from cloudtrain.runs.results.remaining import Watch
 
 LAST_TIME = 1e12  # of an event, in epoch seconds: no number that is larger is one
 Filter = Callable[[bytes], bool]
@@ -48,6 +49,8 @@ def command(run_name: str | None, following: bool, offset: int | None, output: s
     run = find(open_store(settings.load().state), run_name)
     start = offset if offset is not None else follow.tail_offset(run, tail) if tail is not None else 0
     blocks = follow.stream(run, start) if following else follow.blocks(run, start)
+    if output == "text":
+        blocks = with_rest(blocks, Watch(run))
     wanted = line_filter(lines_wanted.grep, None if since is None else settings.now() - since)
     if output == "json":
         print_json([event for line in lines(blocks) if wanted(line) and (event := follow.parse_event(line))])
@@ -55,6 +58,17 @@ def command(run_name: str | None, following: bool, offset: int | None, output: s
         write(blocks)
     else:
         write(line + b"\n" for line in lines(blocks) if wanted(line))
+
+
+def with_rest(blocks: Iterator[bytes], watch: Watch) -> Iterator[bytes]:
+    """The same blocks; on stderr, once, what the rest of a living run comes to by its own rate."""
+    is_told = False
+    for block in blocks:
+        yield block
+        if not is_told and watch.run.state == "running" and (rest := watch.news()):
+            is_told = True
+            for sentence in (rest.describe(), *rest.warnings()):
+                print_message(sentence)
 
 
 def everything(line: bytes) -> bool:

@@ -37,6 +37,7 @@ def schedule_options(function: F) -> F:
             click.option("--timezone", default="UTC", show_default=True, help="Whose clock that is: Europe/Berlin."),
             click.option("--latest", type=Duration(), default="6h", show_default=True, help="How late it may begin."),
             click.option("--max-cost", type=Dollars(), help="End a run before it costs more."),
+            click.option("--stop-above-cap", is_flag=True, help="As `up` takes it: stop once --max-cost may not do."),
             click.option("--budget-month", type=Dollars(), help="Start none that could bring the month above this."),
             click.option("--infra", multiple=True, help="Only this place: provider[/region[/zone]]; may be repeated."),
             click.option("--hardware", multiple=True, help="Only this hardware: KEY or KEY:COUNT; may be repeated."),

@@ -14,6 +14,7 @@ from cloudtrain.cli.output import print_json, print_message, print_rows
 from cloudtrain.runs import teardown
 from cloudtrain.runs.listing import readable_runs, refuse_damaged, tell_each
 from cloudtrain.runs.record import Run
+from cloudtrain.runs.results import remaining
 from cloudtrain.units import exact_text, hours, money, money_text, rfc3339
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def command(everything: bool, watch: bool, output: str) -> None:
         if watch:
             click.clear()
         show([each for each in lines if each is not None], output)
+        if output != "json":
+            tell_rests(found)
         tell_last_ticks(store)
         if not watch:
             break
@@ -51,6 +54,19 @@ def command(everything: bool, watch: bool, output: str) -> None:
     refuse_damaged([*damaged, *more])
     if not any(lines) and output == "table" and not everything:
         print_message("nothing is running; -a shows ended runs")
+
+
+def tell_rests(runs: list[Run]) -> None:
+    """On stderr, what the rest of each living run comes to by its own rate, and what will not do."""
+    for rest, run in ((rest_of(run), run) for run in runs):
+        for sentence in () if rest is None else (rest.describe(), *rest.warnings()):
+            print_message(f"{run.id}: {sentence}")
+
+
+def rest_of(run: Run) -> remaining.Remaining | None:
+    """The rest of a run that makes steps; None of another one, and of one whose records do not fit together."""
+    told, _ = tell_each([run], lambda run: remaining.of_run(run, run.heartbeat) if run.state == "running" else None)
+    return told[0] if told else None
 
 
 def tell_last_ticks(store: Store) -> None:
@@ -82,7 +98,7 @@ def show(lines: list[Any], output: str) -> None:
 
 def document(run: Run) -> dict[str, Any]:
     """A run for JSON; see `cloudtrain schema ps`."""
-    line, seen = run.line, run.figures
+    line, seen, rest = run.line, run.figures, rest_of(run)
     return {
         "run": run.id,
         "state": run.state,
@@ -95,6 +111,7 @@ def document(run: Run) -> dict[str, Any]:
         **(segments_of(run) if run.intent.run_deadline is not None else {}),
         "step": seen.step if seen else None,
         "of": seen.of if seen else None,
+        "requoted": None if rest is None else rest.document(),
         "guards": list(run.intent.guards),
     }
 

@@ -182,6 +182,7 @@ class Beginner:
             spot=options.spot,
             max_hours=options.max_hours and options.max_hours / SECONDS_PER_HOUR,
             max_cost=options.max_cost,
+            stop_above_cap=options.stop_above_cap,
             experimental=options.experimental,
             accept_risk=options.accept_risk,
             accept_stale=options.accept_stale,

@@ -20,6 +20,7 @@ class TickOptions:
     timezone: str = "UTC"
     latest_s: float = LATEST_S  # how late it may begin
     max_cost: Decimal | None = None
+    stop_above_cap: bool = False
     budget_month: Decimal | None = None
     comment: Literal["issue", "pr"] | None = None
     notify_from: str | None = None  # the variable that holds an address to be told

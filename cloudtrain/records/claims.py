@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from cloudtrain.records.form import Instant, Number, Record
+from cloudtrain.records.form import Form, Instant, Number, Record
 
 LONGEST_MESSAGE, LONGEST_WORD = 2000, 80  # characters
 
@@ -22,7 +22,25 @@ def shown(text: str, longest: int) -> str:
 Message = Annotated[str, AfterValidator(lambda text: shown(text, LONGEST_MESSAGE))]
 Word = Annotated[str, AfterValidator(lambda text: shown(text, LONGEST_WORD))]
 Count = Annotated[Number, Field(ge=0, le=1e18)]  # not infinite, and no NaN
+Seconds = Annotated[Number, Field(ge=0, le=1e10)]
 Small = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+
+
+class FirstPace(Form):
+    """What was told first: at which step, when (epoch seconds), and what was left then."""
+
+    step: Count
+    time: Instant
+    left_s: tuple[Seconds, Seconds, Seconds]
+
+
+class PaceClaim(Form):
+    """How long the attempt's steps took, saves taken out, and what that makes of those left: low, likely, high."""
+
+    steps: Count
+    seconds: Seconds
+    left_s: tuple[Seconds, Seconds, Seconds]
+    first: FirstPace | None = None
 
 
 class Figures(Record):
@@ -38,6 +56,7 @@ class Figures(Record):
     message: Message | None = None  # of the trainer's last error
     log_bytes: Count | None = None
     attempt: Small | None = None
+    paced: PaceClaim | None = None  # after 50 steps or 5 minutes of them
 
     @property
     def steps(self) -> str:

@@ -35,6 +35,7 @@ class IntentRecord(Record):
     attempt: int = 1
     deadline_basis: str = ""
     max_cost_usd: Usd | None = None
+    stop_above_cap: bool = False
     guards: tuple[str, ...] = ()
     data_sha256: str = ""
     revision: str | None = None  # the commit of the hub's that a spec which names none was resolved to

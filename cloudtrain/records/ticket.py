@@ -53,6 +53,16 @@ class TicketEnd(Form):
     kind: str
 
 
+class TicketRest(Form):
+    """By what the machine foresees how its run ends; instants in epoch seconds. See `runs/results/remaining.py`."""
+
+    along: float
+    after_s: float
+    ends_at: float
+    cap_at: float | None = None
+    stop_above_cap: bool = False
+
+
 class TicketRecord(Record):
     """Who and until when (epoch seconds), what to fetch, where to write, how the machine ends itself."""
 
@@ -72,3 +82,4 @@ class TicketRecord(Record):
     exit: TicketAddress
     log_bytes: int
     end: TicketEnd
+    rest: TicketRest | None = None

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.quote.row import CostPart
 from cloudtrain.report import figures
 from cloudtrain.report.billed import remark
+from cloudtrain.runs.results import remaining
 from cloudtrain.runs.results.bills import bill
 from cloudtrain.units import SECONDS_PER_HOUR, exact_text, money_text, rfc3339
 
 if TYPE_CHECKING:
     from cloudtrain.runs.metering import Machine
     from cloudtrain.runs.record import Run
+    from cloudtrain.runs.results.remaining import Remaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class CostReport:
     billed_usd: Decimal | None = None  # by the provider's own bill, beside what was metered
     billed_status: str | None = None  # provisional | final
     billed_message: str = ""  # how far it is off, and why most likely
+    requoted: tuple[float, Remaining] | None = None  # what its own rate said first: at which step, and what
 
     @property
     def metered_usd(self) -> Decimal | None:
@@ -92,6 +95,7 @@ class CostReport:
                 for name, q, m in paired(self.quoted, self.metered)
             ],
             "quoted_usd": self.quoted_usd,
+            "requoted": None if self.requoted is None else requoted_document(*self.requoted),
             "metered_usd": money_text(self.metered_usd),
             "billed_usd": money_text(self.billed_usd),
             "billed_status": self.billed_status,
@@ -120,6 +124,12 @@ class CostReport:
                 for machine in self.machines
             ],
         }
+
+
+def requoted_document(step: float, rest: Remaining) -> dict[str, Any]:
+    """What a run's own rate said first, for JSON: in all, what was spent until then included."""
+    document = rest.document()
+    return {"step": step, "hours": document["hours"], "total_usd": document["total_usd"]}
 
 
 def total(parts: tuple[CostPart, ...]) -> Decimal | None:
@@ -185,6 +195,7 @@ def report(run: Run) -> CostReport:
         machines=machines,
         spec="" if run.begun is None else spec_of(run.id, run.begun.identity),
         eval_loss=figures.finite(seen["eval_loss"]),
+        requoted=remaining.first_told(run),
         billed_usd=None if billed is None else billed.usd,
         billed_status=None if billed is None else billed.status,
         billed_message="" if billed is None else remark(by_sort(metered, machines), metered_s, billed),

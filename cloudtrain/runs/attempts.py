@@ -54,13 +54,15 @@ def priced(plan: Plan, extras_usd: Decimal, spent_usd: Decimal, accept_stale: bo
     """
     price = live_price.check(plan.line, now(), accept_stale)
     hourly = None if price.usd_per_hour is None else price.usd_per_hour + extras_usd
-    deadline = plan.deadline
+    deadline, cap_at = plan.deadline, plan.cap_at
     if plan.max_cost is not None and hourly is None:
         raise OverBudget(f"the price of {plan.line.offer} is unknown: no cap on dollars would hold", "")
     if plan.max_cost is not None and hourly:
         affordable = max(Decimal(0), plan.max_cost - spent_usd) / hourly
-        deadline = min(deadline, now() + float(affordable) * SECONDS_PER_HOUR)
-    return Priced(replace(plan, line=plan.line.at_price(price.usd_per_hour), deadline=deadline), price, hourly)
+        cap_at = now() + float(affordable) * SECONDS_PER_HOUR
+        deadline = min(deadline, cap_at)
+    line = plan.line.at_price(price.usd_per_hour)
+    return Priced(replace(plan, line=line, deadline=deadline, cap_at=cap_at), price, hourly)
 
 
 def start_somewhere(

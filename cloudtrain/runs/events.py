@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cloudtrain.quote.row import QuoteRow
     from cloudtrain.runs.live_price import Checked
     from cloudtrain.runs.record import Run
+    from cloudtrain.runs.results.remaining import Remaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,14 @@ class LogBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Requoted:
+    """The rest of the run, quoted from its own rate: the first time, out of its range, or with a warning."""
+
+    run: Run
+    remaining: Remaining
+
+
+@dataclass(frozen=True, slots=True)
 class FollowingEnded:
     """The log is not read any more."""
 
@@ -164,6 +173,7 @@ Event = (
     | Following
     | MachinePhase
     | LogBytes
+    | Requoted
     | FollowingEnded
     | Stopping
     | Finished

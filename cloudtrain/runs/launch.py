@@ -13,6 +13,7 @@ from cloudtrain.plan import GRACE_S, Plan
 from cloudtrain.providers import Stack, StopOptions, load
 from cloudtrain.runs.listing import all_runs
 from cloudtrain.runs.record import RESUMABLE, Run
+from cloudtrain.runs.results import remaining
 from cloudtrain.settings import now
 from cloudtrain.state import identity
 from cloudtrain.state.layout import NEWEST
@@ -85,7 +86,7 @@ def start(store: Store, plan: Plan, log: Callable[[str], None] = silent) -> Run:
     run.write("quote.json", QuoteRecord(line=plan.line, quoted_at=time.time(), flops_per_token=plan.flops_per_token))
     # What an older version began keeps its names: machines of it may stand, and nothing else would find them.
     whose = identity.of(store) if run.begun is None else run.begun.state
-    plan = replace(plan, attempt=len(run.attempts) + 1, state=whose)
+    plan = replace(plan, attempt=len(run.attempts) + 1, state=whose, rest=remaining.orders(plan))
     more: dict[str, Any] = {"state": whose} if whose else {}
     if not load("stacks", plan.provider, Stack).direct:
         plan, rented = rented_part(run, plan)
@@ -134,6 +135,7 @@ def intent_record(plan: Plan, run: Run, **more: Any) -> IntentRecord:
         deadline=plan.deadline,
         deadline_basis=plan.deadline_basis,
         max_cost_usd=plan.max_cost,
+        stop_above_cap=plan.stop_above_cap,
         guards=plan.guards,
         layout=NEWEST if run.begun is None else run.begun.layout,
         data_sha256=plan.data_sha256,

@@ -79,6 +79,9 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
     from cloudtrain.spec import schema as specs
 
     spec, source = specs.load(path, overrides), SpecFile(path, tuple(overrides))
+    if spec.budget.stop_above_cap and spec.budget.max_cost is None:
+        place = source.place("budget", "stop_above_cap")
+        raise UsageError(f"{place}: there is no cap to stop above", "--max-cost, or `budget: {max_cost: 10}`, is one")
     eval_path = None if spec.data.eval_path is None else Path(spec.data.eval_path)
     report = data.check(
         Path(spec.data.path),
@@ -236,12 +239,9 @@ def make_plan(
         raise OverBudget(
             f"run `{run}` has cost {money(spent_usd)}, the cap is {money(request.max_cost)}", "raise --max-cost"
         )
+    hourly = hourly_usd(line, line.offer.usd_per_hour)
     seconds, basis = deadline_seconds(
-        line.assessment.hours.high * SECONDS_PER_HOUR,
-        budget.max_hours,
-        left_usd,
-        hourly_usd(line, line.offer.usd_per_hour),
-        request.max_hours,
+        line.assessment.hours.high * SECONDS_PER_HOUR, budget.max_hours, left_usd, hourly, request.max_hours
     )
     if line.offer.price.is_assumed and basis.startswith("--max-cost"):
         basis += ", electricity that is assumed"
@@ -261,5 +261,7 @@ def make_plan(
         guards=line.assessment.guards,
         flops_per_token=quote.flops / request.tokens,
         max_cost=request.max_cost,
+        cap_at=now + float(left_usd / hourly) * SECONDS_PER_HOUR if left_usd is not None and hourly else None,
+        stop_above_cap=budget.stop_above_cap,
         revision=prepared.revision,
     )

@@ -123,6 +123,7 @@ def plan_again(run: Run) -> Plan:
         guards=intent.guards,
         flops_per_token=run.quote.flops_per_token or 0.0,
         max_cost=intent.max_cost_usd,
+        stop_above_cap=intent.stop_above_cap,
         revision=intent.revision,
         max_restarts=intent.max_restarts,
         agreed_usd=intent.agreed_usd,

@@ -34,9 +34,16 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Record")
 
 RESUMABLE = {"stopped", "failed", "died", "cancelled"}
+OVER_CAP = "over_cap"  # why a machine ended itself: its own rate said that the cap might not do
 ADDRESSES_END = "addresses end"  # why a machine of a run in segments ended
 EARLY_S = 600.0  # a machine stops before its deadline, to save; and its clock is another one
-ENDED_STATES = {"done": "finished", "cancelled": "cancelled", "deadline": "stopped", "preempted": "stopped"}
+ENDED_STATES = {
+    "done": "finished",
+    "cancelled": "cancelled",
+    "deadline": "stopped",
+    "preempted": "stopped",
+    OVER_CAP: "stopped",
+}
 
 
 @dataclass(frozen=True)

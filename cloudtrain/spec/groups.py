@@ -139,3 +139,7 @@ class Budget(Record):
     max_hours: float | None = Field(
         default=None, gt=0, le=8760, description="hours that the run may last, from the first second that is billed"
     )
+    stop_above_cap: bool = Field(
+        default=False,
+        description="save and stop as soon as the run's own rate says that `max_cost` may not do, not only at the cap",
+    )

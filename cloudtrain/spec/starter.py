@@ -59,6 +59,7 @@ report: none
 budget:
   # max_cost: 10
   # max_hours: 12
+  stop_above_cap: false
 """
 _KEY = re.compile(r"( *)(?:# )?(\w+):(?= |$)")
 

@@ -217,6 +217,7 @@ class Agent:
                 self.notes.note(checkpoint=resume["step"])
             job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
             metadata = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
+            metadata["rest"] = trainer.foresight(self.ticket.get("rest"), bucket.CLOCK.ahead_s)
             metadata["env"] = trainer.hub_access(self.ticket.get("hub_token"), self.place)
             trainer.write_documents(job, metadata, python, backend, self.folder)
         except trainer.WrongAccelerator as error:

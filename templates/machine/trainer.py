@@ -207,6 +207,14 @@ def hub_access(address, place):
     return {"HF_TOKEN_PATH": path}
 
 
+def foresight(rest, ahead_s):
+    """By what the supervisor foresees how the run ends, its instants by this machine's clock; None without that."""
+    if rest is None:
+        return None
+    instants = {key: rest[key] - ahead_s for key in ("ends_at", "cap_at") if rest.get(key) is not None}
+    return dict(rest, **instants)
+
+
 def write_documents(job, supervision, python, backend, folder):
     """The bundle's job with this machine's paths, and the supervisor's orders with `supervision`. Raises KeyError."""
     bundle = os.path.dirname(backend.folder)

@@ -13,6 +13,7 @@ and does not stop the trainer. What then stops it is the guard, and the trainer'
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -87,6 +88,107 @@ def others_share(busy, own, seconds):
     return round(min(1.0, max(0.0, (busy - own) / (seconds * (os.cpu_count() or 1)))), 3)
 
 
+def is_figure(value):
+    """Whether an event's value is a number that can be counted with."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15
+
+
+def pace_of(stretches):
+    """Seconds a step of [steps, seconds]."""
+    return sum(seconds for _, seconds in stretches) / sum(steps for steps, _ in stretches)
+
+
+def variance(paces, mean):
+    """Of some paces about their mean."""
+    return sum((pace - mean) ** 2 for pace in paces) / (len(paces) - 1)
+
+
+class Pace:
+    """How long this attempt's steps take, by the times of their lines; and from that, how long those left will take.
+
+    Steps are kept as stretches of equally many, joined in pairs when there are too many: how differently long stretches
+    take tells what a busy neighbour or uneven data do to the rest. Saves are taken out, evaluations are not.
+    """
+
+    MOST, GROUPS = 64, 6  # stretches that are kept, and into how many groups at least they are put
+    STEPS, SECONDS = 50, 300.0  # nothing is told before so many steps or so many seconds of them
+    LEAST = 0.05  # of the mean: nobody knows better how it goes on
+
+    def __init__(self):
+        self.last = None  # step and time of the newest line
+        self.of = None
+        self.saving_s = 0.0  # since that line
+        self.each = 1  # steps of a whole stretch
+        self.stretches = []  # [steps, seconds] of each; the last one may not be whole
+        self.first = None  # what was told first
+
+    def take(self, event):
+        """Take in an event of the trainer's."""
+        if event["event"] == "checkpoint" and is_figure(event.get("seconds")):
+            self.saving_s += event["seconds"]
+        if event["event"] != "step" or not all(is_figure(event.get(key)) for key in ("step", "of", "time")):
+            return
+        before, self.last, self.of = self.last, (event["step"], event["time"]), event["of"]
+        saving_s, self.saving_s = self.saving_s, 0.0
+        if before is not None and self.last[0] > before[0]:
+            self.add(self.last[0] - before[0], max(0.0, self.last[1] - before[1] - saving_s))
+        if self.first is None and self.left_s() is not None:
+            self.first = {"step": self.last[0], "time": self.last[1], "left_s": self.left_s()}
+
+    def add(self, steps, seconds):
+        """Put steps to the newest stretch, or to one of their own when that is whole."""
+        if self.stretches and self.stretches[-1][0] < self.each:
+            self.stretches[-1][0] += steps
+            self.stretches[-1][1] += seconds
+            return
+        if len(self.stretches) == self.MOST:
+            pairs = [self.stretches[at : at + 2] for at in range(0, self.MOST, 2)]
+            self.stretches = [[a[0] + b[0], a[1] + b[1]] for a, b in pairs]
+            self.each *= 2
+        self.stretches.append([steps, seconds])
+
+    def left_s(self):
+        """Seconds for the steps that are left, [low, likely, high]: one in ten is faster, one in ten slower.
+
+        None before it can be told.
+        """
+        steps, seconds = (sum(stretch[part] for stretch in self.stretches) for part in (0, 1))
+        whole = [stretch for stretch in self.stretches if stretch[0] >= self.each]
+        if len(whole) < self.GROUPS // 2 or (steps + 1 < self.STEPS and seconds < self.SECONDS):
+            return None
+        left, mean = max(0.0, self.of - self.last[0]), seconds / steps
+        error = max(self.LEAST * mean, self.error(whole, mean, steps, left))
+        newest = whole[-max(2, len(whole) // 8) :]  # it may have become slower, or faster
+        recent = pace_of(newest)
+        return [
+            round(left * pace, 3) for pace in (min(max(0.0, mean - error), recent), mean, max(mean + error, recent))
+        ]
+
+    def error(self, whole, mean, steps, left):
+        """How far the pace of the steps left may be from the mean: one in ten is slower.
+
+        Paces of single steps even out over many steps, those of a busy machine do not: how much less groups of
+        stretches differ than single ones tells which of both it is, and so how much less the rest will differ.
+        """
+        joined = max(1, len(whole) // self.GROUPS)
+        groups = [whole[at - joined : at] for at in range(len(whole), joined - 1, -joined)]
+        single, grouped = (variance([pace_of(each) for each in some], mean) for some in ([[w] for w in whole], groups))
+        evens_out = 0.0  # the power of the number of steps with which the variance falls: -1 for independent ones
+        if joined > 1 and single > 0:
+            evens_out = min(0.0, max(-1.0, math.log(max(grouped, 1e-9 * single) / single) / math.log(joined)))
+        many = [max(1.0, each / (joined * self.each)) ** evens_out for each in (steps, left)]
+        student = 1.28 * (1 + 1.4 / (len(groups) - 1))  # about the 90 % point of Student's distribution
+        return student * math.sqrt(grouped * sum(many))
+
+    def told(self):
+        """For the heartbeat: steps and seconds seen, and what is left; None before it can be told."""
+        left_s = self.left_s()
+        if left_s is None:
+            return None
+        steps, seconds = (sum(stretch[part] for stretch in self.stretches) for part in (0, 1))
+        return {"steps": steps, "seconds": round(seconds, 3), "left_s": left_s, "first": self.first}
+
+
 class Log:
     """The run's log: chunk files named by the byte offset at which they begin, read for progress as it grows."""
 
@@ -98,6 +200,7 @@ class Log:
         self.seen = 0
         self.partial = b""
         self.progress = {}
+        self.pace = Pace()
 
     def open(self):
         """The file descriptor that the trainer inherits."""
@@ -135,6 +238,7 @@ class Log:
 
     def take(self, event):
         """Remember the latest figures of an event. `loss` is of training; an evaluation's is another figure."""
+        self.pace.take(event)
         if event["event"] == "eval":
             event = {"event": "eval", "eval_loss": event.get("loss")}
         elif event["event"] == "done":
@@ -144,6 +248,11 @@ class Log:
                 self.progress[key] = event[key]
         if event["event"] == "error":
             self.progress["message"] = event.get("message", "")
+
+    def figures(self):
+        """What heartbeat and exit record say of the trainer."""
+        paced = self.pace.told()
+        return self.progress if paced is None else dict(self.progress, paced=paced)
 
     def bytes(self):
         """Total bytes of log so far."""
@@ -165,6 +274,7 @@ class Supervisor:
         self.trainer = None
         self.guard = None
         self.next_heartbeat = 0.0
+        self.foreseen = set()
 
     def at(self, name):
         return os.path.join(self.folder, name)
@@ -252,7 +362,7 @@ class Supervisor:
             write_json(
                 self.at("hb.json"),
                 dict(
-                    self.log.progress,
+                    self.log.figures(),
                     time=now,
                     log_bytes=self.log.bytes(),
                     disk_free_bytes=free_bytes,
@@ -263,6 +373,30 @@ class Supervisor:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 self.event("heartbeat failed", message=str(error))
+        self.foresee(now)
+
+    def foresee(self, now):
+        """Say once that the rest will not do within its time, or may not within its money; that may be told to end it.
+
+        `rest` of the orders: what comes with the steps as a share of them, what comes after them in seconds (both
+        quoted, at their worst), when the run ends at the latest, when its money is used up.
+        """
+        rest, left_s = self.job.get("rest"), self.log.pace.left_s()
+        if not rest or left_s is None or self.stop_reason is not None or left_s[2] == 0:
+            return
+        ends = [now + each * (1 + rest["along"]) + rest["after_s"] for each in left_s]
+        if rest.get("cap_at") is not None and ends[2] > rest["cap_at"]:
+            self.tell_once("above cap", hours=round((ends[2] - now) / 3600, 4))
+            if rest.get("stop_above_cap"):
+                self.ask_stop("over_cap")
+        if ends[1] > rest["ends_at"]:
+            self.tell_once("late", hours=round((ends[1] - now) / 3600, 4))
+
+    def tell_once(self, what, **more):
+        """An event that is not repeated."""
+        if what not in self.foreseen:
+            self.foreseen.add(what)
+            self.event(what, **more)
 
     def watch(self):
         """Look for a reason to stop, and make a stop that was asked for happen."""
@@ -303,7 +437,7 @@ class Supervisor:
             reason = self.stop_reason
         self.log.read_progress()
         record = dict(
-            self.log.progress,
+            self.log.figures(),
             code=code,
             signal=number,
             reason=reason,

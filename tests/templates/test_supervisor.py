@@ -10,10 +10,12 @@ import time
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloudtrain.stacks._lifecycle import processes
 
+from cloudtrain.records import Heartbeat
 from tests.patience import PATIENCE_S, until
 
 SUPERVISOR = Path(str(files("cloudtrain.templates"))) / "supervisor" / "supervisor.py"
@@ -123,3 +125,56 @@ def test_the_exit_record_holds_the_load(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(SUPERVISOR), str(folder)], check=True, timeout=PATIENCE_S)
     found = json.loads((folder / "exit.json").read_text())["load"]
     assert 0 <= found <= 1 if Path("/proc/stat").exists() else found is None
+
+
+def paced_supervisor(folder: Path, **rest: object) -> Any:
+    """One whose trainer has made 60 of 1,000 steps of a second; `rest` of its orders."""
+    job(folder, "")
+    told = json.loads((folder / "supervise.json").read_text())
+    (folder / "supervise.json").write_text(json.dumps({**told, "rest": rest}))
+    supervisor = import_module("cloudtrain.templates.supervisor.supervisor").Supervisor(str(folder))
+    for step in range(1, 61):
+        supervisor.log.take({"event": "step", "step": step, "of": 1000, "time": 1000.0 + step})
+    return supervisor
+
+
+def told_events(folder: Path) -> list[str]:
+    """The names of its events."""
+    path = folder / "events.jsonl"
+    return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("cap_s", "ends_s", "stops", "events", "reason"),
+    [
+        (2000.0, 5000.0, True, [], None),  # 940 s x 1.5, and 100 s: within the cap
+        (1400.0, 5000.0, True, ["above cap", "stopping"], "over_cap"),
+        (1400.0, 5000.0, False, ["above cap"], None),
+        (1400.0, 1300.0, False, ["above cap", "late"], None),
+        (None, 1300.0, False, ["late"], None),
+    ],
+)
+def test_what_will_not_do_is_told_once(
+    tmp_path: Path, cap_s: float | None, ends_s: float, stops: bool, events: list[str], reason: str | None
+) -> None:
+    """And ends the job where that was asked for."""
+    cap = {} if cap_s is None else {"cap_at": 5000.0 + cap_s}
+    folder = tmp_path / "paced"
+    supervisor = paced_supervisor(
+        folder, along=0.5, after_s=100.0, ends_at=5000.0 + ends_s, stop_above_cap=stops, **cap
+    )
+    for _ in range(3):
+        supervisor.foresee(5000.0)
+    assert (told_events(folder), supervisor.stop_reason) == (events, reason)
+
+
+def test_heartbeat_and_exit_record_hold_the_pace(tmp_path: Path) -> None:
+    """From 50 steps on, with what was told first."""
+    folder = tmp_path / "paced"
+    supervisor = paced_supervisor(folder)
+    supervisor.next_heartbeat = 0.0
+    supervisor.heartbeat()
+    paced = json.loads((folder / "hb.json").read_text())["paced"]
+    assert (paced["steps"], paced["seconds"], paced["first"]["step"]) == (59, 59.0, 50)
+    assert paced["left_s"][1] == 940.0
+    assert Heartbeat.model_validate_json((folder / "hb.json").read_text(), extra="allow").paced is not None

@@ -41,6 +41,8 @@ def cost_rows(account: CostReport) -> list[list[str]]:
         "-" if quoted_usd is None else " .. ".join(money(decimal_of(quoted_usd[k])) for k in ("low", "likely", "high"))
     )
     rows.append(["dollars in all", span, money(account.metered_usd)])
+    if account.requoted is not None and (usd := account.requoted[1].usd) is not None:
+        rows.append([requoted_at(account), " .. ".join(map(money, usd)), money(account.metered_usd)])
     if account.billed_status is not None:
         rows.append(["billed", account.billed_status, f"{money(account.billed_usd)} {account.billed_message}".rstrip()])
     if account.metered_to_quoted is not None:
@@ -59,6 +61,7 @@ def figures(account: CostReport) -> list[list[str]]:
     )
     return [
         ["time", _span(quoted_hours, lambda h: hours(h * 3600)), hours(account.metered_s)],
+        *requoted_time(account),
         ["tokens/s", _span(rate, speed), speed(measured)],
         ["peak memory", size(account.estimated_bytes), size(account.measured_bytes)],
         ["steps", "-", or_dash(account.steps, ",")],
@@ -67,6 +70,19 @@ def figures(account: CostReport) -> list[list[str]]:
         *([] if account.eval_loss is None else [["loss on held-out rows", "-", format(account.eval_loss, ".4f")]]),
         ["attempts", "-", str(account.attempts)],
     ]
+
+
+def requoted_at(account: CostReport) -> str:
+    """What a line is called that holds what the run's own rate said first."""
+    return "" if account.requoted is None else f"re-quoted at step {account.requoted[0]:,.0f}"
+
+
+def requoted_time(account: CostReport) -> list[list[str]]:
+    """The hours that the run's own rate said first, against those metered; nothing before it could."""
+    if account.requoted is None:
+        return []
+    span = " .. ".join(hours(each * 3600) for each in account.requoted[1].hours)
+    return [[requoted_at(account), span, hours(account.metered_s)]]
 
 
 def decimal_of(text: str | None) -> Decimal | None:

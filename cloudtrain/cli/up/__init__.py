@@ -42,6 +42,11 @@ from cloudtrain.units import SECONDS_PER_HOUR
 )
 @click.option("--max-cost", type=Dollars(), help="End the run before it costs more.")
 @click.option(
+    "--stop-above-cap",
+    is_flag=True,
+    help="Save and stop as soon as the run's own rate says that --max-cost may not do.",
+)
+@click.option(
     "--budget-month",
     "month_usd",
     type=Dollars(),

@@ -40,6 +40,7 @@ class Screen:
             events.Started: lambda event: print_message(f"started `{event.run.id}`"),
             events.MachineCreated: machine_created,
             events.Detached: detached,
+            events.Requoted: self.requoted,
             events.Stopping: lambda event: print_message(f"stopping `{event.run.id}`: it writes a checkpoint first"),
             events.Finished: self.finished,
         }
@@ -93,6 +94,11 @@ class Screen:
             ("restarts", restarts),
             ("detach", detaching),
         ]
+
+    def requoted(self, event: events.Requoted) -> None:
+        """The rest by the run's own rate, and what will not do."""
+        for text in (event.remaining.describe(), *event.remaining.warnings()):
+            self.view.show_line(text) if self.view else print_message(text)
 
     def finished(self, event: events.Finished) -> None:
         """The account of a finished run, on stdout."""

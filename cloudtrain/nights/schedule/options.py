@@ -34,7 +34,7 @@ PINNED: Final = re.compile(
 )
 PLACE: Final = re.compile(r"[a-z][a-z0-9_-]*(?:/[A-Za-z0-9_-]+){0,2}")
 HARDWARE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,60}(?::[0-9]{1,4})?")
-FLAGS: Final = ("experimental", "accept_risk", "accept_stale")
+FLAGS: Final = ("stop_above_cap", "experimental", "accept_risk", "accept_stale")
 LONGEST_PATH: Final = 300
 # Set by the file, the runner or the shell.
 OURS: Final = frozenset(

@@ -21,12 +21,14 @@ from cloudtrain.runs.events import (
     LogBytes,
     MachineCreated,
     MachinePhase,
+    Requoted,
     Stopping,
     StopQuestion,
     progress,
 )
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome, pull
+from cloudtrain.runs.results.remaining import Watch
 from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.protocol import AlreadyThere, Store
 
@@ -99,7 +101,7 @@ class Attachment:
     def read_log(self, run: Run, offset: int) -> tuple[Run, MachineEvent]:
         """Emit the log from a byte on until nothing follows on this machine; returns the run, and why it is over."""
         monitor = None if run.stack.direct else remote.Monitor(run)
-        phase = ""
+        phase, watch = "", Watch(run)
         self.emit(Following(run))
         try:
             for data in follow.stream(run, offset, monitor=monitor):
@@ -108,6 +110,8 @@ class Attachment:
                     fetches = monitor.heartbeat.fetch_bytes if monitor.heartbeat else None
                     self.emit(MachinePhase(phase, monitor.waited_s, fetches))
                 self.emit(LogBytes(data))
+                if rest := watch.news(None if monitor is None else monitor.heartbeat):
+                    self.emit(Requoted(run, rest))
         finally:
             self.emit(FollowingEnded())
         return Run(run.store, run.id), "ended" if monitor is None else monitor.last_event

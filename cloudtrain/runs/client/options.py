@@ -25,6 +25,7 @@ class UpOptions:
     spot: bool | None = None  # True: no on-demand offers; False: none on spot
     max_hours: float | None = None  # the run is ended after so many hours
     max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more
+    stop_above_cap: bool = False  # it is ended as soon as its own rate says that `max_cost` may not do
     month_usd: Decimal | None = None  # US dollars: a limit of all runs of this month; it only tightens the state's
     max_restarts: int = 3  # rented machines that may follow one that was reclaimed
     segments: bool = False  # a run longer than the credentials of the state goes on on further machines
@@ -42,10 +43,11 @@ class UpOptions:
     detach: bool = False  # return once it is started
 
     def spec_overrides(self) -> list[str]:
-        """All `key=value` overrides of the spec, the two limits included."""
+        """All `key=value` overrides of the spec, its limits included."""
         hours = [] if self.max_hours is None else [f"budget.max_hours={self.max_hours!r}"]
         cost = [] if self.max_cost is None else [f"budget.max_cost={self.max_cost}"]
-        return [*self.overrides, *hours, *cost]
+        stop = ["budget.stop_above_cap=true"] if self.stop_above_cap else []
+        return [*self.overrides, *hours, *cost, *stop]
 
     def destination(self, run: str) -> Path:
         """Where the result of the run is brought."""

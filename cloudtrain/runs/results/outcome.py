@@ -6,9 +6,17 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from cloudtrain.errors import Cancelled, CloudtrainError, Interrupted, JobFailed, NotFinished, TeardownIncomplete
-from cloudtrain.runs.record import ADDRESSES_END, Run
-from cloudtrain.units import rfc3339
+from cloudtrain.errors import (
+    Cancelled,
+    CloudtrainError,
+    Interrupted,
+    JobFailed,
+    NotFinished,
+    OverBudget,
+    TeardownIncomplete,
+)
+from cloudtrain.runs.record import ADDRESSES_END, OVER_CAP, Run
+from cloudtrain.units import money, rfc3339
 
 RESUME = "`cloudtrain up` resumes it from the last checkpoint"
 EARLY = {"deadline": "reached its deadline", "preempted": "was interrupted"}
@@ -21,6 +29,8 @@ def unfinished(run: Run) -> CloudtrainError:
         return Cancelled(f"run `{run.id}` was stopped on request", RESUME)
     if run.state == "stopped":
         reason = run.stop_reason
+        if reason == OVER_CAP:
+            return stopped_above_cap(run)
         if reason in WAITS and time.time() < run.ends:
             return NotFinished(
                 f"run `{run.id}` {WAITS[reason]} before it was finished",
@@ -42,7 +52,7 @@ def check_finished(run: Run) -> None:
     """Raises by how a run ended that was not followed."""
     if run.state == "finished":
         return
-    if run.state in ("cancelled", "failed") or run.stop_reason in WAITS:
+    if run.state in ("cancelled", "failed") or run.stop_reason in (*WAITS, OVER_CAP):
         raise unfinished(run)
     if run.state == "starting":
         raise NotFinished(
@@ -50,6 +60,19 @@ def check_finished(run: Run) -> None:
             f"`cloudtrain poll {run.id}` looks for its machine, `cloudtrain down {run.id}` ends it",
         )
     raise NotFinished(f"run `{run.id}` is {run.state}", RESUME)
+
+
+def stopped_above_cap(run: Run) -> OverBudget:
+    """A run that stopped because its own rate said that its cap might not do, with what it may cost in all."""
+    from cloudtrain.runs.results import remaining
+
+    rest, cap = remaining.of_run(run, run.exit), run.intent.max_cost_usd
+    most = "more" if rest is None or rest.usd is None else f"{money(rest.usd.high)} in all"
+    return OverBudget(
+        f"run `{run.id}` stopped above its cap: at its own rate it may cost {most}, the cap is {money(cap)}; "
+        f"it has cost {money(run.spent_usd())}",
+        "`cloudtrain up` with a higher --max-cost goes on from its last checkpoint",
+    )
 
 
 def failure(run: Run) -> JobFailed:

@@ -49,7 +49,7 @@ def issue(store: Store, run: Run, plan: Plan, bundle: Bundle) -> dict[str, Any]:
 
 def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
     """The ticket: who and how long, what to fetch, where to write, how the machine ends itself."""
-    from cloudtrain.records.ticket import TicketAddress, TicketBundle, TicketEnd, TicketRecord
+    from cloudtrain.records.ticket import TicketAddress, TicketBundle, TicketEnd, TicketRecord, TicketRest
 
     now, until = time.time(), plan.deadline + urls.AFTER_DEADLINE_S
 
@@ -73,6 +73,7 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
         exit=TicketAddress(url=url(run.key("exit.json"))),
         log_bytes=log_size(run),
         end=TicketEnd(kind=plan.provider),
+        rest=None if plan.rest is None else TicketRest(**plan.rest),
     )
 
 
