@@ -99,12 +99,26 @@ def _out_of(pieces: Pieces, job: Job, config: Any, options: dict[str, Any]) -> A
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         wrong = [str(error)]
     if wrong:
-        say(f"those in {pieces.folder} do not make the model ({wrong[0]}), and are made anew")
-        pieces.forget()
+        say(f"those in {pieces.folder} do not make the model alone: {wrong[0]}")
         return None
+    _settle(model)
     model.config._name_or_path = model.name_or_path = job.model  # an adapter names its base
     say(f"taken from {len(pieces.entries)} pieces in {pieces.folder}")
     return model
+
+
+def _settle(model: Any) -> None:
+    """Move what lies in the files into memory of its own, aligned as it is in a model that was quantised.
+
+    Where a tensor begins decides how kernels add up: read in place, the last bit of a loss can be another.
+    """
+    from bitsandbytes.nn import Params4bit
+
+    for _, value in _tensors(model):
+        value.data = value.data.clone()
+        if isinstance(value, Params4bit):
+            for state in (value.quant_state, value.quant_state.state2):
+                state.absmax, state.code = state.absmax.clone(), state.code.clone()
 
 
 def _generation(job: Job, config: Any) -> Any:

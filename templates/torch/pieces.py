@@ -117,9 +117,9 @@ class Pieces:
         return True
 
     def tensor(self, name: str) -> Any:
-        """One that was there at the beginning; None for any other."""
+        """One that was there at the beginning, in memory of its own; None for any other."""
         piece = self.where.get(name)
-        return self._files[piece].get_tensor(name) if piece else None
+        return self._files[piece].get_tensor(name).clone() if piece else None
 
     def add(self, tensors: dict[str, Any]) -> None:
         """Take in tensors; when there is enough for a piece it is written, while the caller continues."""
