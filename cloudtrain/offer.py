@@ -148,3 +148,4 @@ class Terms:
     source: str
     image_needed: bool = True
     sees_client_files: bool = False  # a model folder of the client's is there already: no download
+    bucket: str = ""  # scheme of the buckets beside its machines, traffic with which is free; "" for none

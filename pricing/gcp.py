@@ -33,6 +33,7 @@ provider = PriceSource(
         address_usd_per_hour=Decimal("0.005"),
         egress_usd_per_gb=Decimal("0.12"),
         minimum_billed_s=60,
+        bucket="gs",
         source=(
             "disk pd-balanced, IPv4 and egress: snapshots/extra_costs.csv (us-central1, 2026-07-30), listed per GiB "
             "and taken per GB, so at most 7 % too high; minimum is a VM's minute (from memory), a TPU has none; image: "

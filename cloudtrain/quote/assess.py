@@ -175,7 +175,7 @@ def clock(
     accelerator = ours.backend != "torch-cpu"
     stretches = Stretches(
         setup=setup,
-        restart=setup,
+        restart=tuple(times.restart_parts(request, ours, terms, offer.vcpus)) if offer.market == "spot" else setup,
         steps=tuple(times.step_parts(request, ours, rate, offer.vcpus)),
         write=write,
         result=times.result_part(write),

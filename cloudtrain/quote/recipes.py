@@ -38,6 +38,7 @@ class Recipe(NamedTuple):
     image_bytes: int
     environment_bytes: int  # of the packages, unpacked
     writes_quantised: bool  # 4-bit weights are a file of their own before they are loaded
+    keeps_quantised: bool  # our trainer can keep 4-bit weights beside the run, and load them instead of making them
     compile_s: Range
     quantise_per_s: Range
     dequantise_per_vcpu_s: Range | None
@@ -148,6 +149,7 @@ def recipe(request: Request, backend: str, devices: int, chip: str, float32: boo
         row["image_bytes"],
         row["environment_bytes"],
         row.get("writes_quantised", False),
+        row.get("keeps_quantised", False),
         Range(*row["compile_s"]),
         Range(*row["quantise_per_s"]),
         Range(*row["dequantise_per_vcpu_s"]) if "dequantise_per_vcpu_s" in row else None,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY_S = 300.0  # our trainer's default
 TRAINED_PER_SAVED = 20  # and its rule, templates/common/checkpoints.py: so many times a save's duration between two
 DISK_BYTES_PER_S = Range(2e8, 5e8, 2e9)  # reading weights and writing checkpoints: network disk .. local NVMe
+KEPT_FROM_S = 300.0  # 4-bit weights that are made sooner than this are made again rather than kept
 
 
 def quantised_parameters(request: Request, recipe: Recipe) -> int:
@@ -45,6 +46,33 @@ def setup_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | Non
         )
     parts.append(TimePart("compile", recipe.compile_s, "libraries and slower first steps, from the recipe data"))
     return parts
+
+
+def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
+    """Whether a machine that may be taken away keeps its 4-bit weights beside the run, for the one after it.
+
+    Where our trainer can, where bytes between machine and bucket cost nothing, and where making them takes minutes.
+    Keeping takes no time of its own: pieces are written and sent while the next ones are made, and while it trains.
+    """
+    quantised = quantised_parameters(request, recipe)
+    return recipe.keeps_quantised and bool(terms.bucket) and quantised / recipe.quantise_per_s.likely >= KEPT_FROM_S
+
+
+def restart_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | None) -> list[TimePart]:
+    """Everything before the first step of a machine that goes on with a run: as `setup_parts` where nothing is kept.
+
+    Kept weights are fetched instead of those in bf16, and not made again. A machine that was taken away while it made
+    them leaves what it had, so that no work is done twice; that one's restart is not shown apart.
+    """
+    parts = setup_parts(request, recipe, terms, vcpus)
+    if not is_kept(request, recipe, terms):
+        return parts
+    kept = request.spec.weights_bytes("nf4")
+    instead = {
+        "weights": TimePart("weights", over(kept, terms.download_bytes_per_s), f"{kept / 1e9:,.1f} GB kept in 4 bit"),
+        "load": TimePart("load", over(kept, DISK_BYTES_PER_S), "reading the kept weights at 0.2 to 2 GB/s"),
+    }
+    return [instead.get(part.name, part) for part in parts if part.name != "quantise"]
 
 
 def step_parts(request: Request, recipe: Recipe, rate: Range, vcpus: int | None) -> list[TimePart]:

@@ -34,6 +34,7 @@ provider = PriceSource(
         address_usd_per_hour=Decimal("0.005"),
         egress_usd_per_gb=Decimal("0.09"),
         minimum_billed_s=60,
+        bucket="s3",
         source=(
             "disk gp3, IPv4, egress and minimum: snapshots/extra_costs.csv (us-east-1, 2026), without the 100 GB of "
             "free egress a month; image: a 12 GB image pulls cold in 2 to 8 minutes (blog.zmalik.dev, February 2026); "

@@ -58,6 +58,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """The folder in which 4-bit weights are kept, written in pieces of so many bytes; None: they are not.
+
+    `model` says which weights they are made from, where a machine cannot tell; `fetched`: another machine made them.
+    """
+
+    folder: str | None = None
+    model: str | None = None
+    fetched: bool = False
+    piece_bytes: int = at_least(1, 1 << 30)
+
+
+@dataclass(frozen=True)
 class Job:
     """One fine-tune. Paths are absolute, times are seconds, `deadline` is seconds since the epoch."""
 
@@ -87,6 +100,7 @@ class Job:
     dtype: Literal["bf16", "amp"] = "bf16"
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
     eval: Evaluation = field(default_factory=Evaluation)
+    quantised: Quantised = field(default_factory=Quantised)
     report: Literal["none", "tensorboard"] = "none"
     accelerator: str = "cpu"  # one that the back end has
     deadline: float | None = None
@@ -108,7 +122,11 @@ class Job:
     def recipe(self) -> dict[str, Any]:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
         place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
-        kept = (*place, "compute")  # a checkpoint has a type of its own, which whoever resumes it takes over
+        kept = (
+            *place,
+            "quantised",
+            "compute",
+        )  # a checkpoint has a type of its own, which whoever resumes it takes over
         return {key: value for key, value in asdict(self).items() if key not in kept}
 
 
@@ -155,8 +173,9 @@ def _check_together(job: Job) -> None:
         ("data.path", job.data.path),
         ("checkpoint.folder", job.checkpoint.folder),
         ("output", job.output),
+        ("quantised.folder", job.quantised.folder),
     ):
-        if not Path(value).is_absolute():
+        if value is not None and not Path(value).is_absolute():
             raise BadJob(f"`{key}` must be an absolute path, not `{value}`")
     if Path(job.model).is_absolute() and not (Path(job.model) / "config.json").is_file():
         raise BadJob(f"there is no model in {job.model}: it has no config.json")

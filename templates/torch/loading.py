@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import kept
 from devices import DEVICES
 from failures import BadJob, one_line
 from job import Job
@@ -25,7 +26,7 @@ ROUTERS = {"router", "gate", "classifier", "shared_expert_gate"}
 def load_model(job: Job) -> Any:
     """The causal language model on the job's device, ready for its method. Raises BadJob when it cannot be loaded."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(job.model, revision=job.revision, trust_remote_code=False)
@@ -39,7 +40,7 @@ def load_model(job: Job) -> Any:
             options["quantization_config"] = unpacking
         if job.method == "qlora" or job.accelerator != "cpu":
             options["device_map"] = {"": DEVICES[job.accelerator]}
-        model = AutoModelForCausalLM.from_pretrained(job.model, **options)
+        model = kept.load(job, config, options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadJob(f"cannot load {job.model}: {one_line(error)}") from None
     keep_fused_attention(model)

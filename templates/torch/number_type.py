@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import checkpoints
+import kept
 from devices import computes_in_bf16
 from events import Events
 from job import Job
@@ -47,10 +48,12 @@ def choose(job: Job, saved: dict[str, Any] | None) -> Choice:
     """
     by_processor = "bf16" if computes_in_bf16(job.accelerator) else "fp32"
     if saved is not None:
-        kept = saved.get(SAVED)  # none in a checkpoint of an older version
-        return Choice(kept if kept in TYPES else by_processor, "as the checkpoint was computed in")
+        before = saved.get(SAVED)  # none in a checkpoint of an older version
+        return Choice(before if before in TYPES else by_processor, "as the checkpoint was computed in")
     if job.compute in ("bf16", "fp32"):
         return Choice(job.compute, "the job says so")
+    if (fetched := kept.number_type(job)) is not None:
+        return Choice(fetched, "as the 4-bit weights were made that were fetched")
     if by_processor == "fp32":
         return Choice("fp32", "this processor has no kernels for bf16")
     if job.accelerator != "cpu":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from cloudtrain.models import registry
-from cloudtrain.offer import Offer, Price, Range
+from cloudtrain.offer import Offer, Price, Range, Terms
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.quote import engine, times
+from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.units import GIB
@@ -58,3 +60,41 @@ def test_saves_follow_what_is_assumed_and_then_what_was_seen(
 ) -> None:
     """The first by the size of what is saved, the next ones by what the save before took."""
     assert times.saves(work_s, save_s, assumed_s) == count
+
+
+def of(model: str, provider: str = "gcp") -> tuple[Request, Recipe, Terms]:
+    """A QLoRA job on a processor of the provider's."""
+    request = Request(spec=registry.find(model), method="qlora")
+    ours = recipe(request, "torch-cpu", 1, "cpu-amx")
+    assert ours is not None
+    return request, ours, load("pricing", provider, PriceSource).terms
+
+
+def test_a_restart_with_kept_weights_neither_quantises_nor_fetches_bf16() -> None:
+    """LongCat's restart takes minutes where its first start takes most of a working day."""
+    request, ours, terms = of("longcat-flash")
+    first = {part.name: part.seconds for part in times.setup_parts(request, ours, terms, 88)}
+    again = {part.name: part.seconds for part in times.restart_parts(request, ours, terms, 88)}
+    assert list(again) == [name for name in first if name != "quantise"]
+    assert first["quantise"].likely > 7 * 3600
+    assert again["weights"].likely == pytest.approx(first["weights"].likely * 292 / 1121, rel=0.02)
+    assert sum(part.likely for part in again.values()) < 3600
+    assert (again["boot"], again["compile"]) == (first["boot"], first["compile"])
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "kept"),
+    [
+        ("longcat-flash", "gcp", True),
+        ("llama-3.3-70b", "aws", True),
+        ("longcat-flash", "runpod", False),  # its bytes would leave a bucket of another cloud, at 9 cents each GB
+        ("qwen3-0.6b", "gcp", False),  # made again in seconds
+    ],
+)
+def test_weights_are_kept_where_making_them_takes_minutes(model: str, provider: str, kept: bool) -> None:
+    """Where they are not, a restart is a first start."""
+    request, ours, terms = of(model, provider)
+    assert times.is_kept(request, ours, terms) == kept
+    same = times.restart_parts(request, ours, terms, 88) == times.setup_parts(request, ours, terms, 88)
+    assert same != kept
+    assert not times.is_kept(replace(request, method="lora"), ours, terms)

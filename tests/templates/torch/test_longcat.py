@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -150,3 +151,19 @@ def test_its_packing_and_gradients_are_sound(longcat: Bench, tmp_path: Path) -> 
     assert found["isolation"]["difference"] < 1e-4
     assert found["isolation"]["difference_when_mixed"] > 1e-3
     assert found["change_with_the_switch_off"] == 0.0
+
+
+def test_kept_4_bit_weights_train_to_the_very_losses(longcat: Bench, tmp_path: Path) -> None:
+    """Experts and router too: from the pieces of a first run, without its published weights, every loss is the same."""
+    settings: dict[str, Any] = {
+        "method": "qlora",
+        "max_steps": 3,
+        "quantised": {"folder": str(tmp_path / "kept"), "model": "longcat", "piece_bytes": 40_000},
+    }
+    first = longcat.train(tmp_path / "first", **settings)
+    bare = tmp_path / "without-weights"
+    shutil.copytree(longcat.model, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    second = longcat.train(tmp_path / "second", **settings, model=str(bare))
+    assert (first.code, second.code) == (0, 0), second.stderr[-3000:]
+    assert "4-bit weights: taken from" in second.stderr
+    assert first.losses == second.losses
