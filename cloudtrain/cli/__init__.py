@@ -23,7 +23,7 @@ from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
 STREAM_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of a stdout
 # Modules of this folder that are not commands.
-PLUMBING = {"door", "options", "output", "live", "first_minutes", "words"}
+PLUMBING = {"door", "options", "output", "live", "first_minutes", "tables", "words"}
 
 
 class ReaderGone(Exception):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from cloudtrain.cli.tables import Column
 
 HEADING_MARGIN = 2  # a column is so much wider than its heading at the least
 
@@ -19,43 +22,47 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
-def print_rows(output: str, headers: Sequence[str], rows: Sequence[Sequence[Any]], right: str = "") -> None:
-    """Rows as `table`, `csv` or `md`; `right` has an `r` at each column that is set flush right."""
+def print_rows(
+    output: str, headers: Sequence[str | Column], rows: Sequence[Sequence[Any]], right: str = "", every: str = "csv"
+) -> None:
+    """Rows as `table`, `csv` or `md`. A table at a terminal is as wide as that at the most.
+
+    `right` has an `r` at each column that is set flush right, for headers that are no Column. `every` is the `-o` that
+    has all columns: it is named when some are left out.
+    """
+    from cloudtrain.cli.tables import Column, fitted
+
+    columns = [
+        Column(head, i < len(right) and right[i] == "r") if isinstance(head, str) else head
+        for i, head in enumerate(headers)
+    ]
     if output == "csv":
         import csv
 
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(headers)
+        writer.writerow([column.heading for column in columns])
         writer.writerows(rows)
         return
-    flush_right = [i < len(right) and right[i] == "r" for i in range(len(headers))]
     if output == "table":
-        click.echo("\n".join(plain_table(headers, rows, flush_right)))
+        lines, left_out = fitted(columns, rows, terminal_width())
+        click.echo("\n".join(lines))
+        if left_out:
+            print_message(dim(f"not shown: {', '.join(left_out)}; -o {every} has everything"))
         return
     from tabulate import tabulate
 
-    alignment = ["right" if flush else "left" for flush in flush_right]
-    click.echo(tabulate(rows, headers, tablefmt="github", colalign=alignment if rows else None, disable_numparse=True))
-
-
-def plain_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], flush_right: Sequence[bool]) -> list[str]:
-    """The lines of a table without rules, as tabulate's `plain` draws them: its import is a tenth of a quote's time."""
-    lines = [[str(cell) for cell in row] for row in (headers, *rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    widths = [max(width, len(head) + HEADING_MARGIN) for width, head in zip(widths, headers, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(line, widths, flush_right, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    alignment = ["right" if column.right else "left" for column in columns]
+    names = [column.heading for column in columns]
+    click.echo(tabulate(rows, names, tablefmt="github", colalign=alignment if rows else None, disable_numparse=True))
 
 
 def print_message(text: str = "") -> None:
-    """A line for the person, on stderr. A full disk behind it ends nothing that is being done."""
+    """A line for the person, on stderr; folded between words where that is a terminal.
+
+    A full disk behind it ends nothing that is being done.
+    """
     try:
-        click.echo(text, err=True)
+        click.echo(folded(text), err=True)
     except BrokenPipeError:
         raise
     except OSError:
@@ -67,14 +74,34 @@ def colour_wanted() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def coloured(text: str, **style: Any) -> str:
+    """A text in a colour on a terminal, plain elsewhere: `fg="green"`, `dim=True`."""
+    return click.style(text, **style) if text and colour_wanted() else text
+
+
 def bold(text: str) -> str:
     """Bold on a terminal, plain elsewhere."""
-    return click.style(text, bold=True) if colour_wanted() else text
+    return coloured(text, bold=True)
 
 
 def dim(text: str) -> str:
-    """Dim on a terminal, plain elsewhere."""
-    return click.style(text, dim=True) if colour_wanted() else text
+    """Dim on a terminal, plain elsewhere: what was rejected, or is over."""
+    return coloured(text, dim=True)
+
+
+def green(text: str) -> str:
+    """Green on a terminal, plain elsewhere: it works."""
+    return coloured(text, fg="green")
+
+
+def yellow(text: str) -> str:
+    """Yellow on a terminal, plain elsewhere: it works, but look."""
+    return coloured(text, fg="yellow")
+
+
+def red(text: str) -> str:
+    """Red on a terminal, plain elsewhere: it does not work, or costs money that it should not."""
+    return coloured(text, fg="red")
 
 
 def terminal_width() -> int | None:
@@ -82,6 +109,24 @@ def terminal_width() -> int | None:
     import shutil
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def message_width() -> int | None:
+    """Columns of the terminal that stderr is, or None when it is none or does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None if sys.stderr.isatty() else None
+    except (OSError, ValueError):
+        return None
+
+
+def folded(text: str) -> str:
+    """A message as lines that fit the terminal of stderr, those after the first set in; as it is without one."""
+    width = message_width()
+    if width is None or all(len(line) <= width for line in text.split("\n")):
+        return text
+    from cloudtrain.cli.tables import indented
+
+    return "\n".join(each for line in text.split("\n") for each in indented(line, width))
 
 
 def ask(question: str, default: bool) -> bool:
