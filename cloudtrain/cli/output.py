@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -33,7 +33,7 @@ def print_rows(
     from cloudtrain.cli.tables import Column, fitted
 
     columns = [
-        Column(head, i < len(right) and right[i] == "r") if isinstance(head, str) else head
+        Column(head, flush := right[i : i + 1] == "r", not flush) if isinstance(head, str) else head
         for i, head in enumerate(headers)
     ]
     if output == "csv":
@@ -56,22 +56,36 @@ def print_rows(
     click.echo(tabulate(rows, names, tablefmt="github", colalign=alignment if rows else None, disable_numparse=True))
 
 
+def print_text(text: str) -> None:
+    """A sentence of a result, on stdout; folded between words where that is a terminal."""
+    click.echo(folded(text, terminal_width()))
+
+
 def print_message(text: str = "") -> None:
     """A line for the person, on stderr; folded between words where that is a terminal.
 
     A full disk behind it ends nothing that is being done.
     """
     try:
-        click.echo(folded(text), err=True)
+        click.echo(folded(text, message_width()), err=True)
     except BrokenPipeError:
         raise
     except OSError:
         return
 
 
-def colour_wanted() -> bool:
-    """Colour only on a terminal, and never with NO_COLOR."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def print_labelled(label: str, message: str) -> None:
+    """`error: ...`, `hint: ...` or without a label on stderr; the word error in red on a terminal."""
+    text = folded(f"{label}: {message}" if label else message, message_width())
+    if label == "error" and colour_wanted(sys.stderr):
+        text = click.style("error", fg="red", bold=True) + text.removeprefix("error")
+    click.echo(text, err=True)
+
+
+def colour_wanted(stream: TextIO | None = None) -> bool:
+    """Colour only on a terminal (of stdout, unless said otherwise), and never with NO_COLOR."""
+    terminal = (stream or sys.stdout).isatty()
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def coloured(text: str, **style: Any) -> str:
@@ -104,6 +118,21 @@ def red(text: str) -> str:
     return coloured(text, fg="red")
 
 
+COLOURS = {
+    **dict.fromkeys(("finished", "ok", "unchanged"), "green"),
+    **dict.fromkeys(("running", "starting", "started", "open", "unknown"), "yellow"),
+    **dict.fromkeys(("failed", "died", "problem", "missed"), "red"),
+}
+OVER = ("stopped", "cancelled", "skipped: budget")
+
+
+def state_cell(state: str, output: str = "table") -> str:
+    """A state in a table on a terminal: green good, yellow open, red bad, dim over; plain elsewhere."""
+    if output != "table":
+        return state
+    return dim(state) if state in OVER else coloured(state, fg=COLOURS.get(state))
+
+
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is, or None when it is none: then nothing is cut or wrapped."""
     import shutil
@@ -119,9 +148,8 @@ def message_width() -> int | None:
         return None
 
 
-def folded(text: str) -> str:
-    """A message as lines that fit the terminal of stderr, those after the first set in; as it is without one."""
-    width = message_width()
+def folded(text: str, width: int | None) -> str:
+    """A text in lines of at most `width` characters, those after a first one set in; None: as it is."""
     if width is None or all(len(line) <= width for line in text.split("\n")):
         return text
     from cloudtrain.cli.tables import indented

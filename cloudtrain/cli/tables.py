@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 HEADING_MARGIN = 2  # where there is room, a column is so much wider than its heading at the least
 COMFORTABLE = 20  # characters to which a column is folded before others are left out
-TALL = 8  # lines of a row from which on a table is hard to read
+LONGEST_NAME = 28  # characters up to which the first cell always stands in its row
+TALLEST = (8, 12)  # lines of a row from which on a column goes, and from which on there is no table
 GAP = "  "
 INDENT = "  "
 ESCAPE = "\x1b["  # begins a colour, which ends with an `m`
@@ -26,6 +27,11 @@ class Column(NamedTuple):
     drop: int = 0
 
 
+def figure(heading: str, drop: int = 0) -> Column:
+    """A column of figures: flush right, never folded."""
+    return Column(heading, right=True, fold=False, drop=drop)
+
+
 # A cell's lines without escape codes, and the codes with which it begins. A tuple: each class costs a command's start.
 Cell = tuple[list[str], str]
 
@@ -37,9 +43,10 @@ def fitted(
 
     Colours of whole cells are kept and not counted.
 
-    First cells are folded, then columns left out in their order, then cells folded to their longest words. A row whose
-    words are too long even so is a block of lines, `heading: cell`, and shows every column. Only there can a line be
-    wider than `width`: one word, alone.
+    First cells are folded, then columns left out in their order, then cells folded to their longest words. A long name
+    in the first column stands above its row where columns would have to go otherwise. A row whose words are too long
+    even so is a block of lines, `heading: cell`, and shows every column. Only there, or in a name, can a line be wider
+    than `width`: one word, alone.
     """
     cells = [[cell_of(text) for text in row] for row in rows]
     full = [
@@ -48,15 +55,34 @@ def fitted(
     ]
     if width is None or table_width(full) <= width:
         return [line for row in (None, *cells) for line in drawn(columns, row, full)], ()
+    hang = layout(columns, cells, width)[0] != list(range(len(columns)))
+    return mixed(columns, cells, [hang and has_long_name(row, width) for row in cells], width)
+
+
+def has_long_name(row: Sequence[Cell], width: int) -> bool:
+    """Whether its first cell would take a great part of the line from the others."""
+    return len(row) > 2 and len(row[0][0]) == 1 and longest_word(row[0][0][0]) > max(LONGEST_NAME, width // 3)
+
+
+def mixed(
+    columns: Sequence[Column], cells: list[list[Cell]], hangs: list[bool], width: int
+) -> tuple[list[str], tuple[str, ...]]:
+    """A table of the rows that fit, blocks of the others; blocks alone where these are more than a third.
+
+    `hangs`: which rows have their first cell on lines of its own, above them.
+    """
+    below = [[([""], ""), *row[1:]] if hang else row for row, hang in zip(cells, hangs, strict=True)]
     least = columns_left(columns)[-1]
-    rest = [row for row in cells if table_width(floors(columns, [row], least, 0)) <= width]
-    kept, widths = layout(columns, rest, width)
-    if not widths or 3 * (len(cells) - len(rest)) > len(cells):
+    fits = [table_width(floors(columns, [row], least, 0)) <= width for row in below]
+    kept, widths = layout(columns, [row for row, fit in zip(below, fits, strict=True) if fit], width)
+    if not widths or 3 * fits.count(False) > len(cells):
         return [line for row in cells for line in block(columns, row, width)], ()
-    shown, in_table = [columns[c] for c in kept], {id(row) for row in rest}
+    shown = [columns[c] for c in kept]
     lines = drawn(shown, None, widths)
-    for row in cells:
-        lines += drawn(shown, [row[c] for c in kept], widths) if id(row) in in_table else block(columns, row, width)
+    for row, rest, hang, fit in zip(cells, below, hangs, fits, strict=True):
+        if fit and hang:
+            lines += painted(fold(row[0][0][0], width), row[0][1])
+        lines += drawn(shown, [rest[c] for c in kept], widths) if fit else block(columns, row, width)
     return lines, tuple(column.heading for c, column in enumerate(columns) if c not in kept)
 
 
@@ -67,7 +93,7 @@ def layout(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int
     """
     every = naturals(columns, rows)
     steps = columns_left(columns)
-    for tallest in (TALL, 2 * TALL):
+    for tallest in TALLEST:
         for kept, comfort in (*((kept, COMFORTABLE) for kept in steps), (steps[-1], 0)):
             least = floors(columns, rows, kept, comfort)
             if table_width(least) > width:
@@ -215,5 +241,9 @@ def indented(text: str, width: int) -> list[str]:
     (plain, *_), style = cell_of(text)
     lead = plain[: len(plain) - len(plain.lstrip())]
     lines = [lead + part for part in fold(plain.lstrip(), width - len(lead), len(INDENT))]
-    lines = [f"{INDENT if number else ''}{line}" for number, line in enumerate(lines)]
+    return painted([f"{INDENT if number else ''}{line}" for number, line in enumerate(lines)], style)
+
+
+def painted(lines: list[str], style: str) -> list[str]:
+    """Each line in a colour that ends with it."""
     return [f"{style}{line}{RESET}" for line in lines] if style else lines

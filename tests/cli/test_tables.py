@@ -63,7 +63,7 @@ def test_columns_go_in_the_stated_order() -> None:
 
 
 def test_a_range_is_never_broken_nor_left_out() -> None:
-    for width in range(76, 170):
+    for width in range(50, 170):
         assert any("$0.27 .. $11.40" in line for line in fitted(COLUMNS, ROWS, width)[0]), width
 
 
@@ -72,6 +72,13 @@ def test_where_nothing_fits_a_row_is_a_block_with_every_column() -> None:
     assert lines[:2] == ["run: llama-3-1-8b-chat-2026-11-30-a1b2c3", "  state: running"]
     assert "  as of: 2026-08-31" in lines
     assert max(map(len, lines)) <= 40
+
+
+def test_a_long_name_stands_above_its_row_before_columns_go() -> None:
+    lines, left_out = fitted(COLUMNS, ROWS, 80)
+    assert left_out == ()
+    assert lines[2] == "llama-3-1-8b-chat-2026-11-30-a1b2c3"
+    assert lines[3].split()[:2] == ["running", "eu-ro-1"]
 
 
 def test_one_row_with_a_long_word_leaves_the_others_a_table() -> None:
