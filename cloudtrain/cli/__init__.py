@@ -21,9 +21,10 @@ from cloudtrain.cli import door
 from cloudtrain.errors import EXIT_CODES, CloudtrainError, nearest
 
 ALIASES = {"status": "ps", "cost-report": "report", "stop": "down"}
+AS_ASKED = (103, 130)  # stopped on request, by Ctrl-C: what was wanted is no error
 STREAM_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}  # of a stdout
 # Modules of this folder that are not commands.
-PLUMBING = {"door", "options", "output", "live", "first_minutes", "words"}
+PLUMBING = {"door", "options", "output", "live", "first_minutes", "tables", "words"}
 
 
 class ReaderGone(Exception):
@@ -127,10 +128,12 @@ def usage_of(error: click.ClickException) -> str:
 
 def complain(message: str, hint: str, exit_code: int) -> int:
     """Print an error the way every command does; where nobody can be told, the exit code says it all the same."""
+    from cloudtrain.cli.output import print_labelled
+
     with contextlib.suppress(OSError):
-        click.echo(f"error: {message}", err=True)
+        print_labelled("" if exit_code in AS_ASKED else "error", message)
         for line in filter(None, hint.splitlines()):
-            click.echo(f"hint: {line}", err=True)
+            print_labelled("hint", line)
     return exit_code
 
 

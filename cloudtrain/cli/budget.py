@@ -9,6 +9,7 @@ import click
 
 from cloudtrain.cli.options import Dollars, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.errors import UsageError
 from cloudtrain.units import money, money_text, rfc3339
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from cloudtrain.runs.spending.standing import Standing, Window
     from cloudtrain.state.protocol import Store
 
-HEADERS = ("window", "begins", "limit", "spent", "still open", "left")
+COLUMNS = (Column("window"), Column("begins", fold=False, drop=1), figure("limit"), figure("spent"),
+           figure("still open"), figure("left"))  # fmt: skip
 NONE = "none"
 
 
@@ -48,7 +50,7 @@ def show(output: str) -> None:
     if output == "json":
         print_json(document(found, now))
     else:
-        print_rows(output, HEADERS, rows(found), right="  rrrr")
+        print_rows(output, COLUMNS, rows(found))
     for message in notes(found):
         print_message(message)
     refuse_damaged(list(found.damaged))

@@ -8,7 +8,11 @@ from cloudtrain import settings
 from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column
 from cloudtrain.errors import UsageError
+
+COLUMNS = (Column("key", fold=False), Column("value"), Column("origin", drop=2), Column("environment", drop=1),
+           Column("meaning"))  # fmt: skip
 
 
 @click.group("config", short_help="Show, read and change settings.")
@@ -22,11 +26,10 @@ def show(output: str) -> None:
     """Every setting, its value and where it comes from (flag > environment > file > default)."""
     now = settings.load()
     rows = [[s.key, now.text(s.key), now.origin(s.key), s.environment, s.help] for s in settings.KEYS]
-    headers = ("key", "value", "origin", "environment", "meaning")
     if output == "json":
-        print_json([dict(zip(headers, row, strict=True)) for row in rows])
+        print_json([dict(zip([column.heading for column in COLUMNS], row, strict=True)) for row in rows])
         return
-    print_rows(output, headers, rows)
+    print_rows(output, COLUMNS, rows)
     if output == "table":
         print_message(f"file: {settings.config_path() or 'none: there is no home folder, set CLOUDTRAIN_CONFIG'}")
 

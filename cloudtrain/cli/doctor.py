@@ -11,13 +11,15 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import bold, print_json, print_message, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows, state_cell
+from cloudtrain.cli.tables import Column
 from cloudtrain.errors import UsageError
 
 if TYPE_CHECKING:
     from cloudtrain.doctor.checks import Entry
 
-HEADERS = ("state", "about", "what", "words", "hint")
+COLUMNS = (Column("state"), Column("about"), Column("what"), Column("words"))
+HEADERS = (*COLUMNS, Column("hint"))
 
 
 @click.command("doctor", short_help="Check credentials, permissions, quotas and leftovers.")
@@ -138,7 +140,7 @@ def show(entries: list[Entry], output: str) -> None:
     if output == "json":
         print_json([document(line) for line in entries])
     elif output == "table":
-        print_rows(output, HEADERS[:4], [short(line) for line in entries])
+        print_rows(output, COLUMNS, [short(line) for line in entries])
     else:
         print_rows(output, HEADERS, [[f.state, subject, f.what, f.message, f.hint] for subject, f, _ in entries])
 
@@ -159,6 +161,5 @@ def document(line: Entry) -> dict[str, Any]:
 def short(line: Entry) -> list[str]:
     """A line for a person."""
     finding = line.finding
-    state = bold(finding.state) if finding.state == "problem" else finding.state
     message = f"{finding.message}; {finding.hint}" if finding.hint else finding.message
-    return [state, line.subject, finding.what, message]
+    return [state_cell(finding.state), line.subject, finding.what, message]

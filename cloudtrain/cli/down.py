@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cloudtrain.cli import words
-from cloudtrain.cli.output import print_message
+from cloudtrain.cli.output import print_message, print_text
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
@@ -35,8 +35,8 @@ def show(ended: Ended) -> None:
     run, proof = ended.run, ended.proof
     if proof is not None:
         spent = readable(run.spent_usd)
-        click.echo(
+        print_text(
             f"{run.id}: gone ({proof.answer}, said {proof.said_by} at {rfc3339(proof.time)}); "
             f"was {ended.was}, billed {hours(proof.billed_s)}, {money(spent)}"
         )
-    click.echo(f"  kept: {run.store.place(run.key(''))}")
+    print_text(f"  kept: {run.store.place(run.key(''))}")

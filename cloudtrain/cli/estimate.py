@@ -8,7 +8,8 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, TARGETS, Chips, Count, output_option
-from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows, print_text
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.errors import UsageError
 from cloudtrain.units import billions, gib
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
     from cloudtrain.trainer.verify import Verified
 
+COLUMNS = (Column("part"), figure("size"))
 OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
 
 
@@ -75,11 +77,11 @@ def command(model: str, explain: bool, verify: bool, output: str, chip: str | No
         for sentence in assumptions.of_the_repository(spec, options):
             print_message(sentence)
     found = rows(estimated, explain, output) + ([] if proven is None else proven_rows(estimated, proven, output))
-    print_rows(output, ("part", "size"), found, "-r")
+    print_rows(output, COLUMNS, found)
     if explain and output == "table":
         click.echo("\nassumptions")
         for assumption in estimated.assumptions:
-            click.echo(f"- {assumption}")
+            print_text(f"- {assumption}")
 
 
 def chip_options(chip: str | None, devices: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows
+from cloudtrain.cli.tables import Column
 from cloudtrain.errors import DamagedRecord
 from cloudtrain.runs import claims
 from cloudtrain.runs.listing import find
@@ -20,6 +21,8 @@ from cloudtrain.units import rfc3339
 
 if TYPE_CHECKING:
     from cloudtrain.records import EventRecord
+
+COLUMNS = (Column("time", fold=False), Column("actor", drop=1), Column("event"), Column("details"))
 
 
 @click.command("events")
@@ -35,7 +38,7 @@ def command(run_name: str | None, output: str) -> None:
         print_json([document(event) for event in found])
         return
     rows = [[rfc3339(event.time) or "", event.actor, event.event, details(event)] for event in found]
-    print_rows(output, ("time", "actor", "event", "details"), rows)
+    print_rows(output, COLUMNS, rows)
 
 
 def events(run: Run) -> Iterable[EventRecord]:

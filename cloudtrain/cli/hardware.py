@@ -9,11 +9,14 @@ import click
 from cloudtrain.cli import words
 from cloudtrain.cli.options import Memory, Watts, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.errors import UsageError
 from cloudtrain.units import GIB, gib
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Box
+
+COLUMNS = (Column("name"), Column("hardware"), figure("number"), figure("memory"), figure("watts"))
 
 
 @click.group("hardware", short_help="Keep the machines that you own: every quote shows them.")
@@ -33,7 +36,7 @@ def list_(output: str) -> None:
         print_json([document(name, box) for name, box in found])
         return
     rows = [[name, box.hardware, box.count, gib(box.memory_bytes), box.watts or "-"] for name, box in found]
-    print_rows(output, ("name", "hardware", "number", "memory", "watts"), rows, "--rrr")
+    print_rows(output, COLUMNS, rows)
     if output == "table" and not found:
         print_message("none is kept: cloudtrain hardware add NAME[:N]")
 

@@ -11,10 +11,12 @@ import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.units import GB
 
 F = TypeVar("F", bound=Callable[..., Any])
-HEADERS = ("image", "flavour", "size", "created", "PyTorch", "current")
+COLUMNS = (Column("image"), Column("flavour"), figure("size"), Column("created", fold=False, drop=1),
+           Column("PyTorch", drop=2), Column("current"))  # fmt: skip
 
 
 @click.group("image")
@@ -87,7 +89,7 @@ def ls(engine: str | None, output: str) -> None:
     if output == "json":
         print_json([document(one) for one in images])
         return
-    print_rows(output, HEADERS, [row(one, output) for one in images], "--r")
+    print_rows(output, COLUMNS, [row(one, output) for one in images])
     if not images and output == "table":
         print_message("no image is here; `cloudtrain image build` makes one")
 

@@ -8,15 +8,18 @@ import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column
+from cloudtrain.cli.tables import figure as number
 from cloudtrain.errors import UsageError
 from cloudtrain.units import gib, rfc3339
 
 if TYPE_CHECKING:
     from cloudtrain.records import MeasurementRecord
 
-HEADERS = ("run", "ended", "model", "machine", "method", "software", "tokens/s", "steps", "tokens", "length", "load",
-           "peak", "worth")  # fmt: skip
-RIGHT = "------rrrrrrr"
+COLUMNS = (Column("run", fold=False), Column("ended", fold=False, drop=4), Column("model"), Column("machine"),
+           Column("method", drop=8), Column("software", drop=1), number("tokens/s"), number("steps", drop=5),
+           number("tokens", drop=3), number("length", drop=6), number("load", drop=7), number("peak", drop=2),
+           number("worth"))  # fmt: skip
 
 
 @click.group("measurements", short_help="List or forget what your runs have measured.")
@@ -40,7 +43,7 @@ def list_(output: str) -> None:
     if output == "json":
         print_json([document(each) for each in found])
         return
-    print_rows(output, HEADERS, [row(each) for each in found], RIGHT)
+    print_rows(output, COLUMNS, [row(each) for each in found])
     if output == "table" and not found:
         print_message("nothing has been measured here")
 

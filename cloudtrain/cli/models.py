@@ -9,12 +9,15 @@ import click
 from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.units import billions
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
 
-HEADERS = ("name", "family", "parameters", "active", "LoRA r16 attention", "LoRA r16 all-linear", "Hugging Face id")
+COLUMNS = (Column("name", fold=False), Column("family", drop=1), figure("parameters"), figure("active", drop=4),
+           figure("LoRA r16 attention", drop=2), figure("LoRA r16 all-linear", drop=3),
+           Column("Hugging Face id", fold=False))  # fmt: skip
 
 
 @click.command("models", short_help="The models of the registry.")
@@ -29,7 +32,7 @@ def command(models: tuple[str, ...], output: str) -> None:
     if output == "json":
         print_json([document(spec) for spec in specs])
     else:
-        print_rows(output, HEADERS, [row(spec, output) for spec in specs], "--rrrr-")
+        print_rows(output, COLUMNS, [row(spec, output) for spec in specs])
 
 
 def document(spec: ModelSpec) -> dict[str, Any]:

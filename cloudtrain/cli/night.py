@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cloudtrain.cli.options import Dollars, Duration, output_option
-from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows, state_cell
+from cloudtrain.cli.tables import Column
 
 if TYPE_CHECKING:
     from cloudtrain.nights.options import TickOptions
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
-HEADERS = ("schedule", "night", "outcome", "run", "begun", "message")
-MESSAGE_COLUMNS = 100
+COLUMNS = (Column("schedule", fold=False), Column("night", fold=False), Column("outcome"), Column("run", fold=False),
+           Column("begun", fold=False, drop=1), Column("message"))  # fmt: skip
+MESSAGE_CHARACTERS = 100
 
 
 @click.group("night", short_help="Nightly runs: the tick that a schedule's file calls, their history, a rehearsal.")
@@ -129,19 +131,26 @@ def history_command(name: str | None, number: int, output: str) -> None:
     if output == "json":
         print_json([row.document() for row in rows])
     else:
-        print_rows(output, HEADERS, [line(row) for row in rows])
+        print_rows(output, COLUMNS, [line(row, output) for row in rows])
     for sentence in history.last_ticks(store, settings.now()) if output == "table" else ():
         print_message(sentence)
     refuse_damaged(damaged)
 
 
-def line(row: Any) -> list[str]:
+def line(row: Any, output: str) -> list[str]:
     """One night for a person."""
     from cloudtrain.units import rfc3339
 
     night = row.night
-    message = night.message if len(night.message) <= MESSAGE_COLUMNS else night.message[: MESSAGE_COLUMNS - 3] + "..."
-    return [row.schedule, night.date, night.outcome or "open", night.run or "-", rfc3339(night.begun) or "-", message]
+    outcome, begun = state_cell(night.outcome or "open", output), rfc3339(night.begun) or "-"
+    return [row.schedule, night.date, outcome, night.run or "-", begun, shortened(night.message)]
+
+
+def shortened(message: str) -> str:
+    """A message of at most MESSAGE_CHARACTERS, without its last words where it is longer."""
+    if len(message) <= MESSAGE_CHARACTERS:
+        return message
+    return message[: MESSAGE_CHARACTERS - 3].rpartition(" ")[0] + " ..."
 
 
 @command.command("rehearse", short_help="A whole night of SPEC on a fake cloud, from the tick to the summary.")

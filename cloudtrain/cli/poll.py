@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_rows
+from cloudtrain.cli.output import print_json, print_rows, state_cell
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.poll import Polled, PollOptions
 
-HEADERS = ("run", "state", "attempt", "step", "what was done")
+COLUMNS = (Column("run", fold=False), Column("state"), figure("attempt", drop=1), figure("step", drop=2),
+           Column("what was done"))  # fmt: skip
 
 
 @click.command("poll", short_help="Check RUN once and act: tear it down, or restart it.")
@@ -37,7 +39,7 @@ def command(run_name: str | None, everything: bool, finish: bool, target: Path |
     if output == "json":
         print_json([document(each) for each in report.polled])
     else:
-        print_rows(output, HEADERS, [row(each) for each in report.polled])
+        print_rows(output, COLUMNS, [row(each, output) for each in report.polled])
     report.raise_for_rest()
 
 
@@ -57,8 +59,8 @@ def document(polled: Polled) -> dict[str, Any]:
     }
 
 
-def row(polled: Polled) -> list[str]:
+def row(polled: Polled, output: str) -> list[str]:
     """One look for a person."""
     figures = polled.run.figures
     step = figures.steps if figures else "-"
-    return [polled.run.id, polled.run.state, str(polled.run.intent.attempt), step, polled.done]
+    return [polled.run.id, state_cell(polled.run.state, output), str(polled.run.intent.attempt), step, polled.done]

@@ -8,11 +8,12 @@ import click
 
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column, figure
 
 if TYPE_CHECKING:
     from cloudtrain.records import ProbeRecord
 
-HEADERS = ("processor", "cores", "bf16", "float32", "load")
+COLUMNS = (Column("processor"), figure("cores"), figure("bf16"), figure("float32"), figure("load"))
 SECONDS = 8.0  # with PyTorch's import about ten
 
 
@@ -37,7 +38,7 @@ def command(output: str) -> None:
     if output == "json":
         print_json(document(found))
         return
-    print_rows("table", HEADERS, [row(found)], "-rrrr")
+    print_rows("table", COLUMNS, [row(found)])
     print_message(f"quotes of this machine take {'float32' if document(found)['faster'] == 'fp32' else 'bf16'} now")
     if found.load is not None and found.load > probed.BUSY:
         print_message("others were busy here: repeat when the machine is idle")

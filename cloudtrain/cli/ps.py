@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows, state_cell
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.runs import teardown
 from cloudtrain.runs.listing import readable_runs, refuse_damaged, tell_each
 from cloudtrain.runs.record import Run
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from cloudtrain.state.protocol import Store
 
 ACTIVE = ("running", "starting", "unknown", "died")
-HEADERS = ("run", "state", "provider", "offer", "step", "$/h", "spent", "started", "ends by")
+COLUMNS = (Column("run", fold=False), Column("state"), Column("provider", drop=3), Column("offer", drop=2),
+           figure("step", drop=4), figure("$/h"), figure("spent"), Column("started", fold=False, drop=1),
+           Column("ends by", fold=False))  # fmt: skip
 REFRESH_S = 2.0
 
 
@@ -37,7 +40,7 @@ def command(everything: bool, watch: bool, output: str) -> None:
     store = open_store(settings.load().state)
     while True:
         found, damaged = readable_runs(store)
-        line_of = document if output == "json" else row
+        line_of = document if output == "json" else partial(row, output=output)
         wanted = partial(line, everything=everything, line_of=line_of)
         lines, more = tell_each(found, wanted)
         if watch:
@@ -93,7 +96,7 @@ def show(lines: list[Any], output: str) -> None:
     if output == "json":
         print_json(lines)
     else:
-        print_rows(output, HEADERS, lines)
+        print_rows(output, COLUMNS, lines)
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -126,12 +129,12 @@ def waits(run: Run) -> bool:
     return run.addresses_ended and teardown.wants_another(run)
 
 
-def row(run: Run) -> list[str]:
+def row(run: Run, output: str = "table") -> list[str]:
     """A run for a person."""
     left = run.intent.deadline - time.time()
     return [
         run.id,
-        f"{run.state}, goes on" if waits(run) else run.state,
+        f"{run.state}, goes on" if waits(run) else state_cell(run.state, output),
         run.intent.provider,
         run.line.offer if run.line else "",
         run.figures.steps if run.figures else "-",

@@ -10,12 +10,14 @@ import click
 from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import ask, print_json, print_message, print_rows
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.leftovers.judging import Leftover
 from cloudtrain.runs.sweep import Listed, ProviderAnswer, Removed
 from cloudtrain.units import money, money_text, rfc3339
 
-HEADERS = ("provider", "what", "id", "run", "$/h", "ends by", "why")
+COLUMNS = (Column("provider"), Column("what"), Column("id", fold=False), Column("run", fold=False, drop=2),
+           figure("$/h"), Column("ends by", fold=False, drop=1), Column("why"))  # fmt: skip
 
 
 @click.command("sweep", short_help="Find what is ours at every provider, and delete it.")
@@ -67,7 +69,7 @@ def show(answers: list[ProviderAnswer], output: str) -> None:
     if output == "json":
         print_json([document(thing) for thing in things])
     elif things or output == "csv":
-        print_rows(output, HEADERS, [row(thing) for thing in things])
+        print_rows(output, COLUMNS, [row(thing) for thing in things])
     for answer in answers:
         if answer.error is not None:
             print_message(f"{answer.provider}: not {'wholly ' if answer.things else ''}asked: {answer.error.message}")

@@ -8,12 +8,15 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, Chips, Count, output_option
-from cloudtrain.cli.output import print_json, print_message, print_rows
+from cloudtrain.cli.output import print_json, print_message, print_rows, print_text
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.errors import UsageError
 
 if TYPE_CHECKING:
     from cloudtrain.estimate.efficiency import Precision, Tier
     from cloudtrain.estimate.options import Method
+
+COLUMNS = (figure("low"), figure("likely"), figure("high"), Column("basis"))
 
 
 class Asked(NamedTuple):
@@ -77,6 +80,6 @@ def command(
     if output == "json":
         print_json({"tokens_per_second_per_chip": three, "basis": found.basis})
     elif three is None:
-        click.echo(f"unknown: {found.basis}")
+        print_text(f"unknown: {found.basis}")
     else:
-        print_rows("table", ("low", "likely", "high", "basis"), [[*(f"{v:,.4g}" for v in three.values()), found.basis]])
+        print_rows("table", COLUMNS, [[*(f"{v:,.4g}" for v in three.values()), found.basis]])

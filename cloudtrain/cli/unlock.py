@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cloudtrain.cli import words
+from cloudtrain.cli.output import print_text
 from cloudtrain.errors import NotFinished
 from cloudtrain.runs.listing import find
 
@@ -25,8 +26,8 @@ def command(run_name: str, force: bool) -> None:
     unlock = run.stack.unlock
     removed, kept = unlock(run.id, run.store, force) if unlock else ([], [])
     for owner in removed:
-        click.echo(f"removed the lock of {owner}")
+        print_text(f"removed the lock of {owner}")
     if kept:
         raise NotFinished(f"run `{run.id}` is held by {'; '.join(kept)}", "end it there, or --force when that is dead")
     if not removed:
-        click.echo(f"run `{run.id}` is not locked")
+        print_text(f"run `{run.id}` is not locked")

@@ -8,6 +8,7 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import Duration
+from cloudtrain.cli.output import print_text
 from cloudtrain.errors import NotFinished
 from cloudtrain.runs.listing import find
 from cloudtrain.runs.record import Run
@@ -35,7 +36,7 @@ def command(run_name: str | None, timeout: float | None) -> None:
             raise NotFinished(f"run `{run.id}` is still {run.state}", f"`cloudtrain wait {run.id}` waits on")
         time.sleep(QUICK_S if run.stack.direct else pause_s(run))
         run = Run(run.store, run.id)
-    click.echo(f"{run.id}: {run.state}")
+    print_text(f"{run.id}: {run.state}")
     outcome.check_finished(run)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cloudtrain.cli import output
 from cloudtrain.cli.report import lists
 from cloudtrain.state.store import LocalFolder
 from tests.conftest import Result
@@ -34,7 +35,8 @@ def store(own_world: Path) -> LocalFolder:
 @pytest.fixture
 def eighty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 80 columns."""
-    monkeypatch.setattr(lists, "terminal_width", lambda: 80)
+    for module in (output, lists):
+        monkeypatch.setattr(module, "terminal_width", lambda: 80)
 
 
 @pytest.mark.parametrize(

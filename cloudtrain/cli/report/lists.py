@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloudtrain.cli.output import bold, print_json, print_rows, terminal_width
+from cloudtrain.cli.output import bold, print_json, print_rows, print_text, state_cell, terminal_width
 from cloudtrain.cli.report.one import decimal_of, size
+from cloudtrain.cli.tables import Column, figure
 from cloudtrain.report import figures
 from cloudtrain.report.cost_report import CostReport
 from cloudtrain.units import hours, money, rfc3339
@@ -18,15 +20,17 @@ if TYPE_CHECKING:
     from cloudtrain.report.tables import Table
     from cloudtrain.report.totals import By, Totals
 
-HEADERS = ("run", "state", "offer", "started", "quoted $", "metered $", "quoted", "took", "tokens/s quoted", "measured",
-           "memory estimated", "measured", "billed $", "$/M tokens", "metered/quoted")  # fmt: skip
+COLUMNS = (Column("run", fold=False), Column("state"), Column("offer", drop=6), Column("started", fold=False, drop=8),
+           figure("quoted $"), figure("metered $"), figure("billed $"), figure("$/M tokens", drop=10),
+           figure("metered/quoted", drop=5), figure("quoted time", drop=4), figure("took", drop=9),
+           figure("quoted tokens/s", drop=3), figure("tokens/s", drop=7),
+           figure("estimated memory", drop=1), figure("peak memory", drop=2))  # fmt: skip
+SUMS_DROP = {2: 1, 7: 2, 6: 3}  # what a narrow terminal goes without: index of a column to its turn
 CSV_HEADERS = ("run", "state", "offer", "started_at", "quoted_usd", "metered_usd", "quoted_s", "metered_s",
                "quoted_tokens_per_second", "measured_tokens_per_second", "estimated_bytes", "measured_bytes",
                "billed_usd", "usd_per_million_tokens", "metered_to_quoted", "provider", "spec", "quoted_usd_low",
                "quoted_usd_high", "billed_status")  # fmt: skip
-ORDER = (0, 1, 2, 3, 4, 5, 12, 13, 14, 6, 7, 8, 9, 10, 11)  # of the columns at a terminal
-LEFT_OUT = (10, 11, 8, 6, 14, 2, 9, 3, 12, 7, 13)  # where it is too narrow, in this order
-BLOCKS_WIDE, LONGEST_NAME = 24, 28
+BLOCKS_WIDE = 24
 
 
 def show_runs(accounts: Sequence[CostReport], output: str) -> None:
@@ -35,11 +39,7 @@ def show_runs(accounts: Sequence[CostReport], output: str) -> None:
         return print_json([account.document() for account in accounts])
     if output == "csv":
         return print_rows(output, CSV_HEADERS, [csv_row(account) for account in accounts])
-    rows = [row(account) for account in accounts]
-    if terminal_width() is not None:
-        rows = [[cut(each[0], LONGEST_NAME), *each[1:]] for each in rows]
-    columns = fitting(HEADERS, rows, ORDER, LEFT_OUT)
-    print_rows(output, [HEADERS[c] for c in columns], [[each[c] for c in columns] for each in rows])
+    print_rows(output, COLUMNS, [row(account, output) for account in accounts])
     return show_total(accounts)
 
 
@@ -51,9 +51,9 @@ def show_total(accounts: Sequence[CostReport]) -> None:
     every = total([entry_of(account, account.spec) for account in accounts])
     unknown = every.metered.unknown
     at_least = f"at least (no price for {unknown} of them) " if unknown else ""
-    click.echo(f"\n{figures.several(every.runs, 'run')}, {at_least}{money(every.metered.usd or decimal_of('0'))}")
+    print_text(f"\n{figures.several(every.runs, 'run')}, {at_least}{money(every.metered.usd or decimal_of('0'))}")
     for line in ratios(every):
-        click.echo(line)
+        print_text(line)
 
 
 def ratios(every: Totals) -> list[str]:
@@ -83,34 +83,26 @@ def show_sums(found: History, what: By, output: str) -> None:
         total_ = everything.document()
         return print_json({"by": what, "timezone": found.zone_name, "groups": each, "total": total_})
     shown = tables.sums(groups, everything, what)
-    show_table(shown, output, LEFT_OUT_OF_SUMS)
+    show_table(shown, output, SUMS_DROP)
     return show_ratios(everything, output)
-
-
-LEFT_OUT_OF_SUMS = (2, 3, 5)
 
 
 def show_ratios(everything: Totals, output: str) -> None:
     """At a terminal, the comparison below the table."""
     if output == "table":
         for number, line in enumerate(ratios(everything)):
-            click.echo(f"{'' if number else chr(10)}{line}")
+            print_text(f"{'' if number else chr(10)}{line}")
 
 
-def show_table(shown: Table, output: str, left_out: Sequence[int] = ()) -> None:
-    """A table of a report as a table, CSV or Markdown; its names are cut where the terminal is too narrow."""
+def show_table(shown: Table, output: str, drop: Mapping[int, int] = MappingProxyType({})) -> None:
+    """A table of a report as a table, CSV or Markdown; `drop` as in Column, by index."""
     if output == "md":
         from cloudtrain.report import markdown
 
         return click.echo(markdown.table(shown))
-    rows = [*shown.rows, *([shown.sums] if shown.sums and output == "table" else [])]
-    columns = fitting(shown.headers, rows, range(len(shown.headers)), left_out) if output == "table" else None
-    kept = list(range(len(shown.headers))) if columns is None else columns
-    headers, cells = [shown.headers[c] for c in kept], [[each[c] for c in kept] for each in rows]
-    if output == "table":
-        cells = shortened(headers, cells)
-    right = "".join("-" if c < shown.words else "r" for c in kept)
-    return print_rows(output, headers, cells, right)
+    words = shown.words
+    columns = [Column(head, c >= words, c < words, drop.get(c, 0)) for c, head in enumerate(shown.headers)]
+    return print_rows(output, columns, [*shown.rows, *([shown.sums] if shown.sums and output == "table" else [])])
 
 
 def show_trend(found: History, output: str) -> None:
@@ -125,76 +117,46 @@ def show_trend(found: History, output: str) -> None:
         return show_table(tables.trend(every), output)
     for number, line in enumerate(every):
         runs, newest = figures.several(len(line.entries), "finished run"), line.entries[-1].offer or "?"
-        head = f"{line.name}: {runs}, the newest on {newest}"
-        click.echo(("\n" if number else "") + bold(cut(head, terminal_width())))
+        print_text(("\n" if number else "") + bold(f"{line.name}: {runs}, the newest on {newest}"))
         for course in line.courses:
             if known := course.known:
                 first, last = course.figure.words(known[0]), course.figure.words(known[-1])
-                chart = blocks(course.values, BLOCKS_WIDE)
                 told = f"{tables.moved(course)} {course.verdict}".strip(" -")
                 name = f"  {course.figure.name:<11} {first:>9} → {last:<9}"
-                click.echo(f"{name}  {chart:<{BLOCKS_WIDE}}  {told}".rstrip())
+                wide = chart_width(len(name) + len(told))
+                click.echo(f"{name}  {blocks(course.values, wide):<{wide}}  {told}".rstrip())
     if not every:
-        click.echo("no run has finished yet")
-        return None
-    click.echo(f"\nfirst → newest of at most {SHOWN} runs; {GAP} a run without the figure")
-    return click.echo(f"the change: the median of the newest {NEWEST} runs against that of the {BEFORE} before")
+        return click.echo("no run has finished yet")
+    print_text(f"\nfirst → newest of at most {SHOWN} runs; {GAP} a run without the figure")
+    return print_text(f"the change: the median of the newest {NEWEST} runs against that of the {BEFORE} before")
 
 
-def fitting(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], order: Sequence[int], left_out: Sequence[int]
-) -> list[int]:
-    """The columns that fit the terminal, in this order; where it is too narrow some are left out, `left_out` first."""
-    kept, width = list(order), terminal_width()
-    for column in left_out:
-        if width is None or _width(headers, rows, kept) <= width:
-            break
-        kept = [each for each in kept if each != column]
-    return kept
-
-
-def shortened(headers: Sequence[str], rows: list[list[str]]) -> list[list[str]]:
-    """The rows with their first cell cut to what the terminal leaves for it."""
+def chart_width(others: int) -> int:
+    """Characters for a chart beside so many others."""
     width = terminal_width()
-    if width is None or not rows:
-        return rows
-    over = _width(headers, rows, range(len(headers))) - width
-    longest = max(len(each[0]) for each in rows) - max(over, 0)
-    return [[cut(each[0], max(longest, len(headers[0]) + 2)), *each[1:]] for each in rows]
+    return BLOCKS_WIDE if width is None else min(BLOCKS_WIDE, max(1, width - others - 4))
 
 
-def _width(headers: Sequence[str], rows: Sequence[Sequence[str]], kept: Sequence[int]) -> int:
-    return sum(max(len(headers[c]) + 2, *(len(each[c]) for each in rows), 0) + 2 for c in kept) - 2
-
-
-def cut(text: str, width: int | None) -> str:
-    """The text, its middle left out where it is too long."""
-    if width is None or len(text) <= width:
-        return text
-    tail = (width - 1) // 3
-    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
-
-
-def row(account: CostReport) -> list[str]:
+def row(account: CostReport, output: str) -> list[str]:
     """One run in a line."""
     quoted_usd, rate = account.quoted_usd, account.quoted_tokens_per_second
     per_million, billed = account.usd_per_million_tokens, account.billed_usd
     return [
         account.run,
-        account.state,
+        state_cell(account.state, output),
         account.offer,
         rfc3339(account.started_at) or "-",
         money(decimal_of(quoted_usd["likely"])) if quoted_usd else "-",
         money(account.metered_usd),
+        "-" if billed is None else money(billed) + ("" if account.billed_status == "final" else "~"),
+        "-" if per_million is None else figures.dollars(per_million),
+        figures.ratio(account.metered_to_quoted),
         hours(account.quoted_hours["likely"] * 3600) if account.quoted_hours else "-",
         hours(account.metered_s),
         figures.speed(rate["likely"] if rate else None),
         figures.speed(account.measured_tokens_per_second),
         size(account.estimated_bytes),
         size(account.measured_bytes),
-        "-" if billed is None else money(billed) + ("" if account.billed_status == "final" else "~"),
-        "-" if per_million is None else figures.dollars(per_million),
-        figures.ratio(account.metered_to_quoted),
     ]
 
 

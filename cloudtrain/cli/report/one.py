@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from cloudtrain.cli.output import bold, print_rows
+from cloudtrain.cli.output import bold, print_rows, print_text
+from cloudtrain.cli.tables import Column
 from cloudtrain.report import markdown
 from cloudtrain.report.cost_report import CostReport, paired
 from cloudtrain.report.figures import dollars, ratio, speed
@@ -18,17 +19,17 @@ from cloudtrain.units import gib, hours, money
 def show(account: CostReport, output: str) -> None:
     """One run in full."""
     if output == "table":
-        click.echo(bold(f"{account.run}: {account.state}, {account.offer} ({account.provider})"))
+        print_text(bold(f"{account.run}: {account.state}, {account.offer} ({account.provider})"))
         price = account.price
         frozen = money(decimal_of(price.get("usd_per_hour")))
-        click.echo(
+        print_text(
             f"price frozen at launch: {frozen} per hour, {price.get('origin', '?')}"
             f"{' of ' + price['as_of'] if price.get('as_of') else ''}: {price.get('source', '')}\n"
         )
     headers, rows = ("", "quoted", "metered"), [*cost_rows(account), *figures(account)]
     if output == "md":
         return click.echo(markdown.table(Table(headers, rows, 1)))
-    return print_rows(output, headers, rows, "-rr")
+    return print_rows(output, [Column(head, bool(head)) for head in headers], rows)
 
 
 def cost_rows(account: CostReport) -> list[list[str]]:

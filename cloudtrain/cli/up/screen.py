@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from cloudtrain.cli.live import View
-from cloudtrain.cli.output import ask, bold, print_message
+from cloudtrain.cli.output import ask, bold, message_width, print_message, print_text
+from cloudtrain.cli.tables import fold
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.disk import GB
 from cloudtrain.runs import events
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.quote.assessment import Assessment
     from cloudtrain.quote.disk import Disk
+
+PLAN_INDENT = 11  # characters before the texts of a plan
 
 
 class Screen:
@@ -106,17 +107,20 @@ class Screen:
 
         account = report(event.run)
         loss = "" if account.loss is None else f", final loss {account.loss:.3f}"
-        click.echo(f"finished `{event.run.id}`: {account.steps or 0:,} steps, {account.tokens or 0:,} tokens{loss}")
-        click.echo(f"result: {event.home}")
+        print_text(f"finished `{event.run.id}`: {account.steps or 0:,} steps, {account.tokens or 0:,} tokens{loss}")
+        print_text(f"result: {event.home}")
         more = "" if self.simulated else f"; `cloudtrain report {event.run.id}` has it all"
-        click.echo(f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}{more}")
+        print_text(f"cost: {money(account.metered_usd)} for {hours(account.metered_s)}{more}")
 
 
 def show_plan(title: str, rows: list[tuple[str, str]]) -> None:
-    """The rows of a plan."""
+    """The rows of a plan, each text folded in a column of its own."""
+    width = message_width()
     print_message(bold(title))
     for name, text in rows:
-        print_message(f"  {name:8} {text}")
+        lines = [text] if width is None else fold(text, width - PLAN_INDENT)
+        for number, line in enumerate(lines):
+            print_message(f"  {'' if number else name:8} {line}")
 
 
 def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
@@ -231,10 +235,10 @@ def machine_created(event: events.MachineCreated) -> None:
     created = f"machine created: {run.machine.id} ({run.intent.provider}, {run.machine.place})"
     if event.restart:
         return print_message(created)
-    click.echo(created)
+    print_text(created)
     if run.intent.idle:
         until = rfc3339(run.intent.deadline)
-        click.echo(f"run `{run.id}` idles until {until} at the latest; `cloudtrain down {run.id}` ends it")
+        print_text(f"run `{run.id}` idles until {until} at the latest; `cloudtrain down {run.id}` ends it")
     return None
 
 
