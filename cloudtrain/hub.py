@@ -10,7 +10,6 @@ import json
 import os
 import re
 from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -21,6 +20,7 @@ from cloudtrain.errors import UsageError
 if TYPE_CHECKING:
     import urllib.request
 
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 HUB = "https://huggingface.co"
 TIMEOUT_S = 10.0  # to connect, and between two parts of an answer
 LARGEST_ANSWER_BYTES = 16 * 2**20
@@ -71,15 +71,24 @@ def file(hub_id: str, commit: str, name: str, token: str | None, limit: int) -> 
 
 def own_token() -> str | None:
     """The token of this machine's user: of HF_TOKEN, else the one that `hf auth login` has left."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    for name in TOKEN_VARIABLES:
         if text := os.environ.get(name, "").strip():
             return text
+    with suppress(OSError, UnicodeDecodeError):
+        return _first_word(Path(_token_file())) or None
+    return None
+
+
+def own_token_place() -> str:
+    """The variable or the file that holds it, as `handed_over` takes it; "" where there is none."""
+    named = next((name for name in TOKEN_VARIABLES if os.environ.get(name, "").strip()), "")
+    return named or (_token_file() if own_token() else "")
+
+
+def _token_file() -> str:
     home = os.environ.get("HF_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.environ.get("HF_TOKEN_PATH") or os.path.join(home or os.path.join(cache, "huggingface"), "token")
-    with suppress(OSError, UnicodeDecodeError):
-        return _first_word(Path(path)) or None
-    return None
+    return os.environ.get("HF_TOKEN_PATH") or os.path.join(home or os.path.join(cache, "huggingface"), "token")
 
 
 def handed_over(source: str) -> str:
@@ -119,6 +128,7 @@ def _get(path: str, token: str | None) -> Answer:
         raise Unasked("HF_ENDPOINT names another hub") from None
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     request = urllib.request.Request(base + path)  # noqa: S310  # https, or this machine's own loopback
     if token:
@@ -166,6 +176,8 @@ class Answer:
 
     def content(self, limit: int) -> bytes:
         """The body, up to a size. Raises Unasked."""
+        from http.client import HTTPException
+
         try:
             found: bytes = self.response.read(limit + 1)
         except (OSError, ValueError, HTTPException):

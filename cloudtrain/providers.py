@@ -48,6 +48,7 @@ class PriceSource:
     offers: Callable[[Context], Iterable[Offer]]
     terms: Terms
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
+    credential_files: tuple[str, ...] = ()  # of the provider's own tools, as a shell would name them
     live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 

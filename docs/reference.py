@@ -25,8 +25,8 @@ ROOT = DOCS.parent
 DAY = "2026-11-24T12:00:00Z"  # the clock of shown quotes: it decides how old their prices are
 PROGRAMS = ("cloudtrain", "pricing", "stacks", "templates", "tests")
 VARIABLE = re.compile(r"(?<![A-Z0-9])_?CLOUDTRAIN_[A-Z0-9_]*[A-Z0-9]\b(?!_)")
-SHORT_QUOTE = "quote llama-3.1-8b --infra colab --infra runpod"
-WHOLE_QUOTE = "quote longcat-flash -o md --infra aws --infra colab --infra gcp --infra kaggle --infra runpod"
+SHORT_QUOTE = "quote llama-3.1-8b --infra colab --infra gcp --infra runpod"
+WHOLE_QUOTE = "quote longcat-flash --table -o md --infra aws --infra colab --infra gcp --infra kaggle --infra runpod"
 
 
 def main() -> int:
@@ -159,10 +159,8 @@ def exit_codes() -> str:
 
 
 def short_quote() -> str:
-    """The head of a quote as a terminal of 100 columns shows it."""
-    head, _, rest = at_a_terminal(SHORT_QUOTE.split(), 100).partition("\n\ncannot finish it\n")
-    chosen = next(line for line in rest.splitlines() if line.startswith("`up` would choose"))
-    return f"```\n$ cloudtrain {SHORT_QUOTE}\n{head}\n\n... what cannot finish it, and why ...\n\n{chosen}\n```\n"
+    """A quote as a terminal of 80 columns shows it to somebody without any account."""
+    return f"```\n$ cloudtrain {SHORT_QUOTE}\n{at_a_terminal(SHORT_QUOTE.split(), 80)}```\n"
 
 
 def whole_quote() -> str:
@@ -196,9 +194,9 @@ def at_a_terminal(words: list[str], columns: int) -> str:
 
 @contextlib.contextmanager
 def own_folders() -> Iterator[dict[str, str]]:
-    """The environment of somebody without settings, state and measurements, on the day of the shown quotes."""
+    """The environment of somebody without settings, state, measurements, accounts; on the day of the shown quotes."""
     with tempfile.TemporaryDirectory() as home:
-        moved = ("CLOUDTRAIN_", "XDG_", "COLUMNS")
+        moved = ("CLOUDTRAIN_", "XDG_", "COLUMNS", "HF_", "HUGGING_FACE_", "AWS_", "GOOGLE_", "RUNPOD_", "KAGGLE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(moved)}
         yield kept | {"HOME": home, "CLOUDTRAIN_NOW": DAY, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
 

@@ -42,4 +42,5 @@ provider = PriceSource(
         ),
     ),
     credentials=("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
+    credential_files=("~/.config/gcloud/application_default_credentials.json",),
 )

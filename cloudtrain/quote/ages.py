@@ -59,6 +59,14 @@ def refused_from(price: Price) -> str:
     return (datetime.fromisoformat(price.as_of) + timedelta(days=STALE_DAYS + 1)).date().isoformat()
 
 
+def is_refused(offer: Offer, now: float) -> bool:
+    """Whether `up` refuses the price of an offer as stale now, unless its provider confirms it."""
+    if offer.market in ("owned", "free") or offer.price.origin != "snapshot":
+        return False
+    days = age_days(offer.price.as_of, now)
+    return days is None or days > STALE_DAYS
+
+
 def refusal(offer: Offer, now: float) -> list[str]:
     """When `up` would refuse the price of an offer as stale, and what to do then; nothing where nothing is rented."""
     if offer.market in ("owned", "free") or offer.price.origin != "snapshot":

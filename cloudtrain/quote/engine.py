@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -189,14 +189,24 @@ def choose(viable: list[QuoteRow], request: Request) -> int | None:
 
     Experimental lines only when asked for, NVIDIA never, and a tight one only when no fitting one is nearly as cheap.
     """
+    return best(list(choosable(viable, request.experimental)))
+
+
+def choosable(lines: Sequence[QuoteRow], experimental: bool) -> Iterator[tuple[int, QuoteRow]]:
+    """The lines that `up` can take, with their indices."""
     table = chips()
-    candidates = [
-        (index, line)
-        for index, line in sorted(enumerate(viable), key=lambda numbered: numbered[1].rank)
-        if line.assessment.launch == "yes"
-        and (request.experimental or line.assessment.loads == "yes")
-        and table[line.offer.hardware].vendor != "nvidia"
-    ]
+    for index, line in sorted(enumerate(lines), key=lambda numbered: numbered[1].rank):
+        if (
+            line.viable
+            and line.assessment.launch == "yes"
+            and (experimental or line.assessment.loads == "yes")
+            and table[line.offer.hardware].vendor != "nvidia"
+        ):
+            yield index, line
+
+
+def best(candidates: Sequence[tuple[int, QuoteRow]]) -> int | None:
+    """The index of the one that is chosen of these, which are ranked."""
     if not candidates:
         return None
     index, first = candidates[0]

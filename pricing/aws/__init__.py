@@ -42,5 +42,6 @@ provider = PriceSource(
         ),
     ),
     credentials=("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    credential_files=("$AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", "~/.aws/config"),
     live=live,
 )

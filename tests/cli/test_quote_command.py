@@ -26,14 +26,14 @@ def lines_of(result: Result) -> list[dict[str, object]]:
 
 def test_longcat_under_qlora_as_a_table(golden: Command) -> None:
     """The table says 560.7 B, shows what works, and below the line everything that cannot, with its reason."""
-    result = golden("quote-longcat-qlora", "quote", "longcat-flash", "--method", "qlora")
+    result = golden("quote-longcat-qlora", "quote", "longcat-flash", "--method", "qlora", "--table")
     assert "560.7 B" in result.out
     assert "2 x MI300X" in result.out
 
 
 def test_a_small_model_as_a_table(golden: Command) -> None:
     """A model that fits this machine is chosen here, because a machine that is owned costs only its power."""
-    result = golden("quote-qwen3-0.6b", "quote", "qwen3-0.6b", "--method", "lora", "--tokens", "100k")
+    result = golden("quote-qwen3-0.6b", "quote", "qwen3-0.6b", "--method", "lora", "--tokens", "100k", "--table")
     assert "`up` would choose: " in result.out
 
 
@@ -102,7 +102,7 @@ def test_compare_puts_two_rows_side_by_side(cloudtrain: Command) -> None:
 
 def test_a_folded_row_names_the_size_that_a_change_helps(cloudtrain: Command) -> None:
     """One chip is too small whatever the method; four are not."""
-    words = ["--infra", "gcp", "--hardware", "v5e"]
+    words = ["--infra", "gcp", "--hardware", "v5e", "--table"]
     assert " -> on 4 x v5e --method lora: likely $" in cloudtrain("quote", "qwen3-8b", *words).out
 
 
@@ -113,22 +113,6 @@ def test_infra_hardware_and_market_narrow_the_table(cloudtrain: Command) -> None
     assert {(line["provider"], line["region"], line["offer"], line["market"]) for line in lines} == {
         ("gcp", "us-east5", "v6e-8", "spot")
     }
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("own-radeon", ["--hardware", "RX 7900 XTX"]),
-        ("own-mac", ["--hardware", "M4 Max", "--memory", "128GB"]),
-        ("own-old-radeon", ["--hardware", "rx-6900-xt", "--watts", "300"]),
-    ],
-)
-def test_a_machine_of_ones_own_at_80_columns(
-    golden: Command, monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]
-) -> None:
-    """Wherever one sits: a row for it, the software that trains there or why none does, and what to do by hand."""
-    monkeypatch.setattr("cloudtrain.cli.quote.terminal_width", lambda: 80)
-    golden(f"quote-{name}", "quote", "llama-3.1-8b", *words)
 
 
 def test_all_hardware_that_the_help_names_is_known(cloudtrain: Command) -> None:

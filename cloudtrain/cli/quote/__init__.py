@@ -62,15 +62,17 @@ if TYPE_CHECKING:
 )
 @click.option("--compare", metavar="A,B", shell_complete=words.rows, help="Explain two rows side by side.")
 @click.option("--verify", is_flag=True, help="Explain and prove the fit of --why's row, or of the first viable one.")
+@click.option(
+    "--table", "rows", is_flag=True, help="The rows that were looked at, many alike as one, instead of the answer."
+)
 @click.option("--all", "unfold", is_flag=True, help="Every row by itself.")
 @output_option()
-def command(
-    max_hours: float | None, output: str, why: str | None, compare: str | None, verify: bool, unfold: bool, **job: Any
-) -> None:
+def command(max_hours: float | None, output: str, **job: Any) -> None:
     """What it costs to finish fine-tuning MODEL, on this machine and everywhere else that is not an NVIDIA GPU.
 
     MODEL is a name of the registry (`cloudtrain models`), a Hugging Face id, or a folder with a config.json. Works
-    offline, without any account.
+    offline, without any account. The answer is the cheapest row, the fastest, what is yours, what is free and what `up`
+    takes, each with what is missing to start it and the next command; --table shows all rows.
 
     --hardware takes any spelling and a number. AMD: MI50 to MI355X, RX 6800 to RX 9070 XT, W6800 to W7900, R9700.
     Intel: Arc A770, Arc B580, Max 1550, Gaudi 3. Apple: M1 to M5 Max. Google: TPU v2 to TPU7x. Amazon: Trainium1 to
@@ -80,12 +82,13 @@ def command(
     from cloudtrain.quote.compatibility import refusal
     from cloudtrain.runs.quoting import QuoteOptions, quote
 
+    why, compare, verify, rows, unfold = (job.pop(name) for name in ("why", "compare", "verify", "rows", "unfold"))
     options = QuoteOptions(max_hours=max_hours / SECONDS_PER_HOUR if max_hours else None, **job)
     known = settings.load()
     quoted = quote(options, known, print_message)
     if not quoted.lines:
         check_places(quoted, known)
-    show(quoted, Shown(output, why, compare, verify, unfold), settings.now())
+    show(quoted, Shown(output, why, compare, verify, rows or unfold or options.include_nvidia, unfold), known)
     if any(line.viable for line in quoted.lines):
         return
     if (cap := quoted.request.max_cost) is not None and (dear := [line for line in quoted.lines if line.too_dear]):
@@ -97,7 +100,7 @@ def command(
         raise NothingViable(*nothing_found(quoted))
     raise NothingViable(
         f"no offer can finish {quoted.request.spec.name} with {quoted.request.method}",
-        "the last column says what would work",
+        "--table says why, row by row",
     )
 
 
@@ -127,11 +130,13 @@ class Shown(NamedTuple):
     why: str | None
     compare: str | None
     verify: bool
+    rows: bool  # the tables instead of the answer
     unfold: bool
 
 
-def show(quoted: Quote, shown: Shown, now: float) -> None:
+def show(quoted: Quote, shown: Shown, known: Settings) -> None:
     """Print the quote as asked."""
+    from cloudtrain import settings
     from cloudtrain.cli.quote import owned, why
     from cloudtrain.cli.quote.document import CSV_HEADERS, csv_rows, quote_document
     from cloudtrain.cli.quote.named import Rows
@@ -154,11 +159,13 @@ def show(quoted: Quote, shown: Shown, now: float) -> None:
         print_json(quote_document(quoted, remedy))
     elif output == "csv":
         print_rows("csv", CSV_HEADERS, csv_rows(quoted))
+    elif not shown.rows:
+        show_answer(quoted, known, remedy)
     else:
         show_tables(quoted, output, shown.unfold, remedy)
         for line in owned.notes(quoted, terminal_width() if output == "table" else None):
             click.echo(line)
-        show_foot(quoted, now)
+        show_foot(quoted, settings.now())
 
 
 def to_explain(quoted: Quote, shown: Shown, rows: Rows) -> list[str]:
@@ -174,6 +181,26 @@ def to_explain(quoted: Quote, shown: Shown, rows: Rows) -> list[str]:
         return []  # the table says why nothing works
     print_message(f"proving the first viable row, #{first} {rows.ids[first]}; --why ROW --verify proves another")
     return [rows.ids[first]]
+
+
+def show_answer(quoted: Quote, known: Settings, remedy: Advisor) -> None:
+    """The rows that answer the quote, and how to start them; where there is none, what would work."""
+    from cloudtrain import settings
+    from cloudtrain.cli.quote import answer as shown
+    from cloudtrain.quote import start
+    from cloudtrain.quote.answer import answer
+    from cloudtrain.quote.compatibility import refusal
+
+    for provider, reason in quoted.failures:
+        print_message(f"no prices from {provider}: {reason}")
+    if not any(line.viable for line in quoted.lines):
+        is_said = any(line.too_dear for line in quoted.lines) or refusal(quoted.request) is not None
+        found = shown.nothing(quoted, remedy, is_said) if quoted.lines else []
+    else:
+        ids = quoted.ids()
+        found = shown.lines(quoted, ids, answer(quoted, ids, start.here(known, quoted, settings.now())))
+    for number, line in enumerate(found):
+        click.echo(bold(line) if number == 0 else line)
 
 
 def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Advisor) -> None:

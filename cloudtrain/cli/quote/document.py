@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain.quote.answer import picks
 from cloudtrain.quote.document import finite, row_document
 from cloudtrain.units import money_text
 
@@ -37,6 +38,7 @@ def quote_document(quote: Quote, remedy: Callable[[QuoteRow], str]) -> dict[str,
         ],
         "failures": [{"provider": provider, "reason": reason} for provider, reason in quote.failures],
         "chosen": quote.chosen,
+        "answer": {role: index for role, index in picks(quote)._asdict().items() if role != "chosen"},
         "catalog": {"as_of": quote.as_of, "version": quote.catalog},
     }
 

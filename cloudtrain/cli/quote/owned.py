@@ -18,22 +18,28 @@ def notes(quote: Quote, width: int | None) -> Iterator[str]:
 
     A box on which nothing trains has its reason in the table.
     """
-    asked = quote.request.boxes if quote.request.hardware else ()  # of boxes that nobody named the row says enough
-    boxes = {(box.hardware, box.count, box.memory_bytes) for box in asked}
     titles: dict[str, list[str]] = {}
     for line in quote.lines:
-        offer = line.offer
-        is_box = offer.market == "owned" and bool(offer.limits.by_hand)
-        if (
-            is_box
-            and (offer.hardware, offer.count, offer.memory_bytes) in boxes
-            and line.assessment.loads != "no trainer"
-        ):
+        if is_asked(quote, line) and line.assessment.loads != "no trainer":
             titles.setdefault(note(line), []).append(title(line))
     for text, named in titles.items():
         whole = f"yours: {', '.join(named)}: {text}"
         yield ""
         yield from wrap(whole, width, break_long_words=False, break_on_hyphens=False) if width else [whole]
+
+
+def is_asked(quote: Quote, line: QuoteRow) -> bool:
+    """Whether a row is that of a box that --hardware names; of boxes that nobody named the row says enough."""
+    offer = line.offer
+    if offer.market != "owned" or not offer.limits.by_hand or not quote.request.hardware:
+        return False
+    return any((box.hardware, box.count, box.memory_bytes) == (offer.hardware, offer.count, offer.memory_bytes)
+               for box in quote.request.boxes)  # fmt: skip
+
+
+def is_this_machine(line: QuoteRow) -> bool:
+    """Whether it is the machine that is sat at."""
+    return line.offer.market == "owned" and not line.offer.limits.by_hand
 
 
 def title(line: QuoteRow) -> str:

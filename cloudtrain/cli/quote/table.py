@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.cli.output import HEADING_MARGIN
 from cloudtrain.quote.chips import chips
+from cloudtrain.quote.remedy.nearest import failures
 from cloudtrain.units import billions, gib, money
 
 if TYPE_CHECKING:
@@ -175,14 +176,6 @@ def change_of(group: Group, shown: QuoteRow, change: Callable[[QuoteRow], str]) 
 def in_time(line: QuoteRow) -> str:
     """The verdict about its hours, marked when runs measured here have corrected these."""
     return f"{'no' if line.assessment.late else 'yes'}{MEASURED if line.assessment.learnt else ''}"
-
-
-def failures(line: QuoteRow) -> int:
-    """How many of the verdicts fail."""
-    return sum(
-        (line.assessment.fits == "no", line.assessment.loads == "no trainer", bool(line.assessment.barred),
-         not line.priced, bool(line.assessment.late), line.assessment.hours is None)
-    )  # fmt: skip
 
 
 def closest(group: Group) -> QuoteRow:

@@ -1,0 +1,215 @@
+"""The answer of a quote in at most ten lines of 80 columns, with the next command for each of its rows."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from decimal import Decimal
+from textwrap import wrap
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudtrain.cli.quote import owned
+from cloudtrain.quote.remedy.nearest import closest, nearest
+from cloudtrain.quote.remedy.remedies import called
+from cloudtrain.units import billions, money
+
+if TYPE_CHECKING:
+    from cloudtrain.offer import Range
+    from cloudtrain.quote.answer import Answer, Option
+    from cloudtrain.quote.remedy.remedies import Advisor
+    from cloudtrain.quote.row import Dollars, Quote, QuoteRow
+
+WIDTH, MOST = 80, 10
+INDENT = "  "
+LABELS = {"cheapest": "cheapest", "fastest": "fastest", "owned": "yours", "free": "free", "chosen": "up takes",
+          "barely_dearer": "faster"}  # fmt: skip
+SURE = 0.95  # a probability of ending in time below it is shown
+NOT_BY_UP = ("by hand", "not yet")
+
+
+class Entry(NamedTuple):
+    """One row of the answer: the cells of its line, what stands below it, and what remains of that without room."""
+
+    cells: tuple[str, str, str, str]  # label, machine, hours, dollars
+    below: list[str]
+    mark: str
+    keep: int  # of several entries those with the least lose what stands below them first
+
+
+def lines(quote: Quote, ids: Sequence[str], found: Answer) -> list[str]:
+    """The answer of a quote with viable rows. Only a word that is longer than a line makes one wider than 80."""
+    entries = [entry(quote, found, option) for option in in_order(quote, found)]
+    head, tail = wrapped(header(quote)) + warning(quote), last(quote, ids, found)
+    room = MOST - len(head) - len(tail) - len(entries)
+    kept: set[int] = set()
+    for index in sorted(range(len(entries)), key=lambda index: -entries[index].keep):
+        if len(entries[index].below) <= room:
+            room -= len(entries[index].below)
+            kept.add(index)
+    rows = []
+    for index, each in enumerate(entries):
+        label, named, *rest = each.cells
+        rows.append([label, named if index in kept or not each.mark else f"{named}, {each.mark}", *rest])
+    shown = []
+    for index, line in enumerate(in_columns(rows)):
+        shown += [line, *(f"{INDENT}{more}" for more in entries[index].below if index in kept)]
+    return [*head, *shown, *tail]
+
+
+def header(quote: Quote) -> str:
+    """What was asked."""
+    request = quote.request
+    job = f"{request.method}, {request.tokens:,} tokens ({request.tokens_basis}), sequence {request.sequence_length}"
+    batch = f", batch {request.batch}" if request.batch > 1 else ""
+    return f"{request.spec.name}, {billions(request.spec.params_total)}: {job}{batch}"
+
+
+def warning(quote: Quote) -> list[str]:
+    """What makes the whole job impossible with the data that was named."""
+    from cloudtrain.models.loadable import no_template
+
+    refused = no_template(quote.request.spec, quote.request.rows)
+    return wrapped(f"{refused.reason}: {refused.hint}") if refused else []
+
+
+def last(quote: Quote, ids: Sequence[str], found: Answer) -> list[str]:
+    """What `up` takes and why, and how a spec for it is made."""
+    if quote.chosen is None:
+        able = any("--experimental" in option.start.flags for option in found.options)
+        return [f"`up` {'takes none of these without --experimental' if able else 'starts none of these yet'}"]
+    faster = found.picks.barely_dearer
+    more = "" if faster is None else f"; {difference(quote.lines[faster], quote.lines[quote.chosen])}"
+    return [
+        *wrapped(f"`up` takes {ids[quote.chosen]}: {found.why}{more}"),
+        *wrapped(f"before `up`: cloudtrain init {shlex.quote(quote.request.spec.name)} data.jsonl"),
+    ]
+
+
+def difference(faster: QuoteRow, chosen: QuoteRow) -> str:
+    """`faster costs $0.20 more`."""
+    more = faster.usd_likely - chosen.usd_likely
+    return f"faster costs {money(more)} more" if more > 0 else "faster costs no more"
+
+
+def in_order(quote: Quote, found: Answer) -> list[Option]:
+    """The options as they are shown: a machine of one's own that was asked about stands first."""
+    asked = quote.request.hardware and quote.request.boxes
+    return sorted(found.options, key=lambda option: not (asked and "owned" in option.roles))
+
+
+def entry(quote: Quote, found: Answer, option: Option) -> Entry:
+    """One row as it is shown."""
+    line = quote.lines[option.row]
+    hours, usd = line.assessment.hours, line.usd
+    cells = (
+        label(found, option),
+        called(line.offer),
+        three_hours(hours) if hours else "unknown",
+        three_dollars(usd) if usd else "unknown",
+    )
+    launch = option.start.launch
+    keep = {"yes": 2, "by hand": 1}.get(launch, 0) + 4 * ("chosen" in option.roles) + 8 * owned.is_asked(quote, line)
+    return Entry(cells, below(quote, option), launch if launch in NOT_BY_UP else "", keep)
+
+
+def label(found: Answer, option: Option) -> str:
+    """What the row is, in a word or two: of words that follow from each other the one that says more."""
+    roles = list(option.roles)
+    if "free" in roles and "cheapest" in roles:
+        roles.remove("cheapest")
+    if len(found.options) == 1 and "owned" in roles:
+        roles = ["owned"]
+    for less in ("chosen", "barely_dearer"):
+        if less in roles and len(roles) > 1:
+            roles.remove(less)
+    return ", ".join(LABELS[role] for role in roles)
+
+
+def below(quote: Quote, option: Option) -> list[str]:
+    """What to know before the row is started, what is missing for that, and the next command, which is not divided."""
+    line, start = quote.lines[option.row], option.start
+    known = []
+    if line.p_done is not None and line.p_done < SURE:
+        known.append(f"{100 * line.p_done:.0f} % sure to end in time")
+    if line.assessment.learnt:
+        known.append("measured here")
+    if owned.is_asked(quote, line):
+        return wrapped("; ".join([*known, owned.note(line)]), WIDTH - len(INDENT))
+    if "--experimental" in start.flags:
+        known.append("experimental")
+    if start.launch == "not yet":
+        known.append("`up` cannot start it yet")
+    elif start.launch == "by hand":
+        known.append("by hand")
+    known += [f"needs {', '.join(start.missing)}"] if start.missing else []
+    words = "; ".join(known)
+    whole = f"{words}: {start.command}" if words and start.command else words or start.command
+    if len(whole) <= WIDTH - len(INDENT):
+        return [whole]
+    return [*wrapped(words, WIDTH - len(INDENT)), start.command] if start.command else wrapped(words)
+
+
+def three_hours(hours: Range) -> str:
+    """`21 min (5 .. 58)`: likely, low and high in the unit that suits the first."""
+    for unit, size, below_h in (("min", 1 / 60, 1.5), ("h", 1.0, 96.0), ("days", 24.0, float("inf"))):
+        if hours.likely < below_h:
+            low, likely, high = (digits(each / size) for each in hours)
+            return f"{likely} {unit} ({low} .. {high})"
+    return "never"
+
+
+def digits(value: float) -> str:
+    """Two of them at the least."""
+    if value == float("inf"):
+        return "never"
+    return f"{value:.2g}" if value < 9.95 else f"{value:,.0f}"
+
+
+def three_dollars(usd: Dollars) -> str:
+    """`$0.83 ($0.18 .. $2.34)`; one figure where there is only one."""
+    low, likely, high = (dollars(each) for each in usd)
+    return likely if low == high else f"{likely} ({low} .. {high})"
+
+
+def dollars(amount: Decimal) -> str:
+    """Without cents from ten dollars on: the range says how little they mean."""
+    return f"${amount:,.0f}" if amount >= 10 else money(amount)
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines, cells below each other where every line then fits, else one blank or a comma apart."""
+    stops = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ["  ".join(cell.ljust(stop) for cell, stop in zip(row, stops, strict=True)).rstrip() for row in rows]
+    if all(len(line) <= WIDTH for line in aligned):
+        return aligned
+    loose = ["  ".join([row[0].ljust(stops[0]), *row[1:]]) for row in rows]
+    return [
+        line if len(line) <= WIDTH else f"{row[0]}: {', '.join(row[1:])}" for line, row in zip(loose, rows, strict=True)
+    ]
+
+
+def wrapped(text: str, width: int = WIDTH) -> list[str]:
+    """Lines no wider than `width`, as far as words allow."""
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def nothing(quote: Quote, remedy: Advisor, is_said: bool) -> list[str]:
+    """The answer of a quote without a viable row: why, unless that is said elsewhere, and the nearest that works."""
+    head, shown = wrapped(header(quote)), []
+    first = None if is_said else closest(quote)
+    if first is not None:
+        shown += wrapped(f"nothing can finish it; closest: {called(first.offer)}: {reasons(first)}")
+    for line in quote.lines:
+        if line is not first and (owned.is_asked(quote, line) or (owned.is_this_machine(line) and is_said)):
+            shown += wrapped(f"yours, {called(line.offer)}: {reasons(line)}")
+    works = nearest(quote, remedy)
+    tail = wrapped(f"what works: {works.words}: {works.text}") if works else ["nothing near it works either"]
+    if quote.request.hardware or quote.request.places:
+        tail += wrapped(f"elsewhere: cloudtrain quote {shlex.quote(quote.request.spec.name)}")
+    room = MOST - len(head) - len(tail)
+    return [*head, *(shown if len(shown) <= room else [*shown[: room - 1], "... (--table has the rest)"]), *tail]
+
+
+def reasons(line: QuoteRow) -> str:
+    """Why a row is none; each sentence once."""
+    return "; ".join(dict.fromkeys("; ".join(line.reasons()).split("; "))) or "nothing trains there"

@@ -1,0 +1,80 @@
+"""What a quote answers first: at most ten lines of 80 columns, with commands that work as they are printed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+
+Command = Callable[..., Result]
+METHODS = ("qlora", "lora", "full")
+
+
+@pytest.fixture(autouse=True)
+def nobody(this_machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pinned machine, and somebody without credentials, tokens and spec."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME", "RUNPOD_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("llama", ["llama-3.1-8b"]),
+        ("qwen", ["qwen3-8b"]),
+        ("longcat", ["longcat-flash"]),
+        ("gpt-oss", ["gpt-oss-20b"]),
+        ("own-radeon", ["llama-3.1-8b", "--hardware", "RX 7900 XTX"]),
+        ("own-mac", ["llama-3.1-8b", "--hardware", "M4 Max", "--memory", "128GB"]),
+        ("own-old-radeon", ["llama-3.1-8b", "--hardware", "rx-6900-xt", "--watts", "300"]),
+    ],
+)
+def test_the_answer_is_short_and_narrow(golden: Command, name: str, words: list[str]) -> None:
+    """As a terminal of 80 columns shows it."""
+    short_and_narrow(golden(f"answer-{name}", "quote", *words).out)
+
+
+def short_and_narrow(shown: str) -> None:
+    """At most ten lines, none wider than 80 columns, no word cut."""
+    lines = shown.splitlines()
+    assert 0 < len(lines) <= 10, shown
+    assert max(map(len, lines)) <= 80, shown
+
+
+def test_the_json_names_the_same_rows(cloudtrain: Command) -> None:
+    """Indices into its lines; the fastest is not slower than the cheapest, and what is barely dearer is."""
+    document = json.loads(cloudtrain("quote", "qwen3-8b", "-o", "json").out)
+    lines, found = document["lines"], document["answer"]
+    assert lines[found["owned"]]["market"] == "owned"
+    assert found["free"] is None
+    assert lines[found["fastest"]]["hours"]["likely"] < lines[found["cheapest"]]["hours"]["likely"]
+    chosen, dearer = lines[document["chosen"]], lines[found["barely_dearer"]]
+    assert 2 * dearer["hours"]["likely"] <= chosen["hours"]["likely"]
+    assert float(dearer["total_usd"]["likely"]) <= float(chosen["total_usd"]["likely"]) + 1
+
+
+def commands(shown: str) -> list[list[str]]:
+    """The commands of an answer, as words."""
+    found = re.findall(r"(?:^  |: )(cloudtrain .+)$", shown, re.MULTILINE)
+    return [shlex.split(each)[1:] for each in found]
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "qwen3-8b", "smollm2-135m"])
+def test_the_commands_of_an_answer_work(cloudtrain: Command, model: str) -> None:
+    """Those that ask nobody: a row explained, a spec made, a setting set."""
+    words = commands(cloudtrain("quote", model).out)
+    assert any(each[0] == "init" for each in words)
+    for each in words:
+        if each[0] in ("quote", "init", "config"):
+            assert cloudtrain(*each).code == 0, each

@@ -1,0 +1,135 @@
+"""Which rows answer a quote, what is missing to start them, and the command that makes `up` take one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from cloudtrain.models import registry
+from cloudtrain.providers import Context
+from cloudtrain.quote import catalog, engine
+from cloudtrain.quote.answer import answer, picks
+from cloudtrain.quote.request import Request, markets, parse_hardware, parse_place
+from cloudtrain.quote.row import Quote
+from cloudtrain.quote.start import Here, has_credentials, selector, start
+
+NOW = 1795521600.0  # 2026-11-24
+NOBODY = Here("/state", frozenset(), "", NOW)
+SOMEBODY = Here("s3://bucket/runs", frozenset(("aws", "gcp", "runpod")), "HF_TOKEN", NOW)
+
+
+@cache
+def quoted(model: str = "qwen3-8b", method: str = "qlora") -> Quote:
+    """A quote of all that is rented."""
+    return of(Request(spec=registry.find(model), method=method, max_hours=168.0, settings_hours=168.0))  # type: ignore[arg-type]
+
+
+def of(request: Request) -> Quote:
+    """The quote for a request, without this machine."""
+    rented = tuple(parse_place(name) for name in ("aws", "colab", "gcp", "kaggle", "runpod"))
+    return engine.quote(request if request.places else replace(request, places=rented), Context(catalog.folder()))
+
+
+def test_each_row_stands_once_with_all_that_it_is() -> None:
+    """The roles of the options are those of the picks; the free one is also the cheapest."""
+    quote = quoted("llama-3.1-8b")
+    found = answer(quote, quote.ids(), NOBODY)
+    rows = [option.row for option in found.options]
+    assert len(set(rows)) == len(rows)
+    assert {role: option.row for option in found.options for role in option.roles} == {
+        role: index for role, index in found.picks._asdict().items() if index is not None
+    }
+    assert found.picks.free == found.picks.cheapest
+
+
+def test_the_fastest_is_not_bought_with_a_hundred_chips() -> None:
+    """Nothing is more than a tenth faster, and what is as fast is not cheaper."""
+    quote = quoted("llama-3.1-8b")
+    fastest = quote.lines[picks(quote).fastest or 0]
+    for line in quote.lines:
+        if line.viable and line.assessment.hours and fastest.assessment.hours:
+            assert line.assessment.hours.likely * 1.1 >= fastest.assessment.hours.likely
+            assert line.rank >= fastest.rank or line.assessment.hours.likely > fastest.assessment.hours.likely
+
+
+def test_nvidia_is_never_the_answer() -> None:
+    """Though its rows are looked at for comparison."""
+    quote = of(Request(spec=registry.find("qwen3-8b"), include_nvidia=True))
+    vendors = {quote.lines[index].offer.hardware for index in picks(quote) if index is not None}
+    assert vendors
+    assert not vendors & {"h100", "a100-80g", "h200", "b200", "l40s"}
+
+
+@pytest.mark.parametrize("index", range(0, 300, 37))
+def test_up_takes_the_row_that_its_options_select(index: int) -> None:
+    """Of all rows that `up` can start: a quote with the printed options chooses this one."""
+    quote = quoted()
+    able = [i for i, line in engine.choosable(quote.lines, experimental=False) if line.assessment.fits == "fits"]
+    row, selected = next(
+        (row, found) for row in [*able[index % len(able) :], *able] if (found := selector(quote, row)) is not None
+    )
+    words = dict(option.partition(" ")[::2] for option in selected)
+    asked = replace(
+        quote.request,
+        places=(parse_place(words["--infra"]),) if "--infra" in words else quote.request.places,
+        hardware=parse_hardware(words["--hardware"]) if "--hardware" in words else (),
+        markets=markets("--spot" in words if {"--spot", "--on-demand"} & words.keys() else None),
+    )
+    again = of(asked)
+    assert again.chosen is not None
+    assert again.lines[again.chosen].offer == quote.lines[row].offer
+
+
+def test_most_rows_can_be_selected() -> None:
+    """Some cannot: another machine of the same processor and size in the same place is cheaper."""
+    quote = quoted()
+    able = [i for i, line in engine.choosable(quote.lines, experimental=False) if line.assessment.fits == "fits"][::10]
+    assert sum(selector(quote, row) is not None for row in able) > 0.6 * len(able)
+
+
+def test_what_is_missing_is_named_with_the_first_remedy() -> None:
+    """Without anything: a bucket, a key, a licence; with all of them the command that starts it."""
+    quote = quoted("llama-3.1-8b")
+    row = quote.chosen or 0
+    bare = start(quote, row, quote.ids()[row], NOBODY)
+    provider = quote.lines[row].offer.provider
+    assert bare.missing == ("bucket", f"{provider} key", "licence")
+    assert bare.command == "cloudtrain config set state s3://BUCKET"
+    ready = start(quote, row, quote.ids()[row], SOMEBODY)
+    assert ready.missing == ()
+    assert ready.command.startswith("cloudtrain up")
+    assert "--hub-token-from HF_TOKEN" in ready.command
+
+
+def test_what_up_refuses_unasked_is_said_in_the_command() -> None:
+    """RunPod has one guard that works alone; a price of Google's cannot be asked for again, one of RunPod's can."""
+    quote = quoted()
+    for provider, accepts in (("runpod", {"--accept-risk"}), ("gcp", {"--accept-stale"})):
+        row = next(i for i, line in engine.choosable(quote.lines, False) if line.offer.provider == provider)
+        flags = set(start(quote, row, "", SOMEBODY).command.split())
+        assert flags & {"--accept-risk", "--accept-stale"} == accepts
+
+
+def test_credentials_are_found_without_asking(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """In a variable, or in a file of the provider's own tools."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert not has_credentials("aws")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", __file__)
+    assert has_credentials("aws")
+    monkeypatch.delenv("RUNPOD_API_KEY", raising=False)
+    assert not has_credentials("runpod")
+    monkeypatch.setenv("RUNPOD_API_KEY", "x")
+    assert has_credentials("runpod")
+
+
+@pytest.mark.parametrize(("method", "overridden"), [("qlora", []), ("lora", ["method=lora"])])
+def test_the_command_keeps_the_method(method: str, overridden: list[str]) -> None:
+    """A new spec says qlora: another method is overridden."""
+    quote = quoted("qwen3-8b", method)
+    row = quote.chosen or 0
+    words = start(quote, row, "", SOMEBODY).command.split()
+    assert [word for word in words if word.startswith("method")] == overridden
