@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from cloudtrain.estimate.accelerators import same_class
 from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
@@ -35,7 +34,7 @@ def machine_offers(context: Context, system: System) -> list[Offer]:
     """`system` as offers, each priced by what it draws: as the settings say, else as is assumed of it."""
     host = processor(system)
     probe = context.probe
-    if probe and not (same_class(probe.hardware, host.hardware) and probe.cores == host.cores):
+    if probe and (probe.hardware, probe.cores) != (host.hardware, host.cores):
         probe = None  # of before a limit, a move or another processor
     cores = of_cores(*_cores(host))
     rows = [(NAME, host.hardware, host.cores, host.ram_bytes, host.note, cores)]

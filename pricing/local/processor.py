@@ -98,9 +98,17 @@ def threads_per_core(system: System) -> int | None:
         first, dash, last = part.partition("-")
         ends = first, last if dash else first
         if not all(end.isdecimal() and len(end) < 8 for end in ends):
-            return None
+            return _threads_of_a_socket(system)
         count += max(0, int(ends[1]) - int(first)) + 1
     return count
+
+
+def _threads_of_a_socket(system: System) -> int | None:
+    """The same from what `/proc/cpuinfo` says of a socket; None where it says nothing, as on Arm."""
+    told = system.text("proc/cpuinfo")
+    threads = re.search(r"^siblings\s*:\s*(\d{1,5})$", told, re.MULTILINE)
+    cores = re.search(r"^cpu cores\s*:\s*(\d{1,5})$", told, re.MULTILINE)
+    return max(1, int(threads[1]) // int(cores[1])) if threads and cores and int(cores[1]) else None
 
 
 def _described(hardware: str, cores: int, ram_bytes: int) -> Processor:

@@ -158,7 +158,7 @@ def test_loading_the_weights_must_fit_the_host() -> None:
 
 def test_a_remedy_has_the_disk_for_it() -> None:
     """A roomier machine of the provider where there is one."""
-    asked = request("qwen2.5-14b")
+    asked = request("qwen2.5-14b", max_hours=1000.0)
     small = row(asked, offer(**{**POD, "name": "cpu5c x2", "vcpus": 2, "usd_per_hour": Decimal("0.1")}))
     large = row(asked, offer(**POD))
     assert (small.viable, large.viable) == (False, True), (small.reasons(), large.reasons())

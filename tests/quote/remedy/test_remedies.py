@@ -153,9 +153,12 @@ def test_fewer_tokens_are_advised_where_a_session_ends_too_early() -> None:
     assert whole.assessment.hours is not None
     limited = offer(limits=Limits(session_hours=0.7 * whole.assessment.hours.likely))
     words, _, priced = advice(asked, limited).partition(": ")
-    assert words == "--tokens 2500000"  # half of them would end within it too seldom
-    assert priced == then(asked, limited, tokens=2_500_000)
-    assert advice(replace(asked, rows="chat"), limited).startswith("1/4 of the data: likely $")
+    part = 10**7 // int(words.removeprefix("--tokens "))
+    assert part in (2, 4, 8)
+    assert priced == then(asked, limited, tokens=10**7 // part)
+    (twice,) = lines(replace(asked, tokens=2 * 10**7 // part), limited)
+    assert not twice.viable
+    assert advice(replace(asked, rows="chat"), limited).startswith(f"1/{part} of the data: likely $")
 
 
 def test_a_smaller_model_that_is_advised_works() -> None:
