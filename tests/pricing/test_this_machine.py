@@ -63,14 +63,6 @@ def test_threads_of_a_core_are_read(tmp_path: Path, siblings: str, threads: int 
     assert machine_offers(CONTEXT, machine)[0].threads_per_core == threads
 
 
-def test_a_probe_under_the_older_name_counts(tmp_path: Path) -> None:
-    """What was kept of a wider class is of the class that it is now."""
-    probe = Probe("cpu", 64, Products(1e12, 2e12, 1.0, 0.0))
-    machine = linux(tmp_path, linux_processor("avx2"))
-    first, *_ = machine_offers(Context(SNAPSHOTS, probe=probe), machine)
-    assert (first.hardware, first.products) == ("cpu-avx2", probe.products)
-
-
 def test_a_bare_machine_is_still_an_offer(tmp_path: Path) -> None:
     """Where no file can be read there is one core at least, and memory as the system call says."""
     found = processor(System("linux", "x86_64", 0, 3 * GIB, tmp_path))
