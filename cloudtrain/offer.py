@@ -35,6 +35,7 @@ class Limits(NamedTuple):
     weekly_hours: float | None = None
     by_hand: str = ""  # not empty: only a person or a notebook can start it, and why
     barred: str = ""  # not empty: never allowed, and why
+    purchase_usd: Decimal | None = None  # the least that can be bought; what is used is paid out of it
 
 
 NO_LIMITS = Limits()
@@ -92,6 +93,15 @@ class Probe(NamedTuple):
     products: Products
 
 
+class Pace(NamedTuple):
+    """The share of its processor's speed that a machine gives, and who says so."""
+
+    low: float
+    likely: float
+    high: float
+    source: str
+
+
 class Offer(NamedTuple):
     """One thing that can be rented, or is owned, in one place under one market.
 
@@ -115,6 +125,7 @@ class Offer(NamedTuple):
     note: str = ""
     products: Products | None = None  # measured on this very machine
     threads_per_core: int | None = None  # of this very machine; None: by its provider and family
+    pace: Pace | None = None  # None: the whole speed of its processor, always
 
     @property
     def key(self) -> OfferKey:

@@ -129,7 +129,9 @@ def _row_offers(cells: tuple[str, ...], provider: str, reading: Reading) -> list
         limits = INFERENCE_ONLY if shape.inference_only else reading.limits(shape.hardware, market)
         remark = f"{doubt}; {note}" if doubt and note else doubt or note
         found.append(
-            Offer._make((provider, name, region, zone, *shape.offered, market, usd, price, limits, remark, None, None))
+            Offer._make(
+                (provider, name, region, zone, *shape.offered, market, usd, price, limits, remark, None, None, None)
+            )
         )
     return found
 

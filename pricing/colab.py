@@ -14,13 +14,21 @@ from ._snapshot import Reading, read_offers
 
 @cache
 def _limits(hardware: str, market: Market) -> Limits:
-    """About 1.5 hours on the free TPU (a user's report, colabtools issue 5566); 24 hours at most when paid for."""
+    """About 1.5 hours on the free TPU (a user's report, colabtools issue 5566); 12 where units are bought.
+
+    24 hours in the background are Pro+ (49.99 dollars a month, `extra_costs.csv`), which few have; the 12 are from a
+    copy of Colab's questions and answers, of 2021.
+    """
     if market == "free":
         return Limits(
             session_hours=1.5,
             by_hand="open the notebook yourself: the terms of the free tier forbid driving it by a program",
         )
-    return Limits(session_hours=24, by_hand="open the notebook yourself: Colab has no dependable call that starts it")
+    return Limits(
+        session_hours=12,
+        by_hand="open the notebook yourself: Colab has no dependable call that starts it",
+        purchase_usd=Decimal("9.99"),
+    )
 
 
 def offers(context: Context) -> Iterable[Offer]:

@@ -151,6 +151,9 @@ def machine_rate(
     work = throughput.work_of(request.spec, ours.options)  # no tier: what our own trainer reaches there
     found = throughput.tokens_per_second(chip, offer.count, work)
     rate = found.range.scaled(offer.count) if found.range else None
+    if rate is not None and (pace := offer.pace) is not None:
+        rate = Range(rate.low * pace.low, rate.likely * pace.likely, rate.high * pace.high)
+        found = found._replace(basis=f"{found.basis}; {pace.source}")
     if offer.products is not None:
         found = found._replace(basis=f"{found.basis}; {probed.basis(offer.products, ours.options.dtype)}")
     elif rate is not None and chip.is_processor:

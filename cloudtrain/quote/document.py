@@ -65,6 +65,7 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
             "confidence": offer.price.confidence,
             "since": offer.price.since,
         },
+        "smallest_purchase_usd": money_text(offer.limits.purchase_usd),
         "hours": None if assessment.hours is None else bounds(assessment.hours, finite),
         "billed_hours": None if assessment.billed_hours is None else bounds(assessment.billed_hours, finite),
         "time_parts_s": {part.name: bounds(part.seconds, finite) for part in assessment.time_parts},

@@ -90,6 +90,7 @@ class RowRecord(Form):
     market: Market
     price_usd_per_hour: Usd | None
     price: PriceRecord
+    smallest_purchase_usd: Usd | None = None
     memory_bytes: int = 0  # both per device
     required_bytes: int = 0
     devices: int = 1

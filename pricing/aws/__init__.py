@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from cloudtrain.offer import Offer, OfferKey, Range, Terms
+from cloudtrain.offer import Offer, OfferKey, Pace, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .._snapshot import Reading, read_offers
 
+# A job computes all day: at the worst it gets what is guaranteed, likely that for the rest of the day.
+_FLEX = Pace(
+    0.4,
+    0.95 + 0.05 * 0.4,
+    1.0,
+    "a flex size guarantees 40 % of the processor, and all of it 95 % of a day (AWS, from memory): made for machines "
+    "that are not always busy",
+)
+
 
 def offers(context: Context) -> Iterable[Offer]:
     """The dated EC2 rows of the catalogue. Zones are zone ids (`use1-az5`); "" means the cheapest of the region."""
-    return read_offers(context.catalog, "aws", Reading())
+    found = read_offers(context.catalog, "aws", Reading())
+    for index, offer in enumerate(found):
+        if "-flex." in offer.name:
+            found[index] = offer._replace(pace=_FLEX)
+    return found
 
 
 def live(key: OfferKey) -> Decimal | None:

@@ -258,5 +258,5 @@ def test_kaggle_and_colab_need_a_person() -> None:
     assert (kaggle["NvidiaTeslaT4 (2xT4)"].session_hours, kaggle["NvidiaTeslaT4 (2xT4)"].weekly_hours) == (12, 30)
     colab = {o.name: o for o in offers_of("colab")}
     assert (colab["free TPU v5e-1"].market, colab["free TPU v5e-1"].limits.session_hours) == ("free", 1.5)
-    assert (colab["TPU v6e-1"].market, colab["TPU v6e-1"].limits.session_hours) == ("units", 24)
+    assert (colab["TPU v6e-1"].market, colab["TPU v6e-1"].limits.session_hours) == ("units", 12)
     assert all(o.limits.by_hand for name in ("kaggle", "colab") for o in offers_of(name))

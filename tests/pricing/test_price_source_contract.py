@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import cloudtrain.pricing
@@ -114,3 +116,19 @@ def test_price_sources_import_nothing_heavy() -> None:
         [sys.executable, "-c", code, str(SNAPSHOTS)], capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_colab_sells_no_less_than_its_smallest_purchase() -> None:
+    """What units cost at the least is what the table of extra costs says; a session of 24 hours is Pro+ alone."""
+    with (SNAPSHOTS / "extra_costs.csv").open(encoding="utf-8", newline="") as file:
+        listed = {(row["provider"], row["item"]): Decimal(row["usd"]) for row in csv.DictReader(file)}
+    for offer in offers_of("colab"):
+        sold = offer.market == "units"
+        assert offer.limits.purchase_usd == (listed["colab", "Pay as you go"] if sold else None)
+        assert offer.limits.session_hours == (12 if sold else 1.5)
+
+
+def test_flex_sizes_are_slowed_and_no_others() -> None:
+    """Their guarantee is 40 % of the processor."""
+    paces = {("-flex." in offer.name, offer.pace and offer.pace[:3]) for offer in offers_of("aws")}
+    assert paces == {(True, (0.4, 0.97, 1.0)), (False, None)}

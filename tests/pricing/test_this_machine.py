@@ -123,13 +123,13 @@ def test_what_is_not_said_of_power_is_assumed(
 
 
 @pytest.mark.parametrize(
-    ("siblings", "usd", "unit"), [(32, "0.064", "10 W a core"), (16, "0.128", "10 W a core"), (None, "0.128", "a vCPU")]
+    ("siblings", "usd", "unit"),
+    [("0,32", "0.064", "10 W a core"), ("0", "0.128", "10 W a core"), ("", "0.128", "a vCPU")],
 )
-def test_threads_of_a_core_draw_as_one(tmp_path: Path, siblings: int | None, usd: str, unit: str) -> None:
+def test_threads_of_a_core_draw_as_one(tmp_path: Path, siblings: str, usd: str, unit: str) -> None:
     """64 threads are 32 cores where two share one; where the kernel does not say, each of them counts."""
     files = linux_processor("avx512_bf16")
-    if siblings:
-        files["proc/cpuinfo"] = f"siblings\t: {siblings}\ncpu cores\t: 16\n{files['proc/cpuinfo']}"
+    files["sys/devices/system/cpu/cpu0/topology/thread_siblings_list"] = siblings
     first, *_ = machine_offers(CONTEXT, linux(tmp_path, files))
     assert first.usd_per_hour == Decimal(usd)
     assert unit in first.price.source

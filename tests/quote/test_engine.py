@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cloudtrain.errors import Unavailable
 from cloudtrain.models import registry
-from cloudtrain.offer import Limits, Offer, Price, Range, Terms
+from cloudtrain.offer import Limits, Offer, Pace, Price, Range, Terms
 from cloudtrain.providers import Context, PriceSource, Stack, load
 from cloudtrain.quote import engine
 from cloudtrain.quote.assessment import Assessment
@@ -300,3 +300,15 @@ def test_threads_are_slower_than_cores() -> None:
     assert thread.tokens_per_second.likely == pytest.approx(0.55 * core.tokens_per_second.likely)
     assert "a vCPU is a core" in core.basis
     assert "a vCPU is a thread" in thread.basis
+
+
+def test_a_share_of_the_speed_is_slower() -> None:
+    """Each bound by its own share, and the basis says why."""
+    (whole,) = lines(request(), offer())
+    (flex,) = lines(request(), offer(pace=Pace(0.4, 0.97, 1.0, "a flex size")))
+    fast, slow = whole.assessment.tokens_per_second, flex.assessment.tokens_per_second
+    assert fast is not None
+    assert slow is not None
+    assert slow == pytest.approx((fast.low * 0.4, fast.likely * 0.97, fast.high))
+    assert "; a flex size" in flex.assessment.basis
+    assert "flex" not in whole.assessment.basis

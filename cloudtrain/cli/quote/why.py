@@ -197,6 +197,10 @@ def cost_rows(line: QuoteRow) -> list[tuple[str, str]]:
     if (usd := line.usd) is not None:
         total = f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)})"
         rows.append(("cost", f"{'in all':13} {total}"))
+    if (least := line.offer.limits.purchase_usd) is not None:
+        rows.append(
+            ("cost", f"{'to be bought':13} {money(least)} at the least, once; what this run uses is paid out of it")
+        )
     return rows
 
 
