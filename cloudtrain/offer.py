@@ -141,3 +141,4 @@ class Terms:
     source: str
     image_needed: bool = True
     sees_client_files: bool = False  # a model folder of the client's is there already: no download
+    disk_usd_per_mb_s_month: Decimal | None = None  # of each MB/s more than it has; None where none can be asked for

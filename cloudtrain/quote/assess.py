@@ -14,7 +14,7 @@ from cloudtrain.quote import loading, probed, times
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
-from cloudtrain.quote.disk import disk
+from cloudtrain.quote.disk import Disk, disk
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.row import NO_EXTRA_COSTS, Assessment, Learnt, TimePart
 from cloudtrain.units import gib
@@ -83,11 +83,11 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
     rate, basis, learnt = machine_rate(request, offer, chip, ours, measured)
-    parts, hours, billed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
+    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
+    room = times.at_cheapest_speed(request, ours, terms, offer, room, rate)
+    parts, hours, billed = clock(request, offer, terms, ours, rate, room)
     if hours is None:
         reasons.append(basis)
-    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
-    output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Assessment(
         fits=verdict,
         loads=found.verdict,
@@ -101,7 +101,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         billed_hours=billed,
         basis=basis,
         tokens_per_second=rate,
-        extras=extras(terms, room.billed_gb, output_bytes),
+        extras=extras(terms, room),
         reasons=tuple(reasons),
         disk=room,
         learnt=learnt,
@@ -162,16 +162,16 @@ def machine_rate(
 
 
 def clock(
-    request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, trainable: int
+    request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, room: Disk
 ) -> tuple[list[TimePart], Range | None, Range | None]:
     """The named stretches, the wall hours and the billed hours; hours are None when the rate is unknown."""
-    setup = times.setup_parts(request, ours, terms, offer.vcpus)
+    setup = times.setup_parts(request, ours, terms, offer.vcpus, room.speed)
     if rate is None:
         return setup, None, None
     steps = times.step_parts(request, ours, rate, offer.vcpus)
-    write = times.checkpoint_s(request, trainable)
-    checkpoints = times.checkpoints_part(times.total(steps), write)
-    steps.append(times.result_part(write))
+    write, assumed = times.checkpoint_s(request, 0, room), times.assumed_s(room)
+    checkpoints = times.checkpoints_part(times.total(steps), write, assumed)
+    steps.append(times.result_part(write, room))
     work, before = times.total(steps), times.total(setup)
     if offer.market != "spot":
         parts = [*setup, *steps, checkpoints]
@@ -179,20 +179,20 @@ def clock(
         floor = Range(*(max(s, float(terms.minimum_billed_s)) for s in billed))
         return parts, billed.scaled(1 / 3600), floor.scaled(1 / 3600)
     found = spot.prior(offer.provider, accelerator=ours.backend != "torch-cpu")
-    runs = interrupted(work, write, before, found)
+    runs = interrupted(work, write, before, found, assumed)
     billed = Range(*(run.billed_s for run in runs))
     overhead = Range(*(max(0.0, b - w - s) for b, w, s in zip(billed, work, before, strict=True)))
     parts = [*setup, *steps, TimePart("interruptions", overhead, f"Daly's formula; {found.source}")]
     return parts, Range(*(run.wall_s for run in runs)).scaled(1 / 3600), billed.scaled(1 / 3600)
 
 
-def interrupted(work: Range, write: Range, before: Range, found: spot.Prior) -> list[spot.SpotRun]:
+def interrupted(work: Range, write: Range, before: Range, found: spot.Prior, assumed: float) -> list[spot.SpotRun]:
     """Low, likely and high of an interrupted run: short work, rare interruptions .. long work, frequent ones.
 
     It saves when our trainer does, not when it would be best; where that is never, no save is counted.
     """
     between = Range(found.between_s.high, found.between_s.likely, found.between_s.low)
-    made = [save if times.saves(worked, save, write.likely) else 0.0 for worked, save in zip(work, write, strict=True)]
+    made = [save if times.saves(worked, save, assumed) else 0.0 for worked, save in zip(work, write, strict=True)]
     intervals = [times.interval_s(save) for save in write]
     bounds = zip(work, made, before, between, WAIT_SHARE, intervals, strict=True)
     return [spot.expected(w, save, b, m, wait * m, interval) for w, save, b, m, wait, interval in bounds]

@@ -9,8 +9,8 @@ import pytest
 from cloudtrain.estimate import spot
 from cloudtrain.models import registry
 from cloudtrain.offer import Offer, Price, Range
-from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote import assess, engine, times
+from cloudtrain.providers import Context, PriceSource, load
+from cloudtrain.quote import assess, catalog, engine, times
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.units import GIB
@@ -42,13 +42,26 @@ def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -
     assert saving < 0.15 * assessment.billed_hours.likely * 3600
 
 
+@pytest.mark.parametrize("model", ["longcat-flash", "llama-3.3-70b"])
+def test_no_row_that_is_shipped_saves_for_more_than_a_tenth(model: str) -> None:
+    """Of a full fine-tune's time on any machine that one can have for it, on demand and on spot."""
+    quoted = engine.quote(Request(spec=registry.find(model), method="full"), Context(catalog.folder()))
+    viable = [found.assessment for found in quoted.lines if found.viable]
+    assert len(viable) > 3
+    for assessment in viable:
+        assert assessment.billed_hours is not None
+        saving = [part.seconds for part in assessment.time_parts if part.name == "checkpoints"]
+        for bounds in saving:
+            assert all(s <= 0.1 * 3600 * h for s, h in zip(bounds, assessment.billed_hours, strict=True))
+
+
 def test_on_spot_no_save_is_counted_where_none_is_due() -> None:
     """A run shorter than 20 saves is interrupted without having saved; a longer one saves at our trainer's interval."""
     prior = spot.prior("gcp", accelerator=False)
     write, before, hour = Range(1800, 1800, 1800), Range(60, 60, 60), 3600.0
     between = prior.between_s.likely
     for worked, counted in ((5 * hour, 0.0), (12 * hour, 1800.0)):
-        found = assess.interrupted(Range(worked, worked, worked), write, before, prior)[1]
+        found = assess.interrupted(Range(worked, worked, worked), write, before, prior, 1800.0)[1]
         assert found.billed_s == pytest.approx(spot.billed_s(worked, 20 * 1800.0, counted, 60, between))
 
 
