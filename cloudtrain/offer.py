@@ -160,3 +160,4 @@ class Terms:
     image_needed: bool = True
     sees_client_files: bool = False  # a model folder of the client's is there already: no download
     bucket: str = ""  # scheme of the buckets beside its machines, traffic with which is free; "" for none
+    disk_usd_per_mb_s_month: Decimal | None = None  # of each MB/s more than it has; None where none can be asked for

@@ -15,7 +15,7 @@ from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Instead, Lea
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
-from cloudtrain.quote.disk import disk
+from cloudtrain.quote.disk import Disk, disk
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.sampling.clock import Clock, Stretches
 from cloudtrain.units import gib
@@ -82,11 +82,11 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         verdict = "no"
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
-    before, timed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
+    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
+    room = times.at_cheapest_speed(request, ours, terms, offer, room, rate)
+    before, timed = clock(request, offer, terms, ours, rate, room)
     if timed is None:
         reasons.append(basis)
-    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
-    output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Assessment(
         fits=verdict,
         loads=found.verdict,
@@ -99,7 +99,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         clock=timed,
         basis=basis,
         tokens_per_second=rate,
-        extras=extras(terms, room.billed_gb, output_bytes),
+        extras=extras(terms, room),
         reasons=tuple(reasons),
         disk=room,
         learnt=learnt,
@@ -168,22 +168,23 @@ def machine_rate(
 
 
 def clock(
-    request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, trainable: int
+    request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, room: Disk
 ) -> tuple[tuple[TimePart, ...], Clock | None]:
     """The stretches before the first step, and the clock of the job; None when the rate is unknown."""
-    setup = tuple(times.setup_parts(request, ours, terms, offer.vcpus))
+    setup = tuple(times.setup_parts(request, ours, terms, offer.vcpus, room.speed))
     if rate is None:
         return setup, None
-    write = times.checkpoint_s(request, trainable)
-    accelerator = ours.backend != "torch-cpu"
+    write = times.checkpoint_s(request, 0, room)
+    accelerator, spots = ours.backend != "torch-cpu", offer.market == "spot"
     stretches = Stretches(
         setup=setup,
-        restart=tuple(times.restart_parts(request, ours, terms, offer.vcpus)) if offer.market == "spot" else setup,
+        restart=tuple(times.restart_parts(request, ours, terms, offer.vcpus, room.speed)) if spots else setup,
         steps=tuple(times.step_parts(request, ours, rate, offer.vcpus)),
         write=write,
-        result=times.result_part(write),
+        assumed_s=times.assumed_s(room),
+        result=times.result_part(write, room),
         wait=waits.prior(offer.market, accelerator=accelerator),
-        between=spot.prior(offer.provider, accelerator=accelerator) if offer.market == "spot" else None,
+        between=spot.prior(offer.provider, accelerator=accelerator) if spots else None,
         minimum_s=float(terms.minimum_billed_s),
     )
     return setup, Clock(stretches)

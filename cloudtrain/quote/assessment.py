@@ -45,11 +45,15 @@ class ExtraCosts(NamedTuple):
     address_usd_per_hour: Decimal | None
     egress_gb: Decimal
     egress_usd_per_gb: Decimal | None
+    disk_mb_s: int = 0  # that are paid in addition, on all hosts
+    disk_usd_per_mb_s_hour: Decimal | None = None
 
     @property
     def hourly_usd(self) -> Decimal:
         """Disk and address per hour; an unknown price adds nothing and shows as unknown in the cost lines."""
-        return self.disk_gb * (self.disk_usd_per_gb_hour or Decimal(0)) + (self.address_usd_per_hour or Decimal(0))
+        disk = self.disk_gb * (self.disk_usd_per_gb_hour or Decimal(0))
+        faster = self.disk_mb_s * self.disk_usd_per_mb_s_hour if self.disk_usd_per_mb_s_hour else Decimal(0)
+        return disk + faster + (self.address_usd_per_hour or Decimal(0))
 
     @property
     def fixed_usd(self) -> Decimal:

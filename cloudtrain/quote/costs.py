@@ -11,17 +11,20 @@ from cloudtrain.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Terms
+    from cloudtrain.quote.disk import Disk
 
 
-def extras(terms: Terms, disk_gb: int, output_bytes: int) -> ExtraCosts:
+def extras(terms: Terms, disk: Disk) -> ExtraCosts:
     """What the provider's terms add to a job: a disk is there as long as the machine, the output leaves."""
-    per_month = terms.disk_usd_per_gb_month
+    per_month, per_mb_s_month = terms.disk_usd_per_gb_month, terms.disk_usd_per_mb_s_month
     return ExtraCosts(
-        Decimal(disk_gb),
+        Decimal(disk.billed_gb),
         None if per_month is None else per_month / HOURS_PER_MONTH,
         terms.address_usd_per_hour,
-        Decimal(str(round(output_bytes / 1e9, 6))),
+        Decimal(str(round(disk.parts.output / 1e9, 6))),
         terms.egress_usd_per_gb,
+        disk.paid_mb_s,
+        None if per_mb_s_month is None else per_mb_s_month / HOURS_PER_MONTH,
     )
 
 
@@ -33,7 +36,16 @@ def cost_parts(line: QuoteRow) -> list[CostPart]:
     parts = [
         CostPart("compute", billed_h, "hours", line.offer.usd_per_hour),
         CostPart("disk", (billed_h * side.disk_gb).quantize(Decimal("0.0001")), "GB-hours", side.disk_usd_per_gb_hour),
+        *faster_disk(billed_h, side),
         CostPart("address", billed_h, "hours", side.address_usd_per_hour),
         CostPart("egress", side.egress_gb, "GB", side.egress_usd_per_gb),
     ]
     return [part for part in parts if part.name == "compute" or part.unit_usd != 0]
+
+
+def faster_disk(billed_h: Decimal, side: ExtraCosts) -> list[CostPart]:
+    """The cost line of a disk that is asked to be faster than it is for nothing."""
+    if not side.disk_mb_s:
+        return []
+    quantity = (billed_h * side.disk_mb_s).quantize(Decimal("0.0001"))
+    return [CostPart("disk speed", quantity, "MB/s-hours", side.disk_usd_per_mb_s_hour)]

@@ -1,7 +1,7 @@
-"""How much disk a job fills on a machine, part by part, and what a machine can have of it: the table `disks.csv`.
+"""How much disk a job fills on a machine, part by part, what a machine can have and how fast: the table `disks.csv`.
 
 The one place that decides it: the quote bills this size, a plan shows it, a stack asks for it. GB are 10**9 bytes; a
-provider that counts in GiB gives 7 % more than it is asked for.
+provider that counts in GiB gives 7 % more than it is asked for. A speed that can be chosen is in `disk_speed.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.quote import catalog
+from cloudtrain.quote import catalog, disk_speed
+from cloudtrain.quote.disk_speed import ANY_PACE, Pace, Speed
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
@@ -61,6 +62,7 @@ class Rule(NamedTuple):
     chips_per_host: int = 0
     output_gb: int | None = None  # of the result that is kept, where there is a limit of its own
     source: str = ""
+    pace: Pace = ANY_PACE
 
 
 class Disk(NamedTuple):
@@ -75,6 +77,19 @@ class Disk(NamedTuple):
     fixed: bool
     output_gb: int | None
     source: str
+    checkpoint: int  # bytes of one
+    speed: Speed
+    pace: Pace
+
+    @property
+    def hosts(self) -> int:
+        """Machines with such a disk each; 0 where it is part of the machine's price."""
+        return self.billed_gb // self.gb if self.gb else 0
+
+    @property
+    def paid_mb_s(self) -> int:
+        """MB/s of all hosts together that cost more than the disk."""
+        return 0 if self.speed.asked_mb_s is None else self.hosts * (self.speed.asked_mb_s - int(self.pace.mb_s))
 
     @property
     def shortage(self) -> str:
@@ -91,7 +106,7 @@ def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home
 
     `at_home`: the client's own files are there, so that a model's folder is used as it is.
     """
-    facts = recipe.environment_bytes, recipe.width_bytes, recipe.writes_quantised
+    facts = recipe.environment_bytes, (recipe.width_bytes, recipe.learnt_bytes), recipe.writes_quantised
     parts = parts_of(request, *facts, at_home, trainable)
     known = rule(catalog.folder(), offer.provider, offer.name)
     needed_gb = math.ceil((sum(parts) + parts.margin) / GB) + known.system_gb
@@ -102,17 +117,26 @@ def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home
     gb = most_gb if fixed and most_gb is not None else max(known.least_gb, needed_gb)
     hosts = math.ceil(offer.count / known.chips_per_host) if known.chips_per_host else 1
     billed_gb = 0 if fixed else hosts * gb
-    return Disk(parts, known.system_gb, needed_gb, gb, billed_gb, most_gb, fixed, known.output_gb, known.source)
+    one, pace = parts.checkpoints // (request.checkpoints_kept + 1), known.pace
+    first = pace.choices(offer.vcpus)[:1]
+    speed = pace.speed(gb, offer.vcpus, first[0] if first else None)
+    sizes = known.system_gb, needed_gb, gb, billed_gb, most_gb
+    return Disk(parts, *sizes, fixed, known.output_gb, known.source, one, speed, pace)
 
 
 @lru_cache(maxsize=64)  # a quote asks for the same job on every kind of machine
 def parts_of(
-    request: Request, environment_bytes: int, width_bytes: int, writes_quantised: bool, at_home: bool, trainable: int
+    request: Request,
+    environment_bytes: int,
+    widths: tuple[int, int],
+    writes_quantised: bool,
+    at_home: bool,
+    trainable: int,
 ) -> Parts:
-    """What the job writes, whatever the machine; a weight that is not quantised has `width_bytes`."""
+    """What the job writes, whatever the machine; `widths` are the bytes of a weight, and of one that learns."""
     spec = request.spec
     data_bytes = request.tokens * BYTES_PER_TOKEN if request.data_bytes is None else request.data_bytes
-    checkpoint, output = checkpoint_bytes(request, trainable, width_bytes)
+    checkpoint, output = saved_bytes(request, trainable, widths)
     return Parts(
         environment_bytes,
         0 if at_home and spec.path else request.weights_bytes or fetched_bytes(spec),
@@ -123,15 +147,15 @@ def parts_of(
     )
 
 
-def checkpoint_bytes(request: Request, trainable: int, width_bytes: int) -> tuple[int, int]:
+def saved_bytes(request: Request, trainable: int, widths: tuple[int, int]) -> tuple[int, int]:
     """Bytes of one checkpoint and of the output: weights, and in a checkpoint two optimizer states of what learns.
 
-    An adapter alone is saved, in float32 at the most; other methods save the whole model.
+    Of an adapter the adapter alone is saved; other methods save the whole model. A test holds this against runs.
     """
-    if request.method in ("lora", "qlora", "dora"):
-        return 12 * trainable + SIDE_BYTES, 4 * trainable + SIDE_BYTES
-    model = width_bytes * request.spec.params_total
-    return model + 2 * width_bytes * trainable + SIDE_BYTES, model + SIDE_BYTES
+    width_bytes, learnt_bytes = widths
+    is_adapter = request.method in ("lora", "qlora", "dora")
+    weights = learnt_bytes * trainable if is_adapter else width_bytes * request.spec.params_total
+    return weights + 2 * learnt_bytes * trainable + SIDE_BYTES, weights + SIDE_BYTES
 
 
 def fetched_bytes(spec: ModelSpec) -> int:
@@ -185,6 +209,7 @@ def _read(path: Path) -> tuple[Rule, ...]:
                         int(row["chips_per_host"] or 0),
                         int(row["output_gb"]) if row["output_gb"] else None,
                         f"{row['source']} (observed {row['observed']}, {row['confidence']})",
+                        disk_speed.read(row) if row.get("mb_s") else ANY_PACE,
                     )
                 )
         except (KeyError, ValueError, TypeError, re.error) as wrong:

@@ -48,6 +48,7 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
         "disk_gb": disk and disk.gb,
         "disk_needed_gb": disk and disk.needed_gb,
         "disk_most_gb": disk and disk.most_gb,
+        "disk_mb_per_s": disk and disk.speed.asked_mb_s,
         "disk_parts_bytes": disk.parts._asdict() if disk else {},
         "fits": assessment.fits,
         "loads": assessment.loads,

@@ -60,6 +60,14 @@ class Recipe(NamedTuple):
         """Bytes of a weight that is not quantised."""
         return 4 if self.options.dtype == "fp32" else 2
 
+    @property
+    def learnt_bytes(self) -> int:
+        """Bytes of a weight that learns, as it is saved; an optimizer state of it has as many."""
+        options = self.options
+        if options.method not in ("lora", "qlora", "dora"):
+            return self.width_bytes
+        return 4 if options.adapter_dtype == "fp32" else 2
+
     def summary(self) -> dict[str, Any]:
         """What the recipe is, for the JSON and for --why."""
         options = self.options

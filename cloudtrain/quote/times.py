@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudtrain.offer import Range, Terms
+from cloudtrain.quote.disk_speed import ANY_SPEED, MB, Speed, cheapest
 from cloudtrain.quote.parts import TimePart
+from cloudtrain.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import Offer
+    from cloudtrain.quote.disk import Disk
     from cloudtrain.quote.recipes import Recipe
     from cloudtrain.quote.request import Request
 
 CHECKPOINT_EVERY_S = 300.0  # our trainer's default
 TRAINED_PER_SAVED = 20  # and its rule, templates/common/checkpoints.py: so many times a save's duration between two
-DISK_BYTES_PER_S = Range(2e8, 5e8, 2e9)  # reading weights and writing checkpoints: network disk .. local NVMe
+ASSUMED_BYTES_PER_S = 5e8  # and what it takes a disk for before the first save
 KEPT_FROM_S = 300.0  # 4-bit weights that are made sooner than this are made again rather than kept
 
 
@@ -25,8 +29,10 @@ def quantised_parameters(request: Request, recipe: Recipe) -> int:
     return spec.params_linear + (spec.params_experts if recipe.options.experts_4bit else 0)
 
 
-def setup_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | None) -> list[TimePart]:
-    """Everything before the first step. Sources: the provider's terms and the recipe data."""
+def setup_parts(
+    request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED
+) -> list[TimePart]:
+    """Everything before the first step. Sources: the provider's terms, the recipe data and the disk's speed."""
     spec = request.spec
     weights_bytes = spec.weights_bytes("bf16")
     parts = [TimePart("boot", terms.boot_s, terms.source)]
@@ -34,9 +40,9 @@ def setup_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | Non
         image = over(recipe.image_bytes, terms.image_bytes_per_s)
         parts.append(TimePart("image", image, f"{recipe.image_bytes / 1e9:.1f} GB compressed"))
     if not (terms.sees_client_files and spec.path):
-        download = over(weights_bytes, terms.download_bytes_per_s)
+        download = over(weights_bytes, slower(terms.download_bytes_per_s, speed.write))
         parts.append(TimePart("weights", download, f"{weights_bytes / 1e9:,.1f} GB in bf16"))
-    parts.append(TimePart("load", over(weights_bytes, DISK_BYTES_PER_S), "reading the weights at 0.2 to 2 GB/s"))
+    parts.append(TimePart("load", over(weights_bytes, speed.read), f"reading the weights at {mb_text(speed.read)}"))
     quantised = quantised_parameters(request, recipe)
     if quantised:
         parts.append(
@@ -58,19 +64,25 @@ def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
     return recipe.keeps_quantised and bool(terms.bucket) and quantised / recipe.quantise_per_s.likely >= KEPT_FROM_S
 
 
-def restart_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | None) -> list[TimePart]:
+def restart_parts(
+    request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED
+) -> list[TimePart]:
     """Everything before the first step of a machine that goes on with a run: as `setup_parts` where nothing is kept.
 
     Kept weights are fetched instead of those in bf16, and not made again. A machine that was taken away while it made
     them leaves what it had, so that no work is done twice; that one's restart is not shown apart.
     """
-    parts = setup_parts(request, recipe, terms, vcpus)
+    parts = setup_parts(request, recipe, terms, vcpus, speed)
     if not is_kept(request, recipe, terms):
         return parts
     kept = request.spec.weights_bytes("nf4")
     instead = {
-        "weights": TimePart("weights", over(kept, terms.download_bytes_per_s), f"{kept / 1e9:,.1f} GB kept in 4 bit"),
-        "load": TimePart("load", over(kept, DISK_BYTES_PER_S), "reading the kept weights at 0.2 to 2 GB/s"),
+        "weights": TimePart(
+            "weights",
+            over(kept, slower(terms.download_bytes_per_s, speed.write)),
+            f"{kept / 1e9:,.1f} GB kept in 4 bit",
+        ),
+        "load": TimePart("load", over(kept, speed.read), f"reading the kept weights at {mb_text(speed.read)}"),
     }
     return [instead.get(part.name, part) for part in parts if part.name != "quantise"]
 
@@ -87,15 +99,22 @@ def step_parts(request: Request, recipe: Recipe, rate: Range, vcpus: int | None)
     return parts
 
 
-def checkpoint_s(request: Request, trainable: int) -> Range:
-    """Seconds of one checkpoint: weights and optimizer state of what is trained (12 bytes each, full: 6)."""
-    size_bytes = trainable * (12 if request.method != "full" else 6)
-    return over(size_bytes, DISK_BYTES_PER_S)
+def checkpoint_s(request: Request, trainable: int, disk: Disk | None = None) -> Range:
+    """Seconds of one checkpoint. Without a disk: of bf16 weights that all learn, or of a float32 adapter, on any."""
+    if disk is None:
+        return over(trainable * (12 if request.method != "full" else 6), ANY_SPEED.write)
+    return over(disk.checkpoint, disk.speed.write)
 
 
-def result_part(one: Range) -> TimePart:
-    """The save after the last step: the weights alone of what is trained, a third of a checkpoint `one`."""
-    return TimePart("result", one.scaled(1 / 3), "what is trained, written after the last step")
+def assumed_s(disk: Disk) -> float:
+    """What our trainer takes a checkpoint for before it has made one."""
+    return disk.checkpoint / ASSUMED_BYTES_PER_S
+
+
+def result_part(one: Range, disk: Disk | None = None) -> TimePart:
+    """The save after the last step: weights alone, without what the optimizer keeps; else a third of `one`."""
+    seconds = one.scaled(1 / 3) if disk is None else over(disk.parts.output, disk.speed.write)
+    return TimePart("result", seconds, "what is kept, written after the last step")
 
 
 def interval_s(save_s: float) -> float:
@@ -110,6 +129,39 @@ def saves(work_s: float, save_s: float, assumed_s: float) -> int:
     """
     first = interval_s(assumed_s)
     return 1 + int((work_s - first) / interval_s(save_s)) if work_s >= first else 0
+
+
+def at_cheapest_speed(
+    request: Request, recipe: Recipe, terms: Terms, offer: Offer, disk: Disk, rate: Range | None
+) -> Disk:
+    """The disk with the speed that makes the job cheapest, where one can be asked for and every price is known."""
+    choices, per_month = disk.pace.choices(offer.vcpus), terms.disk_usd_per_mb_s_month
+    if len(choices) < 2 or rate is None or offer.usd_per_hour is None or per_month is None:
+        return disk
+    work_s = sum(part.seconds.likely for part in step_parts(request, recipe, rate, offer.vcpus))
+    setup = setup_parts(request, recipe, terms, offer.vcpus, disk.speed)
+    others_s = work_s + sum(part.seconds.likely for part in setup if part.name not in ("weights", "load"))
+    weights, fetched = request.spec.weights_bytes("bf16"), terms.download_bytes_per_s.likely
+
+    def seconds(mb_s: int) -> float:
+        there = disk.pace.speed(disk.gb, offer.vcpus, mb_s)
+        write = there.write.likely
+        save_s = disk.checkpoint / write
+        saving = saves(work_s, save_s, assumed_s(disk)) * save_s + disk.parts.output / write
+        return others_s + weights / min(fetched, write) + weights / there.read.likely + saving
+
+    best = cheapest(choices, seconds, float(offer.usd_per_hour), float(per_month / HOURS_PER_MONTH))
+    return disk._replace(speed=disk.pace.speed(disk.gb, offer.vcpus, best))
+
+
+def slower(one: Range, other: Range) -> Range:
+    """The slower of two rates, bound by bound."""
+    return Range(*map(min, one, other))
+
+
+def mb_text(rate: Range) -> str:
+    """`110 to 125 MB/s`."""
+    return f"{rate.low / MB:,.0f} to {rate.high / MB:,.0f} MB/s"
 
 
 def over(amount: float, rate: Range) -> Range:

@@ -97,6 +97,7 @@ class RowRecord(Form):
     disk_gb: int | None = None  # of each host: what a machine is made with
     disk_needed_gb: int | None = None
     disk_most_gb: int | None = None  # None also where nobody says
+    disk_mb_per_s: int | None = None  # that it is asked for; None where no speed is
     disk_parts_bytes: Mapping[str, int] = {}  # what the job writes; see `quote/disk.py`
     fits: str = ""
     loads: str = ""

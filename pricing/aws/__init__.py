@@ -44,6 +44,7 @@ provider = PriceSource(
         image_bytes_per_s=Range(25e6, 50e6, 100e6),
         download_bytes_per_s=Range(200e6, 400e6, 1e9),
         disk_usd_per_gb_month=Decimal("0.08"),
+        disk_usd_per_mb_s_month=Decimal("0.04"),
         address_usd_per_hour=Decimal("0.005"),
         egress_usd_per_gb=Decimal("0.09"),
         minimum_billed_s=60,

@@ -42,6 +42,8 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     place = {**account, "region": line.region, "zone": line.zone.split(" ")[0]}
     machine = {"type": line.offer, "market": line.market, "image": image(line.hardware)}
     where = place["zone"] or place["region"]
+    faster = {} if line.disk_mb_per_s is None else {"disk_mb_per_s": line.disk_mb_per_s}
+    speed = f" of {line.disk_mb_per_s:,} MB/s" if line.disk_mb_per_s else ""
 
     def made(role: str, kind: str, after: tuple[str, ...], summary: str, **more: Any) -> Resource:
         inputs = {**base_inputs(plan, role, place, account.get("user", "")), **more}
@@ -55,9 +57,10 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
             "machine",
             "instance",
             ("firewall",),
-            f"machine {line.offer}, {line.disk_to_ask_gb:,} GB disk, {line.market}, {where}",
+            f"machine {line.offer}, {line.disk_to_ask_gb:,} GB disk{speed}, {line.market}, {where}",
             **machine,
             disk_gb=line.disk_to_ask_gb,
+            **faster,
             **boot.inputs(plan),
         ),
         made(

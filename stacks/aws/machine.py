@@ -48,6 +48,8 @@ def request(inputs: Mapping[str, Any], subnet: str | None) -> dict[str, Any]:
     tags = tag_list({**inputs["tags"], "Name": inputs["name"]})
     kinds = ["instance", "volume", "network-interface"] + ["spot-instances-request"] * (inputs["market"] == "spot")
     disk = {"VolumeSize": inputs["disk_gb"], "VolumeType": "gp3", "DeleteOnTermination": True}
+    if "disk_mb_per_s" in inputs:  # inputs that an older version made name none: gp3 has 125 then
+        disk["Throughput"] = inputs["disk_mb_per_s"]
     arguments: dict[str, Any] = {
         "ClientToken": inputs["token"],
         "MinCount": 1,

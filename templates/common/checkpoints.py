@@ -28,9 +28,9 @@ def interval_s(asked_s: float, save_s: float) -> float:
     return max(asked_s, TRAINED_PER_SAVED * save_s) if asked_s else 0.0
 
 
-def assumed_save_s(trained_bytes: int) -> float:
-    """What a save takes until one was made: the bytes of what is trained, and two moments of the optimizer for each."""
-    return 3 * trained_bytes / ASSUMED_BYTES_PER_S
+def assumed_save_s(save_bytes: int) -> float:
+    """What a save of so many bytes takes until one was made."""
+    return save_bytes / ASSUMED_BYTES_PER_S
 
 
 class Pace:
@@ -41,9 +41,9 @@ class Pace:
         self._save_s = 0.0  # how long the last save took; until there is one, how long it may take
         self._ended = self._began = clock()  # the end of the last save, the beginning of one
 
-    def start(self, trained_bytes: int) -> None:
-        """Training begins: nothing is saved yet, and this much is to be."""
-        self._save_s = assumed_save_s(trained_bytes)
+    def start(self, save_bytes: int) -> None:
+        """Training begins: nothing is saved yet, and this much is to be each time."""
+        self._save_s = assumed_save_s(save_bytes)
         self._ended = self._clock()
 
     def is_due(self) -> bool:

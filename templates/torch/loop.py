@@ -100,8 +100,10 @@ class Watcher(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock for saves, with the size of what will be saved."""
-        learns = [parameter for parameter in kwargs["model"].parameters() if parameter.requires_grad]
-        self._pace.start(sum(parameter.numel() * parameter.element_size() for parameter in learns))
+        sizes = [(each.numel() * each.element_size(), each.requires_grad) for each in kwargs["model"].parameters()]
+        learnt = sum(size for size, learns in sizes if learns)
+        weights = learnt if self.job.adapter else sum(size for size, _ in sizes)
+        self._pace.start(weights + 2 * learnt)  # and two moments of the optimizer
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the step's clock."""

@@ -9,8 +9,8 @@ import pytest
 
 from cloudtrain.models import registry
 from cloudtrain.offer import Offer, Price, Range, Terms
-from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote import engine, times
+from cloudtrain.providers import Context, PriceSource, load
+from cloudtrain.quote import catalog, engine, times
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
@@ -42,6 +42,19 @@ def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -
         assert bound <= 0.1 * whole * 3600
     saving = saved.likely + parts["result"].likely
     assert saving < 0.15 * assessment.billed_hours.likely * 3600
+
+
+@pytest.mark.parametrize("model", ["longcat-flash", "llama-3.3-70b"])
+def test_no_row_that_is_shipped_saves_for_more_than_a_tenth(model: str) -> None:
+    """Of a full fine-tune's time on any machine that one can have for it, on demand and on spot."""
+    quoted = engine.quote(Request(spec=registry.find(model), method="full"), Context(catalog.folder()))
+    viable = [found.assessment for found in quoted.lines if found.viable]
+    assert len(viable) > 3
+    for assessment in viable:
+        assert assessment.billed_hours is not None
+        saving = [part.seconds for part in assessment.time_parts if part.name == "checkpoints"]
+        for bounds in saving:
+            assert all(s <= 0.1 * 3600 * h for s, h in zip(bounds, assessment.billed_hours, strict=True))
 
 
 @pytest.mark.parametrize(

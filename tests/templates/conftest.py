@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,11 @@ class Bench:
         path.write_text(json.dumps(document))
         return path
 
-    def start(self, job: Path, real: bool = False, **options: Any) -> subprocess.Popen[str]:
-        """A running trainer."""
-        command = [str(self.real if real else self.python), str(TORCH / "train.py"), str(job)]
+    def start(
+        self, job: Path, real: bool = False, instead: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[str]:
+        """A running trainer; `instead` are the interpreter's arguments of a program that starts it its own way."""
+        command = [str(self.real if real else self.python), *(instead or (str(TORCH / "train.py"), str(job)))]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, text=True, env=ONE_THREAD, **{**pipes, **options})
 

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from job import Checkpoint
 
+from cloudtrain.estimate.options import Method
 from cloudtrain.models import registry
 from cloudtrain.quote import times
+from cloudtrain.quote.disk import saved_bytes
 from cloudtrain.quote.request import Request
 
 
@@ -105,12 +107,12 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 class SlowDisk:
     """A training of steps and saves on a clock of its own; saving takes `save_s` seconds."""
 
-    def __init__(self, step_s: float, save_s: float, trained_bytes: int) -> None:
+    def __init__(self, step_s: float, save_s: float, save_bytes: int) -> None:
         self.now = 1000.0
         self.step_s, self.save_s = step_s, save_s
         self.pace = checkpoints.Pace(times.CHECKPOINT_EVERY_S, lambda: self.now)
         self.now += 5000.0  # the model is loaded
-        self.pace.start(trained_bytes)
+        self.pace.start(save_bytes)
 
     def saves(self, steps: int) -> list[float]:
         """Seconds of training between all saves of that many steps."""
@@ -129,13 +131,13 @@ class SlowDisk:
 
 def test_a_slow_save_is_followed_by_twenty_times_training() -> None:
     """Counted from the save's end, also where a save takes longer than the interval that was asked for."""
-    assert SlowDisk(1, 400, 10**9).saves(20_000) == [300, 8000, 8000]
-    assert SlowDisk(1, 2, 10**9).saves(1000) == [300, 300, 300]
+    assert SlowDisk(1, 400, 3 * 10**9).saves(20_000) == [300, 8000, 8000]
+    assert SlowDisk(1, 2, 3 * 10**9).saves(1000) == [300, 300, 300]
 
 
 def test_the_first_save_waits_by_its_size() -> None:
     """Before a save has shown how slow the disk is: a fine-tune of 560 B parameters would save for hours at once."""
-    assert SlowDisk(60, 6720, 2 * 560_000_000_000).saves(290) == []
+    assert SlowDisk(60, 6720, 6 * 560_000_000_000).saves(290) == []
 
 
 def test_asked_for_nothing_every_step_is_saved() -> None:
@@ -147,16 +149,16 @@ def test_asked_for_nothing_every_step_is_saved() -> None:
 
 
 @pytest.mark.parametrize("slower", [1, 3, 40, 5000])
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_quote_and_trainer_agree_on_a_slow_disk(method: str, slower: int) -> None:
+@pytest.mark.parametrize("method", ["full", "freeze", "lora"])
+def test_quote_and_trainer_agree_on_a_slow_disk(method: Method, slower: int) -> None:
     """As many saves in a run of a tiny model, whose disk is as fast as assumed or slower by a factor."""
     request = Request(spec=registry.find("smollm2-135m"), method=method)
-    trained = 135_000_000 if method == "full" else 5_000_000
-    assumed = times.checkpoint_s(request, trained).likely
-    trained_bytes = trained * (2 if method == "full" else 4)  # the weights are bf16, adapters float32
-    assert checkpoints.assumed_save_s(trained_bytes) == pytest.approx(assumed)
+    trained = {"full": request.spec.params_total, "freeze": 40_000_000, "lora": 5_000_000}[method]
+    save_bytes, _ = saved_bytes(request, trained, (2, 4 if method == "lora" else 2))
+    assumed = save_bytes / times.ASSUMED_BYTES_PER_S
+    assert checkpoints.assumed_save_s(save_bytes) == pytest.approx(assumed)
     for hours in (0.05, 0.5, 5, 50):
-        disk = SlowDisk(1.0, slower * assumed, trained_bytes)
+        disk = SlowDisk(1.0, slower * assumed, save_bytes)
         made = disk.saves(int(hours * 3600))
         quoted = times.saves(hours * 3600, slower * assumed, assumed)
         assert abs(len(made) - quoted) <= 1 + quoted // 100  # a step is not cut for a save
@@ -167,4 +169,5 @@ def test_quote_and_trainer_agree_on_a_slow_disk(method: str, slower: int) -> Non
 def test_quote_and_trainer_have_one_rule(save_s: float) -> None:
     """The trainer knows nothing of the quote's code, so the formula stands in both."""
     assert times.interval_s(save_s) == checkpoints.interval_s(times.CHECKPOINT_EVERY_S, save_s)
+    assert checkpoints.ASSUMED_BYTES_PER_S == times.ASSUMED_BYTES_PER_S
     assert Checkpoint("/folder").every_s == times.CHECKPOINT_EVERY_S

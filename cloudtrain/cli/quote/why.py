@@ -11,6 +11,7 @@ from cloudtrain.cli.quote.table import machine, place
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.costs import cost_parts
 from cloudtrain.quote.disk import GB
+from cloudtrain.quote.times import mb_text
 from cloudtrain.units import gib, hours, money, speed
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def disk_rows(line: QuoteRow) -> list[tuple[str, str]]:
     disk = line.assessment.disk
     if disk is None:
         return []
-    return [("disk", disk_text(disk)), *([("disk", f"sizes there: {disk.source}")] if disk.source else [])]
+    speed = f"reads {mb_text(disk.speed.read)}, writes {mb_text(disk.speed.write)}: {disk.speed.source}"
+    sizes = [("disk", f"sizes there: {disk.source}")] if disk.source else []
+    return [("disk", disk_text(disk)), *sizes, ("disk", speed)]
 
 
 def disk_text(disk: Disk) -> str:
@@ -101,6 +104,8 @@ def disk_text(disk: Disk) -> str:
     needed = f"{disk.needed_gb:,} GB needed: {parts}"
     if disk.fixed:
         return f"{disk.gb:,} GB that it comes with, {needed}"
+    if disk.speed.asked_mb_s is not None:
+        return f"{disk.gb:,} GB of {disk.speed.asked_mb_s:,} MB/s, {needed}"
     return needed if disk.gb == disk.needed_gb else f"{disk.gb:,} GB, {needed}"
 
 

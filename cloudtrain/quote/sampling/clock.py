@@ -38,6 +38,7 @@ class Stretches(NamedTuple):
     restart: tuple[TimePart, ...]  # the set-up of a machine that takes over
     steps: tuple[TimePart, ...]
     write: Range  # of one checkpoint
+    assumed_s: float  # what our trainer takes one for before the first
     result: TimePart
     wait: Wait
     between: Prior | None  # of interruptions; None where there are none
@@ -250,13 +251,14 @@ def named_samples(stretches: Stretches, drawn: Drawn, lattice: Lattice) -> Itera
 
 def saves(stretches: Stretches, lattice: Lattice, work: Sequence[float]) -> Sequence[float]:
     """Samples of the seconds that periodic checkpoints take in all; empty where none is ever made."""
-    assumed, slowest = stretches.write.likely, stretches.write.high
+    assumed, slowest = stretches.assumed_s, stretches.write.high
     first = times.interval_s(assumed)
     if max(work) < first:
         return ()
     if slowest < SMALL * times.interval_s(slowest):  # an adapter's: hardly anything beside the steps
         usual = sum(part.seconds.likely for part in stretches.steps)
-        return (times.saves(usual, assumed, assumed) * assumed,) * lattice.count
+        write = stretches.write.likely
+        return (times.saves(usual, write, assumed) * write,) * lattice.count
     writes = lattice.samples(WRITE, stretches.write)
     every_s = map(times.interval_s, writes)
     return [

@@ -116,6 +116,20 @@ def _check_disks(given: Mapping[str, Any], image: str) -> None:
             raise Refused("InvalidBlockDeviceMapping", f"Volume of size {size}GB is smaller than the snapshot")
         if size > tables.LARGEST_VOLUME_GB:
             raise Refused("InvalidParameterValue", f"Volume of {size}GiB is larger than {tables.LARGEST_VOLUME_GB}GiB")
+        _check_speed(mapping.get("Ebs", {}))
+
+
+def _check_speed(disk: Mapping[str, Any]) -> None:
+    """What EC2 takes as the throughput of a volume. Raises Refused."""
+    if "Throughput" not in disk:
+        return
+    speed, iops = int(disk["Throughput"]), int(disk.get("Iops") or tables.FREE_IOPS)
+    if disk.get("VolumeType") != "gp3":
+        raise Refused("InvalidParameterDependency", "The parameter Throughput is for gp3 volumes")
+    if not tables.LEAST_MIB_S <= speed <= tables.LARGEST_MIB_S:
+        raise Refused("InvalidParameterValue", f"Throughput of {speed} MiB/s is not between 125 and 1000")
+    if speed > iops * tables.MIB_S_PER_IOPS:
+        raise Refused("InvalidParameterCombination", f"Throughput (MiBps) to iops ratio of {speed}/{iops} is too high")
 
 
 def _check_quota(cloud: AwsAccount, region: str, instance_type: str, market: str, vcpus: int) -> None:
@@ -143,8 +157,10 @@ def _begin(cloud: AwsAccount, machine: Machine, given: Mapping[str, Any], image:
     usd = tables.price(machine.type, machine.region, machine.zone, machine.market)
     cloud.ledger.open(machine.id, f"instance {machine.type} {machine.market} {machine.region}", usd, machine.tags)
     on_disk = tags_for(given, "volume")
-    for volume, size in volumes.items():
+    asked = [int(each.get("Ebs", {}).get("Throughput") or 0) for each in given.get("BlockDeviceMappings", [])]
+    for (volume, size), speed in zip(volumes.items(), [*asked, *[0] * len(volumes)], strict=False):
         per_hour = float(size or 8) * tables.VOLUME_USD_PER_GB_HOUR
+        per_hour += max(0, speed - tables.LEAST_MIB_S) * tables.VOLUME_USD_PER_MIB_S_HOUR
         cloud.ledger.open(volume, f"volume {machine.region}", per_hour, on_disk)
     if machine.market == "spot":
         machine.spot_request = f"sir-{machine.id[2:10]}"

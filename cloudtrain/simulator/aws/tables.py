@@ -12,6 +12,9 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730  # gp3
+VOLUME_USD_PER_MIB_S_HOUR = 0.04 / 730  # of each MiB/s over the least
+LEAST_MIB_S, LARGEST_MIB_S = 125, 1000
+FREE_IOPS, MIB_S_PER_IOPS = 3000, 0.25
 IMAGES = {  # parameter: (image, architecture)
     "/aws/service/neuron/dlami/multi-framework/ubuntu-24.04/latest/image_id": ("ami-0feed0000000000a1", "x86_64"),
     "/aws/service/neuron/dlami/base/ubuntu-24.04/latest/image_id": ("ami-0feed0000000000a2", "x86_64"),

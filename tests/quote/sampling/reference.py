@@ -42,7 +42,7 @@ def once(stretches: Stretches, random: Random) -> tuple[float, float]:
     write, result = drawn(stretches.write, z), drawn(stretches.result.seconds, z)
     first = some(stretches.wait.first)
     if stretches.between is None:
-        running = setup + work + result + times.saves(work, write, stretches.write.likely) * write
+        running = setup + work + result + times.saves(work, write, stretches.assumed_s) * write
         return running + first, running
     restart = sum(some(part.seconds) for part in stretches.restart) if stretches.restart != stretches.setup else setup
     between, again = some(stretches.between.between_s), some(stretches.wait.again)

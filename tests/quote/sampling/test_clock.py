@@ -103,6 +103,7 @@ def stretches(*, work: float = HOUR, between: float | None = None, spread: float
         restart=(part("boot", minute, minute, minute), part("load", 5 * minute, 9 * minute, 20 * minute)),
         steps=(part("steps", work / spread, work, work * spread),),
         write=Range(1, 2, 4),
+        assumed_s=2.0,
         result=part("result", 1, 2, 4),
         wait=Wait(Range(10, 60, HOUR), Range(minute, HOUR, 4 * HOUR), "the test")
         if wait

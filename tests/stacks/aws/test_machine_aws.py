@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cloudtrain.stacks.aws import machine as aws_machine
 
 from cloudtrain import errors
 from cloudtrain.providers import Cloud, Stack, load
@@ -82,6 +83,28 @@ def test_the_request_asks_for_what_keeps_a_machine_from_outliving_its_use(fake: 
     assert all(volume.delete_on_termination for _, volume in instance.get_block_device_mapping)
     [request] = fake.spot_requests.values()
     assert {"Key": "cloudtrain-key", "Value": machine.tags["cloudtrain-key"]} in request["Tags"]
+
+
+@pytest.mark.parametrize(("asked", "usd"), [(None, 0.0), (125, 0.0), (500, 375 * 0.04 / 730)])
+def test_the_disk_is_asked_for_the_speed_of_the_row(
+    fake: AwsCloud, cloud: Cloud, asked: int | None, usd: float
+) -> None:
+    """And billed for it; a row that names none asks for none."""
+    line = ON_DEMAND.replace(disk_gb=100, disk_mb_per_s=asked)
+    resource, inputs, _ = make(fake, cloud, plan(line=line))["machine"]
+    [disk] = [each["Ebs"] for each in aws_machine.request(inputs, None)["BlockDeviceMappings"]]
+    assert disk.get("Throughput") == asked
+    assert (f"100 GB disk of {asked} MB/s" in resource.summary) == (asked is not None)
+    [volume] = [each for each in fake.ledger.entries if each.what.startswith("volume")]
+    assert volume.usd_per_hour == pytest.approx(100 * 0.08 / 730 + usd)
+
+
+@pytest.mark.parametrize("wrong", [100, 800, 2000])
+def test_a_speed_that_gp3_does_not_have_is_refused(fake: AwsCloud, cloud: Cloud, wrong: int) -> None:
+    """Too slow, more than 3,000 operations carry, more than there is."""
+    with pytest.raises(errors.Rejected, match="hroughput"):
+        make(fake, cloud, plan(line=ON_DEMAND.replace(disk_mb_per_s=wrong)))
+    assert fake.ledger.running() == []
 
 
 @pytest.mark.parametrize("dead", ["guests_boot", "schedules_fire"])
