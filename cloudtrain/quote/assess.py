@@ -85,7 +85,8 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     before, timed = clock(request, offer, terms, ours, rate, estimated.params_trainable)
     if timed is None:
         reasons.append(basis)
-    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
+    kept = times.kept_bytes(request, ours, offer, terms)
+    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files, kept)
     output_bytes = 2 * request.spec.params_total if request.method == "full" else 4 * estimated.params_trainable
     return Assessment(
         fits=verdict,

@@ -8,6 +8,7 @@ from cloudtrain.offer import Range, Terms
 from cloudtrain.quote.parts import TimePart
 
 if TYPE_CHECKING:
+    from cloudtrain.offer import Offer
     from cloudtrain.quote.recipes import Recipe
     from cloudtrain.quote.request import Request
 
@@ -56,6 +57,12 @@ def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
     """
     quantised = quantised_parameters(request, recipe)
     return recipe.keeps_quantised and bool(terms.bucket) and quantised / recipe.quantise_per_s.likely >= KEPT_FROM_S
+
+
+def kept_bytes(request: Request, recipe: Recipe, offer: Offer, terms: Terms) -> int:
+    """Bytes of the 4-bit weights that a machine of the offer keeps beside the run; 0 where it keeps none."""
+    is_worth_it = offer.market == "spot" and is_kept(request, recipe, terms)
+    return request.spec.weights_bytes("nf4") if is_worth_it else 0
 
 
 def restart_parts(request: Request, recipe: Recipe, terms: Terms, vcpus: int | None) -> list[TimePart]:
