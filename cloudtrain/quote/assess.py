@@ -82,7 +82,8 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         verdict = "no"
         reasons.append(short)
     reasons.extend(loading_reasons(request, found, chip.backend))
-    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files)
+    kept = times.kept_bytes(request, ours, offer, terms)
+    room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files, kept)
     room = times.at_cheapest_speed(request, ours, terms, offer, room, rate)
     before, timed = clock(request, offer, terms, ours, rate, room)
     if timed is None:

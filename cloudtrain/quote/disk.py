@@ -35,7 +35,7 @@ class Parts(NamedTuple):
 
     environment: int
     weights: int  # as they are fetched
-    quantised: int  # a copy of them, where one is written
+    quantised: int  # a copy of them in 4 bit, where one is written: for a program that needs files, or to be kept
     checkpoints: int  # those that are kept, and the next one while it is written
     output: int
     data: int  # as it came, and unpacked
@@ -101,13 +101,16 @@ class Disk(NamedTuple):
         return f"needs {self.needed_gb:,} GB of disk, has {'' if self.fixed else 'at most '}{self.most_gb:,} GB"
 
 
-def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home: bool) -> Disk:
+def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home: bool, kept_bytes: int = 0) -> Disk:
     """The disk for a job on an offer's machine; `trainable` parameters learn.
 
-    `at_home`: the client's own files are there, so that a model's folder is used as it is.
+    `at_home`: the client's own files are there, so that a model's folder is used as it is. `kept_bytes`: of 4-bit
+    weights that are kept for the next machine.
     """
-    facts = recipe.environment_bytes, (recipe.width_bytes, recipe.learnt_bytes), recipe.writes_quantised
-    parts = parts_of(request, *facts, at_home, trainable)
+    if recipe.writes_quantised and request.method == "qlora":
+        kept_bytes = request.spec.weights_bytes("nf4")
+    widths = recipe.width_bytes, recipe.learnt_bytes
+    parts = parts_of(request, recipe.environment_bytes, widths, kept_bytes, at_home, trainable)
     known = rule(catalog.folder(), offer.provider, offer.name)
     needed_gb = math.ceil((sum(parts) + parts.margin) / GB) + known.system_gb
     most_gb = known.most_gb
@@ -129,7 +132,7 @@ def parts_of(
     request: Request,
     environment_bytes: int,
     widths: tuple[int, int],
-    writes_quantised: bool,
+    quantised_bytes: int,
     at_home: bool,
     trainable: int,
 ) -> Parts:
@@ -140,7 +143,7 @@ def parts_of(
     return Parts(
         environment_bytes,
         0 if at_home and spec.path else request.weights_bytes or fetched_bytes(spec),
-        spec.weights_bytes("nf4") if writes_quantised and request.method == "qlora" else 0,
+        quantised_bytes,
         (request.checkpoints_kept + 1) * checkpoint,
         output,
         2 * data_bytes,

@@ -64,6 +64,12 @@ def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
     return recipe.keeps_quantised and bool(terms.bucket) and quantised / recipe.quantise_per_s.likely >= KEPT_FROM_S
 
 
+def kept_bytes(request: Request, recipe: Recipe, offer: Offer, terms: Terms) -> int:
+    """Bytes of the 4-bit weights that a machine of the offer keeps beside the run; 0 where it keeps none."""
+    is_worth_it = offer.market == "spot" and is_kept(request, recipe, terms)
+    return request.spec.weights_bytes("nf4") if is_worth_it else 0
+
+
 def restart_parts(
     request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED
 ) -> list[TimePart]:

@@ -5,7 +5,7 @@ that a newer version added and documents of before records had a version, and ne
 package imports pydantic: modules that take part in a quote import it inside a function.
 """
 
-from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, PartsRecord
+from cloudtrain.records.claims import ExitRecord, Figures, Heartbeat, KeptPiece, KeptRecord, PartsRecord
 from cloudtrain.records.door import read, read_claim
 from cloudtrain.records.form import Form, Record
 from cloudtrain.records.lines import EventRecord, JournalRecord, MeasurementRecord, ProbeRecord
@@ -32,7 +32,7 @@ from cloudtrain.records.run import (
     QuoteRecord,
 )
 from cloudtrain.records.shared import FullPlacesRecord, LeaseRecord, StateRecord
-from cloudtrain.records.ticket import TicketFile, TicketFiles, TicketPiece, TicketRecord
+from cloudtrain.records.ticket import TicketFile, TicketFiles, TicketKept, TicketPiece, TicketRecord
 
 __all__ = [
     "AttemptRecord",
@@ -52,6 +52,8 @@ __all__ = [
     "Heartbeat",
     "IntentRecord",
     "JournalRecord",
+    "KeptPiece",
+    "KeptRecord",
     "LeaseRecord",
     "MachineRecord",
     "MeasurementRecord",
@@ -71,6 +73,7 @@ __all__ = [
     "TickRecord",
     "TicketFile",
     "TicketFiles",
+    "TicketKept",
     "TicketPiece",
     "TicketRecord",
     "ToldRecord",

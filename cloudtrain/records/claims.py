@@ -5,7 +5,8 @@ The programs that write them are `templates/supervisor` and `templates/machine`,
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -93,3 +94,19 @@ class PartsRecord(Record):
 
     parts: Annotated[int, Field(ge=0, le=100_000)]
     bytes: int | None = None
+
+
+class KeptPiece(Form):
+    """A file with some of the 4-bit weights."""
+
+    name: Annotated[str, Field(pattern=r"^piece-[0-9]{5}\.safetensors$")]
+    bytes: Annotated[int, Field(gt=0, le=1 << 40)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class KeptRecord(Record):
+    """`quantised/manifest.json`: which pieces of 4-bit weights are there. Only the trainer knows what `key` means."""
+
+    key: Mapping[str, Any]
+    complete: bool
+    pieces: Annotated[tuple[KeptPiece, ...], Field(max_length=1000)]

@@ -33,6 +33,20 @@ class TicketFiles(Form):
     step: int | None = None
 
 
+class TicketKept(Form):
+    """4-bit weights that are kept beside the run: what there is to fetch, and how much may be written.
+
+    `manifest` is what an earlier machine of the run said of them, `weights` says of which weights of the state they are
+    made: its own list of the model's files, None where the hub's commit says it.
+    """
+
+    most_bytes: int
+    piece_bytes: int
+    weights: str | None = None
+    manifest: Mapping[str, Any] | None = None
+    files: tuple[TicketFile, ...] = ()
+
+
 class TicketBundle(Form):
     """The archive that the machine unpacks first."""
 
@@ -75,6 +89,7 @@ class TicketRecord(Record):
     bundle: TicketBundle
     model: TicketFiles | None  # None: the machine takes the weights from the hub
     resume: TicketFiles | None
+    quantised: TicketKept | None = None  # None: 4-bit weights are not kept
     hub_token: TicketAddress | None = None  # of the hub, for gated weights; deleted when the run is over
     post: Mapping[str, Any]  # the form by which files are written; see `signing/urls.py`
     kill: TicketAddress

@@ -15,7 +15,7 @@ from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import DeletionProof, Stack, StopOptions, load, names
 from cloudtrain.runs.listing import could_name, find
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.transfer import hub_token
+from cloudtrain.runs.transfer import hub_token, kept
 from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def down(run: Run, stopping: StopOptions = StopOptions(GRACE_S), wanted: bool = 
             readable(lambda: after.event("gone", answer=proof.answer))
         if wanted or not readable(lambda: wants_another(Run(run.store, run.id))):
             hub_token.forget(after)
+        if wanted or readable(lambda: after.exit is not None and after.exit.reason == "done"):
+            readable(lambda: kept.forget(after))  # of a run that may go on they are what saves it hours
     except UsageError as error:
         raise UsageError(f"run `{run.id}` is gone ({proof.answer}), but {error.message}", error.hint) from error
     return Run(run.store, run.id)

@@ -20,6 +20,7 @@ import bucket
 import notice
 import shipping
 import trainer
+import weights
 from shipping import read_json
 
 LOOK_S = 0.1
@@ -61,6 +62,7 @@ class Agent:
         self.log = shipping.LogShipper(*shared, int(self.ticket.get("log_bytes") or 0), self.heartbeat_s)
         self.events = shipping.EventShipper(*shared)
         self.checkpoints = shipping.CheckpointShipper(*shared)
+        self.kept = weights.KeptShipper(*shared, self.ticket.get("quantised"))
 
     def at(self, *names):
         return os.path.join(self.folder, *names)
@@ -102,7 +104,7 @@ class Agent:
         signal.signal(signal.SIGTERM, lambda number, frame: None if metadata.ident else metadata.start())
         for work in (self.pulse, lambda: notice.watch(self.ticket["end"]["kind"], self.heartbeat_s, self.end_because)):
             threading.Thread(target=work, daemon=True).start()
-        for shipper in (self.log, self.events, self.checkpoints):
+        for shipper in (self.log, self.events, self.checkpoints, self.kept):
             shipper.start()
         try:
             record = self.notes["record"] or self.on_time(read_json(self.at("exit.json")) or self.work())
@@ -203,23 +205,19 @@ class Agent:
             self.enter("environment")
             job = read_json(os.path.join(self.bundle, "job.json")) or {}
             backend = trainer.BackEnd(self.bundle)
-            python = trainer.Maker(backend, os.path.dirname(self.place), self.check, self.emit).python()
+            maker = trainer.Maker(backend, os.path.dirname(self.place), self.check, self.emit)
+            python = maker.python()
             self.enter("weights")
-            model = self.ticket.get("model")
-            if model:
-                job["model"] = os.path.join(self.place, "models", os.path.basename(model["folder"]))
-                self.fetch(job["model"], model["files"])
-            resume = self.ticket.get("resume")
-            if resume and not os.path.exists(self.at("ckpt", "LATEST")):  # else this machine is further already
-                self.fetch(self.at("ckpt", str(resume["step"])), resume["files"])
-                with open(self.at("ckpt", "LATEST"), "w", encoding="ascii") as file:
-                    file.write(f"{resume['step']}\n")
-                self.notes.note(checkpoint=resume["step"])
+            found = weights.Weights(self)
+            found.bring(job)
+            found.bring_checkpoint()
             job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
             metadata = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
             metadata["rest"] = trainer.foresight(self.ticket.get("rest"), bucket.CLOCK.ahead_s)
             metadata["env"] = trainer.hub_access(self.ticket.get("hub_token"), self.place)
             trainer.write_documents(job, metadata, python, backend, self.folder)
+            if found.withheld and not maker.agrees(python, "check_kept", self.at("job.json")):
+                found.bring_withheld(job)
         except trainer.WrongAccelerator as error:
             raise Ended("wrong_accelerator", str(error), 70) from None
         except trainer.NoEnvironment as error:
@@ -269,6 +267,7 @@ class Agent:
         """Ship what is left, the exit record last."""
         record = self.final_record(record)
         self.enter("finishing")
+        self.kept.finish()
         self.log.finish()
         self.checkpoints.finish()
         if record["reason"] == "done" and not shipping.ship_folder(self.mailbox, self.at("output"), "output"):

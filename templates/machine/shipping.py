@@ -40,6 +40,11 @@ def write_json(path, document):
     os.replace(temporary, path)
 
 
+def as_bytes(document):
+    """A document as it is sent."""
+    return json.dumps(document).encode()
+
+
 class Notes:
     """What the agent has to know after it was killed. A full disk costs the memory of it, not the run."""
 

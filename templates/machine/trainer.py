@@ -163,6 +163,16 @@ class Maker:
             self.call([*pip, *what])
         return own
 
+    def agrees(self, python, program, *arguments):
+        """Whether one of the back end's programs ends with 0; not, if it has none of that name."""
+        try:
+            self.call(
+                [python, self.backend.program(program), *arguments], **self.backend.variables(self.backend.accelerator)
+            )
+        except (KeyError, NoEnvironment):
+            return False
+        return True
+
     def call(self, command, **more):
         """Run a program, which ends with us when `check` raises. NoEnvironment with the last of what it said."""
         inherited = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pieces import INDEX, Pieces, read, say, write_json
 RECIPE = 1  # of what is written; of another one nothing is used
 STATISTICS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map", "quant_state.bitsandbytes__nf4")
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
+TELL_EVERY_S = 60.0
 TYPES = {"bfloat16": "bf16", "float32": "fp32"}
 
 
@@ -28,19 +30,27 @@ def load(job: Job, config: Any, options: dict[str, Any]) -> Any:
     """The job's model as `from_pretrained` makes it with these options, out of its folder as far as that has it."""
     from transformers import AutoModelForCausalLM
 
-    if not job.quantised.folder or "quantization_config" not in options or job.method != "qlora":
+    if job.method != "qlora":
         return AutoModelForCausalLM.from_pretrained(job.model, **options)
-    wanted = key(job, config, options["quantization_config"], options["dtype"])
-    pieces = Pieces(Path(job.quantised.folder), wanted, job.quantised.piece_bytes)
+    if not job.quantised.folder:
+        with _Hooks(None).installed():
+            return AutoModelForCausalLM.from_pretrained(job.model, **options)
+    pieces = pieces_of(job, config, options["quantization_config"], options["dtype"])
     if pieces.complete and (model := _out_of(pieces, job, config, options)) is not None:
         return model
     if not pieces.may_write:  # another run does, or nobody can
         say("made for this run alone")
-        return AutoModelForCausalLM.from_pretrained(job.model, **options)
-    with _Hooks(pieces).installed() as hooks:
+    with _Hooks(pieces if pieces.may_write else None).installed() as hooks:
         model = AutoModelForCausalLM.from_pretrained(job.model, **options)
-    _finish(pieces, model, hooks)
+    if pieces.may_write:
+        _finish(pieces, model, hooks)
     return model
+
+
+def pieces_of(job: Job, config: Any, quantisation: Any, dtype: Any) -> Pieces:
+    """What the job's folder holds of the weights that it would make."""
+    wanted = key(job, config, quantisation, dtype)
+    return Pieces(Path(job.quantised.folder or ""), wanted, job.quantised.piece_bytes)
 
 
 def key(job: Job, config: Any, quantisation: Any, dtype: Any) -> dict[str, Any]:
@@ -132,25 +142,30 @@ def _generation(job: Job, config: Any) -> Any:
 
 
 class _Hooks:
-    """What transformers and bitsandbytes do with each matrix that they quantise, seen by its name in the model."""
+    """What transformers and bitsandbytes do with each matrix that they quantise, seen by its name in the model.
 
-    def __init__(self, pieces: Pieces) -> None:
+    Without pieces it only says how far they are: a large model takes hours, and whoever is silent so long is ended.
+    """
+
+    def __init__(self, pieces: Pieces | None) -> None:
         self.pieces = pieces
         self.made = self.taken = 0
         self._names: dict[int, str] = {}  # id of a module -> name of its weight
         self._lock = threading.Lock()
+        self._said_at = time.monotonic()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[_Hooks]:
         """Within it, matrices are taken over where they are kept, and kept where they are made."""
-        from bitsandbytes.nn import Params4bit
+        from bitsandbytes.nn import Linear4bit, Params4bit
         from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 
         prepare, quantise = Bnb4BitHfQuantizer._process_model_before_weight_loading, Params4bit._quantize
 
         def prepared(quantizer: Any, model: Any, *arguments: Any, **options: Any) -> Any:
             answer = prepare(quantizer, model, *arguments, **options)
-            self._names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
+            matrices = ((name, module) for name, module in model.named_modules() if isinstance(module, Linear4bit))
+            self._names = {id(module): f"{name}.weight" for name, module in matrices}
             return answer
 
         def quantised(parameter: Any, device: Any) -> Any:
@@ -160,6 +175,7 @@ class _Hooks:
             if not self._take(name, parameter, device):
                 quantise(parameter, device)
                 self._keep(name, parameter)
+            self._tell()
             return parameter
 
         setattr(Bnb4BitHfQuantizer, prepare.__name__, prepared)
@@ -170,10 +186,18 @@ class _Hooks:
             setattr(Bnb4BitHfQuantizer, prepare.__name__, prepare)
             setattr(Params4bit, quantise.__name__, quantise)
 
+    def _tell(self) -> None:
+        """Say now and then how far it is."""
+        if time.monotonic() - self._said_at >= TELL_EVERY_S:
+            self._said_at = time.monotonic()
+            say(f"{self.made + self.taken:,} of {len(self._names):,} matrices")
+
     def _take(self, name: str, parameter: Any, device: Any) -> bool:
         """Give a matrix its kept weights. Whether there were any, of its shape and type."""
         from bitsandbytes.nn import Params4bit
 
+        if self.pieces is None:
+            return False
         packed = self.pieces.tensor(name)
         found = {each: self.pieces.tensor(f"{name}.{each}") for each in STATISTICS}
         if packed is None or any(value is None for value in found.values()):
@@ -191,7 +215,8 @@ class _Hooks:
         statistics = made.quant_state.as_dict(packed=True)
         with self._lock:
             self.made += 1
-            self.pieces.add({name: made.data, **{f"{name}.{each}": value for each, value in statistics.items()}})
+            if self.pieces is not None:
+                self.pieces.add({name: made.data, **{f"{name}.{each}": value for each, value in statistics.items()}})
 
 
 def _finish(pieces: Pieces, model: Any, hooks: _Hooks) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.errors import UsageError
 from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.transfer import hub_token, multipart
+from cloudtrain.runs.transfer import hub_token, kept, multipart
 from cloudtrain.signing import urls
 from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 from cloudtrain.state.store import write_record
@@ -67,6 +67,7 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
         model=(model := weights(store, plan, url)),
         hub_token=hub_token_address(run, url) if model is None else None,
         resume=checkpoint(store, run, url),
+        quantised=kept.offered(store, run, plan, url, model),
         post=urls.post_policy(store.url, f"{run.machine_folder}/", now, until),
         kill=TicketAddress(url=url(run.key("kill"))),
         hb=TicketAddress(url=url(run.key("hb.json"))),  # for a machine that comes back without its disk
