@@ -96,5 +96,6 @@ class TicketRecord(Record):
     hb: TicketAddress
     exit: TicketAddress
     log_bytes: int
+    micro_batch: int | None = None  # sequences at once on this machine; None: as the bundle's job says
     end: TicketEnd
     rest: TicketRest | None = None

@@ -104,8 +104,7 @@ def estimated_tokens(prepared: Prepared, counted: dict[str, Any] | None = None) 
     if counted is not None:
         return max(1, int(counted["tokens_processed"])), "counted with the model's tokenizer"
     if spec.max_steps is not None:
-        per_step = spec.micro_batch * spec.accumulation_steps * spec.sequence_length
-        return spec.max_steps * per_step, "max_steps x batch x sequence_length"
+        return spec.max_steps * spec.step_sequences * spec.sequence_length, "max_steps x batch x sequence_length"
     epochs = spec.epochs or 1.0
     return max(1, math.ceil(prepared.data.estimated_tokens * epochs)), "4 characters a token"
 
@@ -124,7 +123,9 @@ def request_for(
         spec=prepared.model,
         method=spec.method,
         sequence_length=spec.sequence_length,
-        batch=spec.micro_batch,
+        batch=spec.micro_batch or 1,
+        batch_given=spec.micro_batch is not None,
+        step_sequences=spec.step_sequences,
         rank=spec.lora.rank,
         targets=target_group(spec),
         tokens=work[0],
@@ -253,7 +254,7 @@ def make_plan(
         provider=line.offer.provider,
         flavour=recipe.flavour,
         line=chosen.record,
-        job=job.in_type(document, recipe.options.dtype),
+        job=job.in_batches(job.in_type(document, recipe.options.dtype), recipe.options.batch),
         spec_yaml=prepared.spec.to_yaml(),
         data_sha256=prepared.data.sha256,
         deadline=deadline,

@@ -52,7 +52,12 @@ class Spec(Record):
     train_on: Literal["assistant", "all"] = Field(
         default="assistant", description="assistant learns from the answers alone, all from the questions too"
     )
-    micro_batch: int = Field(default=1, ge=1, le=65536, description="sequences at once; more needs more memory")
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=65536,
+        description="sequences at once; when left out what is cheapest on the machine, the steps are the same ones",
+    )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,
@@ -63,7 +68,7 @@ class Spec(Record):
         default_factory=lambda data: None if data.get("batch_tokens") else 1,
         ge=1,
         le=65536,
-        description="micro-batches per step of the optimizer",
+        description="micro-batches per step of the optimizer; sequences where micro_batch is left out",
     )
     max_steps: int | None = Field(
         default=None, ge=1, le=10**9, description="instead of epochs: stop after so many steps of the optimizer"
@@ -108,8 +113,8 @@ class Spec(Record):
             raise _conflict("epochs", "excludes `max_steps`: write one of the two")
         if self.batch_tokens and self.grad_accum:
             raise _conflict("grad_accum", "excludes `batch_tokens`: write one of the two")
-        if self.batch_tokens and self.batch_tokens < self.sequence_length * self.micro_batch:
-            size = f"{self.micro_batch} x {self.sequence_length}"
+        if self.batch_tokens and self.batch_tokens < self.sequence_length * (self.micro_batch or 1):
+            size = f"{self.micro_batch or 1} x {self.sequence_length}"
             raise _conflict(
                 "batch_tokens", f"is less than one micro-batch (`micro_batch` x `sequence_length` = {size})"
             )
@@ -121,22 +126,32 @@ class Spec(Record):
 
     @property
     def accumulation_steps(self) -> int:
-        """Micro-batches per optimizer step; `batch_tokens` is rounded up to whole micro-batches."""
+        """Micro-batches per optimizer step; `batch_tokens` is rounded up to whole micro-batches.
+
+        Of single sequences where `micro_batch` is left out: a machine that takes more at once takes as many fewer.
+        """
         if self.batch_tokens:
-            return math.ceil(self.batch_tokens / (self.micro_batch * self.sequence_length))
+            return math.ceil(self.batch_tokens / ((self.micro_batch or 1) * self.sequence_length))
         return self.grad_accum or 1
+
+    @property
+    def step_sequences(self) -> int:
+        """Sequences in an optimizer step: decided by the spec alone, so that a run is the same one on any machine."""
+        return (self.micro_batch or 1) * self.accumulation_steps
 
     def identity(self) -> str:
         """sha256 (hex) over what decides the result, defaults filled in.
 
         Left out: budget, checkpoint and report, which change nothing in the weights; parts that the method ignores; and
-        the paths of the data, because the caller mixes in the sha256 of the files themselves.
+        the paths of the data, because the caller mixes in the sha256 of the files themselves. A `micro_batch` that is
+        left out counts as 1, whatever a machine takes: the steps are those of single sequences.
         """
         left_out: dict[str, Any] = {"budget": True, "checkpoint": True, "report": True}
         left_out["data"] = {"path", "eval_path"}
         left_out["lora"] = self.method not in ADAPTER_METHODS
         left_out["train_layers"] = self.method != "freeze"
         decisive = self.model_dump(mode="json", exclude={key: value for key, value in left_out.items() if value})
+        decisive["micro_batch"] = self.micro_batch or 1
         return hashlib.sha256(json.dumps(decisive, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -36,7 +36,7 @@ sequence_length: 2048
 packing: true
 train_on: assistant
 
-micro_batch: 1
+# micro_batch: 1
 grad_accum: 1
 # batch_tokens: 16384
 epochs: 1

@@ -41,7 +41,7 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
         "sequence_length": spec.sequence_length,
         "packing": spec.packing,
         "train_on": spec.train_on,
-        "micro_batch": spec.micro_batch,
+        "micro_batch": spec.micro_batch or 1,
         "grad_accum": spec.accumulation_steps,
         "epochs": spec.epochs or 1.0,
         "max_steps": spec.max_steps,
@@ -85,6 +85,12 @@ def on(job: dict[str, Any], flavour: str) -> dict[str, Any]:
 def in_type(job: dict[str, Any], dtype: str) -> dict[str, Any]:
     """The job on a row whose memory was counted in `dtype`: for float32, the trainer may take whichever is faster."""
     return {**job, "compute": "measured"} if dtype == "fp32" else job
+
+
+def in_batches(job: dict[str, Any], size: int) -> dict[str, Any]:
+    """The job with so many sequences at once, if these divide a step of the optimizer: its steps stay what they are."""
+    times, rest = divmod(job["micro_batch"] * job["grad_accum"], size)
+    return job if rest else {**job, "micro_batch": size, "grad_accum": times}
 
 
 def shown(value: object) -> str:

@@ -122,12 +122,17 @@ class Job:
     def recipe(self) -> dict[str, Any]:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
         place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
-        kept = (
-            *place,
-            "quantised",
-            "compute",
-        )  # a checkpoint has a type of its own, which whoever resumes it takes over
-        return {key: value for key, value in asdict(self).items() if key not in kept}
+        # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over
+        kept = (*place, "quantised", "compute")
+        return in_whole_steps({key: value for key, value in asdict(self).items() if key not in kept})
+
+
+def in_whole_steps(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe, also an older checkpoint's, without how the sequences of a step are split up: machines may differ."""
+    if "micro_batch" not in recipe:
+        return recipe
+    rest = {key: value for key, value in recipe.items() if key not in ("micro_batch", "grad_accum")}
+    return {**rest, "step_sequences": recipe["micro_batch"] * recipe["grad_accum"]}
 
 
 def read(path: Path, backend: Mapping[str, Any] | None = None) -> Job:

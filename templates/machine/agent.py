@@ -211,6 +211,7 @@ class Agent:
             found = weights.Weights(self)
             found.bring(job)
             found.bring_checkpoint()
+            trainer.take_at_once(job, self.ticket.get("micro_batch"))
             job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
             metadata = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
             metadata["rest"] = trainer.foresight(self.ticket.get("rest"), bucket.CLOCK.ahead_s)

@@ -225,6 +225,17 @@ def foresight(rest, ahead_s):
     return dict(rest, **instants)
 
 
+def take_at_once(job, most):
+    """Split the steps of the optimizer into micro-batches of at most `most` sequences; the steps stay what they are.
+
+    None: as the job has it. Another machine of the run may have room for more, or for fewer. Raises KeyError.
+    """
+    if most:
+        sequences = job["micro_batch"] * job["grad_accum"]
+        size = max(size for size in range(1, most + 1) if sequences % size == 0)
+        job.update(micro_batch=size, grad_accum=sequences // size)
+
+
 def write_documents(job, supervision, python, backend, folder):
     """The bundle's job with this machine's paths, and the supervisor's orders with `supervision`. Raises KeyError."""
     bundle = os.path.dirname(backend.folder)

@@ -76,6 +76,11 @@ class Trainer(SFTTrainer):
         self.progress.tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
         return super().training_step(model, inputs, *args, **kwargs)
 
+    def _inner_training_loop(self, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """All steps, with this job's micro-batch: transformers 4 would take that of the checkpoint it resumes."""
+        self._train_batch_size = self.args.train_batch_size
+        return super()._inner_training_loop(batch_size=self._train_batch_size, **kwargs)
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The metrics; none when the evaluation was broken off."""
         try:

@@ -23,7 +23,7 @@ import output
 from devices import ACCELERATORS, BACK_END, try_accelerator
 from events import Events, claim_stdout
 from failures import BadJob, Failure, Preempted, as_failure
-from job import Job, read
+from job import Job, in_whole_steps, read
 from packing import total_steps
 from reader import read_rows
 from rows import Row
@@ -64,7 +64,7 @@ def _fine_tune(job: Job, events: Events, stop: Stop, began: float) -> None:
     machine.look_for_accelerator(ACCELERATORS[played_by])
     store = checkpoints.Store(Path(job.checkpoint.folder), job.checkpoint.keep)
     resume = store.newest()
-    if resume is not None and checkpoints.progress(resume)["recipe"] != job.recipe:
+    if resume is not None and in_whole_steps(checkpoints.progress(resume)["recipe"]) != job.recipe:
         raise BadJob(f"the checkpoints in {store.folder} belong to another job: use another folder")
     events.emit(
         "start",

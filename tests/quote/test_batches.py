@@ -95,10 +95,18 @@ def test_every_size_of_batch_occurs_with_some_memory() -> None:
     ],
 )
 def test_one_sequence_where_nothing_is_repeated(asked: Request, where: Any) -> None:
-    """Only 4-bit experts on a processor of known speed are unpacked for each micro-batch."""
+    """Only 4-bit experts on a processor are unpacked for each micro-batch."""
     (line,) = lines(asked, where)
     assert batch(line) == 1
     assert line.assessment.instead is None
+
+
+def test_nothing_is_searched_where_the_speed_is_unknown() -> None:
+    """Then nobody can say what is cheaper."""
+    ours = row(request()).assessment.recipe
+    assert ours is not None
+    room = batches.Room(768 * GIB, 1.0, None, 64)
+    assert batches.settled(request(), ours, room) == (request(), ours, None)
 
 
 def test_a_short_job_keeps_its_steps() -> None:

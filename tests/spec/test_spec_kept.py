@@ -28,6 +28,25 @@ def test_batch_tokens_become_micro_batches() -> None:
     assert read(SHORT + "grad_accum: 7").accumulation_steps == 7
 
 
+def test_a_step_has_the_sequences_that_the_spec_says() -> None:
+    """One where it says nothing; whatever a machine takes at once."""
+    found = ("", "grad_accum: 7", "micro_batch: 3", "micro_batch: 3\ngrad_accum: 2", "batch_tokens: 16384",
+             "batch_tokens: 10000\nmicro_batch: 2")  # fmt: skip
+    assert [read(SHORT + text).step_sequences for text in found] == [1, 7, 3, 6, 8, 6]
+
+
+def test_a_left_out_micro_batch_is_the_same_run_as_one() -> None:
+    """Also as earlier versions have computed it, where 1 was the default; what is kept leaves it out again."""
+    for rest in ("", "grad_accum: 8\n", "batch_tokens: 9000\n"):
+        without, one = read(SHORT + rest), read(SHORT + rest + "micro_batch: 1")
+        assert without.identity() == one.identity()
+        assert read(without.to_yaml()).micro_batch is None
+        assert read(SHORT + rest + "micro_batch: 2").identity() != one.identity()
+    assert read(SHORT + "grad_accum: 8").identity() != read(SHORT).identity()
+    known = "e54a9bae033c2270ae593f78e73a9cd698513b14d4a66ab664132d8dd571f5fd"
+    assert read(SHORT).identity() == known
+
+
 def test_identity_is_what_decides_the_result() -> None:
     """Budget, checkpoints, reports, ignored parts and data paths leave it; every other field changes it."""
     same = read(SHORT).identity()

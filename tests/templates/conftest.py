@@ -127,6 +127,28 @@ class Bench:
         return self.wait(process, folder, heard)
 
 
+def resumed_in_other_splits(bench: Bench, folder: Path, **changes: Any) -> None:
+    """A run whose steps of four sequences are split up otherwise after each stop makes the steps of one that is not."""
+    whole = bench.train(folder / "whole", micro_batch=4, **changes)
+    assert whole.code == 0, whole.stderr[-2000:]
+    parts = []
+    for size, stop in ((1, 2), (4, 4), (2, None)):
+        job = bench.job(folder / "split", micro_batch=size, grad_accum=4 // size, **changes)
+        started = bench.start(job)
+        parts.append(
+            bench.until_step(started, stop, signal.SIGTERM, folder / "split")
+            if stop
+            else bench.wait(started, folder / "split")
+        )
+    assert [part.code for part in parts] == [75, 75, 0], parts[-1].stderr[-2000:]
+    assert parts[1].one("start")["resumed_from"] > 0
+    assert parts[2].one("start")["resumed_from"] > parts[1].one("start")["resumed_from"]
+    steps = {event["step"]: event for part in parts for event in part.of("step")}
+    assert list(steps) == [event["step"] for event in whole.of("step")]
+    assert [steps[event["step"]]["tokens"] for event in whole.of("step")] == [e["tokens"] for e in whole.of("step")]
+    assert [event["loss"] for event in steps.values()] == pytest.approx(list(whole.losses.values()), rel=0.02)
+
+
 TINY = """
 import sys, torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

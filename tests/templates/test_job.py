@@ -110,3 +110,13 @@ def test_the_recipe_ignores_places_and_limits(tmp_path: Path) -> None:
     there = {**LEAST, "output": "/elsewhere", "data": {"path": "/mnt/train.jsonl"}, "deadline": 5.0}
     assert jobs.read(written(tmp_path, there)).recipe == here.recipe
     assert jobs.read(written(tmp_path, {**LEAST, "lora": {"rank": 8}})).recipe != here.recipe
+
+
+def test_the_recipe_has_whole_steps(tmp_path: Path) -> None:
+    """Four sequences in a step are one recipe however they are split up, also in a checkpoint of an earlier version."""
+    splits = [{"micro_batch": 4}, {"micro_batch": 2, "grad_accum": 2}, {"grad_accum": 4}]
+    found = [jobs.read(written(tmp_path, {**LEAST, **split})).recipe for split in splits]
+    assert found[0] == found[1] == found[2] != jobs.read(written(tmp_path, {**LEAST, "grad_accum": 2})).recipe
+    rest = {key: value for key, value in found[0].items() if key != "step_sequences"}
+    assert jobs.in_whole_steps({**rest, "micro_batch": 2, "grad_accum": 2}) == found[0]
+    assert jobs.in_whole_steps(found[0]) == found[0]

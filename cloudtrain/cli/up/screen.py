@@ -137,6 +137,7 @@ def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("what", f"{plan.job['method']} of {event.model}, {assessment.software}"),
         ("where", f"{row.offer.name} ({row.offer.provider}), {machine(row)}, {row.offer.market}"),
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
+        *batch_rows(event),
         *([("disk", written_here(assessment.disk))] if assessment.disk else []),
         ("time", f"{likely} ({low} .. {high})"),
         ("cost", f"{money(usd.likely)} ({money(usd.low)} .. {money(usd.high)}), electricity"),
@@ -173,6 +174,7 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("what", what),
         ("where", f"{row.offer.name} ({plan.provider}), {machine(row)}, {row.offer.market}, {place}"),
         ("memory", f"{gib(assessment.required_bytes)} of {gib(assessment.memory_bytes)}: {assessment.fits}"),
+        *batch_rows(event),
         *disk_rows(assessment),
         *job_notes(event),
         ("makes", "; ".join(event.makes)),
@@ -182,6 +184,17 @@ def rented_rows(event: events.PlanReady) -> list[tuple[str, str]]:
         ("guards", ", ".join(plan.guards)),
         ("kept", "; ".join(event.kept) or "nothing at the provider"),
     ]
+
+
+def batch_rows(event: events.PlanReady) -> list[tuple[str, str]]:
+    """How a step of the optimizer is split up, where it has several sequences; and what would cost less."""
+    job, cheaper = event.plan.job, event.row.cheaper
+    size, times = job["micro_batch"], job["grad_accum"]
+    if event.plan.idle or (size == times == 1 and not cheaper):
+        return []
+    split = f"{size} at once, {times} times" if times > 1 else "all at once" if size > 1 else ""
+    step = f"a step has {size * times} sequence{'s' if size * times > 1 else ''}{': ' if split else ''}{split}"
+    return [("batch", "; ".join(filter(None, (step, cheaper))))]
 
 
 def ends_rows(plan: Plan, left: str) -> list[tuple[str, str]]:

@@ -108,10 +108,9 @@ def smaller_jobs(spec: Spec, request: Request) -> Iterator[tuple[str, Request]]:
     batch = request.batch
     while batch > 1:
         batch //= 2
-        rows = spec.micro_batch * spec.accumulation_steps
-        rest = "" if spec.batch_tokens else f" grad_accum={-(-rows // batch)}"
+        rest = "" if spec.batch_tokens else f" grad_accum={-(-spec.step_sequences // batch)}"
         yield f"micro_batch={batch}{rest}", replace(request, batch=batch)
-    smallest = "micro_batch=1 " if spec.micro_batch > 1 else ""
+    smallest = "micro_batch=1 " if request.batch > 1 else ""
     length = request.sequence_length // 2
     while length >= SHORTEST_SEQUENCE:
         yield f"{smallest}sequence_length={length}", replace(request, batch=1, sequence_length=length)
@@ -156,7 +155,7 @@ class Estimate(NamedTuple):
             spec=model,
             method=spec.method,
             sequence_length=spec.sequence_length,
-            batch=spec.micro_batch,
+            batch=spec.micro_batch or (line.recipe and line.recipe.batch) or 1,
             rank=spec.lora.rank,
             targets=target_group(spec),
         )

@@ -73,6 +73,7 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
         hb=TicketAddress(url=url(run.key("hb.json"))),  # for a machine that comes back without its disk
         exit=TicketAddress(url=url(run.key("exit.json"))),
         log_bytes=log_size(run),
+        micro_batch=plan.line.recipe.batch if plan.line.recipe else None,
         end=TicketEnd(kind=plan.provider),
         rest=None if plan.rest is None else TicketRest(**plan.rest),
     )

@@ -13,6 +13,7 @@ import pytest
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import Plan
 from cloudtrain.records import RowRecord
+from cloudtrain.records.row import RecipeRecord
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.transfer import ticket
 from cloudtrain.runs.transfer.bundle import Bundle
@@ -61,6 +62,13 @@ def test_it_says_who_until_when_and_how_it_ends(issued: Callable[..., dict[str, 
     assert found["model"] is None
     assert found["resume"] is None
     assert "a-secret-key" not in json.dumps(found)
+
+
+def test_it_says_how_many_sequences_its_machine_takes(issued: Callable[..., dict[str, Any]]) -> None:
+    """Those of the row; of a row of an older version nothing, and the bundle's job stays as it is."""
+    assert issued()["micro_batch"] is None
+    recipe = RecipeRecord(stack="trl-cpu", method="qlora", batch=4)
+    assert issued(line=LINE.replace(recipe=recipe))["micro_batch"] == 4
 
 
 def test_it_goes_on_from_the_checkpoint_that_latest_names(issued: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.conftest import TORCH, WITH_ITS_MODULES, Bench
+from tests.templates.conftest import TORCH, WITH_ITS_MODULES, Bench, resumed_in_other_splits
 
 pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("longcat")]  # they share what was trained once
 TINY = """
@@ -141,6 +141,11 @@ def test_a_stopped_run_with_attention_adapters_resumes_to_equal_losses(longcat: 
         "kv_b_proj",
         "o_proj",
     }
+
+
+def test_it_resumes_in_other_micro_batches(longcat: Bench, tmp_path: Path) -> None:
+    """Its transformers would go on with the checkpoint's size at once, and as many of these a step as this job says."""
+    resumed_in_other_splits(longcat, tmp_path, method="qlora", lora={"targets": "attention"})
 
 
 def test_its_packing_and_gradients_are_sound(longcat: Bench, tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ from typing import Any
 import pytest
 
 from tests.chance import seed
-from tests.templates.conftest import COMMON, ONE_THREAD, TORCH, Bench, Ended, conversation, write_rows
+from tests.templates.conftest import (
+    COMMON,
+    ONE_THREAD,
+    TORCH,
+    Bench,
+    Ended,
+    conversation,
+    resumed_in_other_splits,
+    write_rows,
+)
 
 pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("training")]  # they share what was trained once
 METHODS = ("full", "lora", "qlora", "dora", "freeze")
@@ -154,6 +163,11 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(runs: dict[str, Ended],
     assert last.one("done")["tokens"] == whole.one("done")["tokens"]
     told = json.loads((tmp_path / "output" / "metrics.json").read_text())["losses"]
     assert [step for step, _ in told] == list(range(1, 15))
+
+
+def test_a_run_resumes_in_other_micro_batches(bench: Bench, tmp_path: Path) -> None:
+    """Another machine of a run may have room for more sequences at once, or for fewer: tokens and losses stay."""
+    resumed_in_other_splits(bench, tmp_path)
 
 
 def test_the_last_save_holds_what_is_trained_alone(runs: dict[str, Ended]) -> None:
