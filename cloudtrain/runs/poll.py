@@ -9,7 +9,7 @@ from cloudtrain.errors import Cancelled, CloudtrainError, NotFinished, ProviderE
 from cloudtrain.runs import reconcile
 from cloudtrain.runs.events import Emit
 from cloudtrain.runs.listing import find, readable_runs, refuse_damaged, tell_each
-from cloudtrain.runs.record import OVER_CAP, Run
+from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import measurements, outcome, pull, remaining
 from cloudtrain.state.protocol import AlreadyThere, Store
 
@@ -110,7 +110,7 @@ def look_alone(run: Run, options: PollOptions, emit: Emit) -> Polled:
         done = "its machine is gone" if before is None else "nothing to do"
         done += f"; result in {home}" if home else ""
         done += f"; {outcome.failure(run).message}" if run.state == "failed" else ""
-        done += f"; {outcome.stopped_above_cap(run).message}" if run.stop_reason == OVER_CAP else ""
+        done += f"; {outcome.stopped_above_cap(run).message}" if outcome.is_above_cap(run) else ""
     else:
         done = "; ".join(["continues", *(rest.warnings() if (rest := remaining.of_run(run, run.heartbeat)) else [])])
     return Polled(run, over, done, home, error)

@@ -70,6 +70,7 @@ def test_without_a_run_every_command_says_so(golden: Command, tmp_path: Path, mo
         ("up-broken-line", "model: qwen3-0.6b\ndata: d.jsonl\n", '{"text": "a"}\n{"text": \n'),
         ("up-wrong-role", "model: qwen3-0.6b\ndata: d.jsonl\n", '{"messages": [{"role": "usr", "content": "x"}]}\n'),
         ("up-too-large", "model: longcat-flash\ndata: d.jsonl\n", None),
+        ("up-no-cap-to-stop-above", "model: qwen3-0.6b\ndata: d.jsonl\nbudget: {stop_above_cap: true}\n", None),
         ("up-over-budget", "model: qwen3-0.6b\ndata: d.jsonl\nbudget: {max_cost: 0.000001}\n", None),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,13 @@ def test_who_follows_is_told_once(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """When it becomes known: steps of one length leave their range never."""
+    """When it becomes known, and again only out of the range that was told."""
     knobs(steps=400, pause_s=0.02)
     run = launch.start(store, capped(plan, Decimal("0.0001"), stops=False))
     told: list[Event] = []
     Attachment(UpOptions(home=tmp_path / "home"), RealClouds(), told.append, refuse).attach(run)
     requoted = [event.remaining for event in told if isinstance(event, Requoted)]
-    assert 1 <= len(requoted) <= 3  # a busy machine may make it slower
+    assert all(remaining.is_news(before, after) for before, after in pairwise(requoted))  # a busy machine is slower
     assert requoted[0].above_cap
     Screen()(Requoted(run, requoted[0]))
     shown = capsys.readouterr().err

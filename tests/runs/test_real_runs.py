@@ -273,3 +273,27 @@ def test_a_second_client_is_refused_while_the_first_is_there(desk: Desk) -> None
     client.communicate(timeout=PATIENCE_S)
     assert client.returncode == 103
     assert nothing_runs(desk.record.id)
+
+
+def test_above_its_cap_a_run_stops_and_a_raise_continues_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At $1 an hour: the quote stays below $1, steps of 18 ms and more do not. Exit 5, a checkpoint, most of it unspent."""
+    monkeypatch.setenv("CLOUDTRAIN_WATTS", "1000")
+    monkeypatch.setenv("CLOUDTRAIN_USD_PER_KWH", "1")
+    up = ("up", "-y", "--infra", "local", "sequence_length=64", "max_steps=200000")
+    code, _, err = desk.run(*up, "--max-cost", "1", "--stop-above-cap")
+    assert code == 5, err
+    assert "stopped above its cap: at its own rate it may cost $" in err
+    assert "rest quoted from its own rate: " in err
+    assert nothing_runs(desk.record.id)
+    saved = final_step(desk)
+    assert saved >= 50
+    account = desk.json("report", desk.record.id)
+    assert account["requoted"]["step"] >= 50
+    assert float(account["requoted"]["total_usd"]["likely"]) > float(account["quoted_usd"]["likely"])
+    assert float(account["metered_usd"]) < 0.5
+    client = desk.start(*up, "--max-cost", "500", "--stop-above-cap")
+    desk.wait_for_step(saved + 5)
+    assert desk.events("start")[-1]["resumed_from"] == saved
+    assert desk.run("down", desk.record.id)[0] == 0
+    client.communicate(timeout=PATIENCE_S)
+    assert client.returncode == 103

@@ -19,7 +19,7 @@ from cloudtrain.runs.record import ADDRESSES_END, OVER_CAP, Run
 from cloudtrain.units import money, rfc3339
 
 RESUME = "`cloudtrain up` resumes it from the last checkpoint"
-EARLY = {"deadline": "reached its deadline", "preempted": "was interrupted"}
+EARLY = {"deadline": "reached its deadline", "preempted": "was interrupted", OVER_CAP: "stopped above a cap"}
 WAITS = {ADDRESSES_END: "reached the end of its machine's addresses"}
 
 
@@ -29,7 +29,7 @@ def unfinished(run: Run) -> CloudtrainError:
         return Cancelled(f"run `{run.id}` was stopped on request", RESUME)
     if run.state == "stopped":
         reason = run.stop_reason
-        if reason == OVER_CAP:
+        if is_above_cap(run):
             return stopped_above_cap(run)
         if reason in WAITS and time.time() < run.ends:
             return NotFinished(
@@ -52,7 +52,7 @@ def check_finished(run: Run) -> None:
     """Raises by how a run ended that was not followed."""
     if run.state == "finished":
         return
-    if run.state in ("cancelled", "failed") or run.stop_reason in (*WAITS, OVER_CAP):
+    if run.state in ("cancelled", "failed") or run.stop_reason in WAITS or is_above_cap(run):
         raise unfinished(run)
     if run.state == "starting":
         raise NotFinished(
@@ -60,6 +60,11 @@ def check_finished(run: Run) -> None:
             f"`cloudtrain poll {run.id}` looks for its machine, `cloudtrain down {run.id}` ends it",
         )
     raise NotFinished(f"run `{run.id}` is {run.state}", RESUME)
+
+
+def is_above_cap(run: Run) -> bool:
+    """Whether its machine ended itself because the cap might not do, and had been told to."""
+    return run.intent.stop_above_cap and run.stop_reason == OVER_CAP
 
 
 def stopped_above_cap(run: Run) -> OverBudget:

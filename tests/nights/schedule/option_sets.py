@@ -54,6 +54,7 @@ def words(number: int, form: str | None = None) -> dict[str, Any]:
         "accept_risk": pick((None, True)),
         "accept_stale": pick((None, True)),
         "experimental": pick((None, True)),
+        "stop_above_cap": pick((None, True)),
         "hub_token_from": pick((None, "HF_TOKEN")),
     }
 

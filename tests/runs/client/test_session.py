@@ -170,8 +170,10 @@ def test_a_money_cap_ends_the_run_before_it_costs_more(desk: Desk, monkeypatch: 
     monkeypatch.setattr(attempts, "now", lambda: 1000.0)
     plan = replace(PLAN, deadline=1000.0 + HOUR, max_cost=Decimal(1), line=record(price_usd_per_hour=Decimal("1.5")))
     found = attempts.priced(plan, Decimal("0.5"), Decimal(0), accept_stale=False)
-    assert found.plan.deadline == 1000.0 + HOUR / 2
+    assert found.plan.deadline == found.plan.cap_at == 1000.0 + HOUR / 2
     assert attempts.priced(plan, Decimal("0.5"), Decimal(2), accept_stale=False).plan.deadline == 1000.0
+    early = attempts.priced(replace(plan, deadline=1060.0), Decimal("0.5"), Decimal(0), accept_stale=False).plan
+    assert (early.deadline, early.cap_at) == (1060.0, 1000.0 + HOUR / 2)
 
 
 def test_what_a_resumed_run_has_cost_counts_against_its_cap(desk: Desk) -> None:

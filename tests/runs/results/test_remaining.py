@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtrain.plan import Plan
 from cloudtrain.records import Bounds, CostPartRecord, UsdBounds
 from cloudtrain.runs.results import remaining
 from cloudtrain.runs.results.remaining import Done, Limits
@@ -20,6 +22,7 @@ from tests.records import row
 
 HOUR = 3600.0
 LIMITS = Limits(None, 1e9)
+PLAN = Plan("r", "i", "aws", "cpu", row(), {}, "", "0", 9e4, "the test", (), 1.0)
 
 
 def pace_of(step_s: Sequence[float], of: int, saves: dict[int, float] | None = None) -> Any:
@@ -205,3 +208,14 @@ def test_it_is_told_again_only_when_it_is_news() -> None:
     assert not remaining.is_news(first, same)
     assert remaining.is_news(first, longer)
     assert remaining.is_news(first, late)
+
+
+def test_the_orders_are_the_quotes_worst_and_set_traffic_aside() -> None:
+    """Of $2.10 an hour 50 cents for the result's traffic are a quarter of an hour, nearly."""
+    plan = replace(PLAN, line=spot_row(), deadline=9e4, cap_at=8e4, stop_above_cap=True)
+    assert remaining.orders(plan) == {
+        **{"along": 0.5, "after_s": 2 * HOUR, "ends_at": 9e4, "stop_above_cap": True},
+        "cap_at": pytest.approx(8e4 - 0.5 / 2.1 * HOUR),
+    }
+    assert "cap_at" not in remaining.orders(replace(plan, cap_at=None))
+    assert remaining.orders(replace(plan, run_deadline=9.5e4))["ends_at"] == 9.5e4

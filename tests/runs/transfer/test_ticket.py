@@ -40,9 +40,9 @@ def issued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dic
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     store = InBucket(tmp_path)
 
-    def issue(model: str = "org/name", line: RowRecord = LINE) -> dict[str, Any]:
+    def issue(model: str = "org/name", line: RowRecord = LINE, **more: Any) -> dict[str, Any]:
         job = {"model": model}
-        plan = Plan("r", "i", "aws", "cpu", line, job, "", "0", time.time() + 3600, "test", (), 1.0, attempt=2)
+        plan = Plan("r", "i", "aws", "cpu", line, job, "", "0", time.time() + 3600, "test", (), 1.0, attempt=2, **more)
         boot = ticket.issue(store, Run(store, "r"), plan, BUNDLE)
         assert "Signature" not in json.dumps(boot)
         found: dict[str, Any] = json.loads(store.read(boot["ticket"]) or b"")
@@ -69,6 +69,13 @@ def test_it_says_how_many_sequences_its_machine_takes(issued: Callable[..., dict
     assert issued()["micro_batch"] is None
     recipe = RecipeRecord(stack="trl-cpu", method="qlora", batch=4)
     assert issued(line=LINE.replace(recipe=recipe))["micro_batch"] == 4
+
+
+def test_it_says_by_what_the_end_is_foreseen(issued: Callable[..., dict[str, Any]]) -> None:
+    """Nothing of it unless the plan has it: it is made at the launch."""
+    assert issued()["rest"] is None
+    rest = {"along": 0.5, "after_s": 60.0, "ends_at": 2e9, "cap_at": 1.9e9, "stop_above_cap": True}
+    assert issued(rest=rest)["rest"] == rest
 
 
 def test_it_goes_on_from_the_checkpoint_that_latest_names(issued: Any) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Generator, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,23 @@ def test_a_token_that_is_gone_ends_the_attempt(machine: Machine, box: Mailbox) -
     record = box.document("exit.json")
     assert record["reason"] == "no_weights"
     assert record["message"] == "the token for gated weights cannot be read (403)"
+
+
+def test_what_is_foreseen_is_by_the_machines_own_clock(machine: Machine, box: Mailbox) -> None:
+    """Instants of the ticket are the bucket's; a rest that will not do stops the job with a checkpoint."""
+    machine.ticket["rest"] = {
+        **{"along": 0.0, "after_s": 0.0, "ends_at": time.time() + 3600, "cap_at": time.time() + 600},
+        "stop_above_cap": True,
+    }
+    machine.environment["FAKE_TRAINER"] = knobs(steps=100_000, pause_s=0.02, every=10_000)
+    machine.start()
+    assert machine.ends() == 0
+    record = box.document("exit.json")
+    assert record["reason"] == "over_cap"
+    assert box.get("ckpt/LATEST") == f"{record['step']}\n".encode()
+    assert record["paced"]["left_s"][0] > 600
+    foresight = import_module("cloudtrain.templates.machine.trainer").foresight
+    assert foresight({"along": 0.1, "ends_at": 100.0, "cap_at": None}, 30.0) == {
+        **{"along": 0.1, "ends_at": 70.0, "cap_at": None}
+    }
+    assert foresight(None, 30.0) is None
