@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
-from cloudtrain.cli.output import print_json, print_message, print_rows, state_cell
-from cloudtrain.cli.tables import Column
+from cloudtrain.cli.output import bold, print_json, print_message, print_rows, state_cell, terminal_width
+from cloudtrain.cli.tables import Column, listed
 from cloudtrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -139,10 +140,21 @@ def show(entries: list[Entry], output: str) -> None:
     """The lines as asked for; in the table the hint follows the words."""
     if output == "json":
         print_json([document(line) for line in entries])
+    elif output == "table" and (width := terminal_width()) is not None:
+        print_by_subject(entries, width)
     elif output == "table":
         print_rows(output, COLUMNS, [short(line) for line in entries])
     else:
         print_rows(output, HEADERS, [[f.state, subject, f.what, f.message, f.hint] for subject, f, _ in entries])
+
+
+def print_by_subject(entries: list[Entry], width: int) -> None:
+    """At a terminal: what was found at each provider, then here, a line or more each."""
+    for subject, lines in groupby(entries, key=lambda line: line.subject):
+        click.echo(bold(subject))
+        found = [short(line) for line in lines]
+        pairs = ((state, what if words == "" else f"{what}: {words}") for state, _, what, words in found)
+        click.echo("\n".join(listed(pairs, width)))
 
 
 def document(line: Entry) -> dict[str, Any]:

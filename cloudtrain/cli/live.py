@@ -74,14 +74,9 @@ class View:
     def status_line(self) -> str:
         """Step, loss, tokens per second, time left, dollars so far."""
         now = self.progress.latest
-        step, of = now.get("step"), now.get("of")
-        if step is None:
+        if now.get("step") is None:
             return f"starting, {hours(time.monotonic() - self.began)}"
-        parts = [f"step {step}/{of}"]
-        if now.get("loss") is not None:
-            parts.append(f"loss {now['loss']:.3f}")
-        if now.get("tokens_per_second"):
-            parts.append(f"{speed(now['tokens_per_second'])} tokens/s")
+        parts = step_parts(now)
         if left := self.seconds_left():
             parts.append(f"{hours(left)} left")
         parts.append(f"{money(self.dollars())} so far")
@@ -110,7 +105,10 @@ class View:
         if time.monotonic() - self.printed < REDRAW_S:
             return
         self.printed = time.monotonic()
-        text = self.status_line()[: shutil.get_terminal_size().columns - 1]
+        text, room = self.status_line(), shutil.get_terminal_size().columns - 1
+        while len(text) > room and ", " in text:
+            text = text.rpartition(", ")[0]
+        text = text[:room]
         sys.stderr.write("\r" + text.ljust(self.width))
         sys.stderr.flush()
         self.width = len(text)
@@ -121,6 +119,16 @@ class View:
             sys.stderr.write("\r" + " " * self.width + "\r")
             sys.stderr.flush()
             self.width = 0
+
+
+def step_parts(figures: dict[str, Any]) -> list[str]:
+    """What a trainer says of a step: its number, the loss, the speed."""
+    parts = [f"step {figures['step']}/{figures.get('of')}"]
+    if figures.get("loss") is not None:
+        parts.append(f"loss {figures['loss']:.3f}")
+    if figures.get("tokens_per_second"):
+        parts.append(f"{speed(figures['tokens_per_second'])} tokens/s")
+    return parts
 
 
 def describe_event(event: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from typing import Any, NamedTuple
 import click
 
 from cloudtrain.cli import words
+from cloudtrain.cli.live import describe_event, step_parts
 from cloudtrain.cli.options import Duration
-from cloudtrain.cli.output import print_json, print_message
+from cloudtrain.cli.output import dim, print_json, print_message, print_text
 from cloudtrain.errors import UsageError
 from cloudtrain.runs import follow
 from cloudtrain.runs.listing import find
@@ -36,9 +38,18 @@ class Which(NamedTuple):
 @click.option("--since", type=Duration(), help="Only lines of the last 10m, 2h ... (those that carry a time).")
 @click.option("--grep", metavar="PATTERN", help="Only lines in which this regular expression is found.")
 @click.option("--offset", type=click.IntRange(0), help="From this byte on.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: the trainer's events.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "raw", "json"]),
+    default="text",
+    help="raw: the bytes, also at a terminal; json: the trainer's events.",
+)
 def command(run_name: str | None, following: bool, offset: int | None, output: str, **which: Any) -> None:
-    """Print the log of RUN, or of the newest run. --offset continues a reader that was cut off."""
+    """Print the log of RUN, or of the newest run, byte for byte. --offset continues a reader that was cut off.
+
+    At a terminal the trainer's events are sentences, as `up` and `attach` show them; its other lines are as they are.
+    """
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 
@@ -54,6 +65,10 @@ def command(run_name: str | None, following: bool, offset: int | None, output: s
     wanted = line_filter(lines_wanted.grep, None if since is None else settings.now() - since)
     if output == "json":
         print_json([event for line in lines(blocks) if wanted(line) and (event := follow.parse_event(line))])
+    elif output == "text" and offset is None and sys.stdout.isatty():
+        for line in lines(blocks):
+            if wanted(line):
+                show_line(line)
     elif wanted is everything:
         write(blocks)
     else:
@@ -69,6 +84,26 @@ def with_rest(blocks: Iterator[bytes], watch: Watch) -> Iterator[bytes]:
             is_told = True
             for sentence in (rest.describe(), *rest.warnings()):
                 print_message(sentence)
+
+
+def show_line(line: bytes) -> None:
+    """A line for a person: an event as a sentence, anything else dim and as it is."""
+    event = follow.parse_event(line)
+    if event is None:
+        return click.echo(dim(line.decode(errors="replace")))
+    return print_text(as_sentence(event))
+
+
+def as_sentence(event: dict[str, Any]) -> str:
+    """An event of the trainer as `up` shows it; one that is not shown there by its name and figures."""
+    said = ""
+    with contextlib.suppress(TypeError, ValueError):  # a figure that is none: anything may stand in a log
+        is_step = event["event"] == "step" and event.get("step") is not None
+        said = ", ".join(step_parts(event)) if is_step else describe_event(event)
+    if not said:
+        more = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("event", "time"))
+        said = ": ".join(filter(None, (event["event"], more)))
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
 
 
 def everything(line: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 HEADING_MARGIN = 2  # where there is room, a column is so much wider than its heading at the least
@@ -195,6 +195,18 @@ def block(columns: Sequence[Column], row: Sequence[Cell], width: int) -> list[st
             indent + first,
             *(f"{indent}{INDENT}{style}{part}{RESET if style else ''}" for part in more),
         ]
+    return lines
+
+
+def listed(pairs: Iterable[tuple[str, str]], width: int | None, label: int = 8) -> list[str]:
+    """Lines of a label, perhaps in a colour, and a text that is folded in a column of its own."""
+    lines = []
+    for head, text in pairs:
+        (name, *_), style = cell_of(head)
+        left = max(label, len(name))
+        before = f"{INDENT}{style}{name}{RESET if style else ''}{' ' * (left - len(name))} "
+        parts = [text] if width is None else fold(text, width - len(INDENT) - left - 1)
+        lines += [before + parts[0], *(" " * (len(INDENT) + left + 1) + part for part in parts[1:])]
     return lines
 
 

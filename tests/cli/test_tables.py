@@ -67,21 +67,21 @@ def test_a_range_is_never_broken_nor_left_out() -> None:
         assert any("$0.27 .. $11.40" in line for line in fitted(COLUMNS, ROWS, width)[0]), width
 
 
-def test_where_nothing_fits_rows_are_blocks() -> None:
+def test_a_row_that_cannot_fit_is_a_block() -> None:
     lines = fitted(COLUMNS, ROWS, 40)[0]
     assert lines[:2] == ["run: llama-3-1-8b-chat-2026-11-30-a1b2c3", "  state: running"]
     assert "  as of: 2026-08-31" in lines
     assert max(map(len, lines)) <= 40
 
 
-def test_a_long_name_stands_above_its_row_before_columns_go() -> None:
+def test_a_long_name_stands_above_its_row() -> None:
     lines, left_out = fitted(COLUMNS, ROWS, 80)
     assert left_out == ()
     assert lines[2] == "llama-3-1-8b-chat-2026-11-30-a1b2c3"
     assert lines[3].split()[:2] == ["running", "eu-ro-1"]
 
 
-def test_one_long_word_leaves_the_other_rows_a_table() -> None:
+def test_one_long_word_leaves_the_others_a_table() -> None:
     columns = (Column("state"), Column("words"))
     path = "/home/somebody/" + "deep/" * 20 + "state"
     rows = [["ok", "all well"], ["problem", f"{path} cannot be written"], ["ok", "all well here"]]

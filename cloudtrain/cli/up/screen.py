@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.cli.live import View
 from cloudtrain.cli.output import ask, bold, message_width, print_message, print_text
-from cloudtrain.cli.tables import fold
+from cloudtrain.cli.tables import listed
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.disk import GB
 from cloudtrain.runs import events
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.quote.assessment import Assessment
     from cloudtrain.quote.disk import Disk
-
-PLAN_INDENT = 11  # characters before the texts of a plan
 
 
 class Screen:
@@ -115,12 +113,9 @@ class Screen:
 
 def show_plan(title: str, rows: list[tuple[str, str]]) -> None:
     """The rows of a plan, each text folded in a column of its own."""
-    width = message_width()
     print_message(bold(title))
-    for name, text in rows:
-        lines = [text] if width is None else fold(text, width - PLAN_INDENT)
-        for number, line in enumerate(lines):
-            print_message(f"  {'' if number else name:8} {line}")
+    for line in listed(rows, message_width()):
+        print_message(line)
 
 
 def local_rows(event: events.PlanReady) -> list[tuple[str, str]]:
