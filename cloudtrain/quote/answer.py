@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cloudtrain.quote.row import Quote, QuoteRow
     from cloudtrain.quote.start import Here
 
-ABOUT = 1.1  # of the rows that take at most so much of the least time, the cheapest counts as the fastest
+ABOUT = 1.25  # of the rows that take at most so much of the least time, the cheapest counts as the fastest
 BARELY_USD, BARELY_SHARE, FASTER = 1.0, 1.25, 2.0  # a row that is barely dearer than another, and how much faster
 
 
@@ -44,16 +44,14 @@ class Answer(NamedTuple):
     why: str  # `up` takes the chosen one; "" where it takes none
 
 
-def answer(quote: Quote, ids: list[str], here: Here) -> Answer:
-    """The answer of a quote for somebody who is at `here`; `ids` are those of its lines."""
+def answer(quote: Quote, here: Here) -> Answer:
+    """The answer of a quote for somebody who is at `here`."""
     found = picks(quote)
     roles: dict[int, list[str]] = {}
     for role, index in found._asdict().items():
         if index is not None:
             roles.setdefault(index, []).append(role)
-    options = tuple(
-        Option(tuple(names), index, start(quote, index, ids[index], here)) for index, names in roles.items()
-    )
+    options = tuple(Option(tuple(names), index, start(quote, index, here)) for index, names in roles.items())
     return Answer(found, options, reason(quote))
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cloudtrain.offer import Offer, OfferKey
 from cloudtrain.quote.assessment import Assessment
-from cloudtrain.quote.ids import row_ids
+from cloudtrain.quote.ids import id_of, row_ids
 from cloudtrain.units import money, money_text
 
 WORTH_SAYING = Decimal("0.9")  # of the dollars: what costs more than that is not worth a change
@@ -102,6 +102,13 @@ class QuoteRow:
         """Whether its price per hour is known."""
         return self.offer.usd_per_hour is not None
 
+    @property
+    def failures(self) -> int:
+        """How many of the verdicts fail."""
+        case = self.assessment
+        verdicts = (case.fits == "no", case.loads == "no trainer", bool(case.barred), not self.priced, bool(case.late))
+        return sum((*verdicts, case.hours is None))
+
     def reasons(self) -> list[str]:
         """Why the line is not viable, or what to know about it when it is."""
         found = [*self.assessment.reasons, self.assessment.short_of_disk]
@@ -137,3 +144,7 @@ class Quote:
     def ids(self) -> list[str]:
         """The id of each line, which stays the same in other quotes."""
         return row_ids([line.offer for line in self.lines])
+
+    def id_of(self, index: int) -> str:
+        """The id of one line."""
+        return id_of(self.lines[index].offer, [line.offer for line in self.lines])

@@ -83,7 +83,7 @@ def has_credentials(provider: str) -> bool:
     return any(os.path.isfile(path) for path in files)
 
 
-def start(quote: Quote, index: int, id_: str, here: Here) -> Start:
+def start(quote: Quote, index: int, here: Here) -> Start:
     """What is missing to start the line of this index, and the next command."""
     line = quote.lines[index]
     launch = line.assessment.launch
@@ -91,16 +91,16 @@ def start(quote: Quote, index: int, id_: str, here: Here) -> Start:
     if launch == "by hand":
         if line.offer.market == "owned" and runs_here(line):
             return Start(launch, ("cloudtrain on it",), "cloudtrain up --infra local")
-        return Start(launch, (), f"cloudtrain quote {model} --why {id_}")
+        return Start(launch, (), f"cloudtrain quote {model} --why {quote.id_of(index)}")
     if launch != "yes":
         return Start(launch, (), "")
-    flags = tuple(flags_of(line, here))
+    flags = tuple(flags_of(quote.request, line, here))
     lacks = list(lacking(quote.request, line, here))
     if lacks:
         return Start(launch, tuple(words for words, _ in lacks), lacks[0][1], flags)
     selected = selector(quote, index)
     if selected is None:
-        return Start(launch, (), f"cloudtrain quote {model} --why {id_}", flags)
+        return Start(launch, (), f"cloudtrain quote {model} --why {quote.id_of(index)}", flags)
     return Start(launch, (), " ".join(["cloudtrain up", *overrides(quote.request), *selected, *flags]), flags)
 
 
@@ -129,7 +129,7 @@ def lacking(request: Request, line: QuoteRow, here: Here) -> Iterator[tuple[str,
         yield "licence", "hf auth login"
 
 
-def flags_of(line: QuoteRow, here: Here) -> Iterator[str]:
+def flags_of(request: Request, line: QuoteRow, here: Here) -> Iterator[str]:
     """What `up` has to be told in addition, because it refuses the line unasked."""
     offer, assessment = line.offer, line.assessment
     stack = load("stacks", offer.provider, Stack)
@@ -141,7 +141,7 @@ def flags_of(line: QuoteRow, here: Here) -> Iterator[str]:
             yield "--accept-stale"
     if sum(guard.alone for guard in stack.guards(offer.name, offer.market)) < LEAST_GUARDS:
         yield "--accept-risk"
-    if not stack.direct and here.hub_token:
+    if not stack.direct and here.hub_token and request.spec.published.gated:
         yield f"--hub-token-from {shlex.quote(here.hub_token)}"
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Result
 
 Command = Callable[..., Result]
-METHODS = ("qlora", "lora", "full")
+NOW = 1795521600.0  # 2026-11-24
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +78,28 @@ def test_the_commands_of_an_answer_work(cloudtrain: Command, model: str) -> None
     for each in words:
         if each[0] in ("quote", "init", "config"):
             assert cloudtrain(*each).code == 0, each
+
+
+@pytest.mark.parametrize("method", ["qlora", "lora", "dora", "freeze", "full"])
+def test_every_model_has_a_short_and_narrow_answer(method: str) -> None:
+    """All of the registry, without anything that starts a rented machine, and with all of it."""
+    from cloudtrain.cli.quote import answer as shown
+    from cloudtrain.cli.quote import nothing
+    from cloudtrain.models import registry
+    from cloudtrain.providers import Context
+    from cloudtrain.quote import catalog, engine
+    from cloudtrain.quote.answer import answer
+    from cloudtrain.quote.remedy.remedies import advisor
+    from cloudtrain.quote.request import Request
+    from cloudtrain.quote.start import Here
+
+    nobody = Here("/state", frozenset(), "", NOW)
+    somebody = Here("s3://bucket/runs", frozenset(("aws", "gcp", "runpod")), "HF_TOKEN", NOW)
+    for spec in registry.all_models():
+        request = Request(spec=spec, method=method, max_hours=168.0, settings_hours=168.0)  # type: ignore[arg-type]
+        quote = engine.quote(request, Context(catalog.folder()))
+        if any(line.viable for line in quote.lines):
+            for here in (nobody, somebody):
+                short_and_narrow("\n".join(shown.lines(quote, answer(quote, here))))
+        else:
+            short_and_narrow("\n".join(nothing.lines(quote, advisor(quote), is_said=False)))

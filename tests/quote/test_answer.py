@@ -35,7 +35,7 @@ def of(request: Request) -> Quote:
 def test_each_row_stands_once_with_all_that_it_is() -> None:
     """The roles of the options are those of the picks; the free one is also the cheapest."""
     quote = quoted("llama-3.1-8b")
-    found = answer(quote, quote.ids(), NOBODY)
+    found = answer(quote, NOBODY)
     rows = [option.row for option in found.options]
     assert len(set(rows)) == len(rows)
     assert {role: option.row for option in found.options for role in option.roles} == {
@@ -45,12 +45,12 @@ def test_each_row_stands_once_with_all_that_it_is() -> None:
 
 
 def test_the_fastest_is_not_bought_with_a_hundred_chips() -> None:
-    """Nothing is more than a tenth faster, and what is as fast is not cheaper."""
+    """Nothing is more than a quarter faster, and what is as fast is not cheaper."""
     quote = quoted("llama-3.1-8b")
     fastest = quote.lines[picks(quote).fastest or 0]
     for line in quote.lines:
         if line.viable and line.assessment.hours and fastest.assessment.hours:
-            assert line.assessment.hours.likely * 1.1 >= fastest.assessment.hours.likely
+            assert line.assessment.hours.likely * 1.25 >= fastest.assessment.hours.likely
             assert line.rank >= fastest.rank or line.assessment.hours.likely > fastest.assessment.hours.likely
 
 
@@ -93,11 +93,11 @@ def test_what_is_missing_is_named_with_the_first_remedy() -> None:
     """Without anything: a bucket, a key, a licence; with all of them the command that starts it."""
     quote = quoted("llama-3.1-8b")
     row = quote.chosen or 0
-    bare = start(quote, row, quote.ids()[row], NOBODY)
+    bare = start(quote, row, NOBODY)
     provider = quote.lines[row].offer.provider
     assert bare.missing == ("bucket", f"{provider} key", "licence")
     assert bare.command == "cloudtrain config set state s3://BUCKET"
-    ready = start(quote, row, quote.ids()[row], SOMEBODY)
+    ready = start(quote, row, SOMEBODY)
     assert ready.missing == ()
     assert ready.command.startswith("cloudtrain up")
     assert "--hub-token-from HF_TOKEN" in ready.command
@@ -108,7 +108,7 @@ def test_what_up_refuses_unasked_is_said_in_the_command() -> None:
     quote = quoted()
     for provider, accepts in (("runpod", {"--accept-risk"}), ("gcp", {"--accept-stale"})):
         row = next(i for i, line in engine.choosable(quote.lines, False) if line.offer.provider == provider)
-        flags = set(start(quote, row, "", SOMEBODY).command.split())
+        flags = set(start(quote, row, SOMEBODY).command.split())
         assert flags & {"--accept-risk", "--accept-stale"} == accepts
 
 
@@ -131,5 +131,5 @@ def test_the_command_keeps_the_method(method: str, overridden: list[str]) -> Non
     """A new spec says qlora: another method is overridden."""
     quote = quoted("qwen3-8b", method)
     row = quote.chosen or 0
-    words = start(quote, row, "", SOMEBODY).command.split()
+    words = start(quote, row, SOMEBODY).command.split()
     assert [word for word in words if word.startswith("method")] == overridden

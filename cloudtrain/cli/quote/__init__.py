@@ -136,36 +136,48 @@ class Shown(NamedTuple):
 
 def show(quoted: Quote, shown: Shown, known: Settings) -> None:
     """Print the quote as asked."""
-    from cloudtrain import settings
-    from cloudtrain.cli.quote import owned, why
-    from cloudtrain.cli.quote.document import CSV_HEADERS, csv_rows, quote_document
+    output = shown.output
+    if (shown.why or shown.compare or shown.verify) and show_rows(quoted, shown):
+        return
+    if output == "csv":
+        from cloudtrain.cli.quote.document import CSV_HEADERS, csv_rows
+
+        print_rows("csv", CSV_HEADERS, csv_rows(quoted))
+    elif output != "json" and not shown.rows:
+        show_answer(quoted, known)
+    else:
+        from cloudtrain.quote.remedy.remedies import advisor
+
+        remedy = advisor(quoted)
+        if output == "json":
+            from cloudtrain.cli.quote.document import quote_document
+
+            print_json(quote_document(quoted, remedy))
+        else:
+            show_tables(quoted, output, shown.unfold, remedy)
+            show_foot(quoted, output)
+
+
+def show_rows(quoted: Quote, shown: Shown) -> bool:
+    """Explain the rows that --why, --compare or --verify ask about; False where that is none. Raises UsageError."""
+    from cloudtrain.cli.quote import why
     from cloudtrain.cli.quote.named import Rows
     from cloudtrain.quote.remedy.remedies import advisor
 
-    remedy = advisor(quoted)
-    output = shown.output
-    rows = Rows(quoted) if shown.why or shown.compare or shown.verify else None
-    if rows is not None and (names := to_explain(quoted, shown, rows)):
-        found = []
-        for index in map(rows.find, names):
-            proof = why.prove(quoted, quoted.lines[index], print_message) if shown.verify else None
-            found.append(why.explain(quoted, index, rows.ids[index], remedy, proof))
-        cells = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
-        if output == "json":
-            print_json([dict(zip(["heading", *names], row, strict=True)) for row in cells])
-        else:
-            print_rows(output, ["", *names] if len(found) == 2 else ["", ""], cells)
-    elif output == "json":
-        print_json(quote_document(quoted, remedy))
-    elif output == "csv":
-        print_rows("csv", CSV_HEADERS, csv_rows(quoted))
-    elif not shown.rows:
-        show_answer(quoted, known, remedy)
+    rows = Rows(quoted)
+    names = to_explain(quoted, shown, rows)
+    found = []
+    for index in map(rows.find, names):
+        proof = why.prove(quoted, quoted.lines[index], print_message) if shown.verify else None
+        found.append(why.explain(quoted, index, rows.ids[index], advisor(quoted), proof))
+    if not found:
+        return False
+    cells = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
+    if shown.output == "json":
+        print_json([dict(zip(["heading", *names], row, strict=True)) for row in cells])
     else:
-        show_tables(quoted, output, shown.unfold, remedy)
-        for line in owned.notes(quoted, terminal_width() if output == "table" else None):
-            click.echo(line)
-        show_foot(quoted, settings.now())
+        print_rows(shown.output, ["", *names] if len(found) == 2 else ["", ""], cells)
+    return True
 
 
 def to_explain(quoted: Quote, shown: Shown, rows: Rows) -> list[str]:
@@ -183,23 +195,25 @@ def to_explain(quoted: Quote, shown: Shown, rows: Rows) -> list[str]:
     return [rows.ids[first]]
 
 
-def show_answer(quoted: Quote, known: Settings, remedy: Advisor) -> None:
+def show_answer(quoted: Quote, known: Settings) -> None:
     """The rows that answer the quote, and how to start them; where there is none, what would work."""
-    from cloudtrain import settings
-    from cloudtrain.cli.quote import answer as shown
-    from cloudtrain.quote import start
-    from cloudtrain.quote.answer import answer
-    from cloudtrain.quote.compatibility import refusal
-
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
-    if not any(line.viable for line in quoted.lines):
-        is_said = any(line.too_dear for line in quoted.lines) or refusal(quoted.request) is not None
-        found = shown.nothing(quoted, remedy, is_said) if quoted.lines else []
+    if any(line.viable for line in quoted.lines):
+        from cloudtrain import settings
+        from cloudtrain.cli.quote import answer as shown
+        from cloudtrain.quote import start
+        from cloudtrain.quote.answer import answer
+
+        lines = shown.lines(quoted, answer(quoted, start.here(known, quoted, settings.now())))
     else:
-        ids = quoted.ids()
-        found = shown.lines(quoted, ids, answer(quoted, ids, start.here(known, quoted, settings.now())))
-    for number, line in enumerate(found):
+        from cloudtrain.cli.quote import nothing
+        from cloudtrain.quote.compatibility import refusal
+        from cloudtrain.quote.remedy.remedies import advisor
+
+        is_said = any(line.too_dear for line in quoted.lines) or refusal(quoted.request) is not None
+        lines = nothing.lines(quoted, advisor(quoted), is_said) if quoted.lines else []
+    for number, line in enumerate(lines):
         click.echo(bold(line) if number == 0 else line)
 
 
@@ -223,11 +237,15 @@ def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Advisor) -> No
         print_rows(output, table.OTHER_HEADERS, others)
 
 
-def show_foot(quoted: Quote, now: float) -> None:
+def show_foot(quoted: Quote, output: str) -> None:
     """What to know before money is spent."""
+    from cloudtrain import settings
+    from cloudtrain.cli.quote import owned
     from cloudtrain.quote import ages
-    from cloudtrain.quote.ids import id_of
 
+    now = settings.now()
+    for line in owned.notes(quoted, terminal_width() if output == "table" else None):
+        click.echo(line)
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
     if any(line.assessment.learnt for line in quoted.lines):
@@ -241,9 +259,7 @@ def show_foot(quoted: Quote, now: float) -> None:
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:
-        line = quoted.lines[quoted.chosen]
-        chosen = id_of(line.offer, [each.offer for each in quoted.lines])
-        click.echo(f"`up` would choose: #{quoted.chosen} {chosen}")
-        for sentence in ages.refusal(line.offer, now):
+        click.echo(f"`up` would choose: #{quoted.chosen} {quoted.id_of(quoted.chosen)}")
+        for sentence in ages.refusal(quoted.lines[quoted.chosen].offer, now):
             click.echo(f"  {sentence}")
     click.echo("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")

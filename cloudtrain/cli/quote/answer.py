@@ -9,20 +9,19 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.cli.quote import owned
-from cloudtrain.quote.remedy.nearest import closest, nearest
-from cloudtrain.quote.remedy.remedies import called
+from cloudtrain.quote.called import called
 from cloudtrain.units import billions, money
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Range
     from cloudtrain.quote.answer import Answer, Option
-    from cloudtrain.quote.remedy.remedies import Advisor
     from cloudtrain.quote.row import Dollars, Quote, QuoteRow
 
 WIDTH, MOST = 80, 10
 INDENT = "  "
 LABELS = {"cheapest": "cheapest", "fastest": "fastest", "owned": "yours", "free": "free", "chosen": "up takes",
           "barely_dearer": "faster"}  # fmt: skip
+CENT = Decimal("0.01")
 SURE = 0.95  # a probability of ending in time below it is shown
 NOT_BY_UP = ("by hand", "not yet")
 
@@ -36,10 +35,10 @@ class Entry(NamedTuple):
     keep: int  # of several entries those with the least lose what stands below them first
 
 
-def lines(quote: Quote, ids: Sequence[str], found: Answer) -> list[str]:
+def lines(quote: Quote, found: Answer) -> list[str]:
     """The answer of a quote with viable rows. Only a word that is longer than a line makes one wider than 80."""
-    entries = [entry(quote, found, option) for option in in_order(quote, found)]
-    head, tail = wrapped(header(quote)) + warning(quote), last(quote, ids, found)
+    entries = [entry(quote, option) for option in in_order(quote, found)]
+    head, tail = wrapped(header(quote)) + warning(quote), last(quote, found)
     room = MOST - len(head) - len(tail) - len(entries)
     kept: set[int] = set()
     for index in sorted(range(len(entries)), key=lambda index: -entries[index].keep):
@@ -72,7 +71,7 @@ def warning(quote: Quote) -> list[str]:
     return wrapped(f"{refused.reason}: {refused.hint}") if refused else []
 
 
-def last(quote: Quote, ids: Sequence[str], found: Answer) -> list[str]:
+def last(quote: Quote, found: Answer) -> list[str]:
     """What `up` takes and why, and how a spec for it is made."""
     if quote.chosen is None:
         able = any("--experimental" in option.start.flags for option in found.options)
@@ -80,7 +79,7 @@ def last(quote: Quote, ids: Sequence[str], found: Answer) -> list[str]:
     faster = found.picks.barely_dearer
     more = "" if faster is None else f"; {difference(quote.lines[faster], quote.lines[quote.chosen])}"
     return [
-        *wrapped(f"`up` takes {ids[quote.chosen]}: {found.why}{more}"),
+        *wrapped(f"`up` takes {quote.id_of(quote.chosen)}: {found.why}{more}"),
         *wrapped(f"before `up`: cloudtrain init {shlex.quote(quote.request.spec.name)} data.jsonl"),
     ]
 
@@ -97,13 +96,13 @@ def in_order(quote: Quote, found: Answer) -> list[Option]:
     return sorted(found.options, key=lambda option: not (asked and "owned" in option.roles))
 
 
-def entry(quote: Quote, found: Answer, option: Option) -> Entry:
+def entry(quote: Quote, option: Option) -> Entry:
     """One row as it is shown."""
     line = quote.lines[option.row]
     hours, usd = line.assessment.hours, line.usd
     cells = (
-        label(found, option),
-        called(line.offer),
+        label(option.roles),
+        called(line.offer).removesuffix(" (units)"),
         three_hours(hours) if hours else "unknown",
         three_dollars(usd) if usd else "unknown",
     )
@@ -112,17 +111,14 @@ def entry(quote: Quote, found: Answer, option: Option) -> Entry:
     return Entry(cells, below(quote, option), launch if launch in NOT_BY_UP else "", keep)
 
 
-def label(found: Answer, option: Option) -> str:
+def label(roles: Sequence[str]) -> str:
     """What the row is, in a word or two: of words that follow from each other the one that says more."""
-    roles = list(option.roles)
-    if "free" in roles and "cheapest" in roles:
-        roles.remove("cheapest")
-    if len(found.options) == 1 and "owned" in roles:
-        roles = ["owned"]
-    for less in ("chosen", "barely_dearer"):
-        if less in roles and len(roles) > 1:
-            roles.remove(less)
-    return ", ".join(LABELS[role] for role in roles)
+    said = [role for role in roles if role not in ("chosen", "barely_dearer")] or list(roles)
+    if "cheapest" in said and len(said) > 1:
+        said.remove("cheapest")  # `up` takes it, or it costs nothing, or it is the best in every way
+        if said == ["fastest"]:
+            return "best"
+    return ", ".join(LABELS[role] for role in said)
 
 
 def below(quote: Quote, option: Option) -> list[str]:
@@ -146,7 +142,15 @@ def below(quote: Quote, option: Option) -> list[str]:
     whole = f"{words}: {start.command}" if words and start.command else words or start.command
     if len(whole) <= WIDTH - len(INDENT):
         return [whole]
-    return [*wrapped(words, WIDTH - len(INDENT)), start.command] if start.command else wrapped(words)
+    return [*wrapped(words, WIDTH - len(INDENT)), *continued(start.command, WIDTH - len(INDENT))]
+
+
+def continued(command: str, width: int) -> list[str]:
+    """A command as a shell reads it over several lines, where it takes them."""
+    *lines, last = wrap(command, width - len(INDENT) - 2, break_long_words=False, break_on_hyphens=False) or [""]
+    if len(command) <= width or not lines:
+        return [command] if command else []
+    return [f"{INDENT if number else ''}{line} \\" for number, line in enumerate(lines)] + [f"{INDENT}{last}"]
 
 
 def three_hours(hours: Range) -> str:
@@ -173,43 +177,25 @@ def three_dollars(usd: Dollars) -> str:
 
 def dollars(amount: Decimal) -> str:
     """Without cents from ten dollars on: the range says how little they mean."""
-    return f"${amount:,.0f}" if amount >= 10 else money(amount)
+    if 0 < amount < CENT / 2:
+        return "<$0.01"
+    return f"${amount:,.0f}" if amount >= 10 else money(amount.quantize(CENT))
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines, cells below each other where every line then fits, else one blank or a comma apart."""
+    """The rows as lines, cells below each other where every line then fits, else as far as that goes."""
     stops = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = ["  ".join(cell.ljust(stop) for cell, stop in zip(row, stops, strict=True)).rstrip() for row in rows]
     if all(len(line) <= WIDTH for line in aligned):
         return aligned
-    loose = ["  ".join([row[0].ljust(stops[0]), *row[1:]]) for row in rows]
-    return [
-        line if len(line) <= WIDTH else f"{row[0]}: {', '.join(row[1:])}" for line, row in zip(loose, rows, strict=True)
-    ]
+    lines = []
+    for row in rows:
+        ways = (f"{row[0].ljust(stops[0])}  {'  '.join(row[1:])}", f"{row[0]}: {', '.join(row[1:])}")
+        tightest = ways[-1].replace(" .. ", "..")
+        lines.append(next((way for way in ways if len(way) <= WIDTH), tightest))
+    return lines
 
 
 def wrapped(text: str, width: int = WIDTH) -> list[str]:
     """Lines no wider than `width`, as far as words allow."""
     return wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def nothing(quote: Quote, remedy: Advisor, is_said: bool) -> list[str]:
-    """The answer of a quote without a viable row: why, unless that is said elsewhere, and the nearest that works."""
-    head, shown = wrapped(header(quote)), []
-    first = None if is_said else closest(quote)
-    if first is not None:
-        shown += wrapped(f"nothing can finish it; closest: {called(first.offer)}: {reasons(first)}")
-    for line in quote.lines:
-        if line is not first and (owned.is_asked(quote, line) or (owned.is_this_machine(line) and is_said)):
-            shown += wrapped(f"yours, {called(line.offer)}: {reasons(line)}")
-    works = nearest(quote, remedy)
-    tail = wrapped(f"what works: {works.words}: {works.text}") if works else ["nothing near it works either"]
-    if quote.request.hardware or quote.request.places:
-        tail += wrapped(f"elsewhere: cloudtrain quote {shlex.quote(quote.request.spec.name)}")
-    room = MOST - len(head) - len(tail)
-    return [*head, *(shown if len(shown) <= room else [*shown[: room - 1], "... (--table has the rest)"]), *tail]
-
-
-def reasons(line: QuoteRow) -> str:
-    """Why a row is none; each sentence once."""
-    return "; ".join(dict.fromkeys("; ".join(line.reasons()).split("; "))) or "nothing trains there"

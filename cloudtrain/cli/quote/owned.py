@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from cloudtrain.cli.quote.table import is_host, machine
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ def is_this_machine(line: QuoteRow) -> bool:
 
 def title(line: QuoteRow) -> str:
     """`1 x RX 7900 XTX (24.0 GiB)`, or the cores and memory of a processor."""
+    from cloudtrain.cli.quote.table import is_host, machine
+
     return machine(line) if is_host(line.offer.hardware) else f"{machine(line)} ({gib(line.offer.memory_bytes)})"
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.cli.output import HEADING_MARGIN
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.remedy.nearest import failures
 from cloudtrain.units import billions, gib, money
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def other_rows(groups: list[Group], change: Callable[[QuoteRow], str], width: in
     `change` gives the cheapest change that would make a line work.
     """
     rows = []
-    for group in sorted(groups, key=lambda group: failures(group.first)):
+    for group in sorted(groups, key=lambda group: group.first.failures):
         line = closest(group)
         advice = change_of(group, line, change)
         rows.append(

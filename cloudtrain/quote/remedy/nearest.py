@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.quote.remedy.remedies import called, caveat, cost_text
+from cloudtrain.quote.called import called
+from cloudtrain.quote.remedy.remedies import caveat, cost_text
 
 if TYPE_CHECKING:
     from cloudtrain.quote.remedy.remedies import Advisor, Change
@@ -37,13 +38,4 @@ def changes(remedy: Advisor, line: QuoteRow) -> list[Change]:
 
 def closest(quote: Quote) -> QuoteRow | None:
     """The line of which the least is wrong; of several the cheapest."""
-    return min(quote.lines, key=lambda line: (failures(line), line.rank), default=None)
-
-
-def failures(line: QuoteRow) -> int:
-    """How many of the verdicts fail."""
-    assessment = line.assessment
-    return sum(
-        (assessment.fits == "no", assessment.loads == "no trainer", bool(assessment.barred),
-         not line.priced, bool(assessment.late), assessment.hours is None)
-    )  # fmt: skip
+    return min(quote.lines, key=lambda line: (line.failures, line.rank), default=None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.errors import UsageError
 from cloudtrain.providers import PriceSource, Stack, load, names
 from cloudtrain.quote import engine
+from cloudtrain.quote.called import called, machine
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.remedy.kin import smaller_kin
@@ -211,20 +212,6 @@ def caveat(line: QuoteRow) -> str:
     known = ["experimental"] if line.assessment.loads == "experimental" else []
     known += {"by hand": ["by hand"], "not yet": ["not yet by `up`"]}.get(line.assessment.launch, [])
     return f" ({', '.join(known)})" if known else ""
-
-
-def machine(offer: Offer) -> str:
-    """`2 x MI300X`, or the provider's own name for a host and where that is one word."""
-    chip = chips().get(offer.hardware)
-    if chip is None or chip.peak_unit == "per vCPU" or " " not in offer.name:
-        return offer.name
-    return f"{offer.count} x {chip.aliases[0] if chip.aliases else chip.name}"
-
-
-def called(offer: Offer) -> str:
-    """The machine with its provider, and the market where that is not the usual one."""
-    market = f" ({offer.market.replace('_', ' ')})" if offer.market in ("spot", "units") else ""
-    return machine(offer) if offer.market == "owned" else f"{offer.provider} {machine(offer)}{market}"
 
 
 def named_beside(offer: Offer, other: Offer) -> str:
