@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from cloudtrain.models.adapters import Targets, adapter_parameters
@@ -35,7 +36,7 @@ class Published(NamedTuple):
 NOTHING_SAID = Published()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSpec:
     """A model: its names, its shape and, when it came from a folder, the `path` of that folder ("" otherwise)."""
 
@@ -55,7 +56,11 @@ class ModelSpec:
         """The short, stable name of the architecture."""
         return self.shape.family
 
-    @property
+    def __hash__(self) -> int:
+        """By its names: a quote looks things up by it hundreds of times, and its shape has dozens of fields."""
+        return hash((self.name, self.path))
+
+    @cached_property
     def counts(self) -> Counts:
         """All parameter counts."""
         return counts(self.shape)

@@ -85,9 +85,8 @@ def by_rank(line: QuoteRow) -> float:
 
 
 def wall(line: QuoteRow) -> float:
-    """Likely hours until it is done."""
-    hours = line.assessment.hours
-    return float("inf") if hours is None else hours.likely
+    """The usual hours until it is done, of few samples: enough to compare by."""
+    return line.assessment.usual_h
 
 
 def is_free(line: QuoteRow) -> bool:

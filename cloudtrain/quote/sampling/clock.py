@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 # The first dimension of each kind of part, those that matter most first: a lattice is better there.
 STEPS, BETWEEN, FIRST_WAIT, WAIT_AGAIN, WRITE, SETUP, LIVES = 0, 3, 4, 5, 6, 7, 16
-SMALL = 1 / 300  # a part that spreads less than this share of what spreads most has its middle everywhere
+MOST_CERTAIN = 2.0  # so many times all slow ends together is within a limit: it ends in time
+SMALL = 1 / 100  # a part that spreads less than this share of what spreads most has its middle everywhere
 SMALL_COARSE = 1 / 40
-UNSURE = 0.06  # within so much of a bar, the probability of a few points is worked out anew with more
+UNSURE = 0.05  # within so much of a bar, the probability of a few points is worked out anew with more
 
 
 class Stretches(NamedTuple):
@@ -44,9 +45,20 @@ class Stretches(NamedTuple):
     between: Prior | None  # of interruptions; None where there are none
     minimum_s: float  # that are billed at least
 
+    def running(self) -> Iterable[TimePart]:
+        """What a machine runs for that is not taken away, periodic saves by what they add to a usual run."""
+        usual = sum(part.seconds.likely for part in self.steps)
+        count = times.saves(usual, self.write.likely, self.assumed_s)
+        saved = Range(*(count * each for each in self.write))
+        return (*self.setup, *self.steps, self.result, TimePart("checkpoints", saved, ""))
+
     def usual_s(self) -> float:
-        """The middles of what runs before and during the steps: enough to order what is rejected anyway."""
-        return sum(part.seconds.likely for part in (*self.setup, *self.steps))
+        """The middles of what runs: enough to compare by."""
+        return sum(part.seconds.likely for part in self.running())
+
+    def slowest_s(self) -> float:
+        """The slow ends of what runs and is waited for, all in one run."""
+        return self.wait.first.high + sum(part.seconds.high for part in self.running())
 
 
 class Drawn(NamedTuple):
@@ -63,7 +75,7 @@ class Drawn(NamedTuple):
 class Clock:
     """One job's time on one kind of machine. Nothing is drawn before it is asked for."""
 
-    __slots__ = ("_coarse", "_p_done", "_parts", "_ranges", "stretches")
+    __slots__ = ("_coarse", "_p_done", "_parts", "_ranges", "_usual_h", "stretches")
 
     def __init__(self, stretches: Stretches) -> None:
         self.stretches = stretches
@@ -71,6 +83,7 @@ class Clock:
         self._p_done: dict[tuple[float | None, float | None], float] = {}
         self._ranges: tuple[Range, Range] | None = None  # of wall and running seconds
         self._parts: tuple[TimePart, ...] | None = None
+        self._usual_h: float | None = None
 
     @property
     def coarse(self) -> Drawn:
@@ -104,8 +117,17 @@ class Clock:
         least = self.stretches.minimum_s
         return Range(*(max(least, each) / SECONDS_PER_HOUR for each in self.ranges()[1]))
 
+    def ends_within(self, limit_h: float | None) -> bool:
+        """Whether nobody needs samples to say that it does: nothing interrupts it, and all its slow ends fit twice."""
+        stretches = self.stretches
+        if stretches.between is not None:
+            return False
+        return limit_h is None or MOST_CERTAIN * stretches.slowest_s() <= limit_h * SECONDS_PER_HOUR
+
     def p_done(self, ceiling_h: float | None, session_h: float | None, bar: float) -> float:
         """Probability that it ends within a ceiling on its wall time and what one session runs; better near `bar`."""
+        if self.ends_within(ceiling_h) and self.ends_within(session_h):
+            return 1.0
         key = ceiling_h, session_h
         if key not in self._p_done:
             share = ended(self.coarse, *key)
@@ -116,23 +138,38 @@ class Clock:
 
     def usually_exceeds(self, ceiling_h: float) -> bool:
         """Whether more than half of the runs take longer, waiting included."""
+        if self.ends_within(ceiling_h):
+            return False
         wall, ceiling = self.coarse.wall, ceiling_h * SECONDS_PER_HOUR
         return sum([each > ceiling for each in wall]) * 2 > len(wall)
 
     def usual_h(self) -> float:
-        """Wall hours in the middle of the few samples."""
-        return points.quantiles(self.coarse.wall).likely / SECONDS_PER_HOUR
+        """Wall hours of a usual run, to compare by: of few samples, or the sum of its middles."""
+        if self._usual_h is None:
+            if self.stretches.between is None:
+                seconds = self.stretches.usual_s() + self.stretches.wait.first.likely
+            else:
+                seconds = points.quantiles(self.coarse.wall).likely
+            self._usual_h = seconds / SECONDS_PER_HOUR
+        return self._usual_h
 
     @property
     def p_endless(self) -> float:
         """Probability that it never ends, since machines are taken away before they are set up."""
+        if self.stretches.between is None:
+            return 0.0
         running = self.coarse.running
-        return running.count(math.inf) / len(running) if self.stretches.between else 0.0
+        return running.count(math.inf) / len(running)
 
     def expected_h(self, ceiling_h: float | None, session_h: float | None) -> tuple[float, float]:
         """Mean billed and wall hours until it is done or cut off."""
+        stretches = self.stretches
+        if self.ends_within(ceiling_h) and self.ends_within(session_h):
+            running = sum(points.mean(part.seconds) for part in stretches.running())
+            waited = points.mean(stretches.wait.first)
+            return max(running, stretches.minimum_s) / SECONDS_PER_HOUR, (running + waited) / SECONDS_PER_HOUR
         most = min(math.inf if ceiling_h is None else ceiling_h, math.inf if session_h is None else session_h)
-        cut, least, drawn = most * SECONDS_PER_HOUR, self.stretches.minimum_s, self.coarse
+        cut, least, drawn = most * SECONDS_PER_HOUR, stretches.minimum_s, self.coarse
         if max(drawn.wall) <= cut and min(drawn.running) >= least:
             billed, wall = sum(drawn.running), sum(drawn.wall)
         else:
