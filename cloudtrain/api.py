@@ -123,6 +123,7 @@ def poll(
 ) -> PollReport:
     """Look once at a rented run, or at every one, and do what is due: end it, or start its next machine.
 
+    Without a name it is the newest that is not over.
     `finish` downloads results of finished runs. The report's `raise_for_rest` raises when a run is not over.
     """
     from cloudtrain.runs import poll as polling

@@ -9,7 +9,7 @@ from cloudtrain.cli.output import print_message, print_text
 from cloudtrain.errors import UsageError
 from cloudtrain.plan import GRACE_S
 from cloudtrain.providers import StopOptions
-from cloudtrain.runs.teardown import Ended, end_runs, readable
+from cloudtrain.runs.teardown import Ended, end_runs, only_one, readable
 from cloudtrain.units import hours, money, rfc3339
 
 
@@ -19,14 +19,17 @@ from cloudtrain.units import hours, money, rfc3339
 @click.option("-y", "--yes", is_flag=True, help="Accepted and ignored: `down` never asks.")
 @click.option("--force", is_flag=True, help="Override the lock of a client on another machine.")
 def command(run_name: str | None, everything: bool, yes: bool, force: bool) -> None:
-    """End RUN and prove that it is gone. Results, checkpoints and logs stay. Idempotent."""
+    """End RUN, or the only one that is not gone, with proof. Results, checkpoints and logs stay. Idempotent."""
     from cloudtrain import settings
     from cloudtrain.state.store import open_store
 
-    if everything == (run_name is not None):
-        raise UsageError("say which run", "`cloudtrain down RUN` or `cloudtrain down --all`")
+    if everything and run_name is not None:
+        raise UsageError("--all ends every run", "leave one of the two out")
+    store = open_store(settings.load().state)
+    if not everything and run_name is None and (run_name := only_one(store)):
+        print_message(f"the only run that is not gone: {run_name}")
     stopping = StopOptions(GRACE_S, force, lambda text: print_message(f"  {text}"))
-    if not end_runs(open_store(settings.load().state), run_name, stopping, show):
+    if not (everything or run_name) or not end_runs(store, run_name, stopping, show):
         print_message("nothing to end")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cloudtrain.cli import words
 from cloudtrain.cli.options import output_option
 from cloudtrain.cli.output import print_json, print_rows, state_cell
 from cloudtrain.cli.tables import Column, figure
@@ -18,13 +19,13 @@ COLUMNS = (Column("run", fold=False), Column("state"), figure("attempt", drop=1)
 
 
 @click.command("poll", short_help="Check RUN once and act: tear it down, or restart it.")
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=words.runs)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every rented run of this state that has not ended.")
 @click.option("--finish", is_flag=True, help="Also download the results of finished runs.")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="Target folder.  [default: ./RUN]")
 @output_option()
 def command(run_name: str | None, everything: bool, finish: bool, target: Path | None, output: str) -> None:
-    """Check RUN (or the newest run) once and act: tear it down, or restart it on another machine.
+    """Check RUN (or the newest rented one that is not over) once and act: tear it down, or restart it elsewhere.
 
     Exit code 0 when all have ended, 101 when one continues, 6 when one could not be proven gone.
     """

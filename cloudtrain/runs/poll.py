@@ -51,16 +51,26 @@ class PollReport(NamedTuple):
 
 
 def poll(store: Store, name: str | None, everything: bool, options: PollOptions, emit: Emit) -> PollReport:
-    """Look at the run of that name (None: the newest), or at every rented run that is not over.
+    """Look at the run of that name (None: see `newest`), or at every rented run that is not over.
 
     Raises UsageError for a named run that has no job on a rented machine, RunNotFound.
     """
     if not everything:
-        run = find(store, name)
+        run = newest(store) if name is None else find(store, name)
         return PollReport([look(run, options, emit)] if is_due(run, everything) else [], [])
     found, damaged = readable_runs(store)
     polled, more = tell_each(found, lambda run: look_guarded(run, options, emit) if is_due(run, everything) else None)
     return PollReport([each for each in polled if each is not None], [*damaged, *more])
+
+
+def newest(store: Store) -> Run:
+    """The newest run with a job on a rented machine that is not over, else of those that are; else the newest at all.
+
+    Raises RunNotFound, and UsageError for a record that cannot be read.
+    """
+    found, _ = readable_runs(store)
+    rented = [run for run in found if not (run.stack.direct or run.intent.idle)]
+    return next((run for run in rented if not reconcile.is_over(run)), None) or next(iter(rented), find(store, None))
 
 
 def look_guarded(run: Run, options: PollOptions, emit: Emit) -> Polled:

@@ -99,14 +99,14 @@ def prepare(path: Path, overrides: list[str]) -> Prepared:
 
 
 def estimated_tokens(prepared: Prepared, counted: dict[str, Any] | None = None) -> tuple[int, str]:
-    """Positions that will be processed, and how that is known: by the model's tokenizer, else 4 characters a token."""
+    """Positions that will be processed, and how that is known: by the model's tokenizer, else by characters."""
     spec = prepared.spec
     if counted is not None:
         return max(1, int(counted["tokens_processed"])), "counted with the model's tokenizer"
     if spec.max_steps is not None:
         return spec.max_steps * spec.step_sequences * spec.sequence_length, "max_steps x batch x sequence_length"
     epochs = spec.epochs or 1.0
-    return max(1, math.ceil(prepared.data.estimated_tokens * epochs)), "4 characters a token"
+    return max(1, math.ceil(prepared.data.estimated_tokens * epochs)), prepared.data.token_basis
 
 
 def request_for(

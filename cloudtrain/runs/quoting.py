@@ -115,4 +115,4 @@ def count_tokens(options: QuoteOptions, spec: ModelSpec) -> tuple[int, str, str]
     if exact is not None:
         return max(1, exact), f"{rows}, counted with the model's tokenizer", report.format
     estimated = max(1, round(report.estimated_tokens * options.epochs))
-    return estimated, f"{rows} at 4 characters a token", report.format
+    return estimated, f"{rows} at {report.token_basis}", report.format

@@ -57,6 +57,17 @@ def end_runs(store: Store, name: str | None, stopping: StopOptions, report: Call
     return len(runs)
 
 
+def only_one(store: Store) -> str | None:
+    """The name of the one run that is not gone; None when there is none. Raises UsageError with several's names."""
+    left = [run.id for run in begun(store) if not is_gone(run)]
+    if len(left) > 1:
+        raise UsageError(
+            f"say which run: {len(left)} are not gone, {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}",
+            "`cloudtrain down RUN` or `cloudtrain down --all`",
+        )
+    return left[0] if left else None
+
+
 def readable(look: Callable[[], T]) -> T | None:
     """What is seen, or None when it cannot be read, whatever the reason."""
     try:

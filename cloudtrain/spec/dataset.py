@@ -28,6 +28,11 @@ else:
 CHARACTERS_PER_TOKEN = (
     4  # English text under the tokenizers in use; code and other scripts differ by up to a factor of 2
 )
+# What a chat template adds, measured with SmolLM2's (ChatML) and the same for Llama 3's by counting its marks: role and
+# end of each message; and a system text of its own in a conversation without one, which SmolLM2's, Qwen2.5's and Llama
+# 3's templates have and Qwen3's, Gemma's and Mistral's have not.
+TOKENS_A_MESSAGE = 5
+TOKENS_OF_OWN_SYSTEM_TEXT = 22
 SHOWN_PROBLEMS = 5
 SHORT_ROW_CHARACTERS = 8
 FEW_ROWS = 10
@@ -61,7 +66,8 @@ class DataReport:
     format: str  # messages | prompt | text | sharegpt | alpaca | paragraphs
     rows: int
     characters: int  # of what the model reads: contents, without keys and JSON marks
-    estimated_tokens: int  # characters / 4, rounded up; one epoch, without the template's own tokens
+    messages: int  # of all conversations: a chat template writes its marks around each
+    without_system: int  # conversations for which some templates write a system text of their own
     sha256: str
     duplicates: int  # rows that repeat an earlier one
     duplicate_lines: tuple[int, ...]  # of the first few of them
@@ -70,6 +76,28 @@ class DataReport:
     overlap: int  # eval rows that are also trained on
     problems: tuple[Problem, ...]  # one for each kind; none of them is fatal
     problem_count: int  # of rows with a doubt, a row once for each
+
+    @property
+    def fewest_tokens(self) -> int:
+        """Of one epoch: characters / 4, rounded up, and the template's marks around each message."""
+        return -(-self.characters // CHARACTERS_PER_TOKEN) + TOKENS_A_MESSAGE * self.messages
+
+    @property
+    def estimated_tokens(self) -> int:
+        """The same with a system text of the template's own, which counts for more than it is where rows are long."""
+        return self.fewest_tokens + TOKENS_OF_OWN_SYSTEM_TEXT * self.without_system
+
+    @property
+    def token_basis(self) -> str:
+        """How `estimated_tokens` come about, and by how much the fewest are less, whatever the epochs."""
+        basis = f"{CHARACTERS_PER_TOKEN} characters a token"
+        if not self.messages:
+            return basis
+        basis += f", {TOKENS_A_MESSAGE} more a message"
+        if not self.without_system:
+            return basis
+        less = 1 - self.fewest_tokens / self.estimated_tokens
+        return f"{basis} and {TOKENS_OF_OWN_SYSTEM_TEXT} a row, which some chat templates add: else {less:.0%} less"
 
 
 @dataclass
@@ -81,6 +109,8 @@ class _Found:
     unit: str = "line"
     rows: int = 0
     characters: int = 0
+    messages: int = 0
+    without_system: int = 0
     short_rows: int = 0
     short_line: int = 0
     repeats: int = 0
@@ -141,7 +171,8 @@ def check(
         format=trained.format,
         rows=trained.rows,
         characters=trained.characters,
-        estimated_tokens=-(-trained.characters // CHARACTERS_PER_TOKEN),
+        messages=trained.messages,
+        without_system=trained.without_system,
         sha256=trained.sha256,
         duplicates=trained.repeats,
         duplicate_lines=tuple(trained.repeat_lines),
@@ -194,6 +225,9 @@ def _count(found: _Found, line: int, row: Row) -> None:
     turns = row.turns
     size = sum(len(content) for _, content in turns)
     found.characters += size
+    if row.messages:
+        found.messages += len(turns)
+        found.without_system += turns[0][0] not in ("system", "developer")
     if size < SHORT_ROW_CHARACTERS:
         found.short_rows += 1
         found.short_line = found.short_line or line

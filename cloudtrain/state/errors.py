@@ -9,7 +9,8 @@ from cloudtrain.state.address import Address
 
 CREDENTIALS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    "gs": "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: rented jobs need it "
+    "(`gcloud auth application-default login` does for looking at the state alone)",
 }
 RIGHTS = {
     "s3": "it needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there",

@@ -37,7 +37,8 @@ class _Kind(NamedTuple):
 
 
 # Device ids are those of the PCI id list (0x75a3 from memory); memory is that of ROCm's table. Where several cards
-# share an id, the number of SIMD units (4 per compute unit on Instinct, 2 on Radeon) or the memory tells them apart.
+# share an id, the number of SIMD units (4 per compute unit on Instinct, 2 on Radeon) or the memory tells them apart:
+# a Radeon's compute units are from memory, and where units and memory say enough no id is asked for.
 # An Instinct in a partition mode shows fewer units and less memory than the whole chip, so it matches nothing here.
 _KINDS = (
     _Kind("mi300x", "MI300X", "gfx942", 192, simds=1216),
@@ -47,8 +48,36 @@ _KINDS = (
     _Kind("mi210", "MI210", "gfx90a", 64, devices=(0x740F,)),
     _Kind("mi250x", "MI250X", "gfx90a", 64, devices=(0x7408, 0x740C), simds=440, nodes=2),
     _Kind("mi250", "MI250", "gfx90a", 64, devices=(0x740C,), simds=416, nodes=2),
+    _Kind("mi100", "MI100", "gfx908", 32, devices=(0x738C,)),
+    _Kind("mi60", "MI60", "gfx906", 32, simds=256),
+    _Kind("mi50", "MI50", "gfx906", 16, devices=(0x66A1,), simds=240),  # Radeon Pro VII has the same id and speed
+    _Kind("mi50", "MI50", "gfx906", 32, devices=(0x66A1,), simds=240),
+    _Kind("rx9070xt", "RX 9070 XT", "gfx1201", 16, devices=(0x7550,), simds=128),
+    _Kind("rx9070", "RX 9070", "gfx1201", 16, devices=(0x7550,), simds=112),
+    _Kind("rx9070gre", "RX 9070 GRE", "gfx1201", 12, devices=(0x7550,), simds=96),
+    _Kind("r9700", "Radeon AI PRO R9700", "gfx1201", 32, devices=(0x7551,), simds=128),
+    _Kind("r9600d", "Radeon AI PRO R9600D", "gfx1201", 32, simds=96),
+    _Kind("rx9060xt", "RX 9060 XT", "gfx1200", 16, devices=(0x7590,), simds=64),
+    _Kind("rx9060xt", "RX 9060 XT", "gfx1200", 8, devices=(0x7590,), simds=64),
+    _Kind("rx9060", "RX 9060", "gfx1200", 8, devices=(0x7590,), simds=56),
     _Kind("rx7900xtx", "RX 7900 XTX", "gfx1100", 24, devices=(0x744C,)),
+    _Kind("rx7900xt", "RX 7900 XT", "gfx1100", 20, devices=(0x744C,), simds=168),
+    _Kind("rx7900gre", "RX 7900 GRE", "gfx1100", 16, devices=(0x744C,), simds=160),
+    _Kind("w7900", "Radeon PRO W7900", "gfx1100", 48, simds=192),
+    _Kind("w7800", "Radeon PRO W7800", "gfx1100", 32, simds=140),
+    _Kind("w7800", "Radeon PRO W7800", "gfx1100", 48, simds=140),
+    _Kind("rx7800xt", "RX 7800 XT", "gfx1101", 16, devices=(0x747E,), simds=120),
+    _Kind("rx7700xt", "RX 7700 XT", "gfx1101", 12, devices=(0x747E,), simds=108),
+    _Kind("rx7700", "RX 7700", "gfx1101", 16, devices=(0x747E,), simds=80),
+    _Kind("w7700", "Radeon PRO W7700", "gfx1101", 16, devices=(0x7470,)),
+    _Kind("v710", "Radeon PRO V710", "gfx1101", 28, simds=108),
+    _Kind("rx7600", "RX 7600", "gfx1102", 8, devices=(0x7480,), simds=64),
+    _Kind("rx6950xt", "RX 6950 XT", "gfx1030", 16, devices=(0x73A5,), simds=160),
     _Kind("rx6900xt", "RX 6900 XT", "gfx1030", 16, devices=(0x73AF, 0x73BF), simds=160),
+    _Kind("rx6800xt", "RX 6800 XT", "gfx1030", 16, devices=(0x73BF,), simds=144),
+    _Kind("rx6800", "RX 6800", "gfx1030", 16, devices=(0x73BF,), simds=120),
+    _Kind("w6800", "Radeon PRO W6800", "gfx1030", 32, simds=120),
+    _Kind("v620", "Radeon PRO V620", "gfx1030", 32, simds=144),
     _Kind("v520", "Radeon Pro V520", "gfx1011", 8, devices=(0x7360, 0x7362)),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from cloudtrain.units import GIB
@@ -25,8 +26,9 @@ _APPLE = frozenset(
 )
 # What Windows calls a card contains one of these: a name that another one goes on from comes after that.
 _RADEON = (
-    *("RX 9070 XT", "RX 9070 GRE", "RX 9070", "RX 9060 XT", "RX 7900 XTX", "RX 7900 XT", "RX 7900 GRE", "RX 7800 XT"),
-    *("RX 7700 XT", "RX 6950 XT", "RX 6900 XT", "RX 6800 XT", "RX 6800", "W7900", "W7800", "W7700", "W6800", "R9700"),
+    *("RX 9070 XT", "RX 9070 GRE", "RX 9070", "RX 9060 XT", "RX 9060", "RX 7900 XTX", "RX 7900 XT", "RX 7900 GRE"),
+    *("RX 7800 XT", "RX 7700 XT", "RX 7700", "RX 6950 XT", "RX 6900 XT", "RX 6800 XT", "RX 6800"),
+    *("W7900", "W7800", "W7700", "W6800", "R9700", "R9600D"),
 )
 _WINDOWS = {
     **{name: name.replace(" ", "").lower() for name in _RADEON},
@@ -91,6 +93,6 @@ def _windows(system: System) -> Counter[Device]:
     for title, memory_bytes in system.windows().adapters:
         if memory_bytes < _LEAST_BYTES or not any(maker in title for maker in _WINDOWS_MAKERS):
             continue
-        key = next((key for part, key in _WINDOWS.items() if part in title), "")
+        key = next((key for part, key in _WINDOWS.items() if re.search(rf"{part}(?!\w)", title)), "")  # no RX 6800M
         found[Device(key, title, memory_bytes, "" if key else _UNLISTED)] += 1
     return found

@@ -25,7 +25,10 @@ class AlreadyThere(Rejected):
 
 QUOTAS = "ask for more at https://console.cloud.google.com/iam-admin/quotas"
 ACCOUNT = "`cloudtrain doctor gcp` prints the commands that make the account for machines, and let you use it"
-SIGN_IN = "run `gcloud auth application-default login`"
+SIGN_IN = (
+    "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, which a state in gs:// needs; with one in "
+    "s3:// `gcloud auth application-default login` does"
+)
 
 # Texts come first: Google uses one code for several things, and the message tells which.
 _BY_TEXT: tuple[tuple[str, type[ProviderError], str], ...] = (

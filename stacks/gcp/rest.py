@@ -12,13 +12,13 @@ from cloudtrain.errors import MissingCredentials, ProviderError, Unavailable, Un
 from cloudtrain.providers import Timing, effective_timing
 
 from .._lifecycle import http
-from .errors import refusal
+from .errors import SIGN_IN, refusal
 
 if TYPE_CHECKING:
     import requests
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-HINT = "run `gcloud auth application-default login` and `export GOOGLE_CLOUD_PROJECT=<your project>`"
+HINT = f"{SIGN_IN}; and `export GOOGLE_CLOUD_PROJECT=<your project>`"
 REAL = Timing()
 
 

@@ -120,6 +120,21 @@ def test_a_damaged_state_document_is_named(cloudtrain: Command, own_world: Path)
     assert store.read("runs/r/intent.json") == b'{"provider": "lo'
 
 
+def test_down_without_a_name_takes_the_only_run(cloudtrain: Command, own_world: Path) -> None:
+    """It says which; of several it asks which, and one that is gone already is none."""
+    store = LocalFolder(own_world / "state")
+    for name in ("one", "two"):
+        begin(store, name)
+    several = cloudtrain("down")
+    assert (several.code, "say which run: 2 are not gone, one, two" in several.err) == (2, True)
+    assert cloudtrain("down", "one").code == 0
+    last = cloudtrain("down")
+    assert (last.code, "the only run that is not gone: two" in last.err) == (0, True)
+    assert Run(store, "two").state == "cancelled"
+    assert "nothing to end" in cloudtrain("down").err
+    assert cloudtrain("down", "--all", "one").code == 2
+
+
 def test_down_of_a_run_without_a_machine_certifies_it(cloudtrain: Command, own_world: Path) -> None:
     """A record without a machine (the client died early) is looked for by its tag, found absent, and closed; twice is fine."""
     store = LocalFolder(own_world / "state")

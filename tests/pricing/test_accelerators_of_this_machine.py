@@ -12,6 +12,7 @@ from cloudtrain.pricing.local.detection import accelerators
 from cloudtrain.pricing.local.system import System
 from cloudtrain.pricing.local.windows import WindowsFacts
 
+from cloudtrain.estimate.accelerators import all_hardware
 from cloudtrain.providers import Context
 from cloudtrain.units import GIB
 from tests.pricing.pretended import mac
@@ -73,9 +74,26 @@ def found(system: System) -> list[tuple[str, int, int]]:
         (4, (90010, 0x740C, 63.98, 416), ("mi250", 2, 127)),
         (8, (90010, 0x7408, 63.98, 440), ("mi250x", 4, 127)),
         (2, (110000, 0x744C, 23.98, 192), ("rx7900xtx", 2, 23)),
-        (1, (110000, 0x744C, 19.98, 168), ("", 1, 19)),
+        (1, (110000, 0x744C, 19.98, 168), ("rx7900xt", 1, 19)),
+        (1, (110000, 0x744C, 15.98, 160), ("rx7900gre", 1, 15)),
+        (1, (110000, 0x744C, 15.98, 144), ("", 1, 15)),
+        (1, (110000, 0x7448, 47.98, 192), ("w7900", 1, 47)),
+        (1, (110001, 0x747E, 15.98, 120), ("rx7800xt", 1, 15)),
+        (1, (110001, 0x747E, 11.98, 108), ("rx7700xt", 1, 11)),
+        (1, (110002, 0x7480, 7.98, 64), ("rx7600", 1, 7)),
+        (1, (110002, 0x7480, 15.98, 64), ("", 1, 15)),
+        (2, (120001, 0x7550, 15.92, 128), ("rx9070xt", 2, 15)),
+        (1, (120001, 0x7550, 15.92, 112), ("rx9070", 1, 15)),
+        (1, (120001, 0x7550, 11.92, 96), ("rx9070gre", 1, 11)),
+        (2, (120001, 0x7551, 31.86, 128), ("r9700", 2, 31)),
+        (1, (120000, 0x7590, 15.92, 64), ("rx9060xt", 1, 15)),
+        (1, (120000, 0x7590, 7.92, 56), ("rx9060", 1, 7)),
+        (1, (90006, 0x66A1, 31.98, 240), ("mi50", 1, 31)),
+        (1, (90008, 0x738C, 31.98, 480), ("mi100", 1, 31)),
         (1, (100300, 0x73BF, 15.98, 160), ("rx6900xt", 1, 15)),
-        (1, (100300, 0x73BF, 15.98, 144), ("", 1, 15)),
+        (1, (100300, 0x73BF, 15.98, 144), ("rx6800xt", 1, 15)),
+        (1, (100300, 0x73BF, 15.98, 120), ("rx6800", 1, 15)),
+        (1, (100300, 0x73BF, 15.98, 140), ("", 1, 15)),
         (4, (100101, 0x7362, 8, 72), ("v520", 4, 8)),
         (1, (110501, 0x1586, 96, 80), ("", 1, 96)),
     ],
@@ -163,12 +181,17 @@ def test_windows_cards_are_found_by_name() -> None:
         ("AMD Radeon RX 7900 XTX", 24 * GIB),
         ("Intel(R) Arc(TM) A770 Graphics", 16 * GIB),
         ("AMD Radeon RX 9070 XT", 16 * GIB),
+        ("AMD Radeon RX 9060", 8 * GIB),
+        ("AMD Radeon RX 6800M", 12 * GIB),
         ("AMD Radeon RX 5700 XT", 8 * GIB),
         ("AMD Radeon(TM) Graphics", GIB // 2),
         ("NVIDIA GeForce RTX 4090", 24 * GIB),
     )
     machine = System("win32", "amd64", 16, windows=lambda: WindowsFacts(64 * GIB, "", cards))
-    assert found(machine) == [("rx7900xtx", 2, 24), ("arc-a770", 1, 16), ("rx9070xt", 1, 16), ("", 1, 8)]
+    assert found(machine) == [
+        *(("rx7900xtx", 2, 24), ("arc-a770", 1, 16), ("rx9070xt", 1, 16)),
+        *(("rx9060", 1, 8), ("", 1, 12), ("", 1, 8)),
+    ]
 
 
 def test_every_kind_of_accelerator_is_an_offer_of_its_own(tmp_path: Path) -> None:
@@ -194,3 +217,9 @@ def test_every_key_is_in_the_accelerator_table(hardware_keys: set[str]) -> None:
         brand = "Apple " + key.removeprefix("apple-").replace("-", " ").title()
         (device,) = accelerators(mac(brand, 64 * GIB))
         assert device.hardware == key
+
+
+def test_every_radeon_of_the_table_is_told_on_linux() -> None:
+    """Whatever card of AMD's one may own: but MI300A, whose memory is its host's, and Pro VII, which is as MI50."""
+    amd = {row.key for row in all_hardware() if row.vendor == "amd" and row.backend == "rocm"}
+    assert amd - {kind.hardware for kind in _KINDS} == {"mi300a", "radeon-pro-vii"}

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import NoCapacity, NotFinished, TeardownIncomplete, UsageError
+from cloudtrain.records import ExitRecord, GoneRecord
 from cloudtrain.runs import launch, live_price
 from cloudtrain.runs.events import Event, Message, PlaceFull
-from cloudtrain.runs.poll import Polled, PollOptions, PollReport, look, poll
+from cloudtrain.runs.poll import Polled, PollOptions, PollReport, look, newest, poll
 from cloudtrain.runs.record import Run
 from cloudtrain.state.store import LocalFolder
 from tests.records import begin
@@ -104,3 +105,17 @@ def test_only_rented_runs_with_a_job_are_looked_at(run: Run, tmp_path: Path) -> 
     for name in ("here", "idle"):
         with pytest.raises(UsageError, match="has no job on a rented machine"):
             poll(run.store, name, False, PollOptions(), lambda event: None)
+
+
+def test_without_a_name_the_newest_rented_run_is_looked_at(run: Run) -> None:
+    """One here, or idle, is passed over, and one that is over, while another is not."""
+    begin(run.store, "rented", provider="aws", created=run.intent.created - 10)
+    begin(run.store, "here", created=run.intent.created + 10)
+    begin(run.store, "idle", provider="aws", idle=True, created=run.intent.created + 20)
+    assert newest(run.store).id == run.id
+    ended(run, "done")
+    assert newest(run.store).id == "rented"
+    older = Run(run.store, "rented")
+    older.write("exit.json", ExitRecord(reason="done"))
+    older.write("gone.json", GoneRecord(time=1.0))
+    assert newest(run.store).id == run.id

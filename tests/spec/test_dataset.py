@@ -25,6 +25,7 @@ def share(*turns: str) -> dict[str, Any]:
     return {"conversations": [dict(zip(("from", "value"), turn.split(": ", 1), strict=True)) for turn in turns]}
 
 
+DEMO = Path(__file__).parents[2] / "templates" / "demo" / "capitals.jsonl"
 GOOD = chat("user: What is the capital?", "assistant: It is Paris.")
 
 
@@ -71,7 +72,7 @@ def test_every_shape_is_told_by_its_keys(path: Path, kind: str, row: dict[str, A
     """The five shapes are recognised, counted and found sound; other keys beside them are let be."""
     report = check(written(path, row))
     assert (report.format, report.rows, report.characters) == (kind, 1, characters)
-    assert report.estimated_tokens == -(-characters // 4)
+    assert report.fewest_tokens - 5 * report.messages == -(-characters // 4)
     assert warnings(report) == []
 
 
@@ -279,3 +280,26 @@ def test_counts_are_exact(tmp_path_factory: pytest.TempPathFactory, rows: list[l
     assert report.rows == len(rows)
     assert report.characters == 2 * sum(len(text) for row in rows for text in row)
     assert report.duplicates == len(rows) - len({tuple(row) for row in rows})
+
+
+@pytest.mark.parametrize(
+    ("row", "tokens", "basis"),
+    [
+        ({"text": "abcdefgh"}, 2, "4 characters a token"),
+        ({"prompt": "abcd", "completion": "efgh"}, 2, "4 characters a token"),
+        (chat("system: abcd", "user: abcd", "assistant: abcd"), 3 + 15, "4 characters a token, 5 more a message"),
+        (chat("user: abcd", "assistant: abcd"), 2 + 10 + 22, "22 a row, which some chat templates add: else 65% less"),
+    ],
+)
+def test_what_a_chat_template_adds_is_estimated(path: Path, row: dict[str, Any], tokens: int, basis: str) -> None:
+    """Marks around each message, and a system text where a conversation has none; rows without turns have neither."""
+    report = check(written(path, row))
+    assert report.estimated_tokens == tokens
+    assert report.token_basis.endswith(basis)
+
+
+def test_the_demo_is_estimated_near_its_tokens() -> None:
+    """SmolLM2's own tokenizer and template make 2,512 tokens of its 48 short rows."""
+    report = check(DEMO)
+    assert report.estimated_tokens == pytest.approx(2512, rel=0.1)
+    assert report.fewest_tokens < 1300
