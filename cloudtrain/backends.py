@@ -36,7 +36,7 @@ class Flavour(NamedTuple):
 
 
 class BackEnd(NamedTuple):
-    """A folder of `templates/`. `programs` are paths from it, by what they do: train, check_data, ask, merge, measure.
+    """A folder of `templates/`. `programs` are paths from it, by what they do: train, check_data, ask, merge, ...
 
     `accelerators` are {name: {"variables", "device_file", "platform", "absent", "memory"}}; `cannot` is a list of
     {"field", "only": [values], "why"} over the job document.

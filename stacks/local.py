@@ -45,7 +45,7 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
     import subprocess  # a quote reads this module, and needs no process
 
     from cloudtrain.records import MachineRecord
-    from cloudtrain.trainer import environment
+    from cloudtrain.trainer import environment, quantised
 
     place = layout.machine_folder(plan.run, layout.of_run(store, plan.run))
     folder = store.folder(place)
@@ -55,6 +55,8 @@ def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord
         raise Unavailable("the trainer's environment is not there", "repeat the command; it is made on first use")
     for path in (folder / "processes.json", folder / "exit.json", kill):
         path.unlink(missing_ok=True)
+    if "quantised" in plan.job:
+        quantised.forget_unused(time.time())
     orders = {**supervise_document(plan, folder, python), "kill": str(kill)}
     for name, document in (("job.json", plan.job), ("supervise.json", orders)):
         store.write(f"{place}/{name}", json.dumps(document, indent=1).encode())

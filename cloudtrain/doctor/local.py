@@ -16,7 +16,7 @@ from cloudtrain.errors import CloudtrainError, UsageError
 from cloudtrain.providers import Finding
 from cloudtrain.provisioner import Provisioner, provisioner
 from cloudtrain.settings import cache_folder
-from cloudtrain.trainer import environment
+from cloudtrain.trainer import environment, quantised
 from cloudtrain.units import GB, rfc3339
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def findings(store: Store | None, state_error: str, known: Records, rents: bool)
         yield broken("trainers", error.message, error.hint)
     try:
         yield from disk("disk space for the cache", cache_folder())
+        yield from kept_weights()
     except UsageError as error:
         yield broken("disk space for the cache", error.message, error.hint)
 
@@ -169,6 +170,13 @@ def disk(what: str, folder: Path) -> Iterator[Finding]:
         yield broken(what, message, "free some space: a training environment needs up to 8 GB")
     else:
         yield Finding(what, "ok", message)
+
+
+def kept_weights() -> Iterator[Finding]:
+    """What 4-bit weights take of the cache, if there are any. Raises UsageError without a place for a cache."""
+    if size := quantised.size_bytes():
+        message = f"{size / GB:.1f} GB in {quantised.root()}, for later runs; the folder may be deleted"
+        yield Finding("kept 4-bit weights", "ok", message)
 
 
 def clock(known: Records, newest_price: str) -> Finding:

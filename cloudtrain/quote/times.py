@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cloudtrain.models.spec import NF4_BYTES_PER_WEIGHT
 from cloudtrain.offer import Range, Terms
 from cloudtrain.quote.disk_speed import ANY_SPEED, MB, Speed, cheapest
 from cloudtrain.quote.parts import TimePart
@@ -57,17 +58,28 @@ def setup_parts(
 def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
     """Whether a machine that may be taken away keeps its 4-bit weights beside the run, for the one after it.
 
-    Where our trainer can, where bytes between machine and bucket cost nothing, and where making them takes minutes.
-    Keeping takes no time of its own: pieces are written and sent while the next ones are made, and while it trains.
+    Where our trainer can, where bytes between machine and bucket cost nothing, where making them takes minutes, and
+    where most of the model is in 4 bit. Keeping takes no time of its own: pieces are written and sent while the next
+    ones are made, and while it trains.
     """
+    if not (recipe.keeps_quantised and terms.bucket):
+        return False
+    if quantised_parameters(request, recipe) / recipe.quantise_per_s.likely < KEPT_FROM_S:
+        return False
+    return 2 * kept_size(request, recipe) <= request.spec.weights_bytes("bf16")
+
+
+def kept_size(request: Request, recipe: Recipe) -> int:
+    """Bytes of kept weights: those in 4 bit, and all others as wide as they are computed with."""
     quantised = quantised_parameters(request, recipe)
-    return recipe.keeps_quantised and bool(terms.bucket) and quantised / recipe.quantise_per_s.likely >= KEPT_FROM_S
+    wide = request.spec.params_total - quantised
+    return round(NF4_BYTES_PER_WEIGHT * quantised) + recipe.width_bytes * wide
 
 
 def kept_bytes(request: Request, recipe: Recipe, offer: Offer, terms: Terms) -> int:
     """Bytes of the 4-bit weights that a machine of the offer keeps beside the run; 0 where it keeps none."""
     is_worth_it = offer.market == "spot" and is_kept(request, recipe, terms)
-    return request.spec.weights_bytes("nf4") if is_worth_it else 0
+    return kept_size(request, recipe) if is_worth_it else 0
 
 
 def restart_parts(
@@ -81,7 +93,7 @@ def restart_parts(
     parts = setup_parts(request, recipe, terms, vcpus, speed)
     if not is_kept(request, recipe, terms):
         return parts
-    kept = request.spec.weights_bytes("nf4")
+    kept = kept_size(request, recipe)
     instead = {
         "weights": TimePart(
             "weights",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.plan import Plan, deadline_seconds
-from cloudtrain.quote import compatibility
+from cloudtrain.providers import PriceSource, load
+from cloudtrain.quote import compatibility, times
 from cloudtrain.quote.request import Place, Request
-from cloudtrain.trainer import count, job, parquet, tokens
+from cloudtrain.trainer import count, job, parquet, quantised, tokens
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
@@ -248,6 +249,9 @@ def make_plan(
         basis += ", electricity that is assumed"
     deadline = now + seconds
     document = job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour)
+    if recipe.keeps_quantised and load("pricing", line.offer.provider, PriceSource).terms.sees_client_files:
+        quantising_s = times.quantised_parameters(request, recipe) / recipe.quantise_per_s.likely
+        document = quantised.kept(document, quantising_s, times.kept_size(request, recipe))
     return Plan(
         run=run,
         identity=prepared.identity,

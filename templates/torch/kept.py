@@ -83,8 +83,10 @@ def source(job: Job, config: Any) -> str:
 
 
 def number_type(job: Job) -> str | None:
-    """bf16 or fp32, as the weights were made that were fetched for this job; None where none were."""
-    found = read(Path(job.quantised.folder)) if job.quantised.folder and job.quantised.fetched else None
+    """bf16 or fp32, as the weights were made that were fetched for this job; None where none were, or where both do."""
+    if not job.quantised.folder or not job.quantised.fetched or job.dtype == "amp":
+        return None
+    found = read(Path(job.quantised.folder))
     if not found or found.get("complete") is not True or not isinstance(found.get("key"), dict):
         return None
     return TYPES.get(str(found["key"].get("dtype")))

@@ -48,6 +48,8 @@ def samples() -> Iterator[tuple[type[Record], Document]]:
     yield records.GoneRecord, document(STATES / "finished" / "runs" / "mine" / "gone.json")
     yield records.MeasurementRecord, document(STATES / "finished" / "measurements.jsonl")
     yield records.PartsRecord, {"parts": 2, "bytes": 7}
+    piece = {"name": "piece-00000.safetensors", "bytes": 7, "sha256": "0" * 64}
+    yield records.KeptRecord, {"key": {"model": "m"}, "complete": True, "pieces": [piece]}
     yield records.LeaseRecord, LEASE
     yield records.BudgetsRecord, {"month_usd": "150", "week_usd": "40", "timezone": "Europe/Berlin"}
     yield (
