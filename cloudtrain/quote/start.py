@@ -101,7 +101,7 @@ def start(quote: Quote, index: int, here: Here) -> Start:
     selected = selector(quote, index)
     if selected is None:
         return Start(launch, (), f"cloudtrain quote {model} --why {quote.id_of(index)}", flags)
-    return Start(launch, (), " ".join(["cloudtrain up", *overrides(quote.request), *selected, *flags]), flags)
+    return Start(launch, (), " ".join(["cloudtrain up", *overrides(quote.request, line), *selected, *flags]), flags)
 
 
 def name_of(request: Request) -> str:
@@ -145,11 +145,14 @@ def flags_of(request: Request, line: QuoteRow, here: Here) -> Iterator[str]:
         yield f"--hub-token-from {shlex.quote(here.hub_token)}"
 
 
-def overrides(request: Request) -> list[str]:
-    """Fields of the spec that differ from what a new one holds."""
-    return [
+def overrides(request: Request, line: QuoteRow) -> list[str]:
+    """Fields of the spec that differ from what a new one holds; a step as large as the row's own micro-batch."""
+    found = [
         f"{key}={getattr(request, name)}" for name, key in SPEC_KEYS.items() if getattr(request, name) != DEFAULTS[name]
     ]
+    recipe = line.assessment.recipe
+    own = 1 if request.batch_given or recipe is None else recipe.options.batch
+    return [*found, f"grad_accum={own}"] if own > 1 else found
 
 
 def selector(quote: Quote, index: int) -> list[str] | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints
+import transformers.trainer
+from accelerate import skip_first_batches
 from events import Events
 from failures import Diverged, SaveFailed
 from job import Job
@@ -250,8 +252,16 @@ def widen(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
+def skip_in_its_epoch(loader: Any, batches: int = 0) -> Any:
+    """What is left of a resumed epoch, in its order: accelerate 1.12 (LongCat's) would take that of the first one."""
+    left = skip_first_batches(loader, batches)
+    left.iteration = loader.iteration
+    return left
+
+
 def run(trainer: Trainer, resume: Path | None) -> None:
     """Train to the end or to a stop, from the checkpoint `resume` on. Raises SaveFailed when a save fails."""
+    transformers.trainer.skip_first_batches = skip_in_its_epoch
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except Exception as error:

@@ -103,3 +103,27 @@ def test_every_model_has_a_short_and_narrow_answer(method: str) -> None:
                 short_and_narrow("\n".join(shown.lines(quote, answer(quote, here))))
         else:
             short_and_narrow("\n".join(nothing.lines(quote, advisor(quote), is_said=False)))
+
+
+def test_the_printed_start_has_the_steps_that_were_priced(
+    cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of eight sequences at once is started with as many in a step: with one a spec would pay for single ones."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "a-key")
+    monkeypatch.setenv("CLOUDTRAIN_STATE", "s3://bucket/team?region=us-east-1")
+    asked = ("quote", "longcat-flash", "--infra", "aws", "--on-demand")
+    (start,) = [words for words in commands(cloudtrain(*asked).out) if words[0] == "up"]
+    assert "grad_accum=8" in start
+    given = [words for words in commands(cloudtrain(*asked, "--batch", "2").out) if words[0] == "up"]
+    assert ["micro_batch=2" in words and not any("grad_accum" in word for word in words) for words in given] == [True]
+
+
+def test_why_says_what_a_rows_batch_gains(cloudtrain: Command) -> None:
+    """Against single sequences there; a batch that was given needs no reason."""
+    row = ("quote", "longcat-flash", "--why", "gcp/c3-highmem-88/us-central1")
+    (said,) = [line for line in cloudtrain(*row).out.splitlines() if line.startswith("batch")]
+    assert re.fullmatch(
+        r"batch +8: [\d.]+ h instead of [\d.]+ h with 1; in a spec `grad_accum: 8` or more", said.strip()
+    )
+    assert not [line for line in cloudtrain(*row, "--batch", "4").out.splitlines() if line.startswith("batch")]

@@ -173,8 +173,11 @@ def batch_rows(quote: Quote, line: QuoteRow) -> list[tuple[str, str]]:
     one = assessed(quote, replace(quote.request, batch=1, batch_given=True), line.offer)
     if one is None or one.assessment.hours is None:
         return []
-    gained = f"{hours(took.likely * 3600)} instead of {hours(one.assessment.hours.likely * 3600)} with 1"
-    return [("batch", f"{recipe.options.batch}: {gained}; in a spec `grad_accum: {recipe.options.batch}` or more")]
+    size, now, before = recipe.options.batch, took.likely * 3600, one.assessment.hours.likely * 3600
+    gained = (
+        f"{hours(now)} instead of {hours(before)} with 1" if hours(now) != hours(before) else "hardly faster than 1"
+    )
+    return [("batch", f"{size}: {gained}; in a spec `grad_accum: {size}` or more")]
 
 
 def price_rows(line: QuoteRow) -> list[tuple[str, str]]:
