@@ -175,15 +175,14 @@ def clock(
     setup = tuple(times.setup_parts(request, ours, terms, offer.vcpus, room.speed))
     if rate is None:
         return setup, None
-    write = times.checkpoint_s(request, 0, room)
     accelerator, spots = ours.backend != "torch-cpu", offer.market == "spot"
     stretches = Stretches(
         setup=setup,
         restart=tuple(times.restart_parts(request, ours, terms, offer.vcpus, room.speed)) if spots else setup,
         steps=tuple(times.step_parts(request, ours, rate, offer.vcpus)),
-        write=write,
+        write=times.checkpoint_s(room),
         assumed_s=times.assumed_s(room),
-        result=times.result_part(write, room),
+        result=times.result_part(room),
         wait=waits.prior(offer.market, accelerator=accelerator),
         between=spot.prior(offer.provider, accelerator=accelerator) if spots else None,
         minimum_s=float(terms.minimum_billed_s),

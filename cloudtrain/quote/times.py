@@ -117,10 +117,8 @@ def step_parts(request: Request, recipe: Recipe, rate: Range, vcpus: int | None)
     return parts
 
 
-def checkpoint_s(request: Request, trainable: int, disk: Disk | None = None) -> Range:
-    """Seconds of one checkpoint. Without a disk: of bf16 weights that all learn, or of a float32 adapter, on any."""
-    if disk is None:
-        return over(trainable * (12 if request.method != "full" else 6), ANY_SPEED.write)
+def checkpoint_s(disk: Disk) -> Range:
+    """Seconds of one checkpoint."""
     return over(disk.checkpoint, disk.speed.write)
 
 
@@ -129,10 +127,9 @@ def assumed_s(disk: Disk) -> float:
     return disk.checkpoint / ASSUMED_BYTES_PER_S
 
 
-def result_part(one: Range, disk: Disk | None = None) -> TimePart:
-    """The save after the last step: weights alone, without what the optimizer keeps; else a third of `one`."""
-    seconds = one.scaled(1 / 3) if disk is None else over(disk.parts.output, disk.speed.write)
-    return TimePart("result", seconds, "what is kept, written after the last step")
+def result_part(disk: Disk) -> TimePart:
+    """The save after the last step: weights alone, without what the optimizer keeps."""
+    return TimePart("result", over(disk.parts.output, disk.speed.write), f"{disk.parts.output / 1e9:,.1f} GB written")
 
 
 def interval_s(save_s: float) -> float:

@@ -60,7 +60,9 @@ def asked_gb(line: QuoteRow) -> int:
 def sent_to_aws(machine: Resource) -> int:
     inputs = {**machine.inputs, "needs": {"firewall": {"id": "sg-1"}}}
     request = import_module("cloudtrain.stacks.aws.machine").request(inputs, None)
-    return int(request["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"])
+    disk = request["BlockDeviceMappings"][0]["Ebs"]
+    assert disk.get("Throughput") == machine.inputs.get("disk_mb_per_s")
+    return int(disk["VolumeSize"])
 
 
 def sent_to_google(machine: Resource) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from cloudtrain.estimate.options import Method
 from cloudtrain.models import registry
-from cloudtrain.offer import Offer, Price, Range
+from cloudtrain.offer import Offer, Price
 from cloudtrain.quote import disk, times
 from cloudtrain.quote.recipes import recipe
 from cloudtrain.quote.request import Request
@@ -86,15 +86,13 @@ def test_quote_and_run_agree_on_a_slow_disk(bench: Bench, tmp_path: Path, monkey
     ours = recipe(asked, "torch-cpu", 1, "cpu-amx", run.one("compute")["type"] == "fp32")
     assert ours is not None
     room = disk.disk(asked, HERE, ours, run.one("loaded")["trainable"], at_home=True)
-    one = times.checkpoint_s(asked, 0, room).likely
+    one = times.checkpoint_s(room).likely
 
     usual = sorted(periodic)[len(periodic) // 2]
     assert one <= usual <= 2 * one + 1  # what torch and a busy machine take beside
     quoted = times.saves(trained_s, usual, times.assumed_s(room))
     assert len(periodic) >= 2
     assert abs(len(periodic) - quoted) <= 1 + quoted // 5
-    part = times.checkpoints_part(Range(*(trained_s,) * 3), Range(*(usual,) * 3), times.assumed_s(room))
-    assert abs(sum(periodic) - part.seconds.likely) <= 1.5 * max(*periodic, usual)
     assert sum(periodic) <= 0.1 * trained_s
     assert last <= usual
-    assert times.result_part(Range(0, 0, 0), room).seconds.likely <= last + 0.5
+    assert times.result_part(room).seconds.likely <= last + 0.5
