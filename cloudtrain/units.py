@@ -51,16 +51,20 @@ def parse_duration_s(text: str, bare_unit: str = "h") -> float:
 
 
 def gib(count: int | float) -> str:
-    """Bytes as GiB for a person: three digits, never more."""
+    """Bytes as GiB for a person: three digits at most; what is too little for it in MiB or bytes."""
     value = count / GIB
+    if 0 < value < 0.005:
+        return f"{count / MIB:.1f} MiB" if count >= MIB / 10 else f"{count:,.0f} bytes"
     if value >= 100:
         return f"{value:,.0f} GiB"
     return f"{value:.1f} GiB" if value >= 1 else f"{value:.2f} GiB"
 
 
 def billions(count: int) -> str:
-    """A parameter count for a person: `560.7 B`, `135 M`."""
-    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.0f} M"
+    """A parameter count for a person: `560.7 B`, `135 M`, `0.4 M`."""
+    if count < 950_000:
+        return f"{count / 1e6:.1f} M" if count >= 50_000 else f"{count:,}"
+    return f"{count / 1e9:.1f} B" if count >= 999_500_000 else f"{count / 1e6:.0f} M"
 
 
 def money(amount: Decimal | None) -> str:
@@ -97,7 +101,7 @@ def hours(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return "under 1 s" if 0 < seconds < 0.5 else f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     if seconds < 96 * SECONDS_PER_HOUR:

@@ -163,7 +163,8 @@ def ask(question: str, default: bool) -> bool:
     Read without readline: after one prompt it keeps Ctrl-C to itself at the next, and here Ctrl-C is an answer.
     """
     while True:
-        click.echo(f"{question} [{'Y/n' if default else 'y/N'}]: ", err=True, nl=False)
+        asked = folded(f"{question} [{'Y/n' if default else 'y/N'}]:", message_width())
+        click.echo(f"{asked} ", err=True, nl=False)
         line = sys.stdin.readline()
         word = line.strip().lower()
         if not line or word in ("n", "no"):

@@ -40,7 +40,9 @@ class Screen:
             events.MachineCreated: machine_created,
             events.Detached: detached,
             events.Requoted: self.requoted,
-            events.Stopping: lambda event: print_message(f"stopping `{event.run.id}`: it writes a checkpoint first"),
+            events.Stopping: lambda event: print_message(
+                f"stopping `{event.run.id}`: it writes a checkpoint first if it has made a step"
+            ),
             events.Finished: self.finished,
         }
 

@@ -117,11 +117,9 @@ def left_running(run: Run) -> Interrupted:
 
 def stopped(run: Run) -> Interrupted:
     """Ctrl-C while the run was followed, and it was ended with proof."""
-    if run.stack.direct:
-        return Interrupted(
-            f"stopped `{run.id}`, nothing of it runs", "`cloudtrain up` resumes it from its last checkpoint"
-        )
-    return Interrupted(f"stopped `{run.id}`, nothing of it is left", "`cloudtrain up` resumes it from its checkpoint")
+    figures = Run(run.store, run.id).figures
+    hint = RESUME if figures and figures.step else "`cloudtrain up` begins it again: it had made no step"
+    return Interrupted(f"stopped `{run.id}`, nothing of it {'runs' if run.stack.direct else 'is left'}", hint)
 
 
 @contextlib.contextmanager
