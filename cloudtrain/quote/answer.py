@@ -84,9 +84,10 @@ def by_rank(line: QuoteRow) -> float:
     return line.rank
 
 
-def wall(line: QuoteRow) -> float:
-    """The usual hours until it is done, of few samples: enough to compare by."""
-    return line.assessment.usual_h
+def waits(lines: Iterable[tuple[int, QuoteRow]]) -> dict[int, float]:
+    """Usual hours until it is done, which are known without all samples, once for each kind of machine (by id)."""
+    kinds = {id(line.assessment): line.assessment for _, line in lines}
+    return {key: assessment.usual_h for key, assessment in kinds.items()}
 
 
 def is_free(line: QuoteRow) -> bool:
@@ -96,8 +97,9 @@ def is_free(line: QuoteRow) -> bool:
 
 def fastest(viable: list[tuple[int, QuoteRow]]) -> int | None:
     """The cheapest of those that take about the least time: the last seconds are never worth a hundred chips."""
-    limit = ABOUT * min((wall(line) for _, line in viable), default=0.0)
-    return least(((index, line) for index, line in viable if wall(line) <= limit), by_rank)
+    took = waits(viable)
+    limit = ABOUT * min(took.values(), default=0.0)
+    return least(((index, line) for index, line in viable if took[id(line.assessment)] <= limit), by_rank)
 
 
 def barely_dearer(viable: list[tuple[int, QuoteRow]], chosen: QuoteRow, experimental: bool) -> int | None:
@@ -106,12 +108,10 @@ def barely_dearer(viable: list[tuple[int, QuoteRow]], chosen: QuoteRow, experime
     near = [
         (index, line)
         for index, line in viable
-        if line.rank <= most
-        and FASTER * wall(line) <= wall(chosen)
-        and line.assessment.launch == "yes"
-        and (experimental or line.assessment.loads == "yes")
+        if line.rank <= most and line.assessment.launch == "yes" and (experimental or line.assessment.loads == "yes")
     ]
-    return fastest(near)
+    took, limit = waits(near), chosen.assessment.usual_h / FASTER
+    return fastest([(index, line) for index, line in near if took[id(line.assessment)] <= limit])
 
 
 def reason(quote: Quote) -> str:
@@ -119,7 +119,7 @@ def reason(quote: Quote) -> str:
     if quote.chosen is None:
         return ""
     chosen = quote.lines[quote.chosen]
-    before = [line for line in quote.lines[: quote.chosen] if line.rank < chosen.rank]
+    before = [line for line in quote.lines if line.viable and line.rank < chosen.rank]
     if not before:
         return "the cheapest"
     tight = any(line.assessment.fits == "tight" and line.assessment.launch == "yes" for line in before)

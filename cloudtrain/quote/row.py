@@ -107,7 +107,7 @@ class QuoteRow:
         """How many of the verdicts fail."""
         case = self.assessment
         verdicts = (case.fits == "no", case.loads == "no trainer", bool(case.barred), not self.priced, bool(case.late))
-        return sum((*verdicts, case.hours is None))
+        return sum((*verdicts, case.clock is None))
 
     def reasons(self) -> list[str]:
         """Why the line is not viable, or what to know about it when it is."""

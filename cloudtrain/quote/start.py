@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.models.registry import has_weights
 from cloudtrain.providers import PriceSource, Stack, load
-from cloudtrain.quote import ages, engine
-from cloudtrain.quote.request import MARKETS, parse_place
+from cloudtrain.quote import ages
+from cloudtrain.quote.request import DEFAULT_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,23 +26,6 @@ BUCKETS = ("s3://", "gs://")
 LEAST_GUARDS = 2  # fewer that work without the client need --accept-risk
 SPEC_KEYS = {"method": "method", "sequence_length": "sequence_length", "batch": "micro_batch", "rank": "lora.rank"}
 DEFAULTS = {"method": "qlora", "sequence_length": 2048, "batch": 1, "rank": 16}
-
-
-class Narrow(NamedTuple):
-    """How far `up` is narrowed: parts of the place, the machine's chip and count, the market."""
-
-    places: int
-    chip: bool
-    market: bool
-
-
-LEVELS = tuple(
-    Narrow(*level)
-    for level in (
-        *((0, False, False), (1, False, False), (1, False, True), (1, True, False), (1, True, True)),
-        *((2, False, False), (2, False, True), (2, True, True), (3, True, True)),
-    )
-)
 
 
 class Here(NamedTuple):
@@ -87,26 +70,41 @@ def start(quote: Quote, index: int, here: Here) -> Start:
     """What is missing to start the line of this index, and the next command."""
     line = quote.lines[index]
     launch = line.assessment.launch
-    model = shlex.quote(name_of(quote.request))
     if launch == "by hand":
         if line.offer.market == "owned" and runs_here(line):
             return Start(launch, ("cloudtrain on it",), "cloudtrain up --infra local")
-        return Start(launch, (), f"cloudtrain quote {model} --why {quote.id_of(index)}")
+        return Start(launch, (), f"{question(quote.request)} --why {quote.id_of(index)}")
     if launch != "yes":
         return Start(launch, (), "")
     flags = tuple(flags_of(quote.request, line, here))
     lacks = list(lacking(quote.request, line, here))
     if lacks:
         return Start(launch, tuple(words for words, _ in lacks), lacks[0][1], flags)
-    selected = selector(quote, index)
-    if selected is None:
-        return Start(launch, (), f"cloudtrain quote {model} --why {quote.id_of(index)}", flags)
-    return Start(launch, (), " ".join(["cloudtrain up", *overrides(quote.request, line), *selected, *flags]), flags)
+    row = [] if is_plain(quote, index) else ["--row", quote.id_of(index)]
+    return Start(launch, (), " ".join(["cloudtrain up", *overrides(quote.request, line), *row, *flags]), flags)
 
 
 def name_of(request: Request) -> str:
     """The model as it was asked for: its folder, else its name."""
     return request.spec.path if request.spec.path and not request.spec.hub_id else request.spec.name
+
+
+def question(request: Request, instead: str = "") -> str:
+    """The command that asks for this quote again, `instead` with other options; of data it has the number of tokens."""
+    changed = instead.split()
+    said = {
+        "--method": request.method if request.method != DEFAULTS["method"] else None,
+        "--seq": request.sequence_length if request.sequence_length != DEFAULTS["sequence_length"] else None,
+        "--batch": request.batch if request.batch_given else None,
+        "--rank": request.rank if request.rank != DEFAULTS["rank"] else None,
+        "--tokens": request.tokens if request.tokens != DEFAULT_TOKENS else None,
+        "--max-cost": request.max_cost,
+        **dict(zip(changed[::2], changed[1::2], strict=True)),
+    }
+    words = [f"{option} {value}" for option, value in said.items() if value is not None]
+    words += [f"--infra {'/'.join(filter(None, (p.provider, p.region, p.zone)))}" for p in request.places]
+    words += [f"--hardware {key}{f':{count}' if count else ''}" for key, count in request.hardware]
+    return " ".join(["cloudtrain quote", shlex.quote(name_of(request)), *words])
 
 
 def runs_here(line: QuoteRow) -> bool:
@@ -155,33 +153,9 @@ def overrides(request: Request, line: QuoteRow) -> list[str]:
     return [*found, f"grad_accum={own}"] if own > 1 else found
 
 
-def selector(quote: Quote, index: int) -> list[str] | None:
-    """The fewest options with which `up` takes this line of the quote; None where a cheaper one has them all too."""
-    request, line = quote.request, quote.lines[index]
-    offer = line.offer
-    where = [offer.provider]
-    where += [f"{offer.provider}/{offer.region}"] if offer.region else []
-    where += [f"{offer.provider}/{offer.region}/{offer.zone.split()[0]}"] if offer.region and offer.zone else []
-    market = {"spot": ["--spot"], "on_demand": ["--on-demand"]}.get(offer.market, [])
-    asked = next((place for place in request.places if place.holds(offer)), None)
-    depth = 0 if asked is None else 1 + bool(asked.region) + bool(asked.zone)
-    chip = bool(request.hardware) or request.max_hours != request.settings_hours  # a ceiling of `up` is a deadline
-    candidates = list(engine.choosable(quote.lines, request.experimental or line.assessment.loads == "experimental"))
-    for narrow in LEVELS:
-        if narrow.places < depth or (chip and not narrow.chip) or (request.markets != MARKETS and not narrow.market):
-            continue
-        infra = where[: narrow.places][-1:]
-        found = [f"--infra {infra[0]}"] if infra else []
-        found += [f"--hardware {offer.hardware}:{offer.count}"] if narrow.chip else []
-        found += market if narrow.market else []
-        place = parse_place(infra[0]) if infra else None
-        fitting = [
-            (i, each)
-            for i, each in candidates
-            if (place is None or place.holds(each.offer))
-            and (not narrow.chip or (each.offer.hardware, each.offer.count) == (offer.hardware, offer.count))
-            and (not narrow.market or each.offer.market == offer.market)
-        ]
-        if engine.best(fitting) == index:
-            return found
-    return None
+def is_plain(quote: Quote, index: int) -> bool:
+    """Whether `up` without options takes this line: nothing was left out of the quote, and it is the chosen one."""
+    request = quote.request
+    unlimited = request.max_hours == request.settings_hours and request.max_cost is None and not request.experimental
+    unlimited = unlimited and request.hour_usd == 0
+    return index == quote.chosen and request.wants_everything and unlimited

@@ -53,15 +53,13 @@ def short_and_narrow(shown: str) -> None:
 
 
 def test_the_json_names_the_same_rows(cloudtrain: Command) -> None:
-    """Indices into its lines; the fastest is not slower than the cheapest, and what is barely dearer is."""
-    document = json.loads(cloudtrain("quote", "qwen3-8b", "-o", "json").out)
+    """Indices into its lines; the fastest is not slower than the cheapest."""
+    document = json.loads(cloudtrain("quote", "smollm2-360m", "-o", "json").out)
     lines, found = document["lines"], document["answer"]
     assert lines[found["owned"]]["market"] == "owned"
-    assert found["free"] is None
-    assert lines[found["fastest"]]["hours"]["likely"] < lines[found["cheapest"]]["hours"]["likely"]
-    chosen, dearer = lines[document["chosen"]], lines[found["barely_dearer"]]
-    assert 2 * dearer["hours"]["likely"] <= chosen["hours"]["likely"]
-    assert float(dearer["total_usd"]["likely"]) <= float(chosen["total_usd"]["likely"]) + 1
+    assert lines[found["free"]]["market"] == "free"
+    assert lines[found["fastest"]]["hours"]["likely"] < lines[found["owned"]]["hours"]["likely"]
+    assert {"cheapest", "barely_dearer"} < found.keys()
 
 
 def commands(shown: str) -> list[list[str]]:

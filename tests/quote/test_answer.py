@@ -11,9 +11,9 @@ from cloudtrain.models import registry
 from cloudtrain.providers import Context
 from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.answer import answer, picks
-from cloudtrain.quote.request import Request, markets, parse_hardware, parse_place
+from cloudtrain.quote.request import Request, parse_place
 from cloudtrain.quote.row import Quote
-from cloudtrain.quote.start import Here, has_credentials, selector, start
+from cloudtrain.quote.start import Here, has_credentials, start
 
 NOW = 1795521600.0  # 2026-11-24
 NOBODY = Here("/state", frozenset(), "", NOW)
@@ -50,8 +50,8 @@ def test_the_fastest_is_not_bought_with_a_hundred_chips() -> None:
     fastest = quote.lines[picks(quote).fastest or 0]
     for line in quote.lines:
         if line.viable and line.assessment.hours and fastest.assessment.hours:
-            assert line.assessment.hours.likely * 1.25 >= fastest.assessment.hours.likely
-            assert line.rank >= fastest.rank or line.assessment.hours.likely > fastest.assessment.hours.likely
+            assert line.assessment.usual_h * 1.25 >= fastest.assessment.usual_h
+            assert line.rank >= fastest.rank or line.assessment.usual_h > fastest.assessment.usual_h
 
 
 def test_nvidia_is_never_the_answer() -> None:
@@ -62,31 +62,16 @@ def test_nvidia_is_never_the_answer() -> None:
     assert not vendors & {"h100", "a100-80g", "h200", "b200", "l40s"}
 
 
-@pytest.mark.parametrize("index", range(0, 300, 37))
-def test_up_takes_the_row_that_its_options_select(index: int) -> None:
-    """Of all rows that `up` can start: a quote with the printed options chooses this one."""
-    quote = quoted()
-    able = [i for i, line in engine.choosable(quote.lines, experimental=False) if line.assessment.fits == "fits"]
-    row, selected = next(
-        (row, found) for row in [*able[index % len(able) :], *able] if (found := selector(quote, row)) is not None
+def test_up_is_told_the_row_unless_it_takes_it_anyway() -> None:
+    """Nothing was left out of the quote and it is the chosen one: no option. Else its id, which `up` takes."""
+    whole = engine.quote(
+        Request(spec=registry.find("qwen3-8b"), max_hours=168.0, settings_hours=168.0), Context(catalog.folder())
     )
-    words = dict(option.partition(" ")[::2] for option in selected)
-    asked = replace(
-        quote.request,
-        places=(parse_place(words["--infra"]),) if "--infra" in words else quote.request.places,
-        hardware=parse_hardware(words["--hardware"]) if "--hardware" in words else (),
-        markets=markets("--spot" in words if {"--spot", "--on-demand"} & words.keys() else None),
-    )
-    again = of(asked)
-    assert again.chosen is not None
-    assert again.lines[again.chosen].offer == quote.lines[row].offer
-
-
-def test_most_rows_can_be_selected() -> None:
-    """Some cannot: another machine of the same processor and size in the same place is cheaper."""
-    quote = quoted()
-    able = [i for i, line in engine.choosable(quote.lines, experimental=False) if line.assessment.fits == "fits"][::10]
-    assert sum(selector(quote, row) is not None for row in able) > 0.6 * len(able)
+    chosen = whole.chosen or 0
+    assert "--row" not in start(whole, chosen, SOMEBODY).command
+    part = quoted()
+    row = part.chosen or 0
+    assert f" --row {part.ids()[row]}" in start(part, row, SOMEBODY).command
 
 
 def test_what_is_missing_is_named_with_the_first_remedy() -> None:

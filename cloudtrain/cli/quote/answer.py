@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.cli.quote import owned
 from cloudtrain.quote.called import called
+from cloudtrain.quote.start import name_of
 from cloudtrain.units import billions, money
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Entry(NamedTuple):
 
 def lines(quote: Quote, found: Answer) -> list[str]:
     """The answer of a quote with viable rows. Only a word that is longer than a line makes one wider than 80."""
-    entries = [entry(quote, option) for option in in_order(quote, found)]
+    alone = len(found.options) == 1
+    entries = [entry(quote, option, alone) for option in in_order(quote, found)]
     head, tail = wrapped(header(quote)) + warning(quote), last(quote, found)
     room = MOST - len(head) - len(tail) - len(entries)
     kept: set[int] = set()
@@ -52,14 +54,30 @@ def lines(quote: Quote, found: Answer) -> list[str]:
     shown = []
     for index, line in enumerate(in_columns(rows)):
         shown += [line, *(f"{INDENT}{more}" for more in entries[index].below if index in kept)]
+    if all("owned" not in option.roles for option in found.options):
+        shown += unfit(quote, room)
     return [*head, *shown, *tail]
+
+
+def unfit(quote: Quote, room: int) -> list[str]:
+    """Why the machine that is sat at cannot do it, as far as there is room for that."""
+    line = next((line for line in quote.lines if owned.is_this_machine(line)), None)
+    if line is None:
+        return []
+    case, ceiling = line.assessment, quote.request.max_hours
+    if line.failures == 1 and case.late and case.hours and case.p_done is not None and ceiling is not None:
+        why = f"takes {three_hours(case.hours)}, {100 * case.p_done:.0f} % sure to end within {ceiling:g} h"
+    else:
+        why = f"cannot: {'; '.join(line.reasons())}"
+    said = wrapped(f"yours: {called(line.offer)} {why}")
+    return said if len(said) <= room else []
 
 
 def header(quote: Quote) -> str:
     """What was asked."""
     request = quote.request
     job = f"{request.method}, {request.tokens:,} tokens ({request.tokens_basis}), sequence {request.sequence_length}"
-    batch = f", batch {request.batch}" if request.batch > 1 else ""
+    batch = f", batch {request.batch}" if request.batch_given else ""
     return f"{request.spec.name}, {billions(request.spec.params_total)}: {job}{batch}"
 
 
@@ -80,7 +98,7 @@ def last(quote: Quote, found: Answer) -> list[str]:
     more = "" if faster is None else f"; {difference(quote.lines[faster], quote.lines[quote.chosen])}"
     return [
         *wrapped(f"`up` takes {quote.id_of(quote.chosen)}: {found.why}{more}"),
-        *wrapped(f"before `up`: cloudtrain init {shlex.quote(quote.request.spec.name)} data.jsonl"),
+        *wrapped(f"before `up`: cloudtrain init {shlex.quote(name_of(quote.request))} data.jsonl"),
     ]
 
 
@@ -96,12 +114,12 @@ def in_order(quote: Quote, found: Answer) -> list[Option]:
     return sorted(found.options, key=lambda option: not (asked and "owned" in option.roles))
 
 
-def entry(quote: Quote, option: Option) -> Entry:
+def entry(quote: Quote, option: Option, alone: bool) -> Entry:
     """One row as it is shown."""
     line = quote.lines[option.row]
     hours, usd = line.assessment.hours, line.usd
     cells = (
-        label(option.roles),
+        label(option.roles, alone),
         called(line.offer).removesuffix(" (units)"),
         three_hours(hours) if hours else "unknown",
         three_dollars(usd) if usd else "unknown",
@@ -111,8 +129,13 @@ def entry(quote: Quote, option: Option) -> Entry:
     return Entry(cells, below(quote, option), launch if launch in NOT_BY_UP else "", keep)
 
 
-def label(roles: Sequence[str]) -> str:
-    """What the row is, in a word or two: of words that follow from each other the one that says more."""
+def label(roles: Sequence[str], alone: bool) -> str:
+    """What the row is, in a word or two: of words that follow from each other the one that says more.
+
+    One that stands `alone` is all of them: then it is whose it is, or what it costs.
+    """
+    if alone:
+        return next((LABELS[role] for role in ("owned", "free") if role in roles), "best")
     said = [role for role in roles if role not in ("chosen", "barely_dearer")] or list(roles)
     if "cheapest" in said and len(said) > 1:
         said.remove("cheapest")  # `up` takes it, or it costs nothing, or it is the best in every way
@@ -131,6 +154,8 @@ def below(quote: Quote, option: Option) -> list[str]:
         known.append("measured here")
     if owned.is_asked(quote, line):
         return wrapped("; ".join([*known, owned.note(line)]), WIDTH - len(INDENT))
+    if line.offer.price.is_assumed:
+        known.append("electricity assumed")
     if "--experimental" in start.flags:
         known.append("experimental")
     if start.launch == "not yet":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.cli.quote import owned
-from cloudtrain.cli.quote.answer import MOST, header, wrapped
+from cloudtrain.cli.quote.answer import MOST, WIDTH, continued, header, wrapped
 from cloudtrain.quote.called import called
 from cloudtrain.quote.remedy.nearest import closest, nearest
+from cloudtrain.quote.start import question
 
 if TYPE_CHECKING:
     from cloudtrain.quote.remedy.remedies import Advisor
@@ -22,12 +23,17 @@ def lines(quote: Quote, remedy: Advisor, is_said: bool) -> list[str]:
     if first is not None:
         shown += wrapped(f"nothing can finish it; closest: {called(first.offer)}: {reasons(first)}")
     for line in quote.lines:
-        if line is not first and (owned.is_asked(quote, line) or (owned.is_this_machine(line) and is_said)):
+        if line is not first and owned.is_asked(quote, line):
             shown += wrapped(f"yours, {called(line.offer)}: {reasons(line)}")
-    works = nearest(quote, remedy)
-    tail = wrapped(f"what works: {works.words}: {works.text}") if works else ["nothing near it works either"]
+    works, everywhere = nearest(quote, remedy), replace(quote.request, places=(), hardware=())
+    if works is None:
+        tail = ["nothing near it works either"]
+    elif works.words.startswith("--"):
+        tail = [*wrapped(f"what works: {works.text}:"), *continued(question(quote.request, works.words), WIDTH)]
+    else:
+        tail = wrapped(f"what works: {works.words}: {works.text}")
     if quote.request.hardware or quote.request.places:
-        tail += wrapped(f"elsewhere: cloudtrain quote {shlex.quote(quote.request.spec.name)}")
+        tail += wrapped(f"elsewhere: {question(everywhere)}")
     room = MOST - len(head) - len(tail)
     return [*head, *(shown if len(shown) <= room else [*shown[: room - 1], "... (--table has the rest)"]), *tail]
 

@@ -31,7 +31,7 @@ def nearest(quote: Quote, remedy: Advisor) -> Nearest | None:
 
 def changes(remedy: Advisor, line: QuoteRow) -> list[Change]:
     """What would make a line work, as far as that is known."""
-    if not line.priced or line.assessment.hours is None or line.offer.limits.barred:
+    if not line.priced or line.assessment.clock is None or line.offer.limits.barred:
         return []
     return list(remedy.smaller_jobs(line)) or list(remedy.last_resorts(line))[:1]
 
