@@ -114,7 +114,10 @@ class Attachment:
                     self.emit(Requoted(run, rest))
         finally:
             self.emit(FollowingEnded())
-        return Run(run.store, run.id), "ended" if monitor is None else monitor.last_event
+        run = Run(run.store, run.id)
+        if outcome.is_above_cap(run) and (rest := watch.last(run)):
+            self.emit(Requoted(run, rest))
+        return run, "ended" if monitor is None else monitor.last_event
 
     def finish(self, run: Run) -> Run:
         """Bring the result of a finished run home. Raises by how another one ended; a rented machine is ended first."""

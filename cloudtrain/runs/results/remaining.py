@@ -225,8 +225,13 @@ class Watch:
         if time.monotonic() < self.due:
             return None
         self.due = time.monotonic() + LOOK_S
-        seen = heartbeat or claims.heartbeat(self.run.store, self.run.key("hb.json"))
-        now = of_run(self.run, seen)
+        return self._told(of_run(self.run, heartbeat or claims.heartbeat(self.run.store, self.run.key("hb.json"))))
+
+    def last(self, run: Run) -> Remaining | None:
+        """What is to be told of a run that has ended early, from its last figures."""
+        return self._told(of_run(run, run.figures))
+
+    def _told(self, now: Remaining | None) -> Remaining | None:
         if now is None or not is_news(self.told, now):
             return None
         self.told = now
