@@ -80,7 +80,7 @@ def with_rest(blocks: Iterator[bytes], watch: Watch) -> Iterator[bytes]:
     is_told = False
     for block in blocks:
         yield block
-        if not is_told and watch.run.state == "running" and (rest := watch.news()):
+        if not is_told and (rest := watch.look()):
             is_told = True
             for sentence in (rest.describe(), *rest.warnings()):
                 print_message(sentence)

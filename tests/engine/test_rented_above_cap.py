@@ -30,6 +30,7 @@ def test_above_its_cap_it_ends_with_five_and_nothing_left(amazon: World) -> None
     up = [word for word in amazon.up if word not in ("--max-hours", "1h")]
     ended = client.run(*up, "--max-cost", "1", "--stop-above-cap")
     assert ended.code == 5, amazon.told(ended)
+    assert "rest quoted from its own rate: " in ended.err
     assert "stopped above its cap: at its own rate it may cost $" in ended.err
     assert "--max-cost" in ended.err
     assert amazon.both.leftovers() == []

@@ -28,6 +28,7 @@ from cloudtrain.runs.client.options import UpOptions
 from cloudtrain.runs.events import Event, Requoted, refuse
 from cloudtrain.runs.record import Run
 from cloudtrain.runs.results import outcome, remaining
+from cloudtrain.state.errors import BucketUnreachable
 from cloudtrain.state.store import LocalFolder
 from tests.patience import until
 from tests.runs.conftest import wait_for
@@ -172,3 +173,22 @@ def test_a_machines_nonsense_is_no_rest(store: LocalFolder, local: Stack, plan: 
         assert seen is not None
         assert (seen.step, seen.paced) == (7, None)
         assert remaining.of_run(Run(store, run.id), seen) is None
+
+
+def test_a_state_out_of_reach_is_no_news(
+    store: LocalFolder, local: Stack, plan: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who follows goes on following; of a run that has ended there is none either."""
+    run = wait_for(launch.start(store, plan()), "finished")
+    assert remaining.Watch(run).look() is None
+
+    def unreachable(*_: Any) -> None:
+        raise BucketUnreachable("no answer")
+
+    for name in ("read", "read_from"):
+        monkeypatch.setattr(LocalFolder, name, unreachable)
+    again = Run(store, run.id)
+    watch = remaining.Watch(again)
+    watch.run.__dict__["stack"] = local
+    assert watch.look() is None
+    assert watch.news(again, None) is None

@@ -110,11 +110,14 @@ class Attachment:
                     fetches = monitor.heartbeat.fetch_bytes if monitor.heartbeat else None
                     self.emit(MachinePhase(phase, monitor.waited_s, fetches))
                 self.emit(LogBytes(data))
-                if rest := watch.news(None if monitor is None else monitor.heartbeat):
+                if rest := watch.look() if monitor is None else watch.news(run, monitor.heartbeat):
                     self.emit(Requoted(run, rest))
         finally:
             self.emit(FollowingEnded())
-        return Run(run.store, run.id), "ended" if monitor is None else monitor.last_event
+        run = Run(run.store, run.id)
+        if outcome.is_above_cap(run) and (rest := watch.news(run, run.figures)):
+            self.emit(Requoted(run, rest))
+        return run, "ended" if monitor is None else monitor.last_event
 
     def finish(self, run: Run) -> Run:
         """Bring the result of a finished run home. Raises by how another one ended; a rented machine is ended first."""

@@ -7,22 +7,24 @@ distribution: saves and interruptions as a share of the steps, the result after 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cloudtrain.errors import UsageError
 from cloudtrain.runs import claims
 from cloudtrain.units import SECONDS_PER_HOUR, hours, money, money_text
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
-    from cloudtrain.records import Figures, Heartbeat, RowRecord
+    from cloudtrain.records import Bounds, Figures, RowRecord
     from cloudtrain.runs.record import Run
 
 BEFORE = ("boot", "image", "weights", "load", "quantise", "compile", "waiting")  # over once steps are made
 STEPPING = ("steps", "unpack")
 AFTER = ("result",)
-LOOK_S = 2.0  # between two looks at a heartbeat
+LOOK_S, HEARTBEAT_S = 2.0, 30.0  # between two looks at a heartbeat, here and at a provider
 BOUNDS = ("low", "likely", "high")
 
 
@@ -144,13 +146,19 @@ def shares(row: RowRecord) -> tuple[Three, Three]:
     """What comes with the steps, as a share of them, and what comes after them in seconds, as the row quotes them."""
 
     def total(wanted: Any) -> list[float]:
-        parts = [bounds for name, bounds in row.time_parts_s.items() if wanted(name)]
-        return [sum(getattr(part, bound) or 0.0 for part in parts) for bound in BOUNDS]
+        parts = [part for name, part in row.time_parts_s.items() if wanted(name)]
+        return [sum(bound_of(part, bound) for part in parts) for bound in BOUNDS]
 
     steps = total(lambda name: name in STEPPING)
     along = total(lambda name: name not in (*BEFORE, *STEPPING, *AFTER))
     ratios = (part / whole if whole else 0.0 for part, whole in zip(along, steps, strict=True))
     return Three(*sorted(ratios)), Three(*sorted(total(lambda name: name in AFTER)))
+
+
+def bound_of(part: Bounds, bound: str) -> float:
+    """A bound of a stretch; of one without an end its likely length."""
+    found: float | None = getattr(part, bound)
+    return float((part.likely or 0.0) if found is None else found)
 
 
 def beside_usd_per_hour(row: RowRecord) -> Decimal | None:
@@ -212,7 +220,8 @@ def first_told(run: Run) -> tuple[float, Remaining] | None:
 class Watch:
     """What of it is news to somebody who follows a run: the first figure, one out of the range told, a new warning.
 
-    The records of the run are read once: they do not change while its machine stands.
+    The records of the run are read once: they do not change while its machine stands. A state that cannot be reached,
+    or a damaged record, is no news: nobody who follows needs this.
     """
 
     def __init__(self, run: Run) -> None:
@@ -220,13 +229,21 @@ class Watch:
         self.told: Remaining | None = None
         self.due = 0.0
 
-    def news(self, heartbeat: Heartbeat | None = None) -> Remaining | None:
-        """What is to be told now. Without a heartbeat the newest one is read, every few seconds."""
+    def look(self) -> Remaining | None:
+        """What the newest heartbeat has to tell; it is read no more often than one is written."""
         if time.monotonic() < self.due:
             return None
-        self.due = time.monotonic() + LOOK_S
-        seen = heartbeat or claims.heartbeat(self.run.store, self.run.key("hb.json"))
-        now = of_run(self.run, seen)
+        self.due = time.monotonic() + (LOOK_S if self.run.stack.direct else HEARTBEAT_S)
+        with contextlib.suppress(UsageError):
+            if self.run.exit is None and self.run.gone is None:
+                return self.news(self.run, claims.heartbeat(self.run.store, self.run.key("hb.json")))
+        return None
+
+    def news(self, run: Run, seen: Figures | None) -> Remaining | None:
+        """What is to be told of the run by these figures; it is meant to be told then."""
+        now = None
+        with contextlib.suppress(UsageError):
+            now = of_run(run, seen)
         if now is None or not is_news(self.told, now):
             return None
         self.told = now
