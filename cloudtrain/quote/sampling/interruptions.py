@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cloudtrain.quote.sampling.points import Lattice
 
-MOST_LIVES = 6
+MOST_LIVES = 8
 
 
 class Lives(NamedTuple):
