@@ -29,7 +29,8 @@ STEPS, BETWEEN, FIRST_WAIT, WAIT_AGAIN, WRITE, SETUP, LIVES = 0, 3, 4, 5, 6, 7, 
 MOST_CERTAIN = 2.0  # so many times all slow ends together is within a limit: it ends in time
 SMALL = 1 / 100  # a part that spreads less than this share of what spreads most has its middle everywhere
 SMALL_COARSE = 1 / 40
-UNSURE = 0.05  # within so much of a bar, the probability of a few points is worked out anew with more
+UNSURE = 0.05  # from so much below a bar to `SURE`, the probability of a few points is worked out anew with more
+SURE = 0.985
 
 
 class Stretches(NamedTuple):
@@ -125,13 +126,13 @@ class Clock:
         return limit_h is None or MOST_CERTAIN * stretches.slowest_s() <= limit_h * SECONDS_PER_HOUR
 
     def p_done(self, ceiling_h: float | None, session_h: float | None, bar: float) -> float:
-        """Probability that it ends within a ceiling on its wall time and what one session runs; better near `bar`."""
+        """Probability that it ends within a ceiling on its wall time and what one session runs; better where it is shown."""
         if self.ends_within(ceiling_h) and self.ends_within(session_h):
             return 1.0
         key = ceiling_h, session_h
         if key not in self._p_done:
             share = ended(self.coarse, *key)
-            if abs(share - bar) < UNSURE:
+            if bar - UNSURE < share < SURE:
                 share = ended(draw(self.stretches, points.MIDDLE), *key)
             self._p_done[key] = share
         return self._p_done[key]
@@ -259,6 +260,8 @@ def draw(stretches: Stretches, lattice: Lattice) -> Drawn:
 
 def hardly(stretches: Stretches, lattice: Lattice) -> float:
     """Seconds that a part may spread and count as one that does not vary, beside what spreads most."""
+    if stretches.between is not None:
+        return 0.0  # a set-up may be repeated many times
     small = SMALL_COARSE if lattice is points.COARSE else SMALL
     return small * max(part.seconds.high - part.seconds.low for part in (*stretches.steps, *stretches.setup))
 
