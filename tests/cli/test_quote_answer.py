@@ -106,15 +106,20 @@ def test_every_model_has_a_short_and_narrow_answer(method: str) -> None:
 def test_the_printed_start_has_the_steps_that_were_priced(
     cloudtrain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row of eight sequences at once is started with as many in a step: with one a spec would pay for single ones."""
+    """A row of several sequences at once is started with as many in a step: with one a spec would pay for single ones."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "a-key")
     monkeypatch.setenv("CLOUDTRAIN_STATE", "s3://bucket/team?region=us-east-1")
     asked = ("quote", "longcat-flash", "--infra", "aws", "--on-demand")
-    (start,) = [words for words in commands(cloudtrain(*asked).out) if words[0] == "up"]
-    assert "grad_accum=8" in start
+    own = [words for words in commands(cloudtrain(*asked).out) if words[0] == "up"]
     given = [words for words in commands(cloudtrain(*asked, "--batch", "2").out) if words[0] == "up"]
-    assert ["micro_batch=2" in words and not any("grad_accum" in word for word in words) for words in given] == [True]
+    assert own
+    assert given
+    lines = json.loads(cloudtrain(*asked, "-o", "json").out)["lines"]
+    batches = {line["id"]: line["recipe"]["batch"] for line in lines if line["viable"]}
+    assert [f"grad_accum={batches[words[words.index('--row') + 1]]}" in words for words in own] == [True] * len(own)
+    assert min(batches.values()) > 1
+    assert all("micro_batch=2" in words and not any("grad_accum" in word for word in words) for words in given)
 
 
 def test_why_says_what_a_rows_batch_gains(cloudtrain: Command) -> None:
