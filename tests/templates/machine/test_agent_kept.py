@@ -108,16 +108,28 @@ def first(tmp_path: Path, box: Mailbox) -> Mailbox:
     return box
 
 
-def test_each_piece_is_there_before_the_manifest_that_names_it(first: Mailbox) -> None:
-    """And the whole of them, with the key that the trainer gave them."""
-    manifest = first.document("quantised/manifest.json")
+def unfounded(box: Mailbox) -> list[str]:
+    """Pieces that the manifest names and that are not there as it says."""
+    hashes = {
+        each["name"]: (hashlib.sha256(box.get(f"quantised/{each['name']}") or b"").hexdigest(), each["sha256"])
+        for each in (box.document("quantised/manifest.json") or {"pieces": []})["pieces"]
+    }
+    return [name for name, (found, said) in hashes.items() if found != said]
+
+
+def test_each_piece_is_there_before_the_manifest_that_names_it(tmp_path: Path, box: Mailbox) -> None:
+    """Looked at whenever something arrives; at the end all of them, with the key that the trainer gave them."""
+    too_early: list[str] = []
+    box.arrived = lambda name: too_early.extend(unfounded(box))
+    machine = a_machine(tmp_path, box)
+    try:
+        machine.start(FAKE_TRAINER=json.dumps({"steps": 10_000}))
+        until(lambda: (box.document("quantised/manifest.json") or {}).get("complete"))
+    finally:
+        machine.off()
+    manifest = box.document("quantised/manifest.json")
     assert (len(manifest["pieces"]), manifest["key"]) == (3, {"model": "m"})
-    for each in manifest["pieces"]:
-        data = first.get(f"quantised/{each['name']}") or b""
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (each["bytes"], each["sha256"])
-    order = [name for name in first.order if name.startswith("quantised/")]
-    assert order.index("quantised/piece-00000.safetensors") < order.index("quantised/manifest.json")
-    assert order[-1] == "quantised/manifest.json"
+    assert too_early == unfounded(box) == []
 
 
 def next_log(box: Mailbox) -> None:
