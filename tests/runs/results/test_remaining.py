@@ -105,7 +105,7 @@ def test_a_run_that_slows_down_is_seen_at_once() -> None:
     assert left_s([1.0] * 450 + [3.0] * 62, 1512)[2] >= 1000 * 2.9
 
 
-def test_steps_that_differ_the_same_way_for_long_do_not_even_out() -> None:
+def test_long_blocks_of_slow_steps_do_not_even_out() -> None:
     """Ten blocks of fast and slow steps leave more doubt than the same steps in turn, and five single ones most."""
     blocks, turns = [1.0] * 30 + [2.0] * 30, [1.0, 2.0] * 30
     one, other = (left_s([*each, *each], 1120) for each in (blocks, turns))
