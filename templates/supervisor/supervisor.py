@@ -160,9 +160,9 @@ class Pace:
         error = max(self.LEAST * mean, self.error(whole, mean, steps, left))
         newest = whole[-max(2, len(whole) // 8) :]  # it may have become slower, or faster
         recent = pace_of(newest)
-        return [
-            round(left * pace, 3) for pace in (min(max(0.0, mean - error), recent), mean, max(mean + error, recent))
-        ]
+        fastest = min((1 - self.LEAST) * mean, *(pace_of([stretch]) for stretch in whole))
+        paces = min(max(mean - error, fastest), recent), mean, max(mean + error, recent)
+        return [round(left * pace, 3) for pace in paces]
 
     def error(self, whole, mean, steps, left):
         """How far the pace of the steps left may be from the mean: one in ten is slower.

@@ -275,7 +275,7 @@ def test_a_second_client_is_refused_while_the_first_is_there(desk: Desk) -> None
     assert nothing_runs(desk.record.id)
 
 
-def test_above_its_cap_a_run_stops_and_a_raise_continues_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_above_its_cap_a_run_stops_and_can_continue(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """At $1 an hour: the quote stays below $1, steps of 18 ms and more do not. Exit 5, a checkpoint, most of it unspent."""
     monkeypatch.setenv("CLOUDTRAIN_WATTS", "1000")
     monkeypatch.setenv("CLOUDTRAIN_USD_PER_KWH", "1")

@@ -147,9 +147,9 @@ def told_events(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("cap_s", "ends_s", "stops", "events", "reason"),
     [
-        (2000.0, 5000.0, True, [], None),  # 940 s x 1.5, and 100 s: within the cap
-        (1400.0, 5000.0, True, ["above cap", "stopping"], "over_cap"),
-        (1400.0, 5000.0, False, ["above cap"], None),
+        (1600.0, 5000.0, True, [], None),  # 940 s (893 .. 987) x 1.5, and 100 s: 1510 s likely, 1580.5 s at the worst
+        (1550.0, 5000.0, True, ["above cap", "stopping"], "over_cap"),
+        (1550.0, 1550.0, False, ["above cap"], None),
         (1400.0, 1300.0, False, ["above cap", "late"], None),
         (None, 1300.0, False, ["late"], None),
     ],

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from cloudtrain.records import Bounds, Figures, RowRecord
     from cloudtrain.runs.record import Run
 
-BEFORE = ("boot", "image", "weights", "load", "quantise", "compile", "waiting")  # over once steps are made
+# Names of the quote's stretches of time. What is over once steps are made, and what is not billed; any other one
+# (checkpoints, interruptions) goes with the steps.
+BEFORE = ("boot", "image", "weights", "load", "quantise", "compile", "wait", "wait again")
 STEPPING = ("steps", "unpack")
 AFTER = ("result",)
 LOOK_S, HEARTBEAT_S = 2.0, 30.0  # between two looks at a heartbeat, here and at a provider

@@ -14,7 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtrain.models import registry
 from cloudtrain.plan import Plan
+from cloudtrain.providers import Context
+from cloudtrain.quote import catalog, engine
+from cloudtrain.quote.request import Request
 from cloudtrain.records import Bounds, CostPartRecord, UsdBounds
 from cloudtrain.runs.results import remaining
 from cloudtrain.runs.results.remaining import Done, Limits
@@ -51,7 +55,7 @@ def spot_row(**changes: Any) -> Any:
         "steps": Bounds(low=5 * HOUR, likely=10 * HOUR, high=20 * HOUR),
         "interruptions": Bounds(low=0.0, likely=HOUR, high=10 * HOUR),
         "result": Bounds(low=0.5 * HOUR, likely=HOUR, high=2 * HOUR),
-        "waiting": Bounds(low=0.0, likely=HOUR, high=9 * HOUR),
+        "wait again": Bounds(low=0.0, likely=HOUR, high=9 * HOUR),
     }
     costs = (
         CostPartRecord(name="compute", quantity=Decimal(12), unit="hours", unit_usd=Decimal(2)),
@@ -96,9 +100,19 @@ def test_one_run_in_ten_lies_on_either_side(noise: float, wander: float) -> None
 
 
 def test_a_run_that_slows_down_is_seen_at_once() -> None:
-    """The newest stretches are within the range."""
-    high = left_s([1.0] * 96 + [3.0] * 32, 328)[2]
-    assert high >= 200 * 2.9
+    """The newest stretches are within the range, even where there are few of them among many."""
+    assert left_s([1.0] * 96 + [3.0] * 32, 328)[2] >= 200 * 2.9
+    assert left_s([1.0] * 450 + [3.0] * 62, 1512)[2] >= 1000 * 2.9
+
+
+def test_long_blocks_of_slow_steps_do_not_even_out() -> None:
+    """Ten blocks of fast and slow steps leave more doubt than the same steps in turn, and five single ones most."""
+    blocks, turns = [1.0] * 30 + [2.0] * 30, [1.0, 2.0] * 30
+    one, other = (left_s([*each, *each], 1120) for each in (blocks, turns))
+    assert one[2] - one[0] > 3 * (other[2] - other[0])
+    assert other[2] - other[0] == pytest.approx(1000 * 1.5 * 0.1, rel=0.3)
+    few = left_s([100.0, 200.0, 100.0, 200.0, 100.0], 1005)
+    assert few[2] > 1000 * 200.0
 
 
 def test_saves_are_no_steps() -> None:
@@ -110,6 +124,7 @@ def test_saves_are_no_steps() -> None:
 def test_a_million_steps_need_no_more_room_than_a_hundred() -> None:
     pace = pace_of([0.01] * 20_000, 10**6)
     assert len(pace.stretches) <= pace.MOST
+    assert min(each[0] for each in pace.stretches[:-1]) == max(each[0] for each in pace.stretches[:-1]) == pace.each
     assert pace.left_s()[1] == pytest.approx(9800.0, rel=0.001)
 
 
@@ -219,3 +234,13 @@ def test_the_orders_are_the_quotes_worst_and_set_traffic_aside() -> None:
     }
     assert "cap_at" not in remaining.orders(replace(plan, cap_at=None))
     assert remaining.orders(replace(plan, run_deadline=9.5e4))["ends_at"] == 9.5e4
+
+
+def test_every_stretch_of_a_quote_has_its_place() -> None:
+    """By the names that quotes of machines of every kind have; a new one is put somewhere on purpose."""
+    request = Request(registry.find("longcat-flash"), "qlora", tokens=10**8)
+    lines = engine.quote(request, Context(catalog.folder())).lines
+    names = {part.name for line in lines for part in line.assessment.time_parts}
+    assert {"steps", "result", "boot", "interruptions", "wait", "wait again"} <= names
+    along = names - {*remaining.BEFORE, *remaining.STEPPING, *remaining.AFTER}
+    assert along <= {"checkpoints", "interruptions"}

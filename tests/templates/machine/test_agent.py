@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Generator, Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from cloudtrain import backends
 from tests.patience import at_some_pace, until
 from tests.templates.machine.agent_world import Machine, Mailbox, bundle
 
@@ -295,15 +297,12 @@ def test_what_is_foreseen_is_by_the_machines_own_clock(machine: Machine, box: Ma
         **{"along": 0.0, "after_s": 0.0, "ends_at": time.time() + 3600, "cap_at": time.time() + 600},
         "stop_above_cap": True,
     }
-    machine.environment["FAKE_TRAINER"] = knobs(steps=100_000, pause_s=0.02, every=10_000)
-    machine.start()
+    machine.start(FAKE_TRAINER=knobs(steps=100_000, pause_s=0.02, every=10_000))
     assert machine.ends() == 0
     record = box.document("exit.json")
     assert record["reason"] == "over_cap"
     assert box.get("ckpt/LATEST") == f"{record['step']}\n".encode()
     assert record["paced"]["left_s"][0] > 600
-    foresight = import_module("cloudtrain.templates.machine.trainer").foresight
-    assert foresight({"along": 0.1, "ends_at": 100.0, "cap_at": None}, 30.0) == {
-        **{"along": 0.1, "ends_at": 70.0, "cap_at": None}
-    }
-    assert foresight(None, 30.0) is None
+    asked = "import sys; sys.path.insert(0, sys.argv[1]); import trainer; print(trainer.foresight({'ends_at': 9}, 2))"
+    program = [sys.executable, "-c", asked, str(backends.templates() / "machine")]
+    assert subprocess.check_output(program, text=True) == "{'ends_at': 7}\n"
