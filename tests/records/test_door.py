@@ -34,7 +34,9 @@ def document(path: Path) -> Document:
 def samples() -> Iterator[tuple[type[Record], Document]]:
     """A whole document of every kind, as the version before records wrote it."""
     yield records.IntentRecord, document(RENTED / "intent.json")
-    yield records.QuoteRecord, document(RENTED / "quote.json")
+    quoted = document(RENTED / "quote.json")
+    yield records.QuoteRecord, quoted
+    yield records.QuoteRecord, {**quoted, "line": {**quoted["line"], "disk_mb_per_s": 500}}
     yield records.MachineRecord, document(RENTED / "machine.json")
     yield records.Heartbeat, document(RENTED / "hb.json")
     yield records.AttemptRecord, document(RENTED / "attempts" / "001.json")
