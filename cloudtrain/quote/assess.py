@@ -186,5 +186,7 @@ def clock(
         wait=waits.prior(offer.market, accelerator=accelerator),
         between=spot.prior(offer.provider, accelerator=accelerator) if spots else None,
         minimum_s=float(terms.minimum_billed_s),
+        ceiling_h=request.max_hours,
+        session_h=offer.limits.session_hours,
     )
     return setup, Clock(stretches)

@@ -118,12 +118,17 @@ class Assessment:
     @property
     def p_done(self) -> float | None:
         """Probability that it ends within the ceiling and the session; None when no throughput is known."""
-        return self.clock.p_done(self.ceiling_h, self.limits.session_hours, IN_TIME) if self.clock else None
+        return self.clock.p_done(IN_TIME) if self.clock else None
+
+    @property
+    def p_shown(self) -> float | None:
+        """The same of many samples, to be shown."""
+        return self.clock.p_shown if self.clock else None
 
     @property
     def expected_h(self) -> tuple[float, float] | None:
         """Mean billed and wall hours until it is done or cut off; None when no throughput is known."""
-        return self.clock.expected_h(self.ceiling_h, self.limits.session_hours) if self.clock else None
+        return self.clock.expected_h() if self.clock else None
 
     @property
     def usual_h(self) -> float:

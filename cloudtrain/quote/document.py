@@ -80,7 +80,7 @@ def row_document(line: QuoteRow, advice: str = "") -> dict[str, Any]:
         "viable": line.viable,
         "reasons": [*reasons, advice] if advice else reasons,
         "guards": list(assessment.guards),
-        "p_done": None if assessment.p_done is None else round(assessment.p_done, 3),
+        "p_done": None if assessment.p_shown is None else round(assessment.p_shown, 3),
         "expected_usd": money_text(Decimal(f"{line.expected_usd:.4f}")) if line.expected_usd < MOST_USD else None,
     }
 

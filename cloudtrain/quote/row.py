@@ -93,9 +93,9 @@ class QuoteRow:
         return usd.likely if usd else Decimal("Infinity")
 
     @property
-    def p_done(self) -> float | None:
+    def p_shown(self) -> float | None:
         """Probability that it ends within the ceiling and the session; None where its hours are unknown."""
-        return self.assessment.p_done
+        return self.assessment.p_shown
 
     @property
     def priced(self) -> bool:

@@ -65,8 +65,8 @@ def unfit(quote: Quote, room: int) -> list[str]:
     if line is None:
         return []
     case, ceiling = line.assessment, quote.request.max_hours
-    if line.failures == 1 and case.late and case.hours and case.p_done is not None and ceiling is not None:
-        why = f"takes {three_hours(case.hours)}, {100 * case.p_done:.0f} % sure to end within {ceiling:g} h"
+    if line.failures == 1 and case.late and case.hours and case.p_shown is not None and ceiling is not None:
+        why = f"takes {three_hours(case.hours)}, {100 * case.p_shown:.0f} % sure to end within {ceiling:g} h"
     else:
         why = f"cannot: {'; '.join(line.reasons())}"
     said = wrapped(f"yours: {called(line.offer)} {why}")
@@ -148,8 +148,8 @@ def below(quote: Quote, option: Option) -> list[str]:
     """What to know before the row is started, what is missing for that, and the next command, which is not divided."""
     line, start = quote.lines[option.row], option.start
     known = []
-    if line.p_done is not None and line.p_done < SURE:
-        known.append(f"{100 * line.p_done:.0f} % sure to end in time")
+    if line.p_shown is not None and line.p_shown < SURE:
+        known.append(f"{100 * line.p_shown:.0f} % sure to end in time")
     if line.assessment.learnt:
         known.append("measured here")
     if owned.is_asked(quote, line):

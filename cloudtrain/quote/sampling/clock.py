@@ -29,8 +29,7 @@ STEPS, BETWEEN, FIRST_WAIT, WAIT_AGAIN, WRITE, SETUP, LIVES = 0, 3, 4, 5, 6, 7, 
 MOST_CERTAIN = 2.0  # so many times all slow ends together is within a limit: it ends in time
 SMALL = 1 / 100  # a part that spreads less than this share of what spreads most has its middle everywhere
 SMALL_COARSE = 1 / 40
-UNSURE = 0.05  # from so much below a bar to `SURE`, the probability of a few points is worked out anew with more
-SURE = 0.985
+UNSURE = 0.05  # within so much of a bar, the probability of a few points is worked out anew with more
 
 
 class Stretches(NamedTuple):
@@ -45,6 +44,8 @@ class Stretches(NamedTuple):
     wait: Wait
     between: Prior | None  # of interruptions; None where there are none
     minimum_s: float  # that are billed at least
+    ceiling_h: float | None = None  # on the wall time
+    session_h: float | None = None  # on what one machine runs
 
     def running(self) -> Iterable[TimePart]:
         """What a machine runs for that is not taken away, periodic saves by what they add to a usual run."""
@@ -76,12 +77,13 @@ class Drawn(NamedTuple):
 class Clock:
     """One job's time on one kind of machine. Nothing is drawn before it is asked for."""
 
-    __slots__ = ("_coarse", "_p_done", "_parts", "_ranges", "_usual_h", "stretches")
+    __slots__ = ("_coarse", "_p_done", "_p_shown", "_parts", "_ranges", "_usual_h", "stretches")
 
     def __init__(self, stretches: Stretches) -> None:
         self.stretches = stretches
         self._coarse: Drawn | None = None
-        self._p_done: dict[tuple[float | None, float | None], float] = {}
+        self._p_done: float | None = None
+        self._p_shown = 1.0
         self._ranges: tuple[Range, Range] | None = None  # of wall and running seconds
         self._parts: tuple[TimePart, ...] | None = None
         self._usual_h: float | None = None
@@ -105,6 +107,8 @@ class Clock:
             else:
                 wall = points.quantiles(drawn.wall)
             self._ranges = wall, running
+            if not self.is_certain:
+                self._p_shown = ended(drawn, self.stretches)
         return self._ranges
 
     @property
@@ -120,22 +124,29 @@ class Clock:
 
     def ends_within(self, limit_h: float | None) -> bool:
         """Whether nobody needs samples to say that it does: nothing interrupts it, and all its slow ends fit twice."""
-        stretches = self.stretches
-        if stretches.between is not None:
+        if self.stretches.between is not None:
             return False
-        return limit_h is None or MOST_CERTAIN * stretches.slowest_s() <= limit_h * SECONDS_PER_HOUR
+        return limit_h is None or MOST_CERTAIN * self.stretches.slowest_s() <= limit_h * SECONDS_PER_HOUR
 
-    def p_done(self, ceiling_h: float | None, session_h: float | None, bar: float) -> float:
-        """Probability that it ends within a ceiling on its wall time and what one session runs; better where it is shown."""
-        if self.ends_within(ceiling_h) and self.ends_within(session_h):
-            return 1.0
-        key = ceiling_h, session_h
-        if key not in self._p_done:
-            share = ended(self.coarse, *key)
-            if bar - UNSURE < share < SURE:
-                share = ended(draw(self.stretches, points.MIDDLE), *key)
-            self._p_done[key] = share
-        return self._p_done[key]
+    @property
+    def is_certain(self) -> bool:
+        """Whether it ends in time without any doubt."""
+        return self.ends_within(self.stretches.ceiling_h) and self.ends_within(self.stretches.session_h)
+
+    def p_done(self, bar: float) -> float:
+        """Probability that it ends within the ceiling and the session: enough points to tell it from a bar."""
+        if self._p_done is None:
+            share = 1.0 if self.is_certain else ended(self.coarse, self.stretches)
+            if abs(share - bar) < UNSURE:
+                share = ended(draw(self.stretches, points.MIDDLE), self.stretches)
+            self._p_done = share
+        return self._p_done
+
+    @property
+    def p_shown(self) -> float:
+        """The same of many samples, those of the hours."""
+        self.ranges()
+        return self._p_shown
 
     def usually_exceeds(self, ceiling_h: float) -> bool:
         """Whether more than half of the runs take longer, waiting included."""
@@ -162,15 +173,15 @@ class Clock:
         running = self.coarse.running
         return running.count(math.inf) / len(running)
 
-    def expected_h(self, ceiling_h: float | None, session_h: float | None) -> tuple[float, float]:
+    def expected_h(self) -> tuple[float, float]:
         """Mean billed and wall hours until it is done or cut off."""
         stretches = self.stretches
-        if self.ends_within(ceiling_h) and self.ends_within(session_h):
+        if self.is_certain:
             running = sum(points.mean(part.seconds) for part in stretches.running())
             waited = points.mean(stretches.wait.first)
             return max(running, stretches.minimum_s) / SECONDS_PER_HOUR, (running + waited) / SECONDS_PER_HOUR
-        most = min(math.inf if ceiling_h is None else ceiling_h, math.inf if session_h is None else session_h)
-        cut, least, drawn = most * SECONDS_PER_HOUR, stretches.minimum_s, self.coarse
+        limits = [limit for limit in (stretches.ceiling_h, stretches.session_h) if limit is not None]
+        cut, least, drawn = min(limits, default=math.inf) * SECONDS_PER_HOUR, stretches.minimum_s, self.coarse
         if max(drawn.wall) <= cut and min(drawn.running) >= least:
             billed, wall = sum(drawn.running), sum(drawn.wall)
         else:
@@ -220,10 +231,11 @@ class Clock:
             yield TimePart(name, Range(*(column[1] for column in columns)), source, billed=False)
 
 
-def ended(drawn: Drawn, ceiling_h: float | None, session_h: float | None) -> float:
-    """The share of the samples that end in time."""
-    ceiling = math.inf if ceiling_h is None else ceiling_h * SECONDS_PER_HOUR
-    session = math.inf if session_h is None else session_h * SECONDS_PER_HOUR
+def ended(drawn: Drawn, stretches: Stretches) -> float:
+    """The share of the samples that end within the ceiling and the session."""
+    ceiling, session = (
+        math.inf if limit is None else limit * SECONDS_PER_HOUR for limit in (stretches.ceiling_h, stretches.session_h)
+    )
     if max(drawn.wall) < min(ceiling, session):
         return 1.0
     both = zip(drawn.wall, drawn.running, strict=True)

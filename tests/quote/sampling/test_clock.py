@@ -70,7 +70,7 @@ def test_the_parts_of_every_row_sum_to_its_hours(model: str, method: str) -> Non
 def test_every_viable_row_is_sure_enough_to_end_in_time(model: str, method: str) -> None:
     """None below 0.8 while another has it for less than twice; what is viable has it."""
     quote = quoted(model, method)
-    assert all((line.p_done or 0) >= 0.8 for line in quote.lines if line.viable)
+    assert all((line.assessment.p_done or 0) >= 0.8 for line in quote.lines if line.viable)
 
 
 @pytest.mark.soak
@@ -87,7 +87,7 @@ def test_quantiles_are_those_of_many_random_runs(model: str, method: str) -> Non
         wall, running = clock.ranges()
         assert list(wall) == pytest.approx(list(expected.wall), rel=0.03)
         assert list(running) == pytest.approx(list(expected.running), rel=0.03)
-        assert line.p_done == pytest.approx(expected.ended, abs=0.02)
+        assert line.p_shown == pytest.approx(expected.ended, abs=0.02)
 
 
 def part(name: str, low: float, likely: float, high: float) -> TimePart:
@@ -117,12 +117,13 @@ def stretches(*, work: float = HOUR, between: float | None = None, spread: float
 @pytest.mark.parametrize("work", [0.1 * HOUR, HOUR, 20 * HOUR])
 def test_quantiles_agree_with_random_runs(work: float, between: float | None) -> None:
     """However often machines are taken away."""
-    clock = Clock(stretches(work=work, between=between))
+    clock = Clock(stretches(work=work, between=between)._replace(ceiling_h=30.0))
     expected = reference(clock.stretches, 20_000, 30 * HOUR)
     wall, running = clock.ranges()
     assert list(wall) == pytest.approx(list(expected.wall), rel=0.08)
     assert list(running) == pytest.approx(list(expected.running), rel=0.06)
-    assert clock.p_done(30.0, None, 0.8) == pytest.approx(expected.ended, abs=0.08)  # of few points, far from the bar
+    assert clock.p_shown == pytest.approx(expected.ended, abs=0.03)
+    assert clock.p_done(0.8) == pytest.approx(expected.ended, abs=0.08)  # of few points where it is far from the bar
 
 
 @settings(max_examples=examples(30), deadline=None)
@@ -144,29 +145,33 @@ def test_more_work_never_takes_less(work: float, more: float, spread: float, bet
 
 def test_machines_that_die_while_set_up_never_end() -> None:
     """No probability, hours without an end, and nothing raises."""
-    clock = Clock(stretches(between=1.0))
+    clock = Clock(stretches(between=1.0)._replace(ceiling_h=1e9))
     assert clock.hours.high == math.inf
-    assert clock.p_done(1e9, None, 0.8) == 0.0
+    assert clock.p_done(0.8) == clock.p_shown == 0.0
     assert clock.p_endless > 0.6  # the others take for ever too
     assert clock.parts[-1].seconds.high == math.inf
 
 
 def test_sessions_bound_running_and_ceilings_waiting() -> None:
     """Waiting counts for the ceiling alone."""
-    clock = Clock(stretches())
-    wall, running = clock.ranges()
-    assert clock.p_done(wall.likely / HOUR, None, 0.8) == pytest.approx(0.5, abs=0.05)
-    assert clock.p_done(None, running.likely / HOUR, 0.8) == pytest.approx(0.5, abs=0.05)
-    assert clock.p_done(running.likely / HOUR, None, 0.8) < 0.45
-    assert clock.p_done(None, None, 0.8) == 1.0
+    made = stretches()
+    wall, running = Clock(made).ranges()
+
+    def shown(ceiling_s: float | None, session_s: float | None) -> float:
+        limits = (None if each is None else each / HOUR for each in (ceiling_s, session_s))
+        return Clock(made._replace(**dict(zip(("ceiling_h", "session_h"), limits, strict=True)))).p_shown
+
+    assert shown(wall.likely, None) == pytest.approx(0.5, abs=0.02)
+    assert shown(None, running.likely) == pytest.approx(0.5, abs=0.02)
+    assert shown(running.likely, None) < 0.45
+    assert shown(None, None) == 1.0
 
 
 def test_what_is_cut_off_costs_no_more() -> None:
     """The mean billed hours of runs that are ended at it."""
-    clock = Clock(stretches(work=100 * HOUR))
-    billed, wall = clock.expected_h(1.0, None)
-    assert (billed, wall) == (1.0, 1.0)
-    free, _ = clock.expected_h(None, None)
+    made = stretches(work=100 * HOUR)
+    assert Clock(made._replace(ceiling_h=1.0)).expected_h() == (1.0, 1.0)
+    free, _ = Clock(made).expected_h()
     assert 100 < free < 150
 
 
@@ -175,4 +180,4 @@ def test_short_runs_are_billed_for_the_minimum() -> None:
     made = stretches(work=1.0)._replace(setup=(), restart=(), minimum_s=600.0)
     clock = Clock(made)
     assert clock.billed_hours == Range(600 / HOUR, 600 / HOUR, 600 / HOUR)
-    assert clock.expected_h(None, None)[0] == pytest.approx(600 / HOUR)
+    assert clock.expected_h()[0] == pytest.approx(600 / HOUR)
