@@ -17,7 +17,8 @@ from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
 from cloudtrain.quote.disk import Disk, disk
 from cloudtrain.quote.recipes import Recipe, recipe
-from cloudtrain.quote.sampling.clock import Clock, Stretches
+from cloudtrain.quote.sampling.clock import Clock
+from cloudtrain.quote.sampling.draws import Stretches
 from cloudtrain.units import gib
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cloudtrain.offer import Range
 from cloudtrain.quote import times
-from cloudtrain.quote.sampling.clock import Stretches
+from cloudtrain.quote.sampling.draws import Stretches
 from cloudtrain.quote.sampling.points import Z10
 
 HOPELESS_S = 1e9

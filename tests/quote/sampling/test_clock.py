@@ -19,7 +19,8 @@ from cloudtrain.quote.catalog import shipped
 from cloudtrain.quote.parts import TimePart
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import Quote, QuoteRow
-from cloudtrain.quote.sampling.clock import Clock, Stretches
+from cloudtrain.quote.sampling.clock import Clock
+from cloudtrain.quote.sampling.draws import Stretches
 from tests.chance import examples
 from tests.quote.sampling.reference import reference
 
