@@ -35,7 +35,7 @@ def test_a_step_has_the_sequences_that_the_spec_says() -> None:
     assert [read(SHORT + text).step_sequences for text in found] == [1, 7, 3, 6, 8, 6]
 
 
-def test_a_left_out_micro_batch_is_the_same_run_as_one() -> None:
+def test_a_left_out_micro_batch_counts_as_one() -> None:
     """Also as earlier versions have computed it, where 1 was the default; what is kept leaves it out again."""
     for rest in ("", "grad_accum: 8\n", "batch_tokens: 9000\n"):
         without, one = read(SHORT + rest), read(SHORT + rest + "micro_batch: 1")
