@@ -46,7 +46,8 @@ def take(context: Context, seconds: float, log: Callable[[str], None]) -> ProbeR
         hardware=here.hardware,
         cores=here.count,
         **{name: found[name] for name in ("bf16_flops_per_s", "fp32_flops_per_s", "load", "threads", "torch")},
-        **{name: _costs(found.get(name)) for name in ("bf16_costs", "fp32_costs")},
+        bf16_costs=_costs(found.get("bf16_costs")),
+        fp32_costs=_costs(found.get("fp32_costs")),
     )
 
 
