@@ -76,6 +76,21 @@ class OfferKey:
         return "/".join((self.provider, self.offer, self.region, self.zone, self.market))
 
 
+class StepCosts(NamedTuple):
+    """What a step costs on a machine beside its products, in one number type: see `estimate/steps.py`.
+
+    Seconds of a step, a layer in it, an element of a token, a number of the head for each token, a 4-bit weight;
+    attention operations per second.
+    """
+
+    step_s: float
+    layer_s: float
+    element_s: float
+    head_s: float
+    unpack_s: float
+    attention_flops_per_s: float
+
+
 class Products(NamedTuple):
     """Matrix products measured on a machine, in operations per second of all its cores; `load` is what others had."""
 
@@ -83,6 +98,8 @@ class Products(NamedTuple):
     fp32_flops_per_s: float
     time: float  # epoch seconds
     load: float | None  # share of the processors, 0 to 1
+    bf16_costs: StepCosts | None = None
+    fp32_costs: StepCosts | None = None
 
 
 class Probe(NamedTuple):

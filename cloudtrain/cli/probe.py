@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from cloudtrain.records import ProbeRecord
 
 COLUMNS = (Column("processor"), figure("cores"), figure("bf16"), figure("float32"), figure("load"))
-SECONDS = 8.0  # with PyTorch's import about ten
+SECONDS = 8.0  # of products; the steps of small models take about twice as long
 
 
-@click.command("probe", short_help="Measure this machine for its quotes; 10 s.")
+@click.command("probe", short_help="Measure this machine for its quotes; 30 s.")
 @output_option("table", "json")
 def command(output: str) -> None:
     """Measure matrix products on this machine's processor in bf16 and in float32, as the trainer does when it starts.
 
-    Later quotes of this machine go by what was measured, and by the faster of the two types where its memory fits.
+    And steps of small models by the trainer itself, which show what a step costs beside its products. Later quotes of
+    this machine go by what was measured, and by the faster of the two types where its memory fits.
     The environment of the trainer is made when there is none. `load` is the share of the processors that others had:
     on an idle machine the figure is truer.
     """

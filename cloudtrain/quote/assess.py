@@ -157,6 +157,9 @@ def machine_rate(
         rate = Range(rate.low * pace.low, rate.likely * pace.likely, rate.high * pace.high)
         found = found._replace(basis=f"{found.basis}; {pace.source}")
     if offer.products is not None:
+        if (stepped := probed.by_steps(request.spec, ours.options, offer.products)) is not None:
+            rate, basis = stepped
+            found = found._replace(basis=basis)
         found = found._replace(basis=f"{found.basis}; {probed.basis(offer.products, ours.options.dtype)}")
     elif rate is not None and chip.is_processor:
         share = vcpus.share(offer.provider, offer.name, offer.threads_per_core)

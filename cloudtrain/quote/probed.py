@@ -10,15 +10,19 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from cloudtrain.offer import Probe, Products
+from cloudtrain.offer import Probe, Products, StepCosts
 from cloudtrain.settings import copied_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cloudtrain.estimate.hardware import Hardware
+    from cloudtrain.estimate.options import Options
+    from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.offer import Range
 
 FILE = "probes.jsonl"
+MOST_LOAD = 0.9
 BUSY = 0.25  # the share that others had, from which on a rate is likely to be too low
 
 
@@ -49,11 +53,36 @@ def read(line: str, machine: str) -> Probe | None:
             return None
         rates = float(it["bf16_flops_per_s"]), float(it["fp32_flops_per_s"])
         load = it.get("load")
-        products = Products(*rates, float(it["time"]), None if load is None else float(load))
+        costs = _costs(it.get("bf16_costs")), _costs(it.get("fp32_costs"))
+        products = Products(*rates, float(it["time"]), None if load is None else float(load), *costs)
         probe = Probe(str(it["hardware"]), int(it["cores"]), products)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return probe if all(0 < rate < math.inf for rate in rates) and probe.cores > 0 else None
+
+
+def _costs(found: object) -> StepCosts | None:
+    """Of a step in one number type; None where they were not measured, or are odd."""
+    if not isinstance(found, dict):
+        return None
+    costs = StepCosts(*(float(found[name]) for name in StepCosts._fields))
+    return costs if all(0 < cost < math.inf for cost in costs) else None
+
+
+def by_steps(spec: ModelSpec, options: Options, products: Products) -> tuple[Range, str] | None:
+    """Tokens per second of the machine and the basis, where the probe has measured what a step costs; else None.
+
+    What others had while it was measured may have cost that much speed: a busy machine's range goes up by it.
+    """
+    costs = products.fp32_costs if options.dtype == "fp32" else products.bf16_costs
+    if costs is None:
+        return None
+    from cloudtrain.estimate import steps
+
+    rate = products.fp32_flops_per_s if options.dtype == "fp32" else products.bf16_flops_per_s
+    found, basis = steps.tokens_per_second(spec, options, rate, costs)
+    others = min(products.load or 0.0, MOST_LOAD)
+    return found._replace(high=found.high / (1 - others)) if others > BUSY else found, basis
 
 
 def this_machine() -> str:

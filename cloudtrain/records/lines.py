@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from cloudtrain.records.form import Instant, Number, Record
+from cloudtrain.records.form import Form, Instant, Number, Record
 
 
 class EventRecord(Record):
@@ -46,6 +46,17 @@ class JournalRecord(Record):
     answer: str = ""
 
 
+class StepCostsRecord(Form):
+    """What a training step costs beside its products, as the trainer's own small steps have shown."""
+
+    step_s: Number
+    layer_s: Number
+    element_s: Number
+    head_s: Number
+    unpack_s: Number
+    attention_flops_per_s: Number
+
+
 class ProbeRecord(Record):
     """A line of `probes.jsonl`: products on all cores of a machine, in operations per second; see `quote/probed.py`.
 
@@ -61,6 +72,8 @@ class ProbeRecord(Record):
     load: Number | None = None
     threads: int | None = None
     torch: str = ""
+    bf16_costs: StepCostsRecord | None = None
+    fp32_costs: StepCostsRecord | None = None
 
 
 class MeasurementRecord(Record):

@@ -1,7 +1,7 @@
-"""How fast this processor multiplies in bf16 and in float32: `python measure.py [SECONDS]` prints one line of JSON.
+"""How fast this processor trains in bf16 and in float32: `python measure.py [SECONDS]` prints one line of JSON.
 
 The same race as at the start of a training, over layers of a small, a middling and a large model, for at most about
-SECONDS (default 8).
+SECONDS (default 8); then steps of small models, which show what a step costs beside its products (`trial.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> None:
     seconds = float(arguments[0]) if arguments else 8.0
     machine.start_again_with_environment(ACCELERATORS["cpu"])
     threads = machine.set_threads()
-    claim_stdout().write(document(seconds, threads))
+    events = claim_stdout()  # libraries print
+    events.write(document(seconds, threads))
 
 
 def document(seconds: float, threads: int) -> dict[str, Any]:
@@ -44,15 +45,29 @@ def document(seconds: float, threads: int) -> dict[str, Any]:
     took, now = time.monotonic() - began, busy_s()
     load = None if busy is None or now is None else others_share(now - busy, _own_s() - own, took)
     # The harmonic mean: what a program reaches that spends as many operations on each.
-    rates = {f"{name}_flops_per_s": len(found) / sum(1 / each[name] for each in found) for name in TYPES}
+    rates = {name: len(found) / sum(1 / each[name] for each in found) for name in TYPES}
     return {
-        **rates,
+        **{f"{name}_flops_per_s": rate for name, rate in rates.items()},
+        **{f"{name}_costs": each for name, each in steps(rates).items()},
         "bf16_kernels": computes_in_bf16("cpu"),
         "threads": threads,
         "seconds": round(took, 1),
         "load": load,
         "torch": torch.__version__,
     }
+
+
+def steps(rates: dict[str, float]) -> dict[str, dict[str, float] | None]:
+    """What steps cost beside products, in the types that are worth training in; None for the others and on failure."""
+    import trial
+
+    within = {name: rate for name, rate in rates.items() if 2 * rate > max(rates.values())}
+    try:
+        found = trial.costs(within)
+    except Exception as error:
+        print(f"no training step could be measured: {error}", file=sys.stderr)
+        found = {}
+    return {name: found[name]._asdict() if name in found else None for name in TYPES}
 
 
 def _own_s() -> float:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import DamagedRecord
-from cloudtrain.offer import Products
+from cloudtrain.offer import Products, StepCosts
 from cloudtrain.quote import probed
 from cloudtrain.quote.assessment import Assessment
 from cloudtrain.records import ProbeRecord, read
+from cloudtrain.records.lines import StepCostsRecord
 from cloudtrain.trainer import job
 from cloudtrain.units import GIB
 from tests.quote.test_engine import lines, offer, request
@@ -74,6 +75,39 @@ def test_the_basis_names_the_measurement() -> None:
         assert words in quiet
     assert "others had" not in quiet
     assert "others had 60 % of the processors" in assessed(SLOW_BF16._replace(load=0.6)).basis
+
+
+def test_a_measured_step_sets_the_speed() -> None:
+    """In place of the share of peak that others reached, with a range that is narrow; wider up where others were busy."""
+    costs = StepCosts(0.02, 0.01, 8e-9, 3e-11, 2e-10, 2e10)
+    found = assessed(USUAL._replace(bf16_costs=costs))
+    assert "tokens takes" in found.basis
+    assert "computed in bf16" in found.basis
+    span = found.tokens_per_second
+    assert span is not None
+    assert span.high / span.low < 1.8
+    busy = assessed(USUAL._replace(bf16_costs=costs, load=0.5)).tokens_per_second
+    assert busy is not None
+    assert (busy.low, busy.likely) == (span.low, span.likely)
+    assert busy.high == pytest.approx(2 * span.high)
+    slower = assessed(USUAL._replace(bf16_costs=costs._replace(element_s=8e-8)))
+    assert speed(slower) < 0.9 * speed(found)
+
+
+def test_step_costs_travel_from_the_record() -> None:
+    """As they were measured; odd ones are none."""
+    costs = StepCostsRecord(
+        step_s=0.02, layer_s=0.01, element_s=8e-9, head_s=3e-11, unpack_s=2e-10, attention_flops_per_s=2e10
+    )
+    line = MINE.replace(bf16_costs=costs).as_line().decode()
+    found = probed.read(line, "me")
+    assert found is not None
+    assert found.products.bf16_costs == StepCosts(0.02, 0.01, 8e-9, 3e-11, 2e-10, 2e10)
+    assert found.products.fp32_costs is None
+    none = probed.read(line.replace("0.02", "-0.02"), "me")
+    assert none is not None
+    assert none.products.bf16_costs is None
+    assert probed.read(line.replace('"step_s"', '"other"'), "me") is None
 
 
 def test_the_job_may_choose_where_float32_is_counted() -> None:

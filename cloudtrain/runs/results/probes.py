@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cloudtrain.offer import Offer
     from cloudtrain.records import ProbeRecord
+    from cloudtrain.records.lines import StepCostsRecord
     from cloudtrain.state.protocol import Store
 
 PATIENCE_S = 600  # importing PyTorch on a busy machine included
@@ -37,7 +38,7 @@ def take(context: Context, seconds: float, log: Callable[[str], None]) -> ProbeR
     here = own_processor(context)
     flavour, program = measuring()
     python = environment.ensure(flavour, log)
-    log(f"measuring for about {seconds:g} s")
+    log(f"measuring products for about {seconds:g} s, then steps of small models: half a minute on an idle machine")
     found = run(python, program, seconds)
     return ProbeRecord(
         machine=probed.this_machine(),
@@ -45,7 +46,15 @@ def take(context: Context, seconds: float, log: Callable[[str], None]) -> ProbeR
         hardware=here.hardware,
         cores=here.count,
         **{name: found[name] for name in ("bf16_flops_per_s", "fp32_flops_per_s", "load", "threads", "torch")},
+        bf16_costs=_costs(found.get("bf16_costs")),
+        fp32_costs=_costs(found.get("fp32_costs")),
     )
+
+
+def _costs(found: Any) -> StepCostsRecord | None:
+    from cloudtrain.records.lines import StepCostsRecord
+
+    return StepCostsRecord(**found) if isinstance(found, dict) else None
 
 
 def own_processor(context: Context) -> Offer:

@@ -24,6 +24,10 @@ def test_this_machine_is_measured(bench: Bench) -> None:
         assert 1e7 < found[name] < 1e14
     assert found["threads"] == 1
     assert found["load"] is None or 0 <= found["load"] <= 1
+    costs = [found[name] for name in ("bf16_costs", "fp32_costs") if found[name]]
+    assert costs  # the trainer's own steps ran
+    assert all(0 < cost < 1e14 for each in costs for cost in each.values())
+    assert all(each["unpack_s"] < 1e-6 and each["element_s"] < 1e-4 for each in costs)
 
 
 def test_a_resumed_training_keeps_its_type(bench: Bench, tmp_path: Path) -> None:
