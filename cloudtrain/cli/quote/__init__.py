@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +14,16 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, Memory, Watts, output_option
-from cloudtrain.cli.output import bold, dim, print_json, print_message, print_rows, terminal_width
+from cloudtrain.cli.output import (
+    bold,
+    colour_wanted,
+    dim,
+    print_json,
+    print_message,
+    print_rows,
+    print_text,
+    terminal_width,
+)
 from cloudtrain.errors import NothingViable, OverBudget
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
@@ -154,8 +167,26 @@ def show(quoted: Quote, shown: Shown, known: Settings) -> None:
 
             print_json(quote_document(quoted, remedy))
         else:
-            show_tables(quoted, output, shown.unfold, remedy)
-            show_foot(quoted, output)
+            with paged(shown.unfold and output == "table"):
+                show_tables(quoted, output, shown.unfold, remedy)
+                show_foot(quoted, output)
+
+
+@contextmanager
+def paged(wanted: bool) -> Iterator[None]:
+    """Show what is printed meanwhile in a pager, if that is wanted and stdout is a terminal."""
+    if not wanted or not sys.stdout.isatty():
+        yield
+        return
+
+    class Page(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    page = Page()
+    with redirect_stdout(page):
+        yield
+    click.echo_via_pager(page.getvalue(), color=colour_wanted())
 
 
 def show_rows(quoted: Quote, shown: Shown) -> bool:
@@ -175,6 +206,9 @@ def show_rows(quoted: Quote, shown: Shown) -> bool:
     cells = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
     if shown.output == "json":
         print_json([dict(zip(["heading", *names], row, strict=True)) for row in cells])
+    elif len(found) == 2 and shown.output == "table" and (width := terminal_width()):
+        for text in why.side_by_side(cells, width):
+            click.echo(text)
     else:
         print_rows(shown.output, ["", *names] if len(found) == 2 else ["", ""], cells)
     return True
@@ -222,19 +256,21 @@ def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Advisor) -> No
     from cloudtrain.cli.quote import table
 
     for line in table.header(quoted):
-        click.echo(bold(line))
+        print_text(bold(line) if output == "table" else line)
     click.echo()
     width = terminal_width() if output == "table" else None
     rows = table.viable_rows(table.viable_groups(quoted, unfold), quoted.chosen)
     if rows:
-        headers, kept, right = table.narrowed(rows, width)
-        print_rows(output, headers, kept, right)
-    others = table.other_rows(table.other_groups(quoted, unfold), remedy.change, width)
+        columns, kept = table.arranged(rows, width)
+        print_rows(output, columns, kept if output == "md" else table.coloured(columns, kept))
+    others = table.other_rows(table.other_groups(quoted, unfold), remedy.change)
     if others:
         click.echo(f"\n{dim('cannot finish it' if rows else 'nothing can finish it')}\n")
+        for sentence in remedy.instead if remedy.best else ():
+            print_text(sentence)
         if remedy.best:
-            click.echo("\n".join(remedy.instead) + "\n")
-        print_rows(output, table.OTHER_HEADERS, others)
+            click.echo()
+        print_rows(output, table.OTHERS, others if output == "md" else table.coloured(table.OTHERS, others))
 
 
 def show_foot(quoted: Quote, output: str) -> None:
@@ -249,17 +285,17 @@ def show_foot(quoted: Quote, output: str) -> None:
     for provider, reason in quoted.failures:
         print_message(f"no prices from {provider}: {reason}")
     if any(line.assessment.learnt for line in quoted.lines):
-        click.echo("\n^ corrected by runs measured here: --why ROW says how, `cloudtrain measurements list` which")
+        print_text("\n^ corrected by runs measured here: --why ROW says how, `cloudtrain measurements list` which")
     found = ages.by_provider((line.offer for line in quoted.lines if line.viable), now)
     click.echo()
     if found:
         warn = any(age.oldest > ages.WARN_DAYS for age in found.values())
         shown = ", ".join(f"{provider} {age}" for provider, age in found.items())
-        click.echo(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
+        print_text(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:
         click.echo(f"`up` would choose: #{quoted.chosen} {quoted.id_of(quoted.chosen)}")
         for sentence in ages.refusal(quoted.lines[quoted.chosen].offer, now):
-            click.echo(f"  {sentence}")
-    click.echo("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")
+            print_text(f"  {sentence}")
+    print_text("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")
