@@ -127,11 +127,15 @@ def arranged(rows: list[list[str]], width: int | None) -> tuple[list[Column], li
     natural = [max(len(VIABLE[c].heading) + HEADING_MARGIN, *(len(row[c]) for row in rows)) for c in range(len(VIABLE))]
     if width is None or table_width(natural) <= width:
         return list(VIABLE), rows
-    below = {OFFER: lambda row: f"{row[MARKET]}{'' if row[WHERE] == '-' else f', {row[WHERE]}'}",
-             HOURS: lambda row: row[HOURS + 1], DOLLARS: lambda row: row[DOLLARS + 1]}  # fmt: skip
     kept = [c for c in range(len(VIABLE)) if c not in (WHERE, MARKET, HOURS + 1, DOLLARS + 1)]
-    stacked = [[f"{row[c]}\n{below[c](row)}" if c in below else row[c] for c in kept] for row in rows]
-    return [VIABLE[c] for c in kept], stacked
+    return [VIABLE[c] for c in kept], [[stacked(row, c) for c in kept] for row in rows]
+
+
+def stacked(row: list[str], column: int) -> str:
+    """A cell with what moves below it."""
+    if column == OFFER:
+        return f"{row[OFFER]}\n{row[MARKET]}{'' if row[WHERE] == '-' else f', {row[WHERE]}'}"
+    return f"{row[column]}\n{row[column + 1]}" if column in (HOURS, DOLLARS) else row[column]
 
 
 def coloured(columns: Sequence[Column], rows: list[list[str]]) -> list[list[str]]:
