@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import GOLDEN
+from tests.conftest import NOW as DAY
 from tests.conftest import Result
+from tests.terminal import columns
 
 Command = Callable[..., Result]
 NOW = 1795521600.0  # 2026-11-24
@@ -43,6 +47,58 @@ def nobody(this_machine: Callable[..., None], tmp_path: Path, monkeypatch: pytes
 def test_the_answer_is_short_and_narrow(golden: Command, name: str, words: list[str]) -> None:
     """As a terminal of 80 columns shows it."""
     short_and_narrow(golden(f"answer-{name}", "quote", *words).out)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("table", ["llama-3.1-8b", "--table", "--infra", "gcp", "--infra", "runpod"]),
+        ("all", ["qwen3-8b", "--all", "--infra", "runpod"]),
+        ("why", ["longcat-flash", "--why", "runpod/2xmi300x/eu-ro-1"]),
+        (
+            "compare",
+            ["longcat-flash", "--compare", "runpod/2xmi300x/eu-ro-1,gcp/c3-highmem-88/northamerica-northeast2/spot"],
+        ),
+    ],
+)
+def test_rows_fit_a_terminal(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]) -> None:
+    """At 80 columns no line is wider, no word is cut, and it is as it was read."""
+    monkeypatch.setenv("CLOUDTRAIN_NOW", DAY)
+    monkeypatch.setenv("PAGER", "cat")
+    shown = {width: at_a_terminal(monkeypatch, width, ["quote", *words]) for width in (80, 500)}
+    assert max(map(len, shown[80].splitlines())) <= 80
+    rest = {width: re.sub(r"^not shown: .*", "", text, flags=re.MULTILINE).lower() for width, text in shown.items()}
+    words_of = [set(re.findall(r"[a-z]{5,}", rest[width])) for width in (80, 500)]
+    assert not words_of[0] - words_of[1]
+    path = GOLDEN / f"answer-rows-{name}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(shown[80])
+    assert shown[80] == path.read_text()
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int, words: list[str]) -> str:
+    """What a command prints at a terminal so wide."""
+    from cloudtrain.cli import run
+
+    with columns(width, monkeypatch) as printed:
+        assert run(words) == 0
+    return printed()
+
+
+def test_verdicts_are_coloured_at_a_terminal_alone(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Green, yellow, red; nothing with NO_COLOR, nothing in a pipe."""
+    words = ["quote", "llama-3.1-8b", "--table", "--infra", "colab", "--infra", "runpod"]
+    assert "\x1b" not in at_a_terminal(monkeypatch, 80, words)
+    monkeypatch.delenv("NO_COLOR")
+    shown = at_a_terminal(monkeypatch, 80, words)
+    assert all(code in shown for code in ("\x1b[32m", "\x1b[33m", "\x1b[31m"))
+    assert "\x1b" not in cloudtrain(*words).out
+
+
+def test_markdown_is_the_answer_or_the_table(cloudtrain: Command) -> None:
+    """With --table a table of all rows that were looked at."""
+    assert "| offer" not in cloudtrain("quote", "qwen3-8b", "-o", "md").out
+    assert "| offer" in cloudtrain("quote", "qwen3-8b", "-o", "md", "--table").out
 
 
 def short_and_narrow(shown: str) -> None:

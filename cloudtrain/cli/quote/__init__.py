@@ -10,13 +10,18 @@ import click
 
 from cloudtrain.cli import words
 from cloudtrain.cli.options import METHODS, TARGETS, Count, Dollars, Duration, Memory, Watts, output_option
-from cloudtrain.cli.output import bold, dim, print_json, print_message, print_rows, terminal_width
+from cloudtrain.cli.output import (
+    bold,
+    print_json,
+    print_message,
+    print_rows,
+    terminal_width,
+)
 from cloudtrain.errors import NothingViable, OverBudget
 from cloudtrain.units import SECONDS_PER_HOUR, money
 
 if TYPE_CHECKING:
     from cloudtrain.cli.quote.named import Rows
-    from cloudtrain.quote.remedy.remedies import Advisor
     from cloudtrain.quote.row import Quote
     from cloudtrain.settings import Settings
 
@@ -154,8 +159,11 @@ def show(quoted: Quote, shown: Shown, known: Settings) -> None:
 
             print_json(quote_document(quoted, remedy))
         else:
-            show_tables(quoted, output, shown.unfold, remedy)
-            show_foot(quoted, output)
+            from cloudtrain.cli.quote import tables
+
+            with tables.paged(shown.unfold and output == "table"):
+                tables.show(quoted, output, shown.unfold, remedy)
+                tables.show_foot(quoted, output)
 
 
 def show_rows(quoted: Quote, shown: Shown) -> bool:
@@ -175,6 +183,9 @@ def show_rows(quoted: Quote, shown: Shown) -> bool:
     cells = why.compare(*found) if len(found) == 2 else [list(row) for row in found[0]]
     if shown.output == "json":
         print_json([dict(zip(["heading", *names], row, strict=True)) for row in cells])
+    elif len(found) == 2 and shown.output == "table" and (width := terminal_width()):
+        for text in why.side_by_side(cells, width):
+            click.echo(text)
     else:
         print_rows(shown.output, ["", *names] if len(found) == 2 else ["", ""], cells)
     return True
@@ -215,51 +226,3 @@ def show_answer(quoted: Quote, known: Settings) -> None:
         lines = nothing.lines(quoted, advisor(quoted), is_said) if quoted.lines else []
     for number, line in enumerate(lines):
         click.echo(bold(line) if number == 0 else line)
-
-
-def show_tables(quoted: Quote, output: str, unfold: bool, remedy: Advisor) -> None:
-    """The header and both tables."""
-    from cloudtrain.cli.quote import table
-
-    for line in table.header(quoted):
-        click.echo(bold(line))
-    click.echo()
-    width = terminal_width() if output == "table" else None
-    rows = table.viable_rows(table.viable_groups(quoted, unfold), quoted.chosen)
-    if rows:
-        headers, kept, right = table.narrowed(rows, width)
-        print_rows(output, headers, kept, right)
-    others = table.other_rows(table.other_groups(quoted, unfold), remedy.change, width)
-    if others:
-        click.echo(f"\n{dim('cannot finish it' if rows else 'nothing can finish it')}\n")
-        if remedy.best:
-            click.echo("\n".join(remedy.instead) + "\n")
-        print_rows(output, table.OTHER_HEADERS, others)
-
-
-def show_foot(quoted: Quote, output: str) -> None:
-    """What to know before money is spent."""
-    from cloudtrain import settings
-    from cloudtrain.cli.quote import owned
-    from cloudtrain.quote import ages
-
-    now = settings.now()
-    for line in owned.notes(quoted, terminal_width() if output == "table" else None):
-        click.echo(line)
-    for provider, reason in quoted.failures:
-        print_message(f"no prices from {provider}: {reason}")
-    if any(line.assessment.learnt for line in quoted.lines):
-        click.echo("\n^ corrected by runs measured here: --why ROW says how, `cloudtrain measurements list` which")
-    found = ages.by_provider((line.offer for line in quoted.lines if line.viable), now)
-    click.echo()
-    if found:
-        warn = any(age.oldest > ages.WARN_DAYS for age in found.values())
-        shown = ", ".join(f"{provider} {age}" for provider, age in found.items())
-        click.echo(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
-    if quoted.chosen is None:
-        click.echo("`up` would choose: none of these yet (launch says why)")
-    else:
-        click.echo(f"`up` would choose: #{quoted.chosen} {quoted.id_of(quoted.chosen)}")
-        for sentence in ages.refusal(quoted.lines[quoted.chosen].offer, now):
-            click.echo(f"  {sentence}")
-    click.echo("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")

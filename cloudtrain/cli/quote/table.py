@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from textwrap import wrap
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.cli.output import HEADING_MARGIN
+from cloudtrain.cli.output import HEADING_MARGIN, bold, dim, green, red, yellow
+from cloudtrain.cli.tables import Column, figure, table_width
 from cloudtrain.quote.chips import chips
 from cloudtrain.units import billions, gib, money
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from cloudtrain.quote.request import Request
     from cloudtrain.quote.row import Quote, QuoteRow
 
-VIABLE_HEADERS = ("#", "offer", "where", "market", "fits", "loads", "launch", "$/h", "as of", "hours", "low .. high",
-                  "$ to finish", "low .. high", "folded")  # fmt: skip
-VIABLE_RIGHT = "r------rrrrrr-"
-DROPPABLE = (8, 13, 10, 2, 6)  # columns that a narrow terminal goes without, the first first
-OTHER_HEADERS = ("offer", "market", "fits", "loads", "allowed", "priced", "in time", "why not -> what would work")
-NARROWEST_REASON = 36
+# What a narrow terminal goes without, in this order: as of, folded, $/h, loads; never a range, nor whether it fits and
+# starts. Before that place and market move below the offer, and a range below its likely value.
+VIABLE = (figure("#"), Column("offer"), Column("where"), Column("market"), Column("fits"), Column("loads", drop=4),
+          Column("launch"), figure("$/h", drop=3), figure("as of", drop=1), figure("hours"), figure("low .. high"),
+          figure("$ to finish"), figure("low .. high"), Column("folded", drop=2))  # fmt: skip
+OFFER, WHERE, MARKET = 1, 2, 3
+HOURS, DOLLARS = 9, 11  # columns that a range follows
+OTHERS = (Column("offer"), Column("market", drop=2), Column("fits", drop=6), Column("loads", drop=5),
+          Column("allowed", drop=3), Column("priced", drop=1), Column("in time", drop=4),
+          Column("why not -> what would work"))  # fmt: skip
+VERDICTS = ("fits", "loads", "launch", "allowed", "priced", "in time")
+PAINTS = {"fits": green, "yes": green, "tight": yellow, "experimental": yellow, "by hand": yellow, "not yet": dim,
+          "no": red, "no trainer": red}  # fmt: skip
 MEASURED = "^"
 
 
@@ -115,32 +122,35 @@ def viable_rows(groups: list[Group], chosen: int | None, mark: str = MEASURED) -
     return rows
 
 
-def narrowed(rows: list[list[str]], width: int | None) -> tuple[list[str], list[list[str]], str]:
-    """(headers, rows, alignment) with columns left out until the table is no wider than `width`; None: keep all."""
-    kept = list(range(len(VIABLE_HEADERS)))
-    for column in DROPPABLE:
-        if width is None or table_width(rows, kept) <= width:
-            break
-        kept.remove(column)
-    headers = [VIABLE_HEADERS[column] for column in kept]
-    return headers, [[row[column] for column in kept] for row in rows], "".join(VIABLE_RIGHT[c] for c in kept)
+def arranged(rows: list[list[str]], width: int | None) -> tuple[list[Column], list[list[str]]]:
+    """(columns, rows) for a terminal of `width`: as they are where they fit, else with ranges below likely values."""
+    natural = [max(len(VIABLE[c].heading) + HEADING_MARGIN, *(len(row[c]) for row in rows)) for c in range(len(VIABLE))]
+    if width is None or table_width(natural) <= width:
+        return list(VIABLE), rows
+    kept = [c for c in range(len(VIABLE)) if c not in (WHERE, MARKET, HOURS + 1, DOLLARS + 1)]
+    return [VIABLE[c] for c in kept], [[stacked(row, c) for c in kept] for row in rows]
 
 
-def table_width(rows: list[list[str]], columns: list[int]) -> int:
-    """Characters of a line, with two blanks between columns."""
-    return sum(column_width(VIABLE_HEADERS[c], [row[c] for row in rows]) + 2 for c in columns) - 2
+def stacked(row: list[str], column: int) -> str:
+    """A cell with what moves below it."""
+    if column == OFFER:
+        return f"{row[OFFER]}\n{row[MARKET]}{'' if row[WHERE] == '-' else f', {row[WHERE]}'}"
+    return f"{row[column]}\n{row[column + 1]}" if column in (HOURS, DOLLARS) else row[column]
 
 
-def column_width(heading: str, cells: list[str]) -> int:
-    """Characters that a column takes."""
-    return max([len(heading) + HEADING_MARGIN, *map(len, cells)])
+def coloured(columns: Sequence[Column], rows: list[list[str]]) -> list[list[str]]:
+    """The rows with verdicts in colours: green works, yellow works but look, red does not; the chosen one is bold."""
+    headings = [column.heading for column in columns]
+    painted = []
+    for row in rows:
+        cells = [PAINTS[cell](cell) if head in VERDICTS and cell in PAINTS else cell
+                 for head, cell in zip(headings, row, strict=True)]  # fmt: skip
+        painted.append([bold(cells[0]) if cells[0].startswith("*") else cells[0], *cells[1:]])
+    return painted
 
 
-def other_rows(groups: list[Group], change: Callable[[QuoteRow], str], width: int | None) -> list[list[str]]:
-    """The rows below the line, those that fail least first; the reason is wrapped to what `width` leaves.
-
-    `change` gives the cheapest change that would make a line work.
-    """
+def other_rows(groups: list[Group], change: Callable[[QuoteRow], str]) -> list[list[str]]:
+    """The rows below the line, those that fail least first; `change` gives the cheapest change that makes one work."""
     rows = []
     for group in sorted(groups, key=lambda group: group.first.failures):
         line = closest(group)
@@ -157,10 +167,6 @@ def other_rows(groups: list[Group], change: Callable[[QuoteRow], str], width: in
                 f"{'; '.join(line.reasons())}{f' -> {advice}' if advice else ''}",
             ]
         )
-    if width is not None:
-        before = sum(column_width(OTHER_HEADERS[c], [row[c] for row in rows]) + 2 for c in range(7))
-        for row in rows:
-            row[7] = "\n".join(wrap(row[7], max(NARROWEST_REASON, width - before)))
     return rows
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from cloudtrain.cli.quote.table import machine, place
+from cloudtrain.cli.tables import indented
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.costs import cost_parts
 from cloudtrain.quote.disk import GB
@@ -231,3 +233,25 @@ def compare(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> list[li
         return "\n".join(text for name, text in rows if name == heading)
 
     return [[heading, texts(one, heading), texts(other, heading)] for heading in headings]
+
+
+def side_by_side(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Lines of two columns beside their headings, none wider than `width`; blanks in a text become one."""
+    left = max(len(row[0]) for row in rows) + 2
+    half = (width - left - 2) // 2
+    for heading, *texts in rows:
+        columns = [[line for text in each.split("\n") for line in narrow(text, half)] for each in texts]
+        for number, (one, other) in enumerate(zip_longest(*columns, fillvalue="")):
+            yield f"{'' if number else heading:{left}}{one:{half}}  {other}".rstrip()
+
+
+def narrow(text: str, width: int) -> list[str]:
+    """A text in lines; an address or an id that is longer than one goes on behind a slash or the like."""
+    words: list[str] = []
+    for word in text.split():
+        rest = word
+        while len(rest) > width - 2 and (end := max(rest.rfind(mark, 1, width - 2) for mark in "/:-@")) > 0:
+            words.append(rest[: end + 1])
+            rest = rest[end + 1 :]
+        words.append(rest)
+    return indented(" ".join(words), width)
