@@ -11,7 +11,8 @@ import pytest
 from cloudtrain import backends
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate import hardware
-from cloudtrain.quote import compatibility, environments, recipes
+from cloudtrain.quote import compatibility, recipes
+from cloudtrain.quote.machine import environments
 
 LEAST: dict[str, Any] = {"version": 1, "title": "x", "programs": {}, "flavours": {}}
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput, vcpus, waits
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import batches, loading, probed, times
+from cloudtrain.quote import batches
 from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Instead, Learnt
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
-from cloudtrain.quote.disk import Disk, disk
+from cloudtrain.quote.machine import loading, probed
+from cloudtrain.quote.machine.disk import Disk, disk
 from cloudtrain.quote.recipes import Recipe, recipe
+from cloudtrain.quote.sampling import times
 from cloudtrain.quote.sampling.clock import Clock
 from cloudtrain.quote.sampling.draws import Stretches
 from cloudtrain.units import gib
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from cloudtrain.estimate.hardware import Hardware
     from cloudtrain.quote.compatibility import Compatibility
-    from cloudtrain.quote.parts import TimePart
     from cloudtrain.quote.request import Request
+    from cloudtrain.quote.sampling.parts import TimePart
 
 
 class Measured(Protocol):

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtrain.offer import NO_LIMITS, Limits, Range
-from cloudtrain.quote.disk import Disk
-from cloudtrain.quote.parts import TimePart
+from cloudtrain.quote.machine.disk import Disk
 from cloudtrain.quote.recipes import Recipe
+from cloudtrain.quote.sampling.parts import TimePart
 
 if TYPE_CHECKING:
     from cloudtrain.quote.sampling.clock import Clock

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.estimate import budget, memory
-from cloudtrain.quote import times
+from cloudtrain.quote.sampling import times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

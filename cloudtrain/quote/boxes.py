@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.errors import UsageError, visible
 from cloudtrain.offer import Box
-from cloudtrain.quote.loading import ON_THE_HOST
+from cloudtrain.quote.machine.loading import ON_THE_HOST
 from cloudtrain.settings import boxes as kept
 from cloudtrain.units import gib, parse_memory
 

@@ -11,7 +11,7 @@ from cloudtrain.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Terms
-    from cloudtrain.quote.disk import Disk
+    from cloudtrain.quote.machine.disk import Disk
 
 
 def extras(terms: Terms, disk: Disk) -> ExtraCosts:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.errors import ProviderError
 from cloudtrain.offer import Offer
 from cloudtrain.providers import Context, PriceSource, Stack, load, names
-from cloudtrain.quote import environments
 from cloudtrain.quote.assess import Measured, assess
 from cloudtrain.quote.assessment import Assessment
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
+from cloudtrain.quote.machine import environments
 from cloudtrain.quote.row import Quote, QuoteRow
 from cloudtrain.units import SECONDS_PER_HOUR
 

@@ -98,7 +98,7 @@ class RowRecord(Form):
     disk_needed_gb: int | None = None
     disk_most_gb: int | None = None  # None also where nobody says
     disk_mb_per_s: int | None = None  # that it is asked for; None where no speed is
-    disk_parts_bytes: Mapping[str, int] = {}  # what the job writes; see `quote/disk.py`
+    disk_parts_bytes: Mapping[str, int] = {}  # what the job writes; see `quote/machine/disk.py`
     fits: str = ""
     loads: str = ""
     allowed: bool = True

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.plan import Plan, deadline_seconds
 from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote import compatibility, times
+from cloudtrain.quote import compatibility
 from cloudtrain.quote.request import Place, Request
+from cloudtrain.quote.sampling import times
 from cloudtrain.trainer import count, job, parquet, quantised, tokens
 from cloudtrain.units import SECONDS_PER_HOUR, money
 

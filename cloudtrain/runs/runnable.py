@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.errors import NothingViable
 from cloudtrain.providers import Stack, load
-from cloudtrain.quote import environments
 from cloudtrain.quote.engine import environment_verdict
+from cloudtrain.quote.machine import environments
 
 if TYPE_CHECKING:
     from cloudtrain.quote.request import Request

@@ -18,7 +18,7 @@ from failures import SaveFailed
 MANIFEST = "complete.json"  # names and sizes of every file; its presence and truth make a folder a checkpoint
 PROGRESS = "progress.json"  # what we count ourselves
 
-# The quote counts on these three (cloudtrain/quote/times.py); a test holds that both say the same.
+# The quote counts on these three (cloudtrain/quote/sampling/times.py); a test holds that both say the same.
 TRAINED_PER_SAVED = 20  # seconds of training between two saves for each second that a save takes
 ASSUMED_BYTES_PER_S = 5e8  # how fast a disk is before it has shown it: a network disk's 0.2 .. a local one's 2 GB/s
 

@@ -142,10 +142,10 @@ def test_every_model_has_a_short_and_narrow_answer(method: str) -> None:
     from cloudtrain.models import registry
     from cloudtrain.providers import Context
     from cloudtrain.quote import catalog, engine
-    from cloudtrain.quote.answer import answer
+    from cloudtrain.quote.answer.picks import answer
+    from cloudtrain.quote.answer.start import Here
     from cloudtrain.quote.remedy.remedies import advisor
     from cloudtrain.quote.request import Request
-    from cloudtrain.quote.start import Here
 
     nobody = Here("/state", frozenset(), "", NOW)
     somebody = Here("s3://bucket/runs", frozenset(("aws", "gcp", "runpod")), "HF_TOKEN", NOW)

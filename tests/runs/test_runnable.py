@@ -11,7 +11,8 @@ from cloudtrain.errors import NothingViable
 from cloudtrain.models import registry
 from cloudtrain.offer import Offer, Price, Range, Terms
 from cloudtrain.providers import PriceSource, Stack, load
-from cloudtrain.quote import chips, engine, environments
+from cloudtrain.quote import chips, engine
+from cloudtrain.quote.machine import environments
 from cloudtrain.quote.recipes import table
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow

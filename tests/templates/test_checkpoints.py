@@ -14,9 +14,9 @@ from job import Checkpoint
 
 from cloudtrain.estimate.options import Method
 from cloudtrain.models import registry
-from cloudtrain.quote import times
-from cloudtrain.quote.disk import saved_bytes
+from cloudtrain.quote.machine.disk import saved_bytes
 from cloudtrain.quote.request import Request
+from cloudtrain.quote.sampling import times
 
 
 def saved(store: checkpoints.Store, step: int) -> Path:

@@ -213,8 +213,8 @@ def show_answer(quoted: Quote, known: Settings) -> None:
     if any(line.viable for line in quoted.lines):
         from cloudtrain import settings
         from cloudtrain.cli.quote import answer as shown
-        from cloudtrain.quote import start
-        from cloudtrain.quote.answer import answer
+        from cloudtrain.quote.answer import start
+        from cloudtrain.quote.answer.picks import answer
 
         lines = shown.lines(quoted, answer(quoted, start.here(known, quoted, settings.now())))
     else:

@@ -9,13 +9,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.cli.quote import owned
+from cloudtrain.quote.answer.start import name_of
 from cloudtrain.quote.called import called
-from cloudtrain.quote.start import name_of
 from cloudtrain.units import billions, money
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Range
-    from cloudtrain.quote.answer import Answer, Option
+    from cloudtrain.quote.answer.picks import Answer, Option
     from cloudtrain.quote.row import Dollars, Quote, QuoteRow
 
 WIDTH, MOST = 80, 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.quote.answer import picks
+from cloudtrain.quote.answer.picks import picks
 from cloudtrain.quote.document import finite, row_document
 from cloudtrain.units import money_text
 

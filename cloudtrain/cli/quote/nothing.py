@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.cli.quote import owned
 from cloudtrain.cli.quote.answer import MOST, WIDTH, continued, header, wrapped
+from cloudtrain.quote.answer.start import question
 from cloudtrain.quote.called import called
 from cloudtrain.quote.remedy.nearest import closest, nearest
-from cloudtrain.quote.start import question
 
 if TYPE_CHECKING:
     from cloudtrain.quote.remedy.remedies import Advisor

@@ -12,12 +12,12 @@ from cloudtrain.cli.quote.table import machine, place
 from cloudtrain.cli.tables import indented
 from cloudtrain.errors import UsageError
 from cloudtrain.quote.costs import cost_parts
-from cloudtrain.quote.disk import GB
-from cloudtrain.quote.times import mb_text
+from cloudtrain.quote.machine.disk import GB
+from cloudtrain.quote.sampling.times import mb_text
 from cloudtrain.units import gib, hours, money, speed
 
 if TYPE_CHECKING:
-    from cloudtrain.quote.disk import Disk
+    from cloudtrain.quote.machine.disk import Disk
     from cloudtrain.quote.row import Quote, QuoteRow
     from cloudtrain.trainer.verify import Verified
 

@@ -11,14 +11,14 @@ from cloudtrain.cli.live import View
 from cloudtrain.cli.output import ask, bold, message_width, print_message, print_text
 from cloudtrain.cli.tables import listed
 from cloudtrain.errors import UsageError
-from cloudtrain.quote.disk import GB
+from cloudtrain.quote.machine.disk import GB
 from cloudtrain.runs import events
 from cloudtrain.units import gib, hours, money, rfc3339
 
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.quote.assessment import Assessment
-    from cloudtrain.quote.disk import Disk
+    from cloudtrain.quote.machine.disk import Disk
 
 
 class Screen:

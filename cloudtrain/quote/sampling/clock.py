@@ -10,9 +10,9 @@ import math
 from typing import TYPE_CHECKING
 
 from cloudtrain.offer import Range
-from cloudtrain.quote.parts import TimePart
 from cloudtrain.quote.sampling import points
 from cloudtrain.quote.sampling.draws import draw, ended, named_samples
+from cloudtrain.quote.sampling.parts import TimePart
 from cloudtrain.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.estimate.waits import NOTHING
 from cloudtrain.offer import Range
-from cloudtrain.quote import times
-from cloudtrain.quote.parts import TimePart
-from cloudtrain.quote.sampling import points
+from cloudtrain.quote.sampling import points, times
 from cloudtrain.quote.sampling.interruptions import Fate, Lives, lived
+from cloudtrain.quote.sampling.parts import TimePart
 from cloudtrain.units import SECONDS_PER_HOUR, hours
 
 if TYPE_CHECKING:

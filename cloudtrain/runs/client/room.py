@@ -13,7 +13,7 @@ from cloudtrain.trainer import environment
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec
-    from cloudtrain.quote.disk import Parts
+    from cloudtrain.quote.machine.disk import Parts
 
 GB = 10**9
 

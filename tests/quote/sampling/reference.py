@@ -7,7 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 from cloudtrain.offer import Range
-from cloudtrain.quote import times
+from cloudtrain.quote.sampling import times
 from cloudtrain.quote.sampling.draws import Stretches
 from cloudtrain.quote.sampling.points import Z10
 

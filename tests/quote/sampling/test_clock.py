@@ -16,11 +16,11 @@ from cloudtrain.offer import Range
 from cloudtrain.providers import Context
 from cloudtrain.quote import engine
 from cloudtrain.quote.catalog import shipped
-from cloudtrain.quote.parts import TimePart
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import Quote, QuoteRow
 from cloudtrain.quote.sampling.clock import Clock
 from cloudtrain.quote.sampling.draws import Stretches
+from cloudtrain.quote.sampling.parts import TimePart
 from tests.chance import examples
 from tests.quote.sampling.reference import reference
 

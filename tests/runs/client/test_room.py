@@ -12,7 +12,7 @@ import pytest
 
 from cloudtrain.errors import UsageError
 from cloudtrain.models import registry
-from cloudtrain.quote.disk import GB, Parts
+from cloudtrain.quote.machine.disk import GB, Parts
 from cloudtrain.runs.client import room
 from cloudtrain.trainer import environment
 from tests.conftest import Result

@@ -9,9 +9,10 @@ import pytest
 from cloudtrain.estimate.options import Method
 from cloudtrain.models import registry
 from cloudtrain.offer import Offer, Price
-from cloudtrain.quote import disk, times
+from cloudtrain.quote.machine import disk
 from cloudtrain.quote.recipes import recipe
 from cloudtrain.quote.request import Request
+from cloudtrain.quote.sampling import times
 from cloudtrain.units import GIB
 from tests.templates.conftest import COMMON, TORCH, Bench
 

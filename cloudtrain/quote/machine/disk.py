@@ -13,8 +13,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cloudtrain.quote import catalog, disk_speed
-from cloudtrain.quote.disk_speed import ANY_PACE, Pace, Speed
+from cloudtrain.quote import catalog
+from cloudtrain.quote.machine import disk_speed
+from cloudtrain.quote.machine.disk_speed import ANY_PACE, Pace, Speed
 
 if TYPE_CHECKING:
     from cloudtrain.models.spec import ModelSpec

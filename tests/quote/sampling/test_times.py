@@ -10,10 +10,11 @@ import pytest
 from cloudtrain.models import registry
 from cloudtrain.offer import Offer, Price, Range, Terms
 from cloudtrain.providers import Context, PriceSource, load
-from cloudtrain.quote import catalog, engine, times
+from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
+from cloudtrain.quote.sampling import times
 from cloudtrain.units import GIB
 
 PRICE = Price("snapshot", "2026-11-01", "the test", "VERIFIED")
@@ -45,7 +46,7 @@ def test_saves_of_full_fine_tunes_take_at_most_a_tenth(model: str, vcpus: int) -
 
 
 @pytest.mark.parametrize("model", ["longcat-flash", "llama-3.3-70b"])
-def test_no_row_that_is_shipped_saves_for_more_than_a_tenth(model: str) -> None:
+def test_no_shipped_row_saves_for_more_than_a_tenth(model: str) -> None:
     """Of a full fine-tune's time on any machine that one can have for it, on demand and on spot."""
     quoted = engine.quote(Request(spec=registry.find(model), method="full"), Context(catalog.folder()))
     viable = [found.assessment for found in quoted.lines if found.viable]

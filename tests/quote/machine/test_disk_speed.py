@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.quote.test_disk import row
 
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate.options import Method
 from cloudtrain.offer import Range
 from cloudtrain.providers import PriceSource, load, names
-from cloudtrain.quote import catalog, disk_speed, times
+from cloudtrain.quote import catalog
 from cloudtrain.quote.costs import cost_parts
-from cloudtrain.quote.disk import rules
-from cloudtrain.quote.disk_speed import Pace
 from cloudtrain.quote.document import frozen, row_document
+from cloudtrain.quote.machine import disk_speed
+from cloudtrain.quote.machine.disk import rules
+from cloudtrain.quote.machine.disk_speed import Pace
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
+from cloudtrain.quote.sampling import times
 from cloudtrain.units import GIB
-from tests.quote.test_disk import row
 from tests.quote.test_engine import offer, request
 
 AWS = {"provider": "aws", "name": "r8i.24xlarge", "vcpus": 96, "count": 96, "hardware": "cpu-amx"}
@@ -40,7 +42,7 @@ def asked(job: Request, **changes: Any) -> int | None:
     return disk.speed.asked_mb_s
 
 
-def test_every_offer_that_is_shipped_has_a_speed_with_its_source() -> None:
+def test_every_shipped_offer_has_a_speed_with_its_source() -> None:
     """And no provider's disk is taken to be as fast as another's."""
     found = rules(catalog.shipped())
     assert all(each.pace.source.count("(observed ") == 1 for each in found)
@@ -67,7 +69,7 @@ def test_a_larger_persistent_disk_is_faster_up_to_its_limit() -> None:
     assert speeds == pytest.approx([147.8e6, 400e6, 1200e6])
 
 
-def test_a_large_download_is_worth_a_faster_disk_and_a_small_one_is_not() -> None:
+def test_only_a_large_download_is_worth_a_faster_disk() -> None:
     """What is saved of the machine's hours against what the speed costs in each of them."""
     assert asked(request("longcat-flash")) == 750
     assert asked(request("smollm2-135m"), usd_per_hour=Decimal("0.02")) == 125
@@ -93,7 +95,7 @@ def test_the_speed_that_is_asked_for_costs_least(monkeypatch: pytest.MonkeyPatch
     assert max(usd.values()) > min(usd.values()) * Decimal("1.01")
 
 
-def test_a_small_machine_asks_for_no_more_than_it_can_use() -> None:
+def test_small_machines_ask_for_what_they_can_use() -> None:
     """Its own way to the disks is the limit: 39 MB/s a vCPU."""
     assert asked(request("llama-3.3-70b", method="full"), vcpus=8, count=8, memory_bytes=4096 * GIB) == 250
     assert asked(request("llama-3.3-70b", method="full"), vcpus=2, count=2, memory_bytes=4096 * GIB) == 125

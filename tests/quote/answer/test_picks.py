@@ -10,10 +10,10 @@ import pytest
 from cloudtrain.models import registry
 from cloudtrain.providers import Context
 from cloudtrain.quote import catalog, engine
-from cloudtrain.quote.answer import answer, picks
+from cloudtrain.quote.answer.picks import answer, picks
+from cloudtrain.quote.answer.start import Here, has_credentials, start
 from cloudtrain.quote.request import Request, parse_place
 from cloudtrain.quote.row import Quote
-from cloudtrain.quote.start import Here, has_credentials, start
 
 NOW = 1795521600.0  # 2026-11-24
 NOBODY = Here("/state", frozenset(), "", NOW)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from cloudtrain.models.spec import NF4_BYTES_PER_WEIGHT
 from cloudtrain.offer import Range, Terms
-from cloudtrain.quote.disk_speed import ANY_SPEED, MB, Speed, cheapest
-from cloudtrain.quote.parts import TimePart
+from cloudtrain.quote.machine.disk_speed import ANY_SPEED, MB, Speed, cheapest
+from cloudtrain.quote.sampling.parts import TimePart
 from cloudtrain.units import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Offer
-    from cloudtrain.quote.disk import Disk
+    from cloudtrain.quote.machine.disk import Disk
     from cloudtrain.quote.recipes import Recipe
     from cloudtrain.quote.request import Request
 

@@ -15,8 +15,8 @@ from cloudtrain.offer import Offer
 from cloudtrain.providers import PriceSource, Stack, load, names
 from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.costs import cost_parts
-from cloudtrain.quote.disk import GB, Disk, fetched_bytes, rules
 from cloudtrain.quote.document import frozen
+from cloudtrain.quote.machine.disk import GB, Disk, fetched_bytes, rules
 from cloudtrain.quote.remedy.remedies import advisor, cost_text
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import Quote, QuoteRow

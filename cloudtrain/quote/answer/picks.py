@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudtrain.quote.answer.start import Start, start
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.start import Start, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cloudtrain.quote.answer.start import Here
     from cloudtrain.quote.row import Quote, QuoteRow
-    from cloudtrain.quote.start import Here
 
 ABOUT = 1.25  # of the rows that take at most so much of the least time, the cheapest counts as the fastest
 BARELY_USD, BARELY_SHARE, FASTER = 1.0, 1.25, 2.0  # a row that is barely dearer than another, and how much faster

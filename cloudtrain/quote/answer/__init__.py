@@ -1,0 +1,1 @@
+"""The short answer of a quote: the few rows that matter, and what it takes to start each."""
