@@ -28,8 +28,7 @@ def command(output: str) -> None:
     on an idle machine the figure is truer.
     """
     from cloudtrain import settings
-    from cloudtrain.quote import catalog
-    from cloudtrain.quote.machine import probed
+    from cloudtrain.quote import catalog, probed
     from cloudtrain.runs.results import probes
     from cloudtrain.state.store import open_store
 
@@ -49,7 +48,7 @@ def command(output: str) -> None:
 def document(found: ProbeRecord) -> dict[str, Any]:
     """A probe for JSON."""
     from cloudtrain.offer import Products
-    from cloudtrain.quote.machine import probed
+    from cloudtrain.quote import probed
     from cloudtrain.units import rfc3339
 
     products = Products(found.bf16_flops_per_s, found.fp32_flops_per_s, found.time, found.load)
@@ -67,7 +66,7 @@ def document(found: ProbeRecord) -> dict[str, Any]:
 
 def row(found: ProbeRecord) -> list[str]:
     """A probe as a table row."""
-    from cloudtrain.quote.machine.probed import tera
+    from cloudtrain.quote.probed import tera
 
     load = "-" if found.load is None else f"{found.load:.0%}"
     return [found.hardware, str(found.cores), tera(found.bf16_flops_per_s), tera(found.fp32_flops_per_s), load]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudtrain.estimate import budget, memory, spot, throughput, vcpus, waits
 from cloudtrain.offer import Offer, Range, Terms
-from cloudtrain.quote import batches
+from cloudtrain.quote import batches, probed
 from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Instead, Learnt
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
 from cloudtrain.quote.costs import extras
-from cloudtrain.quote.machine import loading, probed
+from cloudtrain.quote.machine import loading
 from cloudtrain.quote.machine.disk import Disk, disk
 from cloudtrain.quote.recipes import Recipe, recipe
 from cloudtrain.quote.sampling import times

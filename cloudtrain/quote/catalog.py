@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cloudtrain import __version__
 from cloudtrain.errors import UsageError
 from cloudtrain.providers import Context
-from cloudtrain.quote.machine import probed
+from cloudtrain.quote import probed
 
 if TYPE_CHECKING:
     from cloudtrain.settings import Settings

@@ -58,7 +58,7 @@ class StepCostsRecord(Form):
 
 
 class ProbeRecord(Record):
-    """A line of `probes.jsonl`: products on all cores of a machine in operations a second; `quote/machine/probed.py`.
+    """A line of `probes.jsonl`: products on all cores of a machine in operations a second; `quote/probed.py`.
 
     `machine` tells machines apart and names none. `load` is the share of the processors that others had, 0 to 1.
     """

@@ -1,1 +1,1 @@
-"""What a machine gives a job: disk, memory to load through, an environment that runs there, measured rates."""
+"""What a machine gives a job: disk, memory to load through, an environment that runs there."""

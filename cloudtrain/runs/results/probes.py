@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cloudtrain import backends, settings
 from cloudtrain.errors import CloudtrainError, NothingViable, UsageError
 from cloudtrain.providers import Context, PriceSource, load, names
+from cloudtrain.quote import probed
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.machine import probed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.quote.test_disk import row
 
 from cloudtrain.errors import UsageError
 from cloudtrain.estimate.options import Method
@@ -24,6 +23,7 @@ from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
 from cloudtrain.quote.sampling import times
 from cloudtrain.units import GIB
+from tests.quote.machine.test_disk import row
 from tests.quote.test_engine import offer, request
 
 AWS = {"provider": "aws", "name": "r8i.24xlarge", "vcpus": 96, "count": 96, "hardware": "cpu-amx"}

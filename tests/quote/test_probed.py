@@ -10,8 +10,8 @@ import pytest
 
 from cloudtrain.errors import DamagedRecord
 from cloudtrain.offer import Products, StepCosts
+from cloudtrain.quote import probed
 from cloudtrain.quote.assessment import Assessment
-from cloudtrain.quote.machine import probed
 from cloudtrain.records import ProbeRecord, read
 from cloudtrain.records.lines import StepCostsRecord
 from cloudtrain.trainer import job
