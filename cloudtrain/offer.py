@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -41,8 +40,7 @@ class Limits(NamedTuple):
 NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A machine of one's own, wherever it stands. `memory_bytes` is per chip, of a processor's machine the whole RAM.
 
     `watts` is what all of it draws while it trains; None: not known. `said` is false where the memory is the table's.
@@ -50,7 +48,7 @@ class Box:
 
     hardware: str  # a key of the accelerator table
     title: str  # what people call one of it
-    count: int  # chips, or vCPUs of a processor
+    count: int  # type: ignore[assignment]  # chips, or vCPUs of a processor; shadows tuple.count
     memory_bytes: int
     is_host: bool = False  # a processor
     watts: Decimal | None = None
@@ -58,8 +56,7 @@ class Box:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OfferKey:
+class OfferKey(NamedTuple):
     """What of an offer decides which machine is made, where, under which market: stacks and price sources go by it."""
 
     provider: str
@@ -67,7 +64,7 @@ class OfferKey:
     region: str
     zone: str
     hardware: str
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count
     market: Market
 
     @property
@@ -162,8 +159,7 @@ class Range(NamedTuple):
         return Range(self.low * factor, self.likely * factor, self.high * factor)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What a provider's machines need and cost in addition to the hourly price. Unknown prices are None, never zero."""
 
     boot_s: Range

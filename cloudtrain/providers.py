@@ -16,20 +16,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from cloudtrain.billing import Billing
 from cloudtrain.errors import UsageError, nearest, visible
 from cloudtrain.offer import Box, Offer, OfferKey, Probe, Terms
-from cloudtrain.plan import Plan
-from cloudtrain.state.protocol import Store
 
 if TYPE_CHECKING:
+    from cloudtrain.billing import Billing
+    from cloudtrain.plan import Plan
     from cloudtrain.records import MachineRecord
     from cloudtrain.state.address import Address
+    from cloudtrain.state.protocol import Store
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Context:
     """What a price source may read: the catalogue folder, and of owned machines the user's settings and a probe."""
 
@@ -53,8 +53,7 @@ class PriceSource:
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 
-@dataclass(frozen=True)
-class Guard:
+class Guard(NamedTuple):
     """One thing that ends a run's cost by itself. `alone`: it works with the client gone."""
 
     name: str

@@ -6,7 +6,6 @@ Nothing here prints, and nothing is made at a provider.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -162,7 +161,7 @@ def offers(name: str) -> list[Offer]:
 
 def first_place(offer: Offer) -> OfferKey:
     """What stacks and price sources go by; the first zone of several."""
-    return replace(offer.key, zone=(offer.zone.split() or [""])[0])
+    return offer.key._replace(zone=(offer.zone.split() or [""])[0])
 
 
 def install_engine(install: Callable[[], object]) -> Entry | None:

@@ -18,7 +18,7 @@ Estimator = Literal["torch", "tpu", "mlx"]  # whose formulas
 ADAPTER_METHODS = ("lora", "qlora", "dora")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Options:
     """One fine-tune. `batch` counts the sequences of a micro-step over all devices.
 

@@ -24,7 +24,7 @@ class Linear(NamedTuple):
         return self.inputs * self.outputs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Shape:
     """Sizes of one decoder-only model. Zero means "has none". `head_dim` of MLA models is the query/key width.
 

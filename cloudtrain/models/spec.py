@@ -36,7 +36,7 @@ class Published(NamedTuple):
 NOTHING_SAID = Published()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelSpec:
     """A model: its names, its shape and, when it came from a folder, the `path` of that folder ("" otherwise)."""
 

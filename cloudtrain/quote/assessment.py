@@ -70,7 +70,7 @@ def too_long(hours: Range, limit: str) -> str:
 NO_EXTRA_COSTS = ExtraCosts(Decimal(0), Decimal(0), Decimal(0), Decimal(0), Decimal(0))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Assessment:
     """How a kind of machine suits the job, in any place: everything but the place and its price."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cloudtrain.errors import UsageError, nearest
 from cloudtrain.offer import Box, Offer
@@ -22,8 +22,7 @@ DEFAULT_TOKENS = 1_000_000
 MARKETS = frozenset({"on_demand", "spot", "free", "units", "owned"})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """`provider[/region[/zone]]`; an empty part matches everything."""
 
     provider: str
@@ -39,7 +38,7 @@ class Place:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class Request:
     """One job to price. `tokens` are positions processed, prompts included, times epochs, before padding."""
 

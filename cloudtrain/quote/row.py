@@ -128,7 +128,7 @@ class QuoteRow:
         return f"cheaper with {instead.words}: likely {money(usd)}" if usd < WORTH_SAYING * self.usd_likely else ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Quote:
     """All lines, viable ones first by expected dollars; `chosen` is an index into them or None."""
 

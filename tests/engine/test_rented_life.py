@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cloudtrain.simulator.aws.wire import backend
 from cloudtrain.simulator.clock import Clock
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
@@ -21,12 +22,18 @@ pytestmark = pytest.mark.engine
 Rent = Callable[..., str]
 everywhere = gate("aws", "gce", "tpu", "runpod")
 CREATES = {"aws": "RunInstances", "gce": "instances.insert", "tpu": "Tpu.CreateQueuedResource", "runpod": "createPod"}
-VOLUME_USD_PER_GB_HOUR = 0.08 / 730
+
+
+def aws_disk_gb(fake: Any) -> int:
+    """The size of the one machine's disk."""
+    (machine,) = fake.machines.values()
+    (volume,) = machine.volumes
+    return int(backend("ec2", fake.account, machine.region).volumes[volume].size)
+
+
 # What the create call has asked for, as each fake knows it. A slice of the Cloud TPU API comes with its disk.
 DISK_GB: dict[str, Callable[[Any], int]] = {
-    "aws": lambda fake: round(
-        sum(e.usd_per_hour for e in fake.ledger.running() if "volume" in e.what) / VOLUME_USD_PER_GB_HOUR
-    ),
+    "aws": aws_disk_gb,
     "gce": lambda fake: int(fake.table.of("disks")[0]["sizeGb"]),
     "tpu": lambda fake: 100,
     "runpod": lambda fake: next(iter(fake.pods.pods.values())).body["disk"],

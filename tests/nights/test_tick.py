@@ -142,7 +142,7 @@ def test_a_machine_taken_back_is_replaced_by_a_tick(nightly: Schedule) -> None:
 
 def test_no_second_run_beside_one_that_goes_on(nightly: Schedule) -> None:
     """Tonight's is begun when last night's has ended in time, else it is missed, with the reason."""
-    nightly.world.write_spec(30_000_000)
+    nightly.world.write_spec(200_000_000)
     nightly.world.plays.training_s = 26 * HOUR
     nightly.tick(1.1)
     waits = nightly.tick(25.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -32,7 +31,7 @@ def live(**line: Any) -> Decimal | None:
     """The live price of a line."""
     ask = load("pricing", "runpod", PriceSource).live
     assert ask is not None
-    return ask(replace(OfferKey("runpod", "", "any", "", "", 1, "on_demand"), **line))
+    return ask(OfferKey("runpod", "", "any", "", "", 1, "on_demand")._replace(**line))
 
 
 def test_a_gpu_pod_costs_the_gpu_times_the_count(cloud: RunpodCloud) -> None:

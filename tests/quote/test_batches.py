@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -176,7 +175,7 @@ def test_an_owned_machine_that_costs_nothing_is_not_called_cheaper() -> None:
     """There are no dollars to save."""
     here = HOST._replace(usd_per_hour=Decimal(0), market="owned")
     none = dict.fromkeys(("disk_usd_per_gb_month", "address_usd_per_hour", "egress_usd_per_gb"), Decimal(0))
-    (line,) = lines(request(batch_given=True), here, terms=replace(TERMS, **none))
+    (line,) = lines(request(batch_given=True), here, terms=TERMS._replace(**none))
     assert line.usd_likely == 0
     assert line.assessment.instead is not None
     assert not line.reasons()

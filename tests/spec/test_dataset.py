@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def share(*turns: str) -> dict[str, Any]:
     return {"conversations": [dict(zip(("from", "value"), turn.split(": ", 1), strict=True)) for turn in turns]}
 
 
-DEMO = Path(__file__).parents[2] / "templates" / "demo" / "capitals.jsonl"
+DEMO = Path(str(files("cloudtrain.templates"))) / "demo" / "capitals.jsonl"
 GOOD = chat("user: What is the capital?", "assistant: It is Paris.")
 
 

@@ -257,7 +257,7 @@ def test_a_further_attempt_takes_the_next_zone_and_other_names():
     ],
 )
 def test_only_slices_of_this_api_are_served(offer, market, zone, served):
-    assert tpu.serves(replace(SPOT.key, offer=offer, market=market, zone=zone)) is served
+    assert tpu.serves(SPOT.key._replace(offer=offer, market=market, zone=zone)) is served
 
 
 def test_no_secret_is_in_what_is_kept_or_sent_as_a_name(cloud):
