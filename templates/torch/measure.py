@@ -24,6 +24,7 @@ from supervisor import busy_s, others_share
 
 TOKENS = 1024
 LAYERS = ((576, 1536), (1024, 3072), (4096, 14336))  # hidden and feed-forward: SmolLM2 135M, Qwen3 0.6B, Llama 8B
+STEPS = 5  # of each kind of small model, fewer where hardly any time is given
 REPEATS = 50  # of a product, as long as there is time
 
 
@@ -48,7 +49,7 @@ def document(seconds: float, threads: int) -> dict[str, Any]:
     rates = {name: len(found) / sum(1 / each[name] for each in found) for name in TYPES}
     return {
         **{f"{name}_flops_per_s": rate for name, rate in rates.items()},
-        **{f"{name}_costs": each for name, each in steps(rates).items()},
+        **{f"{name}_costs": each for name, each in steps(rates, STEPS if seconds >= 1 else 2).items()},
         "bf16_kernels": computes_in_bf16("cpu"),
         "threads": threads,
         "seconds": round(took, 1),
@@ -57,13 +58,13 @@ def document(seconds: float, threads: int) -> dict[str, Any]:
     }
 
 
-def steps(rates: dict[str, float]) -> dict[str, dict[str, float] | None]:
+def steps(rates: dict[str, float], each: int) -> dict[str, dict[str, float] | None]:
     """What steps cost beside products, in the types that are worth training in; None for the others and on failure."""
     import trial
 
     within = {name: rate for name, rate in rates.items() if 2 * rate > max(rates.values())}
     try:
-        found = trial.costs(within)
+        found = trial.costs(within, steps=each)
     except Exception as error:
         print(f"no training step could be measured: {error}", file=sys.stderr)
         found = {}

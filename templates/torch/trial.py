@@ -24,7 +24,7 @@ HIDDEN, WIDE, HEADS, KV_HEADS = 576, 1536, 9, 3  # a layer of SmolLM2 135M
 VOCAB = 16384
 FEW, MANY = 2, 8  # layers
 SHORT, LONG = 128, 512  # tokens
-STEPS = 5  # of each kind; the fastest counts, because others on the machine only make it slower
+STEPS = 5  # of each kind, if nobody says; the fastest counts, because others on the machine only make it slower
 PASSES = 3  # over the frozen weights in each step: forward, recomputation, backward
 KV = HIDDEN * KV_HEADS // HEADS
 WEIGHTS = HIDDEN * (2 * HIDDEN + 2 * KV + 3 * WIDE)  # of one layer
@@ -46,7 +46,9 @@ class Costs(NamedTuple):
     attention_flops_per_s: float
 
 
-def costs(products: Mapping[str, float], clock: Callable[[], float] = time.perf_counter) -> dict[str, Costs]:
+def costs(
+    products: Mapping[str, float], clock: Callable[[], float] = time.perf_counter, steps: int = STEPS
+) -> dict[str, Costs]:
     """By number type, given operations per second of products in each. Takes about 15 s on two idle cores."""
     quietly()
     found = {}
@@ -56,7 +58,7 @@ def costs(products: Mapping[str, float], clock: Callable[[], float] = time.perf_
             seconds = {
                 (layers, tokens): taken
                 for layers, model in ((FEW, few), (MANY, many))
-                for tokens, taken in step_times(model, dtype, (SHORT, LONG), clock).items()
+                for tokens, taken in step_times(model, dtype, (SHORT, LONG), (clock, steps)).items()
             }
             found[dtype] = taken_apart(seconds, rate, *alone(dtype, clock))
     return found
@@ -101,8 +103,11 @@ def tiny_model(folder: Path, layers: int) -> Path:
     return folder
 
 
-def step_times(model: Path, dtype: str, lengths: tuple[int, ...], clock: Callable[[], float]) -> dict[int, float]:
-    """Seconds of an optimizer step by its tokens: the trainer's own loop, the fastest of some steps."""
+def step_times(
+    model: Path, dtype: str, lengths: tuple[int, ...], timing: tuple[Callable[[], float], int]
+) -> dict[int, float]:
+    """Seconds of an optimizer step by its tokens: the trainer's own loop, the fastest of so many steps by a clock."""
+    clock, steps = timing
     import checkpoints
     import loading
     import loop
@@ -127,11 +132,11 @@ def step_times(model: Path, dtype: str, lengths: tuple[int, ...], clock: Callabl
     job = Job(str(model), Data("none"), Checkpoint(str(where)), str(where / "output"))
     job = replace(job, sequence_length=LONG, compute=dtype, packing=False)  # type: ignore[arg-type]  # one of the two
     rows = [Document([3 + at % (VOCAB - 3) for at in range(length)], [4] * length, 0) for length in lengths]
-    data = loop.dataset([row for row in rows for _ in range(STEPS)], job)
+    data = loop.dataset([row for row in rows for _ in range(steps)], job)
     job = replace(job, packing=True)
     store = checkpoints.Store(where, 1)
     store.prepare()
-    progress = loop.Progress(STEPS * len(lengths))
+    progress = loop.Progress(steps * len(lengths))
     watcher = Timed(job, store, progress, Silence())  # type: ignore[arg-type]  # in place of the stream
     loaded = loading.load_model(job)
     adapter = loading.adapter_config(job, loaded)
