@@ -24,7 +24,7 @@ from supervisor import busy_s, others_share
 
 TOKENS = 1024
 LAYERS = ((576, 1536), (1024, 3072), (4096, 14336))  # hidden and feed-forward: SmolLM2 135M, Qwen3 0.6B, Llama 8B
-STEPS = 5  # of each kind of small model, fewer where hardly any time is given
+STEPS = 4  # of each kind of small model, fewer where hardly any time is given
 REPEATS = 50  # of a product, as long as there is time
 
 

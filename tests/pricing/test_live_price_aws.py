@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -39,7 +38,7 @@ def fake(door: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> AwsCloud:
 def live(**more: str) -> Decimal | None:
     source = load("pricing", "aws", PriceSource)
     assert source.live is not None
-    return source.live(replace(KEY, **more))
+    return source.live(KEY._replace(**more))
 
 
 @pytest.mark.parametrize(

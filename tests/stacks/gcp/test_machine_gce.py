@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -248,7 +247,7 @@ def test_every_row_of_the_catalogue_is_served_by_one_of_the_two_apis() -> None:
     assert offers
     for offer in offers:
         assert record().serves(offer.key), offer
-        assert record().resources(plan_of(row(**asdict(offer.key))), {"project": "p"})
+        assert record().resources(plan_of(row(**offer.key._asdict())), {"project": "p"})
 
 
 def test_without_a_project_the_hint_has_both_commands(gce: GceCloud, monkeypatch: pytest.MonkeyPatch) -> None:
