@@ -105,7 +105,7 @@ def unprinted(shown: str, ended: Ended) -> list[str]:
     def skeleton(text: str) -> list[str]:
         text = re.sub(r"\bmine\b|smollm2-135m-qlora-[0-9a-f]{6}", "RUN", text)
         text = text.replace("<$", "$")  # of a life of seconds: less than can be said
-        text = re.sub(r"\d[\d,.:TZ-]*( (?:s|min|h|days)\b)?", "N", text)
+        text = re.sub(r"(?:under )?\d[\d,.:TZ-]*( (?:s|min|h|days)\b)?", "N", text)
         return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
 
     printed = skeleton(ended.out + ended.err)

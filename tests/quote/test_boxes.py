@@ -142,5 +142,5 @@ def test_a_part_of_this_machine_is_not_shown_twice() -> None:
     names = [offer.name for offer in local.offers(context)]
     assert names.count("owned: cpu-zen") == 1
     assert sum(name.startswith("owned: ") for name in names) == 1
-    other = replace(context, boxes=(replace(same, watts=Decimal(9)),))
+    other = replace(context, boxes=(same._replace(watts=Decimal(9)),))
     assert [offer.name for offer in local.offers(other)][-1] == f"owned: {same.count} x the same ({same.hardware})"
