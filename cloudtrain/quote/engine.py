@@ -52,7 +52,8 @@ def quote_here(request: Request, settings: Settings) -> Quote:
     from cloudtrain.quote.lessons.measured import Measurements
 
     here = replace(context(settings), boxes=request.boxes)
-    return quote(request, here, Measurements.of_state(settings.state))
+    scheme, is_bucket, _ = settings.state.partition("://")
+    return quote(replace(request, bucket=scheme if is_bucket else ""), here, Measurements.of_state(settings.state))
 
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:

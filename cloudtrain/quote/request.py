@@ -65,6 +65,7 @@ class Request:
     hardware: tuple[tuple[str, int | None], ...] = ()  # (key of the accelerator table, count or None for any)
     boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one
     markets: frozenset[str] = MARKETS
+    bucket: str = ""  # scheme of the state's bucket; "" for none yet: then one of the machine's own cloud is taken
     include_nvidia: bool = False
     experimental: bool = False
 

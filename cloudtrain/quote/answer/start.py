@@ -120,7 +120,8 @@ def lacking(request: Request, line: QuoteRow, here: Here) -> Iterator[tuple[str,
     if stack.direct and in_bucket:
         yield "state in a folder", "CLOUDTRAIN_STATE=$HOME/cloudtrain cloudtrain up --infra local"
     if not stack.direct and not in_bucket:
-        yield "bucket", "cloudtrain config set state s3://BUCKET"
+        beside = load("pricing", line.offer.provider, PriceSource).terms.bucket
+        yield "bucket", f"cloudtrain config set state {beside or 's3'}://BUCKET"
     if not stack.direct and line.offer.provider not in here.credentials:
         yield f"{line.offer.provider} key", f"cloudtrain doctor {line.offer.provider}"
     if request.spec.published.gated and not here.hub_token and not (stack.direct and has_weights(request.spec.hub_id)):

@@ -62,7 +62,7 @@ def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
     where most of the model is in 4 bit. Keeping takes no time of its own: pieces are written and sent while the next
     ones are made, and while it trains.
     """
-    if not (recipe.keeps_quantised and terms.bucket):
+    if not (recipe.keeps_quantised and terms.bucket and request.bucket in ("", terms.bucket)):
         return False
     if quantised_parameters(request, recipe) / recipe.quantise_per_s.likely < KEPT_FROM_S:
         return False

@@ -88,6 +88,18 @@ def test_what_is_missing_is_named_with_the_first_remedy() -> None:
     assert "--hub-token-from HF_TOKEN" in ready.command
 
 
+@pytest.mark.parametrize(("provider", "scheme"), [("gcp", "gs"), ("aws", "s3"), ("runpod", "s3")])
+def test_the_bucket_is_of_the_machines_own_cloud(provider: str, scheme: str) -> None:
+    """For such a one the row is quoted: bytes between clouds are billed, and nothing is kept there."""
+    quote = quoted()
+    row = next(
+        index
+        for index, line in enumerate(quote.lines)
+        if line.offer.provider == provider and line.viable and line.assessment.launch == "yes"
+    )
+    assert start(quote, row, NOBODY).command == f"cloudtrain config set state {scheme}://BUCKET"
+
+
 def test_what_up_refuses_unasked_is_said_in_the_command() -> None:
     """RunPod has one guard that works alone; a price of Google's cannot be asked for again, one of RunPod's can."""
     quote = quoted()
