@@ -21,6 +21,7 @@ from cloudtrain.offer import Box, Offer, OfferKey, Probe, Terms
 
 if TYPE_CHECKING:
     from cloudtrain.billing import Billing
+    from cloudtrain.listings import Answer, Shape
     from cloudtrain.plan import Plan
     from cloudtrain.records import MachineRecord
     from cloudtrain.state.address import Address
@@ -31,13 +32,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Context:
-    """What a price source may read: the catalogue folder, and of owned machines the user's settings and a probe."""
+    """What a price source may read: price lists, and of owned machines the user's settings and a probe."""
 
-    catalog: Path
+    catalog: Path  # folder of the shipped price lists, or of those that the user named
     usd_per_kwh: Decimal | None = None  # None: nobody said
     watts: Decimal | None = None
     probe: Probe | None = None  # of this machine, where it was measured
     boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one
+    refreshed: Mapping[str, Path] = field(default_factory=dict)  # provider -> the folder of its refreshed price list
+
+    def price_list(self, provider: str) -> Path:
+        """The folder in which the provider's price list is read."""
+        return self.refreshed.get(provider, self.catalog)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +56,9 @@ class PriceSource:
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
     credential_files: tuple[str, ...] = ()  # of the provider's own tools, as a shell would name them
     live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
+    # (rows, seconds for all of it) -> what the provider says of each; a ProviderError when it cannot be asked at all
+    refresh: Callable[[Sequence[Shape], float], Iterable[Answer]] | None = None
+    keyless: bool = False  # `refresh` needs no credentials
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 
@@ -267,8 +276,7 @@ class Stack:
 
 def names(package: str) -> tuple[str, ...]:
     """Provider keys that have a file in `pricing` or `stacks`, sorted, without importing one."""
-    parent = import_module(f"cloudtrain.{package}")
-    return _names_in(tuple(parent.__path__))
+    return _names_in(tuple(import_module(f"cloudtrain.{package}").__path__))
 
 
 @cache

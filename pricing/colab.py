@@ -33,7 +33,7 @@ def _limits(hardware: str, market: Market) -> Limits:
 
 def offers(context: Context) -> Iterable[Offer]:
     """The dated rows of the catalogue: compute units as dollars under `units`, the free tier under `free`."""
-    return read_offers(context.catalog, "colab", Reading(listed="units", zero_is_free=True, limits=_limits))
+    return read_offers(context.price_list("colab"), "colab", Reading(listed="units", zero_is_free=True, limits=_limits))
 
 
 provider = PriceSource(

@@ -19,7 +19,7 @@ def _zone_names(region: str, letters: str) -> str:
 
 def offers(context: Context) -> Iterable[Offer]:
     """The dated rows of the catalogue. A TPU row names every zone in which its price holds, separated by blanks."""
-    return read_offers(context.catalog, "gcp", Reading(zone_names=_zone_names))
+    return read_offers(context.price_list("gcp"), "gcp", Reading(zone_names=_zone_names))
 
 
 provider = PriceSource(

@@ -24,7 +24,9 @@ def _limits(hardware: str, market: Market) -> Limits:
 
 def offers(context: Context) -> Iterable[Offer]:
     """The dated rows of the catalogue, all under the `free` market."""
-    return read_offers(context.catalog, "kaggle", Reading(listed="free", zero_is_free=True, limits=_limits))
+    return read_offers(
+        context.price_list("kaggle"), "kaggle", Reading(listed="free", zero_is_free=True, limits=_limits)
+    )
 
 
 provider = PriceSource(

@@ -14,7 +14,7 @@ from ._snapshot import Reading, read_offers
 
 def offers(context: Context) -> Iterable[Offer]:
     """The dated rows of the catalogue."""
-    return read_offers(context.catalog, "runpod", Reading())
+    return read_offers(context.price_list("runpod"), "runpod", Reading())
 
 
 GPUS = {"mi300x": "AMD Instinct MI300X OAM"}  # accelerator table -> RunPod's catalogue

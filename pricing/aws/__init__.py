@@ -22,7 +22,7 @@ _FLEX = Pace(
 
 def offers(context: Context) -> Iterable[Offer]:
     """The dated EC2 rows of the catalogue. Zones are zone ids (`use1-az5`); "" means the cheapest of the region."""
-    found = read_offers(context.catalog, "aws", Reading())
+    found = read_offers(context.price_list("aws"), "aws", Reading())
     for index, offer in enumerate(found):
         if "-flex." in offer.name:
             found[index] = offer._replace(pace=_FLEX)
