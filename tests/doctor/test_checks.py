@@ -102,13 +102,17 @@ def test_prices_are_asked_for_and_their_age_is_told(
     assert not finding.barring or finding.state != "problem"
 
 
-def test_the_age_of_the_oldest_price_is_told_too(catalogue: Callable[..., None]) -> None:
-    """From the first day on which it may have been seen; the newest decides whether the catalogue is stale."""
-    old = offer("mi300x x1", "2.00", "2026-08-31")
+def test_the_age_is_that_of_the_price_which_is_told(catalogue: Callable[..., None]) -> None:
+    """From the first day on which it may have been seen; a newer row of another machine makes it no younger."""
+    old = offer("mi300x x1", "2.00", "2026-08-24")
     old = old._replace(price=old.price._replace(since="2026-06-01"))
-    catalogue(old, offer("mi300x x1", "3.00", "2026-11-20"), answer=(None, "it is down"))
+    newer = [offer("mi300x x1", "3.00", "2026-11-20"), offer("never x2", "9.00", "2026-11-23")]
+    catalogue(old, *newer, answer=(None, "it is down"))
     finding = checks.prices("runpod", cloud(), NOW)
-    assert (finding.state, finding.message) == ("unknown", "the catalogue's are 4 to 176 days old; it is down")
+    assert (finding.state, finding.message) == (
+        "problem",
+        "mi300x x1 costs $2.00/h in the catalogue, 92 to 176 days old; it is down",
+    )
 
 
 def test_a_key_for_a_price_names_one_zone() -> None:
