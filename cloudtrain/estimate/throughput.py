@@ -81,8 +81,8 @@ def tokens_per_second(
     own = work.tier is None and chip.backend == "torch-cpu"
     found = efficiency(Query(chip, tier, adapts, work.moe, work.precision, own), known)
     factors = _scaling(chip, count * units), _method_factor(chip, work.method)
-    peak_off = Range(1 / chip.spread, 1.0, chip.spread)
-    span = product(found.share, *factors, peak_off).scaled(peak * units / work.flops_per_token)
+    off = max(chip.spread, 1.0)
+    span = product(found.share, *factors, Range(1 / off, 1.0, off)).scaled(peak * units / work.flops_per_token)
     basis = f"{peak * units / 1e12:g} TFLOP/s {_type(chip, work)} per counted unit, {tier} software, {found.basis}"
     if chip.spread > 1:
         basis += f"; the peak is {chip.peak_note}: x/÷ {chip.spread:g}"
@@ -94,10 +94,14 @@ def product(*figures: Range) -> Range:
 
     Logarithms are normal on either side of the middle, so middles multiply and the squares of half-widths add.
     """
-    middle = math.prod(each.likely for each in figures)
-    below = math.hypot(*(math.log(each.likely / each.low) for each in figures))
-    above = math.hypot(*(math.log(each.high / each.likely) for each in figures))
-    return Range(middle * math.exp(-below), middle, middle * math.exp(above))
+    middle, below, above, log = 1.0, 0.0, 0.0, math.log
+    for low, likely, high in figures:
+        middle *= likely
+        if low < likely:
+            below += log(likely / low) ** 2
+        if likely < high:
+            above += log(high / likely) ** 2
+    return Range(middle * math.exp(-math.sqrt(below)), middle, middle * math.exp(math.sqrt(above)))
 
 
 def eight_in_ten(figure: Range) -> Range:
