@@ -3,7 +3,7 @@
 A range here is for nine runs in ten (P5, P50, P95): of the rows of throughput.csv, each foretold from the others, 93 %
 lie inside (2026-11-30, tests/estimate/test_estimate_throughput.py). What a speed is made of is uncertain for reasons of
 its own: how much of a peak software reaches, what is lost between cores, what 4-bit weights cost, what the peak is. All
-of them at their worst at once is not one run in twenty but one in thousands, so the spreads add in squares (`product`).
+of them at their worst at once is not one run in twenty but one in hundreds, so the spreads add in squares (`product`).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def product(*figures: Range) -> Range:
 def eight_in_ten(figure: Range) -> Range:
     """P10, P50 and P90 of a figure of which P5, P50 and P95 are given, as a quote samples it.
 
-    Held by data and not by the normal distribution alone: 82 % of the rows of throughput.csv, each foretold from the
+    Held by data and not by the normal distribution alone: 81 % of the rows of throughput.csv, each foretold from the
     others, lie inside the narrower range (2026-11-30; the same test).
     """
     low, likely, high = figure

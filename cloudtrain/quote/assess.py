@@ -164,7 +164,7 @@ def machine_rate(
         found = found._replace(basis=f"{found.basis}; {share.source}: x {share.cores.likely:g}")
     if rate is not None:
         rate = throughput.eight_in_ten(rate)
-        found = found._replace(basis=f"{found.basis}; spreads add in squares, the speed shown is P10 to P90 of it")
+        found = found._replace(basis=f"{found.basis}; independent spreads add in squares, shown is P10 to P90")
     if offer.products is not None:
         if (stepped := probed.by_steps(request.spec, ours.options, offer.products)) is not None:
             rate, basis = stepped
