@@ -131,7 +131,7 @@ def test_nine_in_ten_products_lie_inside_the_product(figures: tuple[Range, ...])
     assert found.high / found.low < 0.75 * stacked
 
 
-def test_eight_in_ten_are_p10_and_p90_of_nine_in_ten() -> None:
+def test_eight_in_ten_are_the_middle_of_nine_in_ten() -> None:
     """Of a normal logarithm: 1.28 standard deviations instead of 1.64, on each side."""
     found = throughput.eight_in_ten(Range(math.exp(-1.645), 1.0, math.exp(2 * 1.645)))
     assert found == pytest.approx((math.exp(-1.2816), 1.0, math.exp(2 * 1.2816)), rel=1e-3)
