@@ -1,7 +1,7 @@
 """Where refreshed price lists are, and which of them count. Every quote looks, so it is quick and imports little.
 
-`manifest.json` names each list by its hash, and a list lies in a folder of its own that is never written again:
-`aws-2026-11-30-ab12cd34ef567890/aws.csv`. Replacing the manifest is therefore the one moment at which a new list counts.
+`manifest.json` names each list by its hash, and a list lies in a folder of its own that is never written again, such as
+`aws-2026-11-30-051500-ab12cd34ef567890/aws.csv`. A new list counts from the moment at which the manifest is replaced.
 """
 
 from __future__ import annotations
@@ -57,11 +57,17 @@ def look() -> Found:
 
 
 def list_folder(place: Path, provider: str, asked_at: float, sha256: str) -> Path:
-    """The folder of a list: provider, the day (UTC) on which it was asked for, its hash."""
+    """The folder of a list: provider, when it was asked for (UTC), its hash."""
     from datetime import UTC, datetime
 
-    day = datetime.fromtimestamp(asked_at, UTC).date().isoformat()
-    return place / f"{provider}-{day}-{sha256[:HASH_DIGITS]}"
+    when = datetime.fromtimestamp(asked_at, UTC)
+    return place / f"{provider}-{when:%Y-%m-%d-%H%M%S}-{sha256[:HASH_DIGITS]}"
+
+
+def is_of(path: Path, provider: str) -> bool:
+    """Whether a folder is one of this provider's lists."""
+    parts = path.name.rsplit("-", 5)
+    return len(parts) == 6 and parts[0] == provider
 
 
 def shipped_file(provider: str) -> Path:
@@ -72,8 +78,8 @@ def shipped_file(provider: str) -> Path:
 
 def called(path: Path) -> str:
     """What a quote calls the list in this folder: `2026-11-30 (ab12cd34)`."""
-    parts = path.name.rsplit("-", 4)
-    return f"{'-'.join(parts[1:4])} ({parts[4][:8]})" if len(parts) == 5 else path.name
+    parts = path.name.rsplit("-", 5)
+    return f"{'-'.join(parts[1:4])} ({parts[5][:8]})" if len(parts) == 6 else path.name
 
 
 def _judged(place: Path, text: bytes) -> Found:

@@ -69,7 +69,9 @@ def parse(text: bytes, name: str) -> Table:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"the price list {name} cannot be read: {error}", "nothing was taken from it") from None
     columns = tuple(rows[0]) if rows else ()
-    missing = [column for column in ("provider", "offer", "region", "zones", *PRICES.values(), *SEEN) if column not in columns]
+    missing = [
+        column for column in ("provider", "offer", "region", "zones", *PRICES.values(), *SEEN) if column not in columns
+    ]
     if missing or len(set(columns)) != len(columns):
         raise UsageError(f"the price list {name} lacks columns: {', '.join(missing) or 'one is there twice'}")
     for number, cells in enumerate(rows[1:], 2):
