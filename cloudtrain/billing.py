@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -29,8 +28,7 @@ class Bills(NamedTuple):
     message: str = ""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Billing:
+class Billing(NamedTuple):
     """A provider's own bill. `ask` raises provider errors; "not switched on" is an answer."""
 
     source: str  # who says so, for a person

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from importlib import import_module
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Context:
+class Context(NamedTuple):
     """What a price source may read: price lists, and of owned machines the user's settings and a probe."""
 
     catalog: Path  # folder of the shipped price lists, or of those that the user named
@@ -39,15 +38,14 @@ class Context:
     watts: Decimal | None = None
     probe: Probe | None = None  # of this machine, where it was measured
     boxes: tuple[Box, ...] = ()  # machines of one's own that are not this one
-    refreshed: Mapping[str, Path] = field(default_factory=dict)  # provider -> the folder of its refreshed price list
+    refreshed: Mapping[str, Path] = {}  # provider -> the folder of its refreshed price list
 
     def price_list(self, provider: str) -> Path:
         """The folder in which the provider's price list is read."""
         return self.refreshed.get(provider, self.catalog)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class PriceSource:
+class PriceSource(NamedTuple):
     """The record at the end of `pricing/<name>.py`."""
 
     name: str
@@ -108,8 +106,7 @@ class ResourceState(NamedTuple):
     owner: str | None = None  # the run's key in its tags or name, "" when they hold none; None: it cannot say
 
 
-@dataclass(frozen=True)
-class Resource:
+class Resource(NamedTuple):
     """One thing that a plan makes. `inputs` is plain JSON without a secret: it is kept in the journal and the state.
 
     Inputs always hold `run`, `attempt`, `role`, `name`, `place` (a flat dict: account, region, zone, project, as the
@@ -123,8 +120,7 @@ class Resource:
     summary: str = ""  # what it is, for the plan: "machine trn1.2xlarge, spot, us-east-1"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Driver:
+class Driver(NamedTuple):
     """Four verbs over one kind of thing. Each raises only the provider errors of `cloudtrain.errors`.
 
     `create` sends exactly one mutating call, with the hard time-out of the timing, and returns without waiting for the
@@ -158,15 +154,14 @@ def state_of(key: str) -> str:
     return key[:-8]
 
 
-@dataclass(frozen=True)
-class OwnedResource:
+class OwnedResource(NamedTuple):
     """Something of ours that exists at a provider, whatever our records say."""
 
     run: str  # of a rented thing: the run's key; here: its name
     id: str
     what: str
     kind: str = ""  # key of Stack.drivers
-    inputs: Mapping[str, Any] = field(default_factory=dict)  # enough for the driver's `status` and `delete`
+    inputs: Mapping[str, Any] = {}  # enough for the driver's `status` and `delete`
     expires: float | None = None
     bills: bool = True
     usd_per_hour: Decimal | None = None
@@ -247,8 +242,7 @@ class Lost(NamedTuple):
     end: Callable[[OwnedResource], bool]  # whether it is gone
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Stack:
+class Stack(NamedTuple):
     """The record at the end of `stacks/<name>.py`: how a plan becomes a machine here and stops being one.
 
     A `direct` stack has nothing to provision; the others have a `cloud`, and their four verbs go through the Pulumi

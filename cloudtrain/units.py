@@ -13,16 +13,16 @@ SECONDS_PER_HOUR = 3600
 HOURS_PER_MONTH = 730  # the month that disk and storage prices mean
 GB = 10**9
 
-_COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kKmMbBgGtT]?)\s*$")
+_COUNT = r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kKmMbBgGtT]?)\s*$"
 _COUNT_SCALE = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_MEMORY = re.compile(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*(?:([gt])i?b?)?\s*$", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
+_MEMORY = r"(?i)\s*(\d{1,9}(?:\.\d{1,3})?)\s*(?:([gt])i?b?)?\s*$"
+_DURATION = r"(?i)(\d+(?:\.\d+)?)\s*([smhdw])"
 _DURATION_SCALE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_count(text: str) -> int:
     """`10M`, `1_000_000` or `2.5k` as a whole number. Raises UsageError."""
-    match = _COUNT.match(text)
+    match = re.match(_COUNT, text)
     if not match:
         raise UsageError(f"`{text}` is not a count", "write a number such as 1000000, 500k or 10M")
     return int(Decimal(match[1].replace("_", "")) * _COUNT_SCALE[match[2].lower()])
@@ -30,7 +30,7 @@ def parse_count(text: str) -> int:
 
 def parse_memory(text: str) -> int:
     """`128GB`, `192 GiB`, `1.5TB` or `24` in bytes, as memory is sold: in powers of two. Raises UsageError."""
-    match = _MEMORY.match(text)
+    match = re.match(_MEMORY, text)
     size = int(Decimal(match[1]) * (TIB if (match[2] or "").lower() == "t" else GIB)) if match else 0
     if size < 1:
         raise UsageError(f"`{text}` is not a size of memory", "write for example 128GB")
@@ -44,8 +44,8 @@ def parse_duration_s(text: str, bare_unit: str = "h") -> float:
         return float(text) * _DURATION_SCALE[bare_unit]
     except ValueError:
         pass
-    parts = _DURATION.findall(text)
-    if not parts or _DURATION.sub("", text).strip():
+    parts = re.findall(_DURATION, text)
+    if not parts or re.sub(_DURATION, "", text).strip():
         raise UsageError(f"`{text}` is not a length of time", "write for example 90m, 1h30m or 2d")
     return sum(float(number) * _DURATION_SCALE[unit.lower()] for number, unit in parts)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cloudtrain.doctor import credentials, local
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
 from cloudtrain.offer import Offer, OfferKey
-from cloudtrain.prices.ages import LISTED
+from cloudtrain.prices.ages import keeps
 from cloudtrain.providers import Cloud, Finding, PriceSource, Stack, load, names, run_key
 from cloudtrain.quote import catalog
 from cloudtrain.quote.ages import ages
@@ -132,20 +132,19 @@ def processes(stack: Stack, known: Records) -> Iterator[Finding]:
 
 
 def prices(name: str, cloud: Cloud, now: float) -> Finding:
-    """Whether the provider has a live price, and how old the snapshot's are."""
-    known = offers(name)
-    served = [offer for offer in known if offer.usd_per_hour is not None and cloud.serves(first_place(offer))]
+    """Whether the provider has a live price of its cheapest machine, and how old the catalogue's of that is."""
+    served = [offer for offer in offers(name) if offer.usd_per_hour is not None and cloud.serves(first_place(offer))]
     if not served:
         return Finding("prices", "unknown", "the catalogue has no price for a machine that can be made there")
     sample = min(served, key=lambda offer: (offer.usd_per_hour or Decimal(0), offer.name, offer.region))
-    found = ages((offer.price for offer in known), now)
+    found = ages([sample.price], now)
     age = "of unknown age" if found is None else f"{found} days old"
     live, why_not = live_price.ask(first_place(sample))
     if live is not None:
         message = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
         return Finding("prices", "ok", message)
-    message = f"the catalogue's are {age}; {why_not}"
-    if found is None or found.youngest > LISTED.stale:
+    message = f"the catalogue's of {sample.name} is {age}; {why_not}"
+    if found is None or found.youngest > keeps(sample.market).stale:
         return Finding("prices", "problem", message, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
     return Finding("prices", "unknown" if live is None and why_not else "ok", message)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from cloudtrain.estimate import assumptions, budget, tpu
 from cloudtrain.estimate.options import Options, checked
@@ -13,8 +13,7 @@ from cloudtrain.estimate.states import states
 from cloudtrain.models.spec import ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryEstimate:
+class MemoryEstimate(NamedTuple):
     """Bytes of each device. `parts` belong to the deciding `phase` and sum to `peak_bytes`; `phases` holds all totals.
 
     `peak_bytes` is live tensor bytes of one steady optimisation step; `required_bytes` adds runtime and margins.

@@ -12,18 +12,16 @@ from cloudtrain.estimate.accelerators import Hardware
 from cloudtrain.units import GIB
 
 # What makers and sellers put before a chip's own name, and after it. All of it is optional, in this order.
-_BEFORE = re.compile(
+_BEFORE = (
     r"(?:amd|intel|apple|google|aws|amazon|nvidia|habana|qualcomm)?"
     r"(?:radeon(?:ai)?(?:pro)?|instinct|geforce|(?:datacenter)?gpu|cloudtpu|tpu|arc|mac(?:book)?(?:pro|air|mini|studio)?|imac)?"
     r"(?:rx)?"
 )
-_AFTER = re.compile(r"(?:oam|gpu|graphics|dualslot|comparison)$")
-_MARKS = re.compile(r"\((?:tm|r|c)\)|[^a-z0-9]+")
-_TIMES = re.compile(
-    r"(?P<n>\d{1,3})\s?[x×*]\s?(?=[a-z])(?P<name>.+)|(?P<name2>.+?)\s+[x×*]\s?(?P<n2>\d{1,3})", re.IGNORECASE
-)
-_MEMORY = re.compile(r"\b(\d{1,5})\s?gi?b\b", re.IGNORECASE)
-_TARGET = re.compile(r"gfx[0-9a-f]{3,5}")
+_AFTER = r"(?:oam|gpu|graphics|dualslot|comparison)$"
+_MARKS = r"\((?:tm|r|c)\)|[^a-z0-9]+"
+_TIMES = r"(?i)(?P<n>\d{1,3})\s?[x×*]\s?(?=[a-z])(?P<name>.+)|(?P<name2>.+?)\s+[x×*]\s?(?P<n2>\d{1,3})"
+_MEMORY = r"(?i)\b(\d{1,5})\s?gi?b\b"
+_TARGET = r"gfx[0-9a-f]{3,5}"
 # Words that name a family of chips and no chip: what is listed when nothing nearer is known.
 _FAMILIES = (
     (("mac", "imac", "apple", "mps", "metal", "mlx"), "apple"),
@@ -55,13 +53,13 @@ def read(text: str) -> Named:
     if exact is not None:
         return Named((exact,))
     name, count = _counted(text.strip())
-    memory = _MEMORY.search(name)
+    memory = re.search(_MEMORY, name)
     exact = accelerators.exactly(name)
     if exact is not None:
         return Named((exact,), count)
-    bare = _MEMORY.sub(" ", name)
+    bare = re.sub(_MEMORY, " ", name)
     memory_bytes = int(memory[1]) * GIB if memory else None
-    chips = _cards(bare) if _TARGET.fullmatch(joined(bare)) else _by_spelling(bare)
+    chips = _cards(bare) if re.fullmatch(_TARGET, joined(bare)) else _by_spelling(bare)
     if not chips:
         raise UsageError(f"unknown hardware `{visible(text)}`", nearest_thing(bare))
     return Named(chips, count, memory_bytes)
@@ -78,21 +76,21 @@ def one(text: str) -> Named:
 
 def joined(text: str) -> str:
     """A name without case, blanks, dashes, underscores and marks."""
-    return _MARKS.sub("", text.lower())
+    return re.sub(_MARKS, "", text.lower())
 
 
 def bare_name(text: str) -> str:
     """The same without the words of maker and product line: `AMD Radeon RX 7900 XTX` and `7900xtx` are one."""
     whole = joined(text)
-    found = _BEFORE.match(whole)
+    found = re.match(_BEFORE, whole)
     rest = whole[found.end() :] if found else whole
-    return _AFTER.sub("", rest)
+    return re.sub(_AFTER, "", rest)
 
 
 def nearest_thing(text: str) -> str:
     """What to write instead of a name that is not known: chips whose names go on so, or nearly so, or of its family."""
     whole, wanted = joined(text), bare_name(text)
-    if _TARGET.fullmatch(whole):
+    if re.fullmatch(_TARGET, whole):
         targets = {row.architecture for row in accelerators.all_hardware()} - {""}
         return f"known architectures: {', '.join(sorted(targets))}"
     names = _bare_names()
@@ -124,7 +122,7 @@ def _counted(text: str) -> tuple[str, int | None]:
         if not number.strip().isdecimal() or len(number) > 6 or not int(number):
             raise UsageError(f"`{visible(text)}` is not NAME:COUNT", "write for example mi300x:2")
         return name.strip(), int(number)
-    times = _TIMES.fullmatch(text)
+    times = re.fullmatch(_TIMES, text)
     if times is None:
         return text, None
     return (times["name"] or times["name2"]).strip(), max(1, int(times["n"] or times["n2"]))
@@ -145,6 +143,6 @@ def _bare_names() -> dict[str, Hardware]:
     """Every chip under its names without maker; the first of the table wins where two come out alike."""
     names: dict[str, Hardware] = {}
     for name, row in accelerators.by_name().items():
-        if bare := bare_name(_MEMORY.sub(" ", name)):
+        if bare := bare_name(re.sub(_MEMORY, " ", name)):
             names.setdefault(bare, row)
     return names

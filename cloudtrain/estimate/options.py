@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cloudtrain.errors import UsageError
 from cloudtrain.models.adapters import Targets
@@ -18,8 +17,7 @@ Estimator = Literal["torch", "tpu", "mlx"]  # whose formulas
 ADAPTER_METHODS = ("lora", "qlora", "dora")
 
 
-@dataclass(frozen=True, repr=False)
-class Options:
+class Options(NamedTuple):
     """One fine-tune. `batch` counts the sequences of a micro-step over all devices.
 
     `experts_4bit=None` means: for LongCat, and where the back end quantises every matrix anyway. `layers` overrides
@@ -75,8 +73,7 @@ def checked(spec: ModelSpec, options: Options) -> tuple[ModelSpec, Options]:
     quantised_experts = options.experts_4bit
     if quantised_experts is None:  # MLX and Qwix quantise every matrix; bitsandbytes leaves stacked experts alone
         quantised_experts = options.estimator != "torch" or shape.family.startswith("longcat")
-    return spec, replace(
-        options,
+    return spec, options._replace(
         experts_4bit=bool(quantised_experts and shape.experts and options.method == "qlora"),
         attention="eager" if shape.traits.eager_only and options.estimator == "torch" else options.attention,
         train_layers=min(options.train_layers, shape.layers),

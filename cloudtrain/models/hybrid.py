@@ -8,7 +8,6 @@ Source: transformers 5.23.0 modeling files (2026-11); a test compares random siz
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from cloudtrain.models import decoder
@@ -35,7 +34,7 @@ def shape(keys: Keys, kind: str) -> Shape:
         vocab=vocab,
         tied=tied,
     )
-    return replace(plain, counted=tally.finish(vocab, hidden, tied=tied), **extra)
+    return plain._replace(counted=tally.finish(vocab, hidden, tied=tied), **extra)
 
 
 def _depth(keys: Keys, kind: str) -> int:

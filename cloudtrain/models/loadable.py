@@ -79,15 +79,14 @@ def unknown_class(spec: ModelSpec, backend: str) -> Refusal | None:
 @lru_cache(maxsize=64)
 def text_sibling(spec: ModelSpec) -> str:
     """The model of the registry with the same language model, which the trainer takes, in words; "" without one."""
-    from dataclasses import replace
 
     from cloudtrain.models import classes, registry
 
-    plain = replace(spec.shape, sliding_window=0, sliding_layers=0)
+    plain = spec.shape._replace(sliding_window=0, sliding_layers=0)
     for other in registry.all_models():
         if not classes.is_taken(other.published.model_type or other.family):
             continue
-        if other.family == spec.family and replace(other.shape, sliding_window=0, sliding_layers=0) == plain:
+        if other.family == spec.family and other.shape._replace(sliding_window=0, sliding_layers=0) == plain:
             return f"`{other.name}` is a language model of the same sizes"
     return ""
 

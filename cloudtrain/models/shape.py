@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.models.families import COUNTED, FAMILIES, Family
@@ -24,8 +23,7 @@ class Linear(NamedTuple):
         return self.inputs * self.outputs
 
 
-@dataclass(frozen=True, repr=False)
-class Shape:
+class Shape(NamedTuple):
     """Sizes of one decoder-only model. Zero means "has none". `head_dim` of MLA models is the query/key width.
 
     `attention_bias` names the projections with a bias by their letters. `normed_heads`: queries and keys are normalised
@@ -123,7 +121,7 @@ class Shape:
         sliding = round(self.sliding_layers * layers / self.layers)
         dense = min(self.dense_layers, max(layers - 1, 0)) if self.experts else 0
         counted = self.counted and self.counted.at_depth(layers / self.layers)
-        return replace(self, layers=layers, sliding_layers=sliding, dense_layers=dense, counted=counted)
+        return self._replace(layers=layers, sliding_layers=sliding, dense_layers=dense, counted=counted)
 
 
 def attention_linears(shape: Shape) -> tuple[Linear, ...]:

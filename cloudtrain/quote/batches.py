@@ -6,7 +6,6 @@ efficiency data hold for any size, and nothing is searched.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,14 +72,14 @@ def settled(request: Request, ours: Recipe, room: Room) -> tuple[Request, Recipe
 
 def larger(request: Request, ours: Recipe, room: Room) -> Larger | None:
     """What to ask for instead where a larger micro-batch than may be taken for the request takes less time."""
-    one = replace(request, batch=1, batch_given=False)
+    one = request._replace(batch=1, batch_given=False)
     ours = of_size(ours, 1)
     if request.batch_given and (best := cheapest(one, ours, room)) and best.request.batch > request.batch:
         size = best.request.batch
         return Larger(f"--batch {size}" if request.step_sequences is None else f"no `micro_batch` ({size} then)", one)
     if request.step_sequences is None:
         return None
-    free = replace(one, step_sequences=None)
+    free = one._replace(step_sequences=None)
     best = cheapest(free, ours, room)
     if best is None or best.request.batch <= request.step_sequences:
         return None
@@ -115,7 +114,7 @@ def sizes(request: Request, ours: Recipe) -> tuple[Size, ...]:
         tried = of_size(ours, batch)
         estimated = memory.estimate(request.spec, tried.options)
         needed = tried.required_bytes(estimated), estimated.parts.weights
-        found.append(Size(replace(request, batch=batch), tried, *needed))
+        found.append(Size(request._replace(batch=batch), tried, *needed))
     return tuple(found)
 
 
@@ -137,4 +136,4 @@ def numbers(request: Request) -> Iterator[int]:
 
 def of_size(ours: Recipe, size: int) -> Recipe:
     """The recipe with so many sequences at once."""
-    return ours._replace(options=replace(ours.options, batch=size))
+    return ours._replace(options=ours.options._replace(batch=size))

@@ -51,9 +51,9 @@ def quote_here(request: Request, settings: Settings) -> Quote:
     from cloudtrain.quote.catalog import context
     from cloudtrain.quote.lessons.measured import Measurements
 
-    here = replace(context(settings), boxes=request.boxes)
+    here = context(settings)._replace(boxes=request.boxes)
     scheme, is_bucket, _ = settings.state.partition("://")
-    return quote(replace(request, bucket=scheme if is_bucket else ""), here, Measurements.of_state(settings.state))
+    return quote(request._replace(bucket=scheme if is_bucket else ""), here, Measurements.of_state(settings.state))
 
 
 def quote(request: Request, context: Context, measured: Measured | None = None) -> Quote:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -38,8 +37,7 @@ class Place(NamedTuple):
         )
 
 
-@dataclass(frozen=True, repr=False)
-class Request:
+class Request(NamedTuple):
     """One job to price. `tokens` are positions processed, prompts included, times epochs, before padding."""
 
     spec: ModelSpec

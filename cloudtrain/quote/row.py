@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -128,8 +127,7 @@ class QuoteRow:
         return f"cheaper with {instead.words}: likely {money(usd)}" if usd < WORTH_SAYING * self.usd_likely else ""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Quote:
+class Quote(NamedTuple):
     """All lines, viable ones first by expected dollars; `chosen` is an index into them or None."""
 
     lines: tuple[QuoteRow, ...]
@@ -138,8 +136,8 @@ class Quote:
     as_of: str
     catalog: str
     flops: float
-    request: Any = field(repr=False, default=None)
-    measured: Any = field(repr=False, default=None)  # what corrected the shipped data, for a question asked again
+    request: Any = None
+    measured: Any = None  # what corrected the shipped data, for a question asked again
 
     def ids(self) -> list[str]:
         """The id of each line, which stays the same in other quotes."""

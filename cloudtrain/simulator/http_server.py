@@ -38,6 +38,7 @@ class Reply(NamedTuple):
     body: bytes = b""
     headers: Mapping[str, str] = {}
     cut: bool = False  # whether the connection drops in the middle of it
+    seconds_a_byte: float = 0.0  # how slowly its second half comes; 0: at once
 
 
 class Fake:
@@ -229,8 +230,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut else reply.body)
+            self._write(reply)
         self.close_connection |= reply.cut
+
+    def _write(self, reply: Reply) -> None:
+        middle = len(reply.body) // 2 if reply.cut or reply.seconds_a_byte else len(reply.body)
+        self.wfile.write(reply.body[:middle])
+        if reply.seconds_a_byte:
+            for byte in reply.body[middle:]:
+                time.sleep(reply.seconds_a_byte)
+                self.wfile.write(bytes([byte]))
 
     def _body(self, headers: Mapping[str, str]) -> bytes:
         """What was sent, in one piece or in chunks, as Go's clients do."""

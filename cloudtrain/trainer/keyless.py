@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_KEY = re.compile(
+_KEY = (
     r"^(AWS|GOOGLE|GCLOUD|GCP|CLOUDSDK|RUNPOD|KAGGLE|AZURE|ARM|PULUMI)_"
     r"|TOKEN(?!IZER)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY|^SSH_AUTH_SOCK$"
 )
@@ -17,4 +17,4 @@ def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
 
     A token for the model hub stays, because it fetches weights with it. Key files in the home folder are not hidden.
     """
-    return {name: value for name, value in environment.items() if name in _KEPT or not _KEY.search(name.upper())}
+    return {name: value for name, value in environment.items() if name in _KEPT or not re.search(_KEY, name.upper())}

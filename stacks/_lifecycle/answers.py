@@ -38,8 +38,7 @@ def closed(name: str, cloud: Cloud) -> Cloud:
 
 def closed_driver(name: str, driver: Driver) -> Driver:
     """The driver, likewise: an answer to a call that changes something may hide a success."""
-    return replace(
-        driver,
+    return driver._replace(
         create=reading(name, driver.create, Unknown),
         find=reading(name, driver.find),
         status=reading(name, driver.status),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.billing import Billing
@@ -27,7 +26,7 @@ def provisioned(
 ) -> Stack:
     """The record at the end of a provider's file. Nothing heavy is imported before a verb is used."""
     cloud = answers.closed(name, cloud)
-    bill = None if billed is None else replace(billed, ask=answers.reading(name, billed.ask))
+    bill = None if billed is None else billed._replace(ask=answers.reading(name, billed.ask))
 
     def start(plan: Plan, store: Store, log: Callable[[str], None]) -> MachineRecord:
         from . import launch

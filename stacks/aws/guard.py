@@ -22,7 +22,7 @@ from .errors import AlreadyThere
 ROLE = POLICY = "cloudtrain-time-limit"
 IAM_REGION = "us-east-1"  # IAM is one for all regions
 OURS = "cloudtrain time limit of "
-AT = re.compile(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)")
+AT = r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)"
 
 
 def trust(account: str) -> str:
@@ -160,7 +160,7 @@ def delete_limit(inputs: Mapping[str, Any], id: str) -> None:  # noqa: A002
 
 def expiry(schedule: Mapping[str, Any]) -> float | None:
     """When it fires, in epoch seconds."""
-    found = AT.fullmatch(str(schedule.get("ScheduleExpression", "")))
+    found = re.fullmatch(AT, str(schedule.get("ScheduleExpression", "")))
     return datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp() if found else None
 
 

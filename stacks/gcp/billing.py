@@ -20,7 +20,7 @@ TABLE = "CLOUDTRAIN_GCP_BILLING_TABLE"
 FIRST_S, SETTLED_S, EVERY_S = 24 * 3600.0, 72 * 3600.0, 6 * 3600.0
 LARGEST_BYTES = 20 * 2**30  # that a question may read; a terabyte a month is free
 WAIT_MS, WAITS, PAGE, PAGES_AT_MOST = 10_000, 6, 1000, 100
-NAMED = re.compile(r"([a-z][a-z0-9.:-]{4,62})\.(\w{1,200})\.(gcp_billing_export_(?:resource_)?v1_\w+)", re.ASCII)
+NAMED = r"(?a)([a-z][a-z0-9.:-]{4,62})\.(\w{1,200})\.(gcp_billing_export_(?:resource_)?v1_\w+)"
 NOT_ON: Final = (
     "no billing export to BigQuery was found: it is not switched on, or lies in another project. Switch it on at "
     "https://console.cloud.google.com/billing/export (it holds nothing of before), or name its table: "
@@ -79,7 +79,7 @@ def ask(questions: Sequence[BillQuestion], now: float) -> Bills:
 def named_table() -> str:
     """The table that the variable names, "" when it is unset. Raises UsageError for what is no table's name."""
     text = os.environ.get(TABLE, "").strip()
-    if text and not NAMED.fullmatch(text):
+    if text and not re.fullmatch(NAMED, text):
         raise UsageError(f"{TABLE} is `{visible(text)}`", "write PROJECT.DATASET.gcp_billing_export_v1_...")
     return text
 
@@ -94,7 +94,7 @@ def found_table(project: str) -> str:
             for tables in rest.pages(rest.BIGQUERY, path, {"maxResults": PAGE}):
                 for table in tables.get("tables") or []:
                     id_ = table["tableReference"]["tableId"]
-                    if NAMED.fullmatch(named := f"{where['projectId']}.{where['datasetId']}.{id_}"):
+                    if re.fullmatch(NAMED, named := f"{where['projectId']}.{where['datasetId']}.{id_}"):
                         found.append(("_resource_" not in id_, named))
     return min(found)[1] if found else ""
 

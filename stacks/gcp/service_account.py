@@ -28,7 +28,7 @@ CONDITION = (
 )
 ACT_AS = "iam.serviceAccounts.actAs"
 TOO_MUCH = ("roles/owner", "roles/editor")
-_ADDRESS = re.compile(r"[a-z][-a-z0-9]{4,28}[a-z0-9]@[a-z][-a-z0-9.]*\.iam\.gserviceaccount\.com")
+_ADDRESS = r"[a-z][-a-z0-9]{4,28}[a-z0-9]@[a-z][-a-z0-9.]*\.iam\.gserviceaccount\.com"
 
 
 def address(project: str) -> str:
@@ -38,7 +38,7 @@ def address(project: str) -> str:
     of an account that somebody made: the default accounts of Compute Engine and App Engine may do far more.
     """
     named = os.environ.get(VARIABLE, "").strip()
-    if named and not _ADDRESS.fullmatch(named):
+    if named and not re.fullmatch(_ADDRESS, named):
         raise UsageError(f"{VARIABLE} is `{visible(named)}`", f"write {NAME}@<project>.iam.gserviceaccount.com")
     return named or f"{NAME}@{home(project)}"
 

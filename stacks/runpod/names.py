@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from .._lifecycle.names import A_KEY
 
-_OURS = re.compile(rf"ct-({A_KEY})-(\d{{1,9}})-(.+)")
-_EXPIRY = re.compile(r"x([0-9a-z]{6,7})")
+_OURS = rf"ct-({A_KEY})-(\d{{1,9}})-(.+)"
+_EXPIRY = r"x([0-9a-z]{6,7})"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PLAUSIBLE = (1.6e9, 1e10)  # 2020 to 2286, in seconds since 1970
 
@@ -43,12 +43,12 @@ def base36(number: int) -> str:
 
 def parse(text: object) -> Name | None:
     """What a name says, or None when it is not ours. A suffix appended to it is ignored."""
-    found = _OURS.fullmatch(text) if isinstance(text, str) else None
+    found = re.fullmatch(_OURS, text) if isinstance(text, str) else None
     if found is None:
         return None
     expires = None
     for part in found[3].split("-"):
-        digits = _EXPIRY.fullmatch(part)
+        digits = re.fullmatch(_EXPIRY, part)
         if digits and _PLAUSIBLE[0] <= int(digits[1], 36) <= _PLAUSIBLE[1]:
             expires = float(int(digits[1], 36))
     return Name(found[1], int(found[2]), expires)

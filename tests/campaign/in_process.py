@@ -209,4 +209,4 @@ def explosive(driver: Any, bomb: Bomb) -> Any:
         return call
 
     names = ("create", "find", "status", "delete")
-    return replace(driver, **{name: around(getattr(driver, name)) for name in names})
+    return driver._replace(**{name: around(getattr(driver, name)) for name in names})

@@ -18,7 +18,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
@@ -318,7 +317,7 @@ class NightsWorld:
                 self.begins(kind, inputs, seen.id)
             return seen
 
-        return explosive(replace(driver, create=create), self.fuse)  # type: ignore[arg-type]
+        return explosive(driver._replace(create=create), self.fuse)  # type: ignore[arg-type]
 
     def listed(self, listing: Any, run: Any, places: Any) -> Iterator[Any]:
         """The cloud's list, with the fuse."""

@@ -102,13 +102,26 @@ def test_prices_are_asked_for_and_their_age_is_told(
     assert not finding.barring or finding.state != "problem"
 
 
-def test_the_age_of_the_oldest_price_is_told_too(catalogue: Callable[..., None]) -> None:
-    """From the first day on which it may have been seen; the newest decides whether the catalogue is stale."""
+def test_the_age_told_is_that_of_the_price_beside_it(catalogue: Callable[..., None]) -> None:
+    """From the first day on which it may have been seen; a newer row of another machine says nothing of it."""
     old = offer("mi300x x1", "2.00", "2026-08-31")
     old = old._replace(price=old.price._replace(since="2026-06-01"))
     catalogue(old, offer("mi300x x1", "3.00", "2026-11-20"), answer=(None, "it is down"))
     finding = checks.prices("runpod", cloud(), NOW)
-    assert (finding.state, finding.message) == ("unknown", "the catalogue's are 4 to 176 days old; it is down")
+    assert (finding.state, finding.message) == (
+        "unknown",
+        "the catalogue's of mi300x x1 is 85 to 176 days old; it is down",
+    )
+
+
+def test_a_newer_row_hides_no_stale_price(catalogue: Callable[..., None]) -> None:
+    """What `up` would refuse is a problem, however young the rest of the list is."""
+    catalogue(
+        offer("mi300x x1", "2.00", "2026-02-28"),
+        offer("nvidia x1", "3.00", "2026-11-20"),
+        answer=(None, "it is down"),
+    )
+    assert checks.prices("runpod", cloud(), NOW).state == "problem"
 
 
 def test_a_key_for_a_price_names_one_zone() -> None:

@@ -52,7 +52,7 @@ def measured_spec(name: str) -> ModelSpec:
         return ModelSpec(name, name, SCALED)
     spec = registry.find(name)
     if name == "longcat-flash-lite":
-        return replace(spec, shape=replace(spec.shape, family="longcat_flash", ngram_tables=0, ngram_projections=0))
+        return replace(spec, shape=spec.shape._replace(family="longcat_flash", ngram_tables=0, ngram_projections=0))
     return spec
 
 

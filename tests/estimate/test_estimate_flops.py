@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 
@@ -55,10 +53,10 @@ def test_sliding_windows_shorten_the_attention_of_their_layers() -> None:
 @given(specs(), options(layers=None))
 def test_methods_are_ordered_and_recomputation_costs(spec: ModelSpec, chosen: Options) -> None:
     """Frozen weights cost less than trained ones, freezing lies between inference and full, checkpointing adds."""
-    by = {m: flops_per_token(spec, replace(chosen, method=m)) for m in ("full", "lora", "qlora", "freeze")}  # type: ignore[arg-type]
+    by = {m: flops_per_token(spec, chosen._replace(method=m)) for m in ("full", "lora", "qlora", "freeze")}  # type: ignore[arg-type]
     assert by["lora"].convention == by["qlora"].convention < by["full"].convention
     assert by["freeze"].convention <= by["full"].convention + 1
     for found in by.values():
         assert found.executed >= found.convention > 0
-    bare = flops_per_token(spec, replace(chosen, checkpointing=False)).executed
-    assert flops_per_token(spec, replace(chosen, checkpointing=True)).executed > bare
+    bare = flops_per_token(spec, chosen._replace(checkpointing=False)).executed
+    assert flops_per_token(spec, chosen._replace(checkpointing=True)).executed > bare

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +31,7 @@ def test_parts_sum_to_the_peak_of_the_deciding_phase(spec: ModelSpec, chosen: Op
 @given(specs(), options(), st.sampled_from(["batch", "sequence_length", "rank", "grad_accum"]), st.integers(1, 5))
 def test_more_work_never_needs_less(spec: ModelSpec, chosen: Options, what: str, more: int) -> None:
     """Memory is monotone in batch, length, rank and accumulation."""
-    larger = replace(chosen, **{what: getattr(chosen, what) + more})
+    larger = chosen._replace(**{what: getattr(chosen, what) + more})
     assert estimate(spec, larger).peak_bytes >= estimate(spec, chosen).peak_bytes
 
 
@@ -41,7 +39,7 @@ def test_more_work_never_needs_less(spec: ModelSpec, chosen: Options, what: str,
 @given(specs(), options(), st.integers(1, 32))
 def test_more_devices_never_need_more_each(spec: ModelSpec, chosen: Options, more: int) -> None:
     """For every way of sharding, each of more devices needs at most what each of fewer needs."""
-    larger = replace(chosen, devices=chosen.devices + more)
+    larger = chosen._replace(devices=chosen.devices + more)
     assert estimate(spec, larger).peak_bytes <= estimate(spec, chosen).peak_bytes
 
 
@@ -59,7 +57,7 @@ def test_qlora_needs_at_most_lora_and_lora_at_most_full(spec: ModelSpec, chosen:
     assume(chosen.optimizer in ("adamw", "lion", "adamw_master", "adamw_foreach"))
     assume(8 * spec.params_lora(chosen.rank, chosen.targets) <= spec.params_total)
     assume(chosen.batch * chosen.sequence_length <= shape.layers * shape.hidden / 8)
-    needs = [estimate(spec, replace(chosen, method=method)).peak_bytes for method in ("qlora", "lora", "full")]
+    needs = [estimate(spec, chosen._replace(method=method)).peak_bytes for method in ("qlora", "lora", "full")]
     assert needs == sorted(needs)
 
 
@@ -70,16 +68,16 @@ def test_qlora_needs_at_most_lora_everywhere(spec: ModelSpec, chosen: Options) -
 
     Experts dequantised a whole layer at a time are apart: a device that holds a single layer then has it twice.
     """
-    lora = estimate(spec, replace(chosen, method="lora")).peak_bytes
-    assert estimate(spec, replace(chosen, method="qlora")).peak_bytes <= lora
+    lora = estimate(spec, chosen._replace(method="lora")).peak_bytes
+    assert estimate(spec, chosen._replace(method="qlora")).peak_bytes <= lora
 
 
 @many
 @given(specs(), options(devices=1))
 def test_freezing_all_but_some_layers_trains_fewer_parameters(spec: ModelSpec, chosen: Options) -> None:
     """Freezing trains more with more layers, and never more than everything."""
-    few = estimate(spec, replace(chosen, method="freeze", train_layers=1))
-    more = estimate(spec, replace(chosen, method="freeze", train_layers=2))
-    whole = estimate(spec, replace(chosen, method="full"))
+    few = estimate(spec, chosen._replace(method="freeze", train_layers=1))
+    more = estimate(spec, chosen._replace(method="freeze", train_layers=2))
+    whole = estimate(spec, chosen._replace(method="full"))
     assert few.params_trainable <= more.params_trainable
     assert whole.params_trainable == whole.params_total == spec.params_total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 
@@ -24,7 +23,7 @@ SOURCE = "asked by a test"
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, name: str, answers: Answers, keyless: bool = True) -> None:
     """Let the provider's source answer so."""
-    source = replace(load("pricing", name, PriceSource), refresh=answers, keyless=keyless)
+    source = load("pricing", name, PriceSource)._replace(refresh=answers, keyless=keyless)
     monkeypatch.setattr(import_module(f"cloudtrain.pricing.{name}"), "provider", source)
 
 

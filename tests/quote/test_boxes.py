@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -142,5 +141,5 @@ def test_a_part_of_this_machine_is_not_shown_twice() -> None:
     names = [offer.name for offer in local.offers(context)]
     assert names.count("owned: cpu-zen") == 1
     assert sum(name.startswith("owned: ") for name in names) == 1
-    other = replace(context, boxes=(same._replace(watts=Decimal(9)),))
+    other = context._replace(boxes=(same._replace(watts=Decimal(9)),))
     assert [offer.name for offer in local.offers(other)][-1] == f"owned: {same.count} x the same ({same.hardware})"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -155,9 +154,7 @@ class SegmentWorld:
         patch.setattr(credentials, "LOOK_AGAIN_S", 0.0)  # the bucket's client keeps them by the real time
         patch.setenv("CLOUDTRAIN_STATE", state)
         stack = load("stacks", "aws", Stack)
-        stub = replace(
-            stack,
-            start=self.start, stop=self.stop, alive=lambda machine: self.machines[-1].stands, find=None,
+        stub = stack._replace(start=self.start, stop=self.stop, alive=lambda machine: self.machines[-1].stands, find=None,
             preview=lambda plan: (), list_owned=lambda: (),
         )  # fmt: skip
         patch.setattr(import_module("cloudtrain.stacks.aws"), "provider", stub)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -32,7 +31,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise value
             return value
 
-        source = replace(load("pricing", "aws", PriceSource), live=ask)
+        source = load("pricing", "aws", PriceSource)._replace(live=ask)
         monkeypatch.setattr(live_price, "load", lambda *_: source)
 
     return answer

@@ -68,7 +68,7 @@ def test_the_record_is_written_before_anything_is_started(
         seen.extend(os.listdir(store.folder(f"runs/{made.run}")))
         return local.start(made, state, say)
 
-    monkeypatch.setattr(launch, "load", lambda *_: replace(local, start=start))
+    monkeypatch.setattr(launch, "load", lambda *_: local._replace(start=start))
     launch.start(store, plan())
     assert {"intent.json", "spec.yaml", "quote.json", "journal.jsonl"} <= set(seen)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def failing(tmp_path: Path) -> Failing:
 def stack(monkeypatch: pytest.MonkeyPatch, direct: bool, **verbs: Callable[..., Any]) -> None:
     """Let every provider be this one."""
     made = Stack("toy", lambda offer, market: (), frozenset(), direct, *([lambda *given: pytest.fail("called")] * 4))
-    made = replace(made, alive=lambda machine: True, **verbs)
+    made = made._replace(alive=lambda machine: True, **verbs)
     for module in ("launch", "record"):
         monkeypatch.setattr(f"cloudtrain.runs.{module}.load", lambda *given: made)
 

@@ -232,7 +232,7 @@ def test_a_further_attempt_keeps_the_old_names(amazon: Standing, monkeypatch: py
 
     run = Run(amazon.run.store, teardown.down(amazon.run, StopOptions(0.0, force=True)).id)
     plan = replace(reconcile.plan_again(run), idle=True)
-    monkeypatch.setattr(launch, "load", lambda *names: replace(load(*names), start=start))
+    monkeypatch.setattr(launch, "load", lambda *names: load(*names)._replace(start=start))
     launch.start(run.store, plan)
     begun = Run(run.store, "mine").intent
     assert [(each.attempt, each.state) for each in plans] == [(3, "")] == [(begun.attempt, begun.state)]

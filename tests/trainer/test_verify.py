@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def test_a_configuration_written_from_a_shape_reads_back_alike(spec: Any, tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(verify.config_keys(spec.shape)))
     again = config.read(tmp_path)
     assert again.params_total == spec.params_total
-    assert replace(again.shape, sliding_layers=0) == replace(spec.shape, sliding_layers=0)
+    assert again.shape._replace(sliding_layers=0) == spec.shape._replace(sliding_layers=0)
 
 
 def test_a_folders_own_configuration_is_used(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ def test_an_architecture_is_named_as_the_library_names_it() -> None:
 
 def test_a_tpu_step_has_the_models_sizes_and_chip() -> None:
     """Biases, norms and adapted matrices are those of the architecture."""
-    found = tpu_document("qwen2.5-0.5b", replace(TPU, devices=4, targets="attention"))
+    found = tpu_document("qwen2.5-0.5b", TPU._replace(devices=4, targets="attention"))
     assert (found["generation"], found["devices"]) == ("v5e", 4)
     assert (found["model"]["hidden"], found["model"]["biases"], found["model"]["qk_norm"]) == (
         896,
@@ -114,7 +113,7 @@ def test_a_tpu_step_has_the_models_sizes_and_chip() -> None:
         False,
     )
     assert found["options"]["adapted"] == ["q", "k", "v", "o"]
-    gemma = tpu_document("gemma-3-1b", replace(TPU, chip="TPU7x"))
+    gemma = tpu_document("gemma-3-1b", TPU._replace(chip="TPU7x"))
     assert (gemma["generation"], gemma["model"]["post_norms"], gemma["model"]["activation"]) == ("tpu7x", True, "gelu")
 
 
@@ -126,12 +125,12 @@ def test_a_tpu_step_has_the_models_sizes_and_chip() -> None:
         ("gpt-oss-20b", Options(experts_4bit=True), "family `gpt_oss` cannot be proven one at a time"),
         ("smollm2-135m", Options(estimator="mlx"), "nothing can prove a step of back end `mlx`"),
         ("smollm2-135m", Options(estimator="tpu"), "compiled for one kind of chip"),
-        ("smollm2-135m", replace(TPU, chip="mi300x"), "no step can be compiled for `mi300x`"),
-        ("smollm2-135m", replace(TPU, chip="tpu-v2"), "no step can be compiled for `tpu-v2`"),
+        ("smollm2-135m", TPU._replace(chip="mi300x"), "no step can be compiled for `mi300x`"),
+        ("smollm2-135m", TPU._replace(chip="tpu-v2"), "no step can be compiled for `tpu-v2`"),
         ("longcat-flash", TPU, "family `longcat_flash` cannot be compiled for a TPU"),
-        ("smollm2-135m", replace(TPU, method="dora"), "a TPU step with method dora cannot be compiled"),
-        ("smollm2-135m", replace(TPU, grad_accum=2), "a TPU step with grad accum 2 cannot be compiled"),
-        ("smollm2-135m", replace(TPU, optimizer="lion"), "a TPU step with optimizer lion cannot be compiled"),
+        ("smollm2-135m", TPU._replace(method="dora"), "a TPU step with method dora cannot be compiled"),
+        ("smollm2-135m", TPU._replace(grad_accum=2), "a TPU step with grad accum 2 cannot be compiled"),
+        ("smollm2-135m", TPU._replace(optimizer="lion"), "a TPU step with optimizer lion cannot be compiled"),
     ],
 )
 def test_what_cannot_be_proven_is_a_sentence_and_starts_nothing(

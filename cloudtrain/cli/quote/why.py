@@ -138,8 +138,7 @@ def proven_rows(quote: Quote, line: QuoteRow, proven: Verified | UsageError | No
     off = round(100 * (estimated.peak_bytes / proven.peak_bytes - 1), 1) + 0.0  # no negative zero
     parts = Parts(logits=0, **proven.parts) if proven.parts else estimated.parts
     required = assessment.recipe.required_bytes(
-        replace(
-            estimated,
+        estimated._replace(
             peak_bytes=proven.peak_bytes,
             required_bytes=budget.required_bytes(proven.peak_bytes, options, proven=True),
             parts=parts,

@@ -10,7 +10,6 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -133,8 +132,7 @@ def kept(lines: Iterable[str]) -> list[Measurement]:
     return found
 
 
-@dataclass(frozen=True)
-class Measurements:
+class Measurements(NamedTuple):
     """Measured runs, oldest first."""
 
     runs: tuple[Measurement, ...] = ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -111,14 +110,14 @@ class Advisor:
         assessment, request = line.assessment, self.request
         if assessment.late and assessment.hours and math.isfinite(assessment.hours.high):
             needed = math.ceil(assessment.hours.high)
-            yield from self.works(line, more_hours(request, needed), replace(request, max_hours=float(needed)))
+            yield from self.works(line, more_hours(request, needed), request._replace(max_hours=float(needed)))
         if line.too_dear:
             cap = Decimal(math.ceil(line.expected_usd))
-            yield from self.works(line, f"--max-cost {cap}", replace(request, max_cost=cap))
+            yield from self.works(line, f"--max-cost {cap}", request._replace(max_cost=cap))
         if assessment.late or assessment.forbidden:
             part = 2
             while part <= LEAST_TOKENS_SHARE:
-                fewer = replace(request, tokens=max(1, request.tokens // part))
+                fewer = request._replace(tokens=max(1, request.tokens // part))
                 yield from self.works(line, fewer_tokens(fewer, part), fewer)
                 part *= 2
         for words, other in self.smaller_models:
@@ -128,7 +127,7 @@ class Advisor:
     def smaller_models(self) -> list[tuple[str, Request]]:
         """The same job for smaller models of the same kind, the largest first."""
         kin = smaller_kin(self.request.spec)
-        return [(f"`{spec.name}` instead", replace(self.request, spec=spec)) for spec in kin]
+        return [(f"`{spec.name}` instead", self.request._replace(spec=spec)) for spec in kin]
 
     def works(self, line: QuoteRow, words: str, request: Request) -> Iterator[Change]:
         """The change, if it works."""
@@ -175,16 +174,16 @@ def kinds_of_change(request: Request, unloadable: bool, too_large: bool) -> Iter
     if unloadable:
         positions = request.spec.published.positions
         if 0 < positions < request.sequence_length:
-            yield [(f"--seq {positions}", replace(request, sequence_length=positions))]
+            yield [(f"--seq {positions}", request._replace(sequence_length=positions))]
         yield [by_method(request, method) for method in METHODS if method != request.method]
         return
     if too_large:
         if request.batch > 1:
-            yield [("--batch 1", replace(request, batch=1))]
+            yield [("--batch 1", request._replace(batch=1))]
         first = "--batch 1 " if request.batch > 1 else ""
         lengths = [request.sequence_length >> halvings for halvings in range(1, 32)]
         yield [
-            (f"{first}--seq {length}", replace(request, batch=1, sequence_length=length))
+            (f"{first}--seq {length}", request._replace(batch=1, sequence_length=length))
             for length in lengths
             if length >= SHORTEST_SEQUENCE
         ]
@@ -193,7 +192,7 @@ def kinds_of_change(request: Request, unloadable: bool, too_large: bool) -> Iter
 
 def by_method(request: Request, method: str) -> tuple[str, Request]:
     """The same job with another method."""
-    return f"--method {method}", replace(request, method=method)  # type: ignore[arg-type]  # one of METHODS
+    return f"--method {method}", request._replace(method=method)  # type: ignore[arg-type]  # one of METHODS
 
 
 def is_good(line: QuoteRow) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.errors import NothingViable, UsageError, nearest, visible
@@ -55,7 +54,7 @@ def only(quote: Quote, options: UpOptions) -> Quote:
             f"row `{wanted}` cannot be started: {'; '.join(reasons)}",
             f"`cloudtrain quote {quote.request.spec.name} --why {wanted}` has it all; without --row another is taken",
         )
-    return replace(quote, lines=(row,), chosen=None if reasons or not row.viable else 0)
+    return quote._replace(lines=(row,), chosen=None if reasons or not row.viable else 0)
 
 
 def against(row: QuoteRow, experimental: bool) -> list[str]:

@@ -201,7 +201,7 @@ class Planner:
         )
         hardware = tuple(each for text in options.hardware for each in parse_hardware(text))
         asked, hour_usd = markets(options.spot), self.settings.hour_is_worth
-        return replace(request, hardware=hardware, markets=asked, weights_bytes=self.weights_bytes, hour_usd=hour_usd)
+        return request._replace(hardware=hardware, markets=asked, weights_bytes=self.weights_bytes, hour_usd=hour_usd)
 
     def wanted(self) -> tuple[Place, ...]:
         """The places that were asked for; () for all."""

@@ -6,7 +6,6 @@ What is proposed is worked out by the estimator, corrected by what this run has 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,15 +108,15 @@ def smaller_jobs(spec: Spec, request: Request) -> Iterator[tuple[str, Request]]:
     while batch > 1:
         batch //= 2
         rest = "" if spec.batch_tokens else f" grad_accum={-(-spec.step_sequences // batch)}"
-        yield f"micro_batch={batch}{rest}", replace(request, batch=batch)
+        yield f"micro_batch={batch}{rest}", request._replace(batch=batch)
     smallest = "micro_batch=1 " if request.batch > 1 else ""
     length = request.sequence_length // 2
     while length >= SHORTEST_SEQUENCE:
-        yield f"{smallest}sequence_length={length}", replace(request, batch=1, sequence_length=length)
+        yield f"{smallest}sequence_length={length}", request._replace(batch=1, sequence_length=length)
         length //= 2
     if request.method != "qlora":
-        yield "method=qlora", replace(request, method="qlora")
-        yield f"{smallest}method=qlora", replace(request, method="qlora", batch=1)
+        yield "method=qlora", request._replace(method="qlora")
+        yield f"{smallest}method=qlora", request._replace(method="qlora", batch=1)
 
 
 def larger_machine(run: Run, short: Shortage) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -29,7 +28,7 @@ def quoted(model: str = "qwen3-8b", method: str = "qlora") -> Quote:
 def of(request: Request) -> Quote:
     """The quote for a request, without this machine."""
     rented = tuple(parse_place(name) for name in ("aws", "colab", "gcp", "kaggle", "runpod"))
-    return engine.quote(request if request.places else replace(request, places=rented), Context(catalog.folder()))
+    return engine.quote(request if request.places else request._replace(places=rented), Context(catalog.folder()))
 
 
 def test_each_row_stands_once_with_all_that_it_is() -> None:

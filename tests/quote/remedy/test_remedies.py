@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -44,7 +43,7 @@ def advice(asked: engine.Request, *offers: engine.Offer) -> str:
 
 def then(asked: engine.Request, here: engine.Offer, **changes: Any) -> str:
     """Dollars and hours of the changed job there, which has to be good."""
-    (line,) = lines(replace(asked, **changes), here)
+    (line,) = lines(asked._replace(**changes), here)
     assert is_good(line), line.reasons()
     return cost_text(line)
 
@@ -57,7 +56,7 @@ def test_a_shorter_sequence_that_is_advised_fits() -> None:
     assert words.startswith("--seq ")
     length = int(words.removeprefix("--seq "))
     assert priced == then(asked, small, sequence_length=length)
-    assert not is_good(lines(replace(asked, sequence_length=2 * length), small)[0])
+    assert not is_good(lines(asked._replace(sequence_length=2 * length), small)[0])
 
 
 def test_a_shorter_sequence_says_the_batch_it_needs() -> None:
@@ -156,9 +155,9 @@ def test_fewer_tokens_are_advised_where_a_session_ends_too_early() -> None:
     part = 10**7 // int(words.removeprefix("--tokens "))
     assert part in (2, 4, 8)
     assert priced == then(asked, limited, tokens=10**7 // part)
-    (twice,) = lines(replace(asked, tokens=2 * 10**7 // part), limited)
+    (twice,) = lines(asked._replace(tokens=2 * 10**7 // part), limited)
     assert not twice.viable
-    assert advice(replace(asked, rows="chat"), limited).startswith(f"1/{part} of the data: likely $")
+    assert advice(asked._replace(rows="chat"), limited).startswith(f"1/{part} of the data: likely $")
 
 
 def test_a_smaller_model_that_is_advised_works() -> None:

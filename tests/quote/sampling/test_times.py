@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -112,14 +111,14 @@ def test_weights_are_kept_where_making_them_takes_minutes(model: str, provider: 
     assert times.is_kept(request, ours, terms) == kept
     same = times.restart_parts(request, ours, terms, 88) == times.setup_parts(request, ours, terms, 88)
     assert same != kept
-    assert not times.is_kept(replace(request, method="lora"), ours, terms)
+    assert not times.is_kept(request._replace(method="lora"), ours, terms)
 
 
 @pytest.mark.parametrize(("scheme", "kept"), [("", True), ("gs", True), ("s3", False)])
 def test_nothing_is_kept_in_another_clouds_bucket(scheme: str, kept: bool) -> None:
     """There the machine keeps nothing, so that a quote that counted on it would be too low."""
     request, ours, terms = of("longcat-flash")
-    request = replace(request, bucket=scheme)
+    request = request._replace(bucket=scheme)
     assert times.is_kept(request, ours, terms) == kept
     same = times.restart_parts(request, ours, terms, 88) == times.setup_parts(request, ours, terms, 88)
     assert same != kept

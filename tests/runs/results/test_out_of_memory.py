@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -84,9 +83,9 @@ def test_the_least_fitting_change_keeps_the_batch_of_a_step(ended: Ended) -> Non
     assert batch * accumulation == 8
     assert batch < 4
     factor = short.needed / estimate.required(estimate.request)
-    smaller = replace(estimate.request, batch=batch)
+    smaller = estimate.request._replace(batch=batch)
     assert max(1.0, factor) * estimate.required(smaller) <= 0.92 * short.memory
-    assert max(1.0, factor) * estimate.required(replace(estimate.request, batch=2 * batch)) > 0.92 * short.memory
+    assert max(1.0, factor) * estimate.required(estimate.request._replace(batch=2 * batch)) > 0.92 * short.memory
 
 
 def test_the_sequence_is_shortened_where_the_batch_is_one(ended: Ended) -> None:
@@ -146,7 +145,7 @@ def test_the_next_quote_is_raised_for_this_model_alone(ended: Ended) -> None:
     assert (before.fits, after.fits) == ("fits", "no")
     assert after.required_bytes == pytest.approx(5 * bare, rel=1e-6)
     assert any("memory raised by" in reason for reason in after.reasons)
-    other = replace(estimate.request, method="qlora")
+    other = estimate.request._replace(method="qlora")
     assert assess(other, host, terms, known).required_bytes == assess(other, host, terms, None).required_bytes
     assert before.recipe is not None
     assert known.rate(host, before.recipe, estimate.request, before.tokens_per_second, 1e9) is None

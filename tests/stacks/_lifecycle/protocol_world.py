@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ class ScriptedCloud:
 
     def world(self, **more: Any) -> Any:
         """The protocol's surroundings; `more` for the driver."""
-        driver = replace(Driver(self.create, self.find, self.status, self.delete), **more)
+        driver = Driver(self.create, self.find, self.status, self.delete)._replace(**more)
         cloud = Cloud(
             account=dict,
             resources=lambda plan, account: [],

@@ -232,7 +232,7 @@ def test_a_delete_that_is_refused_in_the_present_state_can_be_repeated(cloud):
 def test_somebody_elses_machine_under_our_name_is_not_ours(cloud):
     machine = parts(SPOT)["machine"]
     foreign = {**machine.inputs, "tags": {"cloudtrain-key": "0badc0de"}, "request_id": ""}
-    seen = make(replace(machine, inputs=foreign))
+    seen = make(machine._replace(inputs=foreign))
     assert find(machine) == []
     with pytest.raises(Rejected):
         make(machine)
