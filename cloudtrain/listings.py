@@ -47,10 +47,14 @@ class Listing(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """A part of a provider that did not answer: rows of `region` ("" for all) keep their prices and their dates."""
+    """A part of a provider that did not answer: rows of `region` ("" for all) keep their prices and their dates.
+
+    Of one market alone where it is named; what else was said of such rows is not taken.
+    """
 
     region: str
     error: ProviderError
+    market: Market | None = None
 
 
 class Unlisted(NamedTuple):

@@ -30,6 +30,8 @@ COLUMNS = (
     *("accelerator", "accel_count", "accel_mem_gib", "vcpus", "ram_gib", "trainable"),
     *("observed", "source", "confidence"),
 )
+# Optional, and empty where it is that of the row: when a spot price was seen, in a list that was refreshed in part.
+SPOT_SEEN = {"spot_observed": "observed", "spot_source": "source", "spot_confidence": "confidence"}
 # Outside these bounds a TPU figure is a placeholder or a per-pod figure, never a chip's price (catalogues that fill
 # gaps use 700). The dearest chip-hour known is 4.78 dollars, the cheapest 0.217.
 LOWEST_USD_PER_TPU_HOUR, HIGHEST_USD_PER_TPU_HOUR = Decimal("0.1"), Decimal(20)
@@ -108,7 +110,8 @@ def _picker(header: list[str]) -> Callable[[list[str]], tuple[str, ...]]:
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise ValueError(f"the header lacks {', '.join(missing)}")
-    return itemgetter(*[header.index(name) for name in COLUMNS])
+    spot = [name if name in header else rows_own for name, rows_own in SPOT_SEEN.items()]
+    return itemgetter(*[header.index(name) for name in (*COLUMNS, *spot)])
 
 
 def _row_offers(cells: tuple[str, ...], provider: str, reading: Reading) -> list[Offer]:
@@ -118,13 +121,13 @@ def _row_offers(cells: tuple[str, ...], provider: str, reading: Reading) -> list
     if not name:
         raise ValueError("an offer without a name")
     shape = _shape(*cells[7:13])
-    price = _price(*cells[13:])
+    price = _price(*cells[13:16])
     zone = reading.zone_names(region, zones)
-    cells_by_market: list[tuple[Market, str]] = [(reading.listed, listed)]
+    cells_by_market: list[tuple[Market, str, Price]] = [(reading.listed, listed, price)]
     if spot:
-        cells_by_market.append(("spot", spot))
+        cells_by_market.append(("spot", spot, _price(*cells[16:]) if cells[16] else price))
     found = []
-    for heading, cell in cells_by_market:
+    for heading, cell, price in cells_by_market:
         market, usd, doubt = _priced(cell, heading, shape.tpu_chips, reading.zero_is_free)
         limits = INFERENCE_ONLY if shape.inference_only else reading.limits(shape.hardware, market)
         remark = f"{doubt}; {note}" if doubt and note else doubt or note

@@ -43,6 +43,7 @@ def own_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in [name for name in os.environ if name.startswith("CLOUDTRAIN_") and name not in KEPT]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDTRAIN_STATE", str(world / "state"))
+    monkeypatch.setenv("CLOUDTRAIN_PRICES", str(world / "prices"))  # the cache is shared, refreshed prices are not
     monkeypatch.setenv("CLOUDTRAIN_CONFIG", str(world / "config.toml"))
     monkeypatch.setenv(
         "HF_HUB_OFFLINE", "1"

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from cloudtrain.doctor import credentials, local
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
 from cloudtrain.offer import Offer, OfferKey
-from cloudtrain.providers import Cloud, Context, Finding, PriceSource, Stack, load, names, run_key
+from cloudtrain.prices.ages import keeps
+from cloudtrain.providers import Cloud, Finding, PriceSource, Stack, load, names, run_key
 from cloudtrain.quote import catalog
-from cloudtrain.quote.ages import STALE_DAYS, ages
+from cloudtrain.quote.ages import ages
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
 from cloudtrain.runs.leftovers.judging import Records, records, state
@@ -143,7 +144,7 @@ def prices(name: str, cloud: Cloud, now: float) -> Finding:
         message = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
         return Finding("prices", "ok", message)
     message = f"the catalogue's of {sample.name} is {age}; {why_not}"
-    if found is None or found.youngest > STALE_DAYS:
+    if found is None or found.youngest > keeps(sample.market).stale:
         return Finding("prices", "problem", message, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
     return Finding("prices", "unknown" if live is None and why_not else "ok", message)
 
@@ -153,7 +154,7 @@ def offers(name: str) -> list[Offer]:
     if name not in names("pricing"):
         return []
     try:
-        return list(load("pricing", name, PriceSource).offers(Context(catalog.folder())))
+        return list(load("pricing", name, PriceSource).offers(catalog.lists()))
     except UsageError:
         return []
 

@@ -1,18 +1,18 @@
-"""How old prices are: what a quote and the doctor say of it, and from when on `up` takes one no longer unasked."""
+"""How old prices are: what a quote and the doctor say of it, and when `up` takes one no longer unasked."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudtrain.prices.ages import age_days, keeps
+from cloudtrain.prices.one_row import can_be_asked
 from cloudtrain.providers import PriceSource, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cloudtrain.offer import Offer, Price
-
-WARN_DAYS, STALE_DAYS = 30, 90
 
 
 class Ages(NamedTuple):
@@ -24,15 +24,6 @@ class Ages(NamedTuple):
     def __str__(self) -> str:
         """`4`, or `4 to 91`."""
         return str(self.oldest) if self.youngest == self.oldest else f"{self.youngest} to {self.oldest}"
-
-
-def age_days(day: str, now: float) -> int | None:
-    """Days since `day` (YYYY-MM-DD); None when that is unknown."""
-    try:
-        seen = datetime.fromisoformat(day).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return max(0, (datetime.fromtimestamp(now, UTC) - seen).days)
 
 
 def ages(prices: Iterable[Price], now: float) -> Ages | None:
@@ -52,11 +43,23 @@ def by_provider(offers: Iterable[Offer], now: float) -> dict[str, Ages]:
     return {name: found for name in sorted(prices) if (found := ages(prices[name], now)) is not None}
 
 
-def refused_from(price: Price) -> str:
+def is_worth_a_warning(offers: Iterable[Offer], now: float) -> bool:
+    """Whether one of these prices may be older than its kind of price keeps."""
+    oldest: dict[tuple[str, str], bool] = {}
+    for offer in offers:
+        if offer.price.as_of and offer.usd_per_hour is not None:
+            key = (offer.price.since or offer.price.as_of, offer.market)
+            if key not in oldest:
+                oldest[key] = (age_days(key[0], now) or 0) > keeps(offer.market).warn
+    return any(oldest.values())
+
+
+def refused_from(offer: Offer) -> str:
     """The first day (YYYY-MM-DD) on which `up` refuses the price unasked; empty when it is of unknown age."""
-    if not price.as_of:
+    if not offer.price.as_of:
         return ""
-    return (datetime.fromisoformat(price.as_of) + timedelta(days=STALE_DAYS + 1)).date().isoformat()
+    days = keeps(offer.market).stale + 1
+    return (datetime.fromisoformat(offer.price.as_of) + timedelta(days=days)).date().isoformat()
 
 
 def is_refused(offer: Offer, now: float) -> bool:
@@ -64,17 +67,17 @@ def is_refused(offer: Offer, now: float) -> bool:
     if offer.market in ("owned", "free") or offer.price.origin != "snapshot":
         return False
     days = age_days(offer.price.as_of, now)
-    return days is None or days > STALE_DAYS
+    return days is None or days > keeps(offer.market).stale
 
 
 def refusal(offer: Offer, now: float) -> list[str]:
     """When `up` would refuse the price of an offer as stale, and what to do then; nothing where nothing is rented."""
     if offer.market in ("owned", "free") or offer.price.origin != "snapshot":
         return []
-    first = refused_from(offer.price)
+    first = refused_from(offer)
     today = datetime.fromtimestamp(now, UTC).date().isoformat()
     stale = f"`up` refuses its price as stale from {first} on" if first > today else "`up` refuses its price as stale"
-    if load("pricing", offer.provider, PriceSource).live is None:
+    if not can_be_asked(load("pricing", offer.provider, PriceSource)):
         return [f"{stale}: --accept-stale starts all the same"]
     return [
         f"{stale}, unless {offer.provider} confirms it:",

@@ -77,7 +77,7 @@ def quote(request: Request, context: Context, measured: Measured | None = None) 
         tuple(failures),
         choose(viable, request),
         min(dates - {""}, default=""),
-        version(),
+        version(context.refreshed),
         request.tokens * request.flops_per_token(),
         request,
         measured,

@@ -6,8 +6,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import OverBudget, ProviderError, UsageError
+from cloudtrain.prices import one_row
+from cloudtrain.prices.ages import age_days, keeps
 from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote.ages import STALE_DAYS, WARN_DAYS, age_days
+from cloudtrain.quote import catalog
 from cloudtrain.units import money
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
     """Compare a quoted row with what its provider asks now.
 
     Raises OverBudget when that is more than a tenth above the quote, and UsageError when the quoted price is older than
-    90 days and could be neither renewed nor is accepted.
+    90 days (of spot: 14) and could be neither renewed nor is accepted.
     """
     quoted = line.price_usd_per_hour
+    limit = keeps(line.market)
     days = age_days(line.price.as_of, now)
     live, why_not = ask(line.key)
     if live is not None and quoted is not None:
@@ -41,7 +44,7 @@ def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
                 "quote again with a fresh catalogue, or choose another offer",
             )
         return Checked(live, f"{money(live)}/h, asked from {line.provider} now (quoted {money(quoted)}/h)")
-    if days is None or days > STALE_DAYS:
+    if days is None or days > limit.stale:
         age = "of unknown age" if days is None else f"{days} days old"
         if not accept_stale:
             raise UsageError(
@@ -49,17 +52,17 @@ def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
                 "--accept-stale starts all the same; set the provider's credentials to have it checked",
             )
         return Checked(quoted, f"{money(quoted)}/h, {age}, accepted unchecked")
-    warning = "warning: " if days > WARN_DAYS else ""
+    warning = "warning: " if days > limit.warn else ""
     return Checked(quoted, f"{warning}{money(quoted)}/h, {days} days old, not checked: {why_not}")
 
 
 def ask(key: OfferKey) -> tuple[Decimal | None, str]:
     """What the provider asks for it now, or None and why that is not known."""
     source = load("pricing", key.provider, PriceSource)
-    if source.live is None:
+    if not one_row.can_be_asked(source):
         return None, f"{key.provider} cannot be asked for prices"
     try:
-        live = source.live(key)
+        live = one_row.price(source, key, catalog.lists().price_list(key.provider))
     except ProviderError as error:
         return None, error.message
     return live, "" if live is not None else f"{key.provider} lists no price for it"

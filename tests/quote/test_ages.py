@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from cloudtrain.offer import Offer, Price
+from cloudtrain.prices.ages import age_days
 from cloudtrain.quote import ages
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
@@ -54,10 +55,25 @@ def test_the_day_of_refusal_is_that_of_the_launch(as_of: str, words: str) -> Non
     first, then = ages.refusal(offer("aws", price(as_of, "2026-06-01")), NOW)
     assert words in first
     assert "--accept-stale" in then
-    from cloudtrain.runs.live_price import STALE_DAYS, age_days
-
     days = age_days(as_of, NOW)
-    assert ("from" not in first) == (days is None or days > STALE_DAYS)
+    assert ("from" not in first) == (days is None or days > 90)
+
+
+@pytest.mark.parametrize(("as_of", "stale"), [("2026-11-16", False), ("2026-11-15", True), ("", True)])
+def test_a_spot_price_is_stale_after_two_weeks(as_of: str, stale: bool) -> None:
+    """A list price keeps for three months, so the same day refuses one and not the other."""
+    spot = offer("aws", price(as_of))._replace(market="spot")
+    assert ages.is_refused(spot, NOW) is stale
+    assert ages.is_refused(spot._replace(market="on_demand"), NOW) is (as_of == "")
+    assert ("from 2026-12-01 on" in ages.refusal(spot, NOW)[0]) is not stale
+
+
+def test_an_old_spot_price_is_warned_of_after_days() -> None:
+    """Four days are old for spot and new for a list."""
+    listed = offer("aws", price("2026-11-26"))
+    assert not ages.is_worth_a_warning([listed], NOW)
+    assert ages.is_worth_a_warning([listed, listed._replace(market="spot")], NOW)
+    assert ages.is_worth_a_warning([listed._replace(price=price("2026-10-30"))], NOW)
 
 
 def test_who_cannot_be_asked_is_not_offered_for_it() -> None:

@@ -72,7 +72,7 @@ def show_foot(quoted: Quote, output: str) -> None:
     found = ages.by_provider((line.offer for line in quoted.lines if line.viable), now)
     click.echo()
     if found:
-        warn = any(age.oldest > ages.WARN_DAYS for age in found.values())
+        warn = ages.is_worth_a_warning((line.offer for line in quoted.lines if line.viable), now)
         shown = ", ".join(f"{provider} {age}" for provider, age in found.items())
         print_text(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
     if quoted.chosen is None:

@@ -11,6 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.models.registry import has_weights
+from cloudtrain.prices.one_row import can_be_asked
 from cloudtrain.providers import PriceSource, Stack, load
 from cloudtrain.quote import ages
 from cloudtrain.quote.request import DEFAULT_TOKENS
@@ -135,13 +136,19 @@ def flags_of(request: Request, line: QuoteRow, here: Here) -> Iterator[str]:
     if assessment.loads == "experimental":
         yield "--experimental"
     if ages.is_refused(offer, here.now):
-        asked = load("pricing", offer.provider, PriceSource).live is not None and offer.provider in here.credentials
+        asked = can_be_confirmed(offer.provider, here)
         if not asked:
             yield "--accept-stale"
     if sum(guard.alone for guard in stack.guards(offer.name, offer.market)) < LEAST_GUARDS:
         yield "--accept-risk"
     if not stack.direct and here.hub_token and request.spec.published.gated:
         yield f"--hub-token-from {shlex.quote(here.hub_token)}"
+
+
+def can_be_confirmed(provider: str, here: Here) -> bool:
+    """Whether a launch from here can ask the provider for the price of now."""
+    source = load("pricing", provider, PriceSource)
+    return can_be_asked(source) and (source.keyless or provider in here.credentials)
 
 
 def overrides(request: Request, line: QuoteRow) -> list[str]:
