@@ -67,7 +67,7 @@ class Door:
             if status == 200:
                 return self._document(text)
             if not (status == 429 or status >= 500):
-                raise self._refused(status)
+                raise self._refused(status, text)
             wait_s = min(_WAIT_S * 2 ** (attempt - 1) if wait_s is None else wait_s, 30.0)
             if attempt == TRIES or wait_s >= patience.left_s:
                 raise Unavailable(f"{self.name} answers {status}", "try again in a minute")
@@ -140,7 +140,8 @@ class Door:
             raise Unavailable(f"{self.name} answers with what is no JSON object", "nothing was taken from it")
         return found
 
-    def _refused(self, status: int) -> Exception:
+    def _refused(self, status: int, text: bytes) -> Exception:
+        """What an answer that is neither good nor busy means; a provider that says it in its own way adds to it."""
         if status == 401:
             return MissingCredentials(f"{self.name} does not accept the key", self.key)
         if status == 403:
