@@ -107,7 +107,7 @@ def test_what_the_catalogue_sells_elsewhere_alone_is_not_sold(catalogue: Billing
 
 
 @pytest.mark.parametrize("left_out", ["TpuV6e", "us-east4"])
-def test_a_catalogue_without_a_good_or_a_region_says_nothing_of_it(catalogue: BillingCatalogue, left_out: str) -> None:
+def test_a_good_that_is_nowhere_says_nothing(catalogue: BillingCatalogue, left_out: str) -> None:
     """Words may have changed, or a page be missing: the old prices stay."""
     catalogue.skus = [sku for sku in of_price_list(ROWS) if left_out not in sku.description]
     answers = ask(some("v6e-8", "v5litepod-8", region="us-east4") + some("v5litepod-8", region="us-east1"))
@@ -187,7 +187,7 @@ def test_without_a_key_an_account_asks(catalogue: BillingCatalogue, monkeypatch:
         ask(some("v6e-1"))
 
 
-def test_a_key_for_something_else_leaves_it_to_the_account(
+def test_a_key_for_something_else_leaves_the_account(
     catalogue: BillingCatalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GOOGLE_API_KEY is often one for another of Google's interfaces."""

@@ -60,7 +60,7 @@ def test_without_a_fault_everything_is_answered(catalogue: BillingCatalogue) -> 
 
 
 @pytest.mark.parametrize("name", BROKEN + ENDLESS)
-def test_a_page_that_never_comes_right_means_nothing_is_known(catalogue: BillingCatalogue, name: PriceFault) -> None:
+def test_a_page_that_stays_broken_spoils_all(catalogue: BillingCatalogue, name: PriceFault) -> None:
     """Not even of what stood on the pages before it."""
     catalogue.price_faults.add(name)
     with pytest.raises((Unavailable, Rejected)):
@@ -79,7 +79,7 @@ def test_a_fault_that_passes_changes_nothing(catalogue: BillingCatalogue, name: 
 
 
 @pytest.mark.parametrize("name", ["stalled"])
-def test_an_answer_that_does_not_end_is_given_up_in_time(catalogue: BillingCatalogue, name: PriceFault) -> None:
+def test_an_endless_answer_is_given_up_in_time(catalogue: BillingCatalogue, name: PriceFault) -> None:
     """The seconds count for all pages together."""
     catalogue.price_faults.add(name)
     with pytest.raises(Unavailable):
@@ -97,7 +97,7 @@ def test_a_figure_that_is_wrong_is_no_price(catalogue: BillingCatalogue, name: P
     assert catalogue.price_faults.happened
 
 
-def test_a_missing_sku_is_never_taken_for_what_is_not_sold(catalogue: BillingCatalogue) -> None:
+def test_a_missing_sku_is_not_taken_for_unsold(catalogue: BillingCatalogue) -> None:
     """Each in turn: while no other region has it either, the catalogue has merely lost it."""
     for number in range(8):
         catalogue.skus = [sku for at, sku in enumerate(of_price_list(LISTED)) if at != number]
@@ -112,7 +112,7 @@ def test_a_number_in_another_form_is_the_same_number(catalogue: BillingCatalogue
     assert len(got) == len(KNOWN)
 
 
-def test_a_spot_price_above_the_list_is_left_to_the_gate(catalogue: BillingCatalogue) -> None:
+def test_spot_above_the_list_is_left_to_the_gate(catalogue: BillingCatalogue) -> None:
     """The catalogue says it; whether it counts is judged with the other rows in sight."""
     catalogue.price_faults.add("spot_above_list")
     assert found()["v6e-8", "spot"] == Decimal("4.74128") * 8
@@ -128,7 +128,7 @@ def test_a_service_that_fails_leaves_the_other_one(catalogue: BillingCatalogue) 
     assert regions == ["us-central2"]
 
 
-def test_an_error_of_one_service_says_why_its_regions_are_silent(catalogue: BillingCatalogue) -> None:
+def test_a_silent_region_comes_with_the_reason(catalogue: BillingCatalogue) -> None:
     """A region of which nothing was answered comes with what went wrong."""
     catalogue.skus = [*of_price_list(ROWS), Sku("TpuV6e running in Nowhere", "TPU", Decimal(700), ("us-central2",))]
     catalogue.page_size = 5000
