@@ -19,6 +19,7 @@ from .skus import COMPUTE_ENGINE, TPU_UNITS, Priced, priced
 
 SOURCE = "Cloud Billing catalogue"
 MARKETS: tuple[Market, ...] = ("on_demand", "spot")
+MOST_GONE, FEW = 0.05, 50  # more than this share of as many things asked about is not believed to be unsold
 NANO = Decimal("1e-9")  # dollars; finer than any price of the catalogue
 
 _SLICE = re.compile(r"(v2|v3|v4|v5litepod|v5p|v6e|tpu7x)-(\d+)")
@@ -83,29 +84,58 @@ class Prices:
         return ""
 
 
+class Said(NamedTuple):
+    """What the catalogue says of a row and market: dollars or None, unless there is an error."""
+
+    row: Shape
+    market: Market
+    parts: tuple[Part, ...]
+    usd: Decimal | None
+    error: ProviderError | None
+
+    @property
+    def what(self) -> tuple[str, Market, str]:
+        """Rows of the same chips in a place are one thing to the catalogue."""
+        return self.parts[0].good if self.parts else "", self.market, self.row.region
+
+
 def answers(rows: Sequence[Shape], seconds: float) -> Iterator[Answer]:
     """What the catalogue says of each row and market. Raises a ProviderError when it cannot be asked at all."""
     parts = {row: made_of(row) for row in rows}
     prices = read({service_of(each[0].good) for each in parts.values() if each}, seconds)
-    answered: set[str] = set()
-    doubts: dict[str, ProviderError] = {}
-    for row, of_row in parts.items():
-        for market in MARKETS:
-            usd, why = None, f"{row.offer} is nothing that the catalogue prices"
-            if of_row and (failure := prices.failed.get(service_of(of_row[0].good))):
-                doubts.setdefault(row.region, failure)
-                continue
-            if of_row:
-                usd, why = prices.of(of_row, market, row.region)
-            if why:
-                doubts.setdefault(row.region, Rejected(f"{NAME}: {why}", "the old prices stay, with their dates"))
-                continue
-            answered.add(row.region)
-            yield Listing(row.offer, row.region, row.zones, market, usd, SOURCE)
-    for region, error in doubts.items():
-        if region not in answered:
-            yield Unanswered(region, error)
+    said = _whole([_said(prices, row, market, of_row) for row, of_row in parts.items() for market in MARKETS])
+    silent: dict[str, ProviderError] = {}
+    for each in said:
+        if each.error is None:
+            yield Listing(*each.row[:3], each.market, each.usd, SOURCE)
+        else:
+            silent.setdefault(each.row.region, each.error)
+    for region in sorted(silent.keys() - {each.row.region for each in said if each.error is None}):
+        yield Unanswered(region, silent[region])
     yield from unlisted(prices, parts)
+
+
+def _said(prices: Prices, row: Shape, market: Market, parts: tuple[Part, ...]) -> Said:
+    if not parts:
+        return Said(row, market, parts, None, _doubt(f"{row.offer} is nothing that it prices"))
+    if failure := prices.failed.get(service_of(parts[0].good)):
+        return Said(row, market, parts, None, failure)
+    usd, why = prices.of(parts, market, row.region)
+    return Said(row, market, parts, usd, _doubt(why) if why else None)
+
+
+def _doubt(why: str) -> Rejected:
+    return Rejected(f"{NAME}: {why}", "the old prices stay, with their dates")
+
+
+def _whole(said: list[Said]) -> list[Said]:
+    """The same, but nothing is taken for unsold where so much is missing that a page may be, rather than all that."""
+    gone = {each.what for each in said if each.usd is None and each.error is None}
+    asked = {each.what for each in said}
+    if len(asked) < FEW or len(gone) <= MOST_GONE * len(asked):
+        return said
+    lost = _doubt(f"{len(gone)} of {len(asked)} prices are missing, so it may not have come whole")
+    return [each._replace(error=lost) if each.usd is None and each.error is None else each for each in said]
 
 
 def read(services: set[str], seconds: float) -> Prices:

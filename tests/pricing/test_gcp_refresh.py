@@ -106,6 +106,16 @@ def test_what_the_catalogue_sells_elsewhere_alone_is_not_sold(catalogue: Billing
     assert not [each for each in answers if isinstance(each, Unanswered)]
 
 
+def test_too_many_gone_at_once_are_not_believed_gone(catalogue: BillingCatalogue) -> None:
+    """As if a page had been left out: what came is taken, and nothing is said to be unsold."""
+    catalogue.skus = of_price_list(ROWS)
+    page = [sku for sku in catalogue.skus if sku.group == "TPU" and "running" in sku.description][:40]
+    catalogue.skus = [sku for sku in catalogue.skus if sku not in page]
+    got = prices(ask(SHAPES))
+    assert None not in got.values()
+    assert got["m1-ultramem-40", "us-east1", "", "spot"] == Decimal("1.101773")
+
+
 @pytest.mark.parametrize("left_out", ["TpuV6e", "us-east4"])
 def test_a_good_that_is_nowhere_says_nothing(catalogue: BillingCatalogue, left_out: str) -> None:
     """Words may have changed, or a page be missing: the old prices stay."""

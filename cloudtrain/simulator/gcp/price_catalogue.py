@@ -102,8 +102,8 @@ class BillingCatalogue(Front):
         return self.price_faults.sent(Reply(200, json.dumps(page).encode(), JSON))
 
     def _spoiled(self, sku: Sku) -> Iterator[Mapping[str, Any]]:
-        """The SKU as the faults of figures leave it. They meet what a caller is after, not the noise."""
-        if sku.family != "Compute" or sku.group not in ("TPU", "CPU", "RAM"):
+        """The SKU as the faults of figures leave it."""
+        if sku.is_noise:
             yield written(sku)
             return
         take = self.price_faults.take
