@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from cloudtrain.pricing import _http
+from cloudtrain.pricing.gcp.catalogue import Catalogue
 
 from cloudtrain.errors import ProviderError, Rejected, Unavailable
 from cloudtrain.listings import Unanswered
@@ -141,6 +143,34 @@ def test_a_silent_region_comes_with_the_reason(catalogue: BillingCatalogue) -> N
     (only,) = [each for each in ask(some("v4-8", "v6e-8")) if isinstance(each, Unanswered)]
     assert only.region == "us-central2"
     assert "US dollars" in only.error.message
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"nextPageToken": "2"},
+        {},
+        {"skus": [], "nextPageToken": ""},
+        {"skus": None},
+        {"skus": [{"skuId": "B"}], "nextPageToken": 3},
+        {"skus": [{"skuId": "A"}], "nextPageToken": "3"},
+        {"error": {"code": 200}},
+    ],
+)
+def test_a_page_of_no_sense_is_no_end_of_the_list(second: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list ends with SKUs and without a token, and in no other way."""
+    pages = {"": {"skus": [{"skuId": "A"}], "nextPageToken": "2"}, "2": second, "3": {"skus": [{"skuId": "C"}]}}
+    monkeypatch.setattr(Catalogue, "_page", lambda self, service, token: pages[token])
+    with pytest.raises(Unavailable):
+        list(Catalogue(_http.Patience(60.0)).skus("6F81-5844-456A"))
+
+
+def test_two_prices_for_one_thing_are_said(catalogue: BillingCatalogue) -> None:
+    """The reason names the thing, not that half of it is missing."""
+    both = [Sku(f"TpuV6e running in {name}", "TPU", Decimal(2 + len(name)), ("us-east1",)) for name in ("A", "BB")]
+    catalogue.skus = [*both, *(sku._replace(usage="Preemptible") for sku in both)]
+    (only,) = [each for each in ask(some("v6e-1", region="us-east1")) if isinstance(each, Unanswered)]
+    assert "v6e (on_demand) differently" in only.error.message
 
 
 def test_every_named_fault_of_figures_and_pages_is_met_here() -> None:

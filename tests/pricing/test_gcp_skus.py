@@ -31,6 +31,8 @@ FORMS = [
     ("Tpu-v4 Pod Accelerator USA", CLOUD_TPU, ("v4 pod", False)),
     ("Tpu-v3 Pod Preemptible Accelerator Netherlands", CLOUD_TPU, ("v3 pod", True)),  # as told
     ("Preemptible Tpu-v2 Accelerator Asia", CLOUD_TPU, ("v2", True)),  # as told
+    ("Tpu-v3 Pod Accelerator Netherlands Commitment 1 Year", CLOUD_TPU, None),  # as told
+    ("Tpu-v2 Reserved Accelerator USA", CLOUD_TPU, None),  # as told
     ("Tpu-v4 Accelerator USA", CLOUD_TPU, None),  # as told: v4 is sold in pods alone
     ("TPU-v2 Accelerator USA", COMPUTE_ENGINE, None),  # sold by eight cores there, by nobody knows what here
     ("TpuV5e running in Delhi", CLOUD_TPU, None),
