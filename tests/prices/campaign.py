@@ -40,10 +40,12 @@ class Provider:
     def move(self) -> None:
         """Some prices of today are others: one factor for all that must stay in proportion."""
         factors: dict[tuple[str, str, str], Decimal] = {}
-        for cell, usd in self.truth.items():
+        for cell, usd in self.first.items():
             kind = (self.rows[cell]["accelerator"], cell.region, cell.market)
-            factor = factors.setdefault(kind, Decimal(self.random.choice(("1", "1", "1.02", "0.97", "1.2", "1.4"))))
-            self.truth[cell] = usd * factor
+            choices = (
+                ("1", "1", "0.6", "1.9", "3.5") if cell.market == "spot" else ("1", "1", "1.02", "0.9", "1.2", "1.4")
+            )
+            self.truth[cell] = usd * factors.setdefault(kind, Decimal(self.random.choice(choices)))
         for cell, usd in self.truth.items():  # spot never above list: back to the share that it began with
             twin = cell._replace(market="on_demand")
             if cell.market == "spot" and twin in self.truth and usd >= self.truth[twin]:
