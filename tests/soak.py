@@ -63,6 +63,7 @@ MINUTES = {
     "test_campaign": 3.0,
     "test_campaign_jobs": 5.0,
     "test_tools": 0.15,
+    "test_refresh_campaign": 3.0,
 }  # a test; 0.5 elsewhere
 FAST = "not trainer and not engine and not campaign and not soak"
 ITEMS = (

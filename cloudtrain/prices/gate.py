@@ -21,6 +21,7 @@ HIGHEST_USD = Decimal(200)  # of a whole machine; a TPU slice of 128 chips is de
 PER_CHIP = {"tpu": (Decimal("0.1"), Decimal(20)), "mi": (Decimal("0.3"), Decimal(15))}  # hardware key begins with it
 LINEAR = Decimal("0.005")  # by which chip prices of slices that were answered together may differ
 LIST_JUMP, SPOT_JUMP = Decimal("0.25"), Decimal(3)
+LIST_LEAP, SPOT_LEAP = Decimal(2), Decimal(10)
 LIST_AGREES, SPOT_AGREES = Decimal("0.01"), Decimal("0.25")  # by which a second answer may differ from the first
 HELD_S = 6 * 3600.0
 FEW = 4  # kinds of machine in a place; among fewer, one provider's real change is more than half
@@ -63,6 +64,14 @@ class _Pair(NamedTuple):
             return (self.new > self.old * SPOT_JUMP) - (self.new * SPOT_JUMP < self.old)
         return (self.new > self.old * (1 + LIST_JUMP)) - (self.new < self.old * (1 - LIST_JUMP))
 
+    @property
+    def leap(self) -> int:
+        """The same by so much that it is one even where jumps are accepted."""
+        if self.old is None or self.new is None:
+            return 0
+        factor = SPOT_LEAP if self.cell.market == "spot" else LIST_LEAP
+        return (self.new > self.old * factor) - (self.new * factor < self.old)
+
 
 def judge(old: Table, new: Table, now: float, held: Sequence[Held] = (), accept_jumps: bool = False) -> Verdict:
     """Compare a new list with the one that counts. Pure; `held` are the prices that wait already."""
@@ -80,8 +89,7 @@ def judge(old: Table, new: Table, now: float, held: Sequence[Held] = (), accept_
         *_bent(answered),
         *_above_list(answered),
     ]
-    if not accept_jumps:
-        faults += [*_alike(answered), *_all_gone(answered)]
+    faults += [*_alike(answered, accept_jumps), *([] if accept_jumps else _all_gone(answered))]
     jumped = [] if accept_jumps else [pair for pair in answered if pair.jump]
     kept = {pair.cell: later for pair in jumped if (later := _held(pair, waiting.get(pair.cell), now))}
     for pair in answered:  # a spot price may not stand above a list price that waits, nor the other way round
@@ -201,12 +209,12 @@ def _stands_above(pair: _Pair, kept: dict[Cell, Held]) -> bool:
     return _is_above(pair.after, listed, spot)
 
 
-def _alike(answered: Iterable[_Pair]) -> Iterator[Fault]:
+def _alike(answered: Iterable[_Pair], accept_jumps: bool) -> Iterator[Fault]:
     """More than half of the prices jumping in one direction is an error of the unit, not of the market."""
     known = [pair for pair in answered if pair.old is not None and pair.new is not None]
     kinds = {(pair.after.get("accelerator"), pair.cell.region, pair.cell.market) for pair in known}
     for direction, word in ((1, "above"), (-1, "below")):
-        jumping = sum(pair.jump == direction for pair in known)
+        jumping = sum((pair.leap if accept_jumps else pair.jump) == direction for pair in known)
         if len(kinds) >= FEW and 2 * jumping > len(known):
             yield Fault("", f"{jumping} of {len(known)} prices are far {word} the old ones, as if in another unit")
 

@@ -43,7 +43,7 @@ def price(source: PriceSource, key: OfferKey, price_list: Path, seconds: float =
         if isinstance(answer, Listing) and answer[:4] == (*shape[:3], key.market) and answer.usd_per_hour is not None
     }
     for answer in answers:
-        if isinstance(answer, Unanswered) and answer.market in (None, key.market):
+        if not found and isinstance(answer, Unanswered) and answer.market in (None, key.market):
             raise answer.error
     if len(found) > 1:
         raise Unavailable(f"{source.name} answers with two prices for {key.offer}", "try again")

@@ -97,6 +97,16 @@ def test_more_than_half_must_jump_alike_to_refuse() -> None:
     assert {price.offer[:3] for price in single.held} == {"AMD"}
 
 
+@pytest.mark.parametrize(("factor", "taken"), [("1.9", True), ("2.1", False), ("0.6", True), ("0.01", False)])
+def test_another_unit_is_not_accepted_with_jumps(factor: str, taken: bool) -> None:
+    """Everything at twice the price is believed of nobody, whatever was said about jumps."""
+    old = {cell: usd for cell, usd in prices(shipped("aws")).items() if cell.market == "on_demand"}
+    found = {cell: Listing(*cell, usd * Decimal(factor), SOURCE) for cell, usd in old.items()}
+    new = merge.merge(shipped("aws"), found, "2026-11-29")
+    faults = judge(shipped("aws"), new, START, accept_jumps=True).faults
+    assert any("another unit" in fault.message for fault in faults) is not taken
+
+
 def test_nothing_sold_any_more_is_not_believed() -> None:
     """Of a provider with many kinds of machines."""
     assert "none of" in verdict("aws", lambda cell, usd: None).faults[0].message

@@ -68,6 +68,10 @@ def test_no_answer_is_not_a_price_of_none(monkeypatch: pytest.MonkeyPatch) -> No
     answer_with(monkeypatch, "gcp", lambda rows, s: [Unanswered("", Unavailable("no answer"))])
     with pytest.raises(Unavailable, match="no answer"):
         asked_price()
+    silent = Unanswered("us-east5", Unavailable("no answer"))
+    listed = (Listing(*TPU[1:3], "b", "on_demand", Decimal(21), SOURCE),)
+    answer_with(monkeypatch, "gcp", lambda rows, s: [*(each._replace(zones=rows[0].zones) for each in listed), silent])
+    assert asked_price() == 21
     answer_with(monkeypatch, "gcp", lambda rows, s: [Listing(*row[:3], "on_demand", None, SOURCE) for row in rows])
     assert asked_price() is None
     two = (Decimal(20), Decimal(22))
