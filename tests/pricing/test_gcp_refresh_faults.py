@@ -80,7 +80,7 @@ def test_a_fault_that_passes_changes_nothing(catalogue: BillingCatalogue, name: 
     assert catalogue.price_faults.happened == [name, name]
 
 
-@pytest.mark.parametrize("name", ["stalled"])
+@pytest.mark.parametrize("name", ["stalled", "dripping"])
 def test_an_endless_answer_is_given_up_in_time(catalogue: BillingCatalogue, name: PriceFault) -> None:
     """The seconds count for all pages together."""
     catalogue.price_faults.add(name)
@@ -157,7 +157,7 @@ def test_a_silent_region_comes_with_the_reason(catalogue: BillingCatalogue) -> N
         {"error": {"code": 200}},
     ],
 )
-def test_a_page_of_no_sense_is_no_end_of_the_list(second: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_without_sense_ends_no_list(second: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The list ends with SKUs and without a token, and in no other way."""
     pages = {"": {"skus": [{"skuId": "A"}], "nextPageToken": "2"}, "2": second, "3": {"skus": [{"skuId": "C"}]}}
     monkeypatch.setattr(Catalogue, "_page", lambda self, service, token: pages[token])
