@@ -46,7 +46,7 @@ def live(**more: str) -> Decimal | None:
     [
         ({}, "0.1551"),
         ({"zone": "use1-az6"}, "0.1915"),
-        ({"zone": "use1-az5 use1-az6"}, "0.1551"),
+        ({"zone": "use1-az5 use1-az6"}, "0.1915"),  # one price stands for both: never less than either asks
         ({"zone": ""}, "0.1551"),
         ({"market": "on_demand"}, "1.34375"),
     ],
