@@ -101,4 +101,4 @@ class PriceFaults:
             return reply._replace(cut=True)
         if self.take("stalled"):
             return reply._replace(seconds_a_byte=600.0)
-        return reply._replace(seconds_a_byte=0.05) if self.take("dripping") else reply
+        return reply._replace(seconds_a_byte=0.1) if self.take("dripping") else reply

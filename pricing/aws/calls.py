@@ -62,7 +62,7 @@ class Calls:
     def _pages(self, service: str, region: str, operation: str, key: str, arguments: Mapping[str, Any]) -> list[Any]:
         found: list[Any] = []
         tokens: set[str] = set()
-        pages: set[str] = set()
+        pages: set[int] = set()
         empty = 0
         token: dict[str, str] = {}
         while len(tokens) < MOST_PAGES:
@@ -71,9 +71,9 @@ class Calls:
             if not isinstance(page, list):
                 raise _something_else()
             empty = 0 if page else empty + 1
-            if (page and repr(page) in pages) or empty > MOST_EMPTY:
+            if (page and hash(repr(page)) in pages) or empty > MOST_EMPTY:
                 raise Unavailable("AWS sends the same page again and again", "nothing was taken from it")
-            pages.add(repr(page))
+            pages.add(hash(repr(page)))
             found += page
             following = answer.get("NextToken")
             if not following:
@@ -153,7 +153,7 @@ class Calls:
         except HTTPError as error:
             raise _Passing(f"AWS breaks off an answer ({type(error).__name__})", "try again in a minute") from None
         finally:
-            reply.raw.close()
+            reply.raw.release_conn()  # closed before that where something of the answer is still to come
         said = reply.headers.get("Content-Length")
         if said is not None and said != str(len(body)):
             raise _Passing("AWS breaks off an answer", "try again in a minute")
@@ -180,11 +180,12 @@ def _whole_body(raw: Any, patience: Patience) -> bytes:
     some = getattr(raw, "read1", raw.read)  # what has come by now, where urllib3 can give that
     while part := some(1 << 16):
         size += len(part)
-        if size > MOST_BYTES:
-            raise Unavailable(f"AWS answers with more than {MOST_BYTES >> 20} MiB", "nothing was taken from it")
-        if not patience.left_s:
-            raise _too_slow()
         parts.append(part)
+        if size > MOST_BYTES or not patience.left_s:
+            raw.close()
+            if size > MOST_BYTES:
+                raise Unavailable(f"AWS answers with more than {MOST_BYTES >> 20} MiB", "nothing was taken from it")
+            raise _too_slow()
     return b"".join(parts)
 
 

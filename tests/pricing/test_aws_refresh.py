@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -101,8 +103,6 @@ def test_of_two_list_prices_the_dearer_counts() -> None:
     rates = {str(usd): {"unit": "Hrs", "pricePerUnit": {"USD": str(usd)}} for usd in (1.5, 2.5, 0)}
     rates["fee"] = {"unit": "Quantity", "pricePerUnit": {"USD": "9"}}
     entry = {"product": {"attributes": attributes}, "terms": {"OnDemand": {"t": {"priceDimensions": rates}}}}
-    import json
-
     assert list_prices.read(json.dumps(entry)) == (("t", "r"), Decimal("2.5"))
 
 
@@ -200,6 +200,23 @@ def test_an_empty_page_is_not_the_last(fake: AwsCloud) -> None:
     assert prices(refreshed(ROWS)) == true_prices(ROWS)
 
 
+@pytest.mark.parametrize(
+    ("pages", "message"),
+    [
+        ([([1], "a"), ([2], "b"), ([3], "a")], "read before"),
+        ([([1], "a"), ([2], "b"), ([1], "c")], "again and again"),
+        ([([], str(number)) for number in range(asking.MOST_EMPTY + 1)], "again and again"),
+        ([([number], str(number)) for number in range(5)], "no last page"),
+    ],
+)
+def test_pages_that_never_end_are_a_fault(monkeypatch: pytest.MonkeyPatch, pages: Any, message: str) -> None:
+    answers = iter([{"PriceList": page, "NextToken": token} for page, token in pages])
+    monkeypatch.setattr(asking.Calls, "_patiently", lambda *_: next(answers))
+    monkeypatch.setattr(asking, "MOST_PAGES", 5 if message == "no last page" else 99)
+    with pytest.raises(Unavailable, match=message):
+        asking.Calls(60.0).entries("pricing", "us-east-1", "get_products", "PriceList")
+
+
 def test_a_moment_of_throttling_costs_nothing(fake: AwsCloud) -> None:
     fake.prices.faults.add("throttled", 3)
     assert prices(refreshed(ROWS)) == true_prices(ROWS)
@@ -208,9 +225,11 @@ def test_a_moment_of_throttling_costs_nothing(fake: AwsCloud) -> None:
 def test_when_time_is_up_the_rest_is_unanswered(fake: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", HASTY)
     fake.prices.faults.add("dripping")
+    begun = monotonic()
     with pytest.raises(Unavailable, match="in time"):
         refreshed(ROWS, seconds=0.5)
     assert len(fake.prices.requests) < 4
+    assert monotonic() - begun < 60  # read to its end one answer alone takes two minutes
 
 
 def test_an_answer_has_a_largest_size(fake: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +264,9 @@ def test_what_is_no_figure_is_doubted(text: Any) -> None:
     assert isinstance(list_prices.figure(text), tuple)
 
 
-def test_a_year_of_history_is_ninety_days(fake: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake.clock.advance(datetime.now(UTC).timestamp() - CLOCK)  # where that is later; the clock never goes back
-    now = fake.clock.now()
+def test_a_year_of_history_is_ninety_days(fake: AwsCloud) -> None:
+    now = datetime.now(UTC).timestamp()
+    fake.reset(Clock(now))
     fake.prices.changes = [
         Change("trn1.2xlarge", "us-east-1", zone, now - days * DAY_S, Decimal(days))
         for days in (5, 1, 40, 80, 300)

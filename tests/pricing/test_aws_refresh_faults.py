@@ -112,6 +112,24 @@ def test_random_lists_are_answered_price_by_price(fake: AwsCloud, number: int) -
     assert found == true_prices(rows)
 
 
+@pytest.mark.parametrize("number", range(chance.examples(12)))
+def test_random_faults_make_up_no_price(fake: AwsCloud, number: int) -> None:
+    random = Random(chance.seed(number))
+    rows = some_rows(random)
+    book = fake.prices
+    book.sold, book.page = rows, random.choice((1, 2, 3))
+    book.several = random.choice(("commas", "refused", "literally"))
+    drawn = random.sample(sorted(NAMES - NOT_OF_AWS - SLOW), random.randint(1, 4))
+    for name in drawn:
+        book.faults.add(name, random.choice((1, 2, 5, 50)))  # type: ignore[arg-type]  # one of its names
+    found, without = asked(rows)
+    wanted = true_prices(rows)
+    assert all(key in found or key[1] in without for key in wanted)
+    for key, usd in found.items():
+        gone = usd is None and {"zero", "missing"} & set(drawn)
+        assert usd == wanted[key] or gone or set(UNSEEN) & set(drawn)
+
+
 def some_rows(random: Random) -> list[Sold]:
     """Rows of a few types, each in a zone of its own, so that each has one spot price."""
     found = []
