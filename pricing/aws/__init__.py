@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from cloudtrain.offer import Offer, OfferKey, Pace, Range, Terms
+from cloudtrain.offer import Offer, Pace, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .._snapshot import Reading, read_offers
@@ -33,18 +33,11 @@ def offers(context: Context) -> Iterable[Offer]:
     return found
 
 
-def live(key: OfferKey) -> Decimal | None:
-    """US dollars per hour of an offer now; None when AWS sells it under no such price. Raises provider errors."""
-    from . import refresh
-
-    return refresh.price(key)
-
-
-def asked(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
+def refresh(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
     """What AWS says of each row now: list and spot price. Raises a provider error where it answers for none."""
-    from . import refresh
+    from .answers import answers
 
-    return refresh.refresh(rows, seconds)
+    return answers(rows, seconds)
 
 
 def past(row: Shape, days: int) -> Iterable[tuple[float, str, Decimal]]:
@@ -75,7 +68,6 @@ provider = PriceSource(
     ),
     credentials=("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     credential_files=("$AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", "~/.aws/config"),
-    live=live,
-    refresh=asked,
+    refresh=refresh,
     past=past,
 )

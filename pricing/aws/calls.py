@@ -114,13 +114,18 @@ class Calls:
             raise _something_else() from None
         return answer
 
+    @property
+    def _call_s(self) -> float:
+        """How long one call may take: never more than half of what is left, so that one that hangs is not the last."""
+        return min(self._timing.request_s, max(0.1, self._patience.left_s / 2))
+
     def _client(self, service: str, region: str) -> Any:
         import boto3
         from botocore.config import Config
 
         if (service, region) not in self._clients:
             self._session = self._session or boto3.session.Session()
-            longest_s = self._timing.request_s
+            longest_s = self._call_s
             config = Config(
                 connect_timeout=min(10.0, longest_s),
                 read_timeout=longest_s,
@@ -143,7 +148,7 @@ class Calls:
         from botocore.awsrequest import AWSResponse
         from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-        patience = Patience(min(self._timing.request_s, self._patience.left_s))
+        patience = Patience(self._call_s)
         request.stream_output = True
         reply = sends(request)
         try:

@@ -126,7 +126,7 @@ def listed(rows: Sequence[Shape], calls: Calls) -> Iterator[Answer]:
         source = SOURCE_APART if pair in asking.apart_from else SOURCE
         yield Listing(row.offer, row.region, row.zones, "on_demand", found, source)
     for region, error in {region: error for (_, region), error in sorted(failed.items())}.items():
-        yield Unanswered(region, error)
+        yield Unanswered(region, error, "on_demand")
     ours = {row.offer for row in rows if row.hardware and not row.hardware.startswith(("cpu", "nvidia"))}
     for name, region in sorted(asking.found.keys() - asking.wanted):
         if name in ours and isinstance(asking.found[name, region], Decimal):

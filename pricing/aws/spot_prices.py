@@ -43,7 +43,7 @@ def spot(rows: Sequence[Shape], calls: Calls) -> Iterator[Answer]:
         try:
             changes = history({row.offer for row in here}, region, datetime.now(UTC) - SINCE, calls)
         except ProviderError as error:
-            yield Unanswered(region, _of_region(region, error))
+            yield Unanswered(region, _of_region(region, error), "spot")
             continue
         newest = newest_by_zone(changes)
         for row in here:

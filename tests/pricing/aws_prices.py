@@ -69,9 +69,9 @@ def prices(answers: Sequence[Answer]) -> Prices:
     return found
 
 
-def unanswered(answers: Sequence[Answer]) -> set[str]:
-    """The regions that did not answer."""
-    return {each.region for each in answers if isinstance(each, Unanswered)}
+def unanswered(answers: Sequence[Answer]) -> set[tuple[str, str | None]]:
+    """The regions and markets that were not answered for."""
+    return {(each.region, each.market) for each in answers if isinstance(each, Unanswered)}
 
 
 def true_prices(rows: Sequence[Sold]) -> Prices:

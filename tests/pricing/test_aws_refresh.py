@@ -141,7 +141,7 @@ def test_a_region_that_refuses_keeps_only_its_spot_prices(fake: AwsCloud) -> Non
         key: usd for key, usd in wanted.items() if key[3] == "on_demand" or key[1] != "us-west-2"
     }
     refusal = next(each for each in answers if isinstance(each, Unanswered))
-    assert refusal.region == "us-west-2"
+    assert (refusal.region, refusal.market) == ("us-west-2", "spot")
     assert isinstance(refusal.error, MissingCredentials)
     assert "us-west-2 may not be enabled" in refusal.error.message
 
@@ -150,7 +150,7 @@ def test_a_region_that_was_never_switched_on_is_named(fake: AwsCloud) -> None:
     rows = [*ROWS, sold("trn1.2xlarge", "eu-south-9", usd=2.0)]
     fake.prices.sold = rows
     answers = refreshed(rows)
-    assert unanswered(answers) == {"eu-south-9"}
+    assert unanswered(answers) == {("eu-south-9", "spot")}
     assert prices(answers)["trn1.2xlarge", "eu-south-9", "", "on_demand"] == Decimal(2)
 
 
@@ -158,7 +158,7 @@ def test_without_the_right_to_list_prices_spot_is_answered(fake: AwsCloud) -> No
     fake.faults.add("GetProducts", "permission", times=99)
     answers = refreshed(ROWS)
     assert {key[3] for key in prices(answers)} == {"spot"}
-    assert unanswered(answers) == {"us-east-1", "us-west-2"}
+    assert unanswered(answers) == {("us-east-1", "on_demand"), ("us-west-2", "on_demand")}
 
 
 def test_nothing_at_all_is_an_error(fake: AwsCloud) -> None:
@@ -189,7 +189,7 @@ def test_a_token_that_ends_begins_the_list_again(fake: AwsCloud) -> None:
     assert prices(refreshed(ROWS)) == true_prices(ROWS)
     fake.prices.token_s = -1.0
     answers = refreshed(ROWS)
-    assert unanswered(answers) == {"us-east-1", "us-west-2"}
+    assert unanswered(answers) == {("us-east-1", "on_demand"), ("us-west-2", "on_demand"), ("us-east-1", "spot")}
     assert {each.error.message for each in answers if isinstance(each, Unanswered)} == {
         "AWS forgets between two pages where it was"
     }

@@ -58,12 +58,12 @@ def fake(door: AwsCloud, monkeypatch: pytest.MonkeyPatch) -> AwsCloud:
     return point_at(door, ROWS, monkeypatch)
 
 
-def asked(rows: Any = ROWS, seconds: float = 120.0) -> tuple[Prices, set[str]]:
-    """Prices and regions without an answer; of one that cannot be asked at all, every region is."""
+def asked(rows: Any = ROWS, seconds: float = 120.0) -> tuple[Prices, set[tuple[str, str | None]]]:
+    """Prices, and regions and markets without an answer; of one that cannot be asked at all, each is."""
     try:
         answers = refreshed(rows, seconds)
     except ProviderError:
-        return {}, {row.region for row in rows}
+        return {}, {(row.region, market) for row in rows for market in ("on_demand", "spot")}
     return prices(answers), unanswered(answers)
 
 
@@ -79,7 +79,7 @@ def test_a_lasting_fault_makes_up_no_price(fake: AwsCloud, monkeypatch: pytest.M
     for key, usd in found.items():
         gone = name in ("zero", "missing") and usd is None
         assert usd == wanted[key] or gone or usd in UNSEEN.get(name, set())
-    assert all(key in found or key[1] in without for key in wanted)
+    assert all(key in found or (key[1], key[3]) in without for key in wanted)
 
 
 @pytest.mark.parametrize("name", sorted(HARMLESS_ONCE))
@@ -124,7 +124,7 @@ def test_random_faults_make_up_no_price(fake: AwsCloud, number: int) -> None:
         book.faults.add(name, random.choice((1, 2, 5, 50)))  # type: ignore[arg-type]  # one of its names
     found, without = asked(rows)
     wanted = true_prices(rows)
-    assert all(key in found or key[1] in without for key in wanted)
+    assert all(key in found or (key[1], key[3]) in without for key in wanted)
     for key, usd in found.items():
         gone = usd is None and {"zero", "missing"} & set(drawn)
         assert usd == wanted[key] or gone or set(UNSEEN) & set(drawn)

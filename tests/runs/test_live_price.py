@@ -31,7 +31,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise value
             return value
 
-        source = load("pricing", "aws", PriceSource)._replace(live=ask)
+        source = load("pricing", "aws", PriceSource)._replace(live=ask, refresh=None)
         monkeypatch.setattr(live_price, "load", lambda *_: source)
 
     return answer
