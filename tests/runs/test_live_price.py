@@ -81,6 +81,6 @@ def test_a_price_of_two_months_warns(live: Any) -> None:
 
 
 def test_a_source_that_cannot_be_asked_says_so() -> None:
-    """Google's list prices need an account of their own kind."""
-    line = LINE.replace(provider="gcp")
+    """A notebook that a person starts has a quota and no price."""
+    line = LINE.replace(provider="kaggle")
     assert "cannot be asked" in live_price.check(line, NOW, False).message
