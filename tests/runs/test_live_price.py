@@ -31,7 +31,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise value
             return value
 
-        source = load("pricing", "aws", PriceSource)._replace(live=ask)
+        source = load("pricing", "aws", PriceSource)._replace(live=ask, refresh=None)
         monkeypatch.setattr(live_price, "load", lambda *_: source)
 
     return answer
@@ -81,6 +81,6 @@ def test_a_price_of_two_months_warns(live: Any) -> None:
 
 
 def test_a_source_that_cannot_be_asked_says_so() -> None:
-    """Google's list prices need an account of their own kind."""
-    line = LINE.replace(provider="gcp")
+    """A notebook that a person starts has a quota and no price."""
+    line = LINE.replace(provider="kaggle")
     assert "cannot be asked" in live_price.check(line, NOW, False).message

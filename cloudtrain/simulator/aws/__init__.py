@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.simulator.aws import calls, cost_explorer, machines, metadata, s3, schedules, web_identity
+from cloudtrain.simulator.aws import calls, cost_explorer, machines, metadata, price_api, s3, schedules, web_identity
 from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import (
@@ -76,7 +76,7 @@ REFUSALS = {"TerminateInstances": "OperationNotPermitted", "DeleteSecurityGroup"
 class AwsCloud(AwsAccount):
     """One account. `regions` are those that it has switched on; the clock decides what has happened by now.
 
-    `aws_tables.regions()` are all that the shipped catalogue knows.
+    `tables.regions()` are all that the shipped catalogue knows; `prices` is what it sells, and how it says so.
     """
 
     def __init__(self, clock: Clock | None = None, regions: tuple[str, ...] = ("us-east-1", "us-west-2")) -> None:
@@ -236,8 +236,8 @@ OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {
     "DescribeRegions": lambda cloud, call: answer(
         call, {"Regions": [{"RegionName": name, "OptInStatus": "opt-in-not-required"} for name in cloud.regions]}
     ),
-    "DescribeSpotPriceHistory": calls.spot_price_history,
-    "GetProducts": calls.get_products,
+    "DescribeSpotPriceHistory": price_api.spot_price_history,
+    "GetProducts": price_api.get_products,
     "GetServiceQuota": calls.get_quota,
     "GetCostAndUsage": cost_explorer.get_cost_and_usage,
     "GetParameter": calls.get_parameter,
