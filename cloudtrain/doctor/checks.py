@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from cloudtrain.doctor import credentials, local
+from cloudtrain.doctor import credentials, local, price_lists
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
 from cloudtrain.offer import Offer, OfferKey
 from cloudtrain.prices.ages import keeps
 from cloudtrain.providers import Cloud, Finding, PriceSource, Stack, load, names, run_key
-from cloudtrain.quote import catalog
+from cloudtrain.quote import catalog, renewal
 from cloudtrain.quote.ages import ages
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
@@ -54,6 +54,7 @@ def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = la
         found = list(of_cloud(name, stack.cloud, known, now, name in named))
         rents = rents or name in named or any(n.finding.state == "ok" for n in found)
         entries += found
+    entries += [Entry(name, finding, 0) for name, finding in price_lists.findings(named, now, offers)]
     watch(HERE)
     newest = max((offer.price.as_of for name in names("pricing") for offer in offers(name)), default="")
     here = [*whose, *local.findings(store, state_error, known, rents), local.clock(known, newest)]
@@ -145,7 +146,8 @@ def prices(name: str, cloud: Cloud, now: float) -> Finding:
         return Finding("prices", "ok", message)
     message = f"the catalogue's of {sample.name} is {age}; {why_not}"
     if found is None or found.youngest > keeps(sample.market).stale:
-        return Finding("prices", "problem", message, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
+        hint = renewal.advice(name) or "update cloudtrain, or `cloudtrain up --accept-stale`"
+        return Finding("prices", "problem", message, hint, False)
     return Finding("prices", "unknown" if live is None and why_not else "ok", message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -73,7 +74,7 @@ def show_foot(quoted: Quote, output: str) -> None:
     click.echo()
     if found:
         warn = ages.is_worth_a_warning((line.offer for line in quoted.lines if line.viable), now)
-        shown = ", ".join(f"{provider} {age}" for provider, age in found.items())
+        shown = ", ".join(f"{provider} {age}{read_from(provider)}" for provider, age in found.items())
         print_text(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
@@ -82,3 +83,13 @@ def show_foot(quoted: Quote, output: str) -> None:
         for sentence in ages.refusal(quoted.lines[quoted.chosen].offer, now):
             print_text(f"  {sentence}")
     print_text("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")
+
+
+def read_from(provider: str) -> str:
+    """Which list of a provider a quote has read: ` (2026-11-30 ab12cd34)`, ` (shipped)`."""
+    if os.environ.get("CLOUDTRAIN_CATALOG"):
+        return ""
+    from cloudtrain.prices import folder
+
+    path = folder.refreshed().get(provider)
+    return " (shipped)" if path is None else f" ({folder.called(path).replace('(', '').replace(')', '')})"

@@ -10,7 +10,8 @@ from cloudtrain.models import registry
 from cloudtrain.providers import Context
 from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.answer.picks import answer, picks
-from cloudtrain.quote.answer.start import Here, has_credentials, start
+from cloudtrain.quote.answer.start import Here, start
+from cloudtrain.quote.renewal import has_credentials
 from cloudtrain.quote.request import Request, parse_place
 from cloudtrain.quote.row import Quote
 
