@@ -140,11 +140,14 @@ def prices(name: str, cloud: Cloud, now: float) -> Finding:
     sample = min(served, key=lambda offer: (offer.usd_per_hour or Decimal(0), offer.name, offer.region))
     found = ages([sample.price], now)
     age = "of unknown age" if found is None else f"{found} days old"
+    on_spot = " on spot" if sample.market == "spot" else ""
     live, why_not = live_price.ask(first_place(sample))
     if live is not None:
-        message = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
+        message = (
+            f"{sample.name}{on_spot} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
+        )
         return Finding("prices", "ok", message)
-    message = f"the catalogue's of {sample.name} is {age}; {why_not}"
+    message = f"the catalogue's of {sample.name}{on_spot} is {age}; {why_not}"
     if found is None or found.youngest > keeps(sample.market).stale:
         hint = renewal.advice(name) or "update cloudtrain, or `cloudtrain up --accept-stale`"
         return Finding("prices", "problem", message, hint, False)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from cloudtrain.errors import MissingCredentials, Permission, Unavailable
-from cloudtrain.listings import Unlisted
+from cloudtrain.listings import Shape, Unlisted
 from cloudtrain.prices.gate import Fault
 from cloudtrain.prices.records import Change, Held
 from cloudtrain.prices.refresh import Outcome
-from tests.conftest import Result
+from tests.cli.clouds_here import same_as_golden, without_credentials
+from tests.conftest import NOW, Result
+from tests.price_answers import answering, nobody_answers, own_lists, selling
 
 Command = Callable[..., Result]
 MI300X = {"offer": "AMD Instinct MI300X OAM x1", "region": "EU-RO-1", "zones": "", "market": "on_demand"}
@@ -132,3 +136,96 @@ def test_help_of_each_subcommand_is_current(golden: Command) -> None:
 def test_a_wrong_subcommand_gets_the_nearest(golden: Command) -> None:
     """As a wrong command does."""
     golden("prices-unknown", "prices", "refrsh")
+
+
+@pytest.fixture
+def seller(monkeypatch: pytest.MonkeyPatch, own_world: Path, this_machine: object) -> Callable[..., None]:
+    """Price lists of the tests' own; only RunPod answers, without a key. Choose what it asks for a chip, and when."""
+    monkeypatch.setenv("CLOUDTRAIN_NOW", NOW)
+    without_credentials(monkeypatch, own_world)
+    monkeypatch.setenv("HOME", str(own_world))
+    own_lists(monkeypatch, own_world / "shipped")
+    nobody_answers(monkeypatch)
+
+    def choose(usd: str, now: str = NOW) -> None:
+        def price(row: Shape) -> str | None:
+            return str(Decimal(usd) * row.count) if row.region == "EU-RO-1" else None
+
+        monkeypatch.setenv("CLOUDTRAIN_NOW", now)
+        answering(monkeypatch, "runpod", selling(price), keyless=True)
+
+    return choose
+
+
+LATER, LATEST = "2026-11-26T12:00:00Z", "2026-12-20T12:00:00Z"
+
+
+def life(seller: Callable[..., None], cloudtrain: Command) -> None:
+    """Three refreshes, each at a higher price."""
+    for usd, now in (("2.45", NOW), ("2.60", LATER), ("2.75", LATEST)):
+        seller(usd, now)
+        assert cloudtrain("prices", "refresh").code == 0
+
+
+def shown(cloudtrain: Command, name: str, *argv: str) -> None:
+    """Compare the whole output with a golden file, at the instant that is set."""
+    same_as_golden(name, list(argv), cloudtrain(*argv))
+
+
+def test_from_a_stale_list_to_a_course(cloudtrain: Command, seller: Callable[..., None]) -> None:
+    """Status, refresh, what differs, what one price was."""
+    shown(cloudtrain, "prices-life-shipped", "prices")
+    seller("2.45")
+    shown(cloudtrain, "prices-life-refresh", "prices", "refresh")
+    shown(cloudtrain, "prices-life-again", "prices", "refresh")
+    shown(cloudtrain, "prices-life-status", "prices", "status")
+    shown(cloudtrain, "prices-life-diff", "prices", "diff")
+    shown(cloudtrain, "prices-life-nothing-written", "prices", "history", "aws/trn1.2xlarge/use1-az5/spot")
+
+
+def test_history_draws_each_step(cloudtrain: Command, seller: Callable[..., None]) -> None:
+    """Of one offer with its steps, of a machine all places, of a region that it is not in a sentence."""
+    life(seller, cloudtrain)
+    shown(cloudtrain, "prices-history", "prices", "history", "runpod/mi300x/eu-ro-1")
+    shown(cloudtrain, "prices-history-two", "prices", "history", "AMD Instinct MI300X OAM x2", "--days", "30")
+    shown(cloudtrain, "prices-history-region", "prices", "history", "trn1.2xlarge", "--region", "moon")
+    shown(cloudtrain, "prices-history-unknown", "prices", "history", "runpod/mi300y/eu-ro-1")
+
+
+@pytest.mark.parametrize(
+    ("schema", "argv"),
+    [
+        ("prices-status", ["status"]),
+        ("prices-diff", ["diff"]),
+        ("prices-history", ["history", "runpod/2xmi300x/eu-ro-1"]),
+        ("prices-history", ["history", "trn1.2xlarge"]),
+    ],
+)
+def test_json_follows_its_schema(
+    cloudtrain: Command, seller: Callable[..., None], schema: str, argv: list[str]
+) -> None:
+    """`-o json` validates against `cloudtrain schema`, and is not empty."""
+    life(seller, cloudtrain)
+    found = json.loads(cloudtrain("prices", *argv, "-o", "json").out)
+    jsonschema.validate(found, json.loads(cloudtrain("schema", schema).out))
+    assert found if isinstance(found, list) else found["differences"]
+
+
+def test_a_quote_says_which_list_it_read_and_its_age(cloudtrain: Command, seller: Callable[..., None]) -> None:
+    """Per provider: the day of the refresh, or that it is the shipped one."""
+    words = ("quote", "llama-3.1-8b", "--table")
+    assert "shipped prices, days old: runpod 287; check before you pay" in cloudtrain(*words).out
+    seller("2.45")
+    cloudtrain("prices", "refresh")
+    assert re.search(r"prices, days old: runpod 0 \(2026-11-24 [0-9a-f]{8}\)\n", cloudtrain(*words).out)
+
+
+def test_providers_and_ids_are_completed(
+    completed: Callable[[str, str], list[str]], seller: Callable[..., None]
+) -> None:
+    """Those who can be asked where one is asked, all with prices where lists are compared, ids of rows."""
+    seller("2.45")
+    assert completed("prices refresh --provider", "") == ["runpod"]
+    assert {"aws", "runpod"} <= set(completed("prices diff --provider", ""))
+    assert completed("prices history", "runpod/m") == ["runpod/mi300x/eu-ro-1"]
+    assert "refresh" in completed("prices", "r")

@@ -31,8 +31,8 @@ class Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        asks_for_help = bool(set(args[:1]) & set(ctx.help_option_names))
-        if not asks_for_help and (not args or args[0].startswith("-")):
+        is_apart = ctx.resilient_parsing or set(args[:1]) & set(ctx.help_option_names)  # a completion, or --help
+        if not is_apart and (not args or args[0].startswith("-")):
             args = [FIRST, *args]
         return super().parse_args(ctx, args)
 

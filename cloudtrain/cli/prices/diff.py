@@ -76,9 +76,12 @@ def row(each: Difference) -> list[str]:
 
 
 def effect(old: Row | None, new: Row | None) -> str:
-    """What a row of the quote was, and is."""
-    was, now = said(old), said(new)
-    return f"{now}, as before" if was == now else f"{now}; was {was}"
+    """What a row of the quote is, and was."""
+    if old == new:
+        return f"{said(new)}, as before"
+    if old and new and old.id == new.id:
+        return f"{said(new)}; was {money(old.likely_usd)}"
+    return f"{said(new)}; was {said(old)}"
 
 
 def said(row: Row | None) -> str:

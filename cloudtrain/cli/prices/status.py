@@ -28,7 +28,7 @@ def command(output: str) -> None:
     from cloudtrain import settings
     from cloudtrain.prices.status import status
 
-    found = status(settings.now())
+    found = [each for each in status(settings.now()) if each.rows]
     if output == "json":
         print_json([document(each) for each in found])
         return
@@ -47,19 +47,20 @@ def row(each: Status, output: str) -> list[str]:
     renewed = renewed_by(each)
     return [
         each.provider,
-        days(by_kind.get("list")),
-        days(by_kind.get("spot")),
+        days(by_kind.get("list"), output),
+        days(by_kind.get("spot"), output),
         f"{each.priced:,} of {each.rows:,}",
         read_from(each),
         yellow(renewed) if output == "table" and renewed.startswith("needs") else renewed,
     ]
 
 
-def days(age: KindAge | None) -> str:
-    """`4`, or `4 to 91`; `-` without a price of the kind."""
+def days(age: KindAge | None, output: str) -> str:
+    """`4`, or `4 to 91`; `-` without a price of the kind. Yellow where `up` takes some of them no longer unasked."""
     if age is None:
         return "-"
-    return str(age.oldest) if age.youngest == age.oldest else f"{age.youngest} to {age.oldest}"
+    said = str(age.oldest) if age.youngest == age.oldest else f"{age.youngest} to {age.oldest}"
+    return yellow(said) if output == "table" and age.stale else said
 
 
 def read_from(each: Status) -> str:
@@ -72,7 +73,7 @@ def renewed_by(each: Status) -> str:
     """What renews it here: a command, what that lacks, or a new version."""
     from cloudtrain.quote import renewal
 
-    if not each.can_be_asked:
+    if not renewal.command(each.provider):
         return "new versions of cloudtrain"
     lacks = renewal.needs(each.provider)
     return f"needs {lacks}" if lacks else "prices refresh"
@@ -92,6 +93,7 @@ def document(each: Status) -> dict[str, Any]:
                 "prices": age.prices,
                 "youngest_days": age.youngest,
                 "oldest_days": age.oldest,
+                "stale": age.stale,
             }
             for age in each.ages
         ],

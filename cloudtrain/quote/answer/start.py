@@ -125,9 +125,9 @@ def flags_of(request: Request, line: QuoteRow, here: Here) -> Iterator[str]:
     stack = load("stacks", offer.provider, Stack)
     if assessment.loads == "experimental":
         yield "--experimental"
-    if ages.is_refused(offer, here.now) and not can_be_confirmed(offer.provider, here):
-        if not renewal.command(offer.provider):
-            yield "--accept-stale"
+    can_be_renewed = renewal.command(offer.provider) or can_be_confirmed(offer.provider, here)
+    if ages.is_refused(offer, here.now) and not can_be_renewed:
+        yield "--accept-stale"
     if sum(guard.alone for guard in stack.guards(offer.name, offer.market)) < LEAST_GUARDS:
         yield "--accept-risk"
     if not stack.direct and here.hub_token and request.spec.published.gated:
