@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +22,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, provider: str, refresh: Asked | N
     """Let this provider's record have that `refresh`, and these fields."""
     load("pricing", provider, PriceSource)
     module = sys.modules[f"cloudtrain.pricing.{provider}"]
-    monkeypatch.setattr(module, "provider", replace(load("pricing", provider, PriceSource), refresh=refresh, **fields))
+    changed = load("pricing", provider, PriceSource)._replace(refresh=refresh, **fields)
+    monkeypatch.setattr(module, "provider", changed)
 
 
 def nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

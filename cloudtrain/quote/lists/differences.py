@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,7 +53,7 @@ class Effect(NamedTuple):
 
 def of_folder(context: Context, folder: Path | None) -> Context:
     """The same, but with the price lists of a folder alone; None: those that a quote reads anyway."""
-    return context if folder is None else replace(context, catalog=folder, refreshed={})
+    return context if folder is None else context._replace(catalog=folder, refreshed={})
 
 
 def offers(context: Context, providers: Iterable[str] = ()) -> list[Offer]:
