@@ -156,17 +156,20 @@ def machine_rate(
     found = throughput.tokens_per_second(chip, offer.count, work)
     rate = found.range.scaled(offer.count) if found.range else None
     if rate is not None and (pace := offer.pace) is not None:
-        rate = Range(rate.low * pace.low, rate.likely * pace.likely, rate.high * pace.high)
+        rate = throughput.product(rate, Range(pace.low, pace.likely, pace.high))
         found = found._replace(basis=f"{found.basis}; {pace.source}")
+    if rate is not None and chip.is_processor and offer.products is None:
+        share = vcpus.share(offer.provider, offer.name, offer.threads_per_core)
+        rate = throughput.product(rate, share.cores)
+        found = found._replace(basis=f"{found.basis}; {share.source}: x {share.cores.likely:g}")
+    if rate is not None:
+        rate = throughput.eight_in_ten(rate)
+        found = found._replace(basis=f"{found.basis}; independent spreads add in squares, shown is P10 to P90")
     if offer.products is not None:
         if (stepped := probed.by_steps(request.spec, ours.options, offer.products)) is not None:
             rate, basis = stepped
             found = found._replace(basis=basis)
         found = found._replace(basis=f"{found.basis}; {probed.basis(offer.products, ours.options.dtype)}")
-    elif rate is not None and chip.is_processor:
-        share = vcpus.share(offer.provider, offer.name, offer.threads_per_core)
-        rate = Range(*(speed * cores for speed, cores in zip(rate, share.cores, strict=True)))
-        found = found._replace(basis=f"{found.basis}; {share.source}: x {share.cores.likely:g}")
     if measured is not None:
         most = (chip.peak_flops or 0.0) * offer.count / work.flops_per_token
         if (learnt := measured.rate(offer, ours, request, rate, most)) is not None:

@@ -39,12 +39,10 @@ for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
 
 
 def rows(path: Path) -> None:
-    """Conversations of mixed length, the same ones every time; enough for 50 rows of 256 tokens and more."""
+    """Texts that are longer than a row, so that each is cut to a full one: the quote is of full rows, too."""
     with path.open("w", encoding="utf-8") as file:
-        for number in range(1200):
-            words = " ".join(f"word{number * 7 % 50 + at}" for at in range(5 + number * 13 % 20))
-            turns = [{"role": "user", "content": f"Repeat: {words}"}, {"role": "assistant", "content": words}]
-            file.write(json.dumps({"messages": turns}) + "\n")
+        for number in range(200):
+            file.write(json.dumps({"text": " ".join(f"word{number * 7 % 50 + at}" for at in range(120))}) + "\n")
 
 
 def answer(env: dict[str, str], *words: str) -> dict[str, Any]:

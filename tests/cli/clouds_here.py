@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,5 +107,5 @@ def pretend_engine(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
         "find": lambda: (Path("/opt/pulumi"), real.version),
         "plugin": lambda: Path("/opt/cloudtrain/pulumi-resource-cloudtrain"),
     }
-    pretended = real._replace(**{**verbs, **changes})
+    pretended = replace(real, **{**verbs, **changes})
     monkeypatch.setattr(sys.modules["cloudtrain.stacks._pulumi.install"], "provisioner", pretended)

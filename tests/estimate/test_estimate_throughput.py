@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import random
 from pathlib import Path
 from statistics import median
 
@@ -39,16 +41,22 @@ def span(found: Throughput) -> Range:
 
 
 def test_left_out_rows_lie_inside_the_range() -> None:
-    """Of the 73 measured rows, each foretold from the others, nine in ten lie inside a range of about 2.6 x."""
-    inside, ratios, errors = [], [], []
+    """Of the 73 measured rows, each foretold from the others, nine in ten lie inside a range of about 2.6 x.
+
+    Eight in ten lie inside the narrower range that a quote samples.
+    """
+    inside, usual, ratios, errors = [], [], [], []
     for record in RECORDS:
         others = tuple(row for row in efficiency.rows() if row.id != record["id"])
-        found = span(ask(record, others))
-        inside.append(found.low <= float(record["tokens_per_s_per_chip"]) <= found.high)
+        found, measured = span(ask(record, others)), float(record["tokens_per_s_per_chip"])
+        narrower = throughput.eight_in_ten(found)
+        inside.append(found.low <= measured <= found.high)
+        usual.append(narrower.low <= measured <= narrower.high)
         ratios.append(found.high / found.low)
-        errors.append(abs(found.likely / float(record["tokens_per_s_per_chip"]) - 1))
+        errors.append(abs(found.likely / measured - 1))
     assert len(inside) == 73
     assert sum(inside) / len(inside) >= 0.9
+    assert 0.8 <= sum(usual) / len(usual) < 0.9  # what a quote takes as P10 and P90
     assert median(ratios) <= 2.7
     assert median(errors) <= 0.13
 
@@ -83,6 +91,51 @@ def test_our_own_trainer_on_a_processor_goes_as_measured() -> None:
     found = throughput.tokens_per_second(chip, 2, throughput.work_of(spec, Options(method="lora", sequence_length=512)))
     assert 2 * span(found).likely == pytest.approx(154, rel=0.02)
     assert "our own trainer" in found.basis
+
+
+def test_a_run_on_another_processor_is_as_foretold() -> None:
+    """Emerald Rapids, two cores, float32: our trainer made 145 tokens/s of rows of 256 there; only Zen 4 is in the data."""
+    work = throughput.work_of(registry.find("smollm2-135m"), Options(method="lora", sequence_length=256))
+    found = throughput.tokens_per_second(hardware.find("cpu-avx512-fp16"), 2, work)
+    usual = throughput.eight_in_ten(span(found)).scaled(2)
+    assert usual.low < 145 < usual.high
+    assert usual.likely == pytest.approx(145, rel=0.15)
+
+
+SPREADS = (
+    (
+        Range(1 / 2.3, 1.0, 2.3),
+        Range(0.4, 0.75, 1.0),
+        Range(0.8, 0.95, 1.0),
+        Range(0.5, 0.55, 0.65),
+    ),  # 96 threads, QLoRA
+    (Range(1 / 2.3, 1.0, 2.3), Range(0.4, 0.75, 1.0), Range(1 / 4, 1.0, 4.0)),  # Graviton
+    (Range(1 / 2.9, 1.0, 2.9), Range(0.63, 0.85, 1.0)),  # MI300X, QLoRA
+)
+
+
+@pytest.mark.parametrize("figures", SPREADS)
+def test_nine_in_ten_products_lie_inside_the_product(figures: tuple[Range, ...]) -> None:
+    """Of 20,000 random draws of the figures; all at their worst at once is much wider."""
+    chance = random.Random(15)
+    inside = 0
+    found = throughput.product(*figures)
+    for _ in range(20_000):
+        drawn = 1.0
+        for low, likely, high in figures:
+            z = chance.gauss(0.0, 1.0) / 1.645
+            drawn *= likely * ((likely / low) if z < 0 else (high / likely)) ** z
+        inside += found.low <= drawn <= found.high
+    assert inside / 20_000 == pytest.approx(0.9, abs=0.015)
+    stacked = math.prod(each.high / each.low for each in figures)
+    assert found.high / found.low < 0.75 * stacked
+
+
+def test_eight_in_ten_are_p10_and_p90_of_nine_in_ten() -> None:
+    """Of a normal logarithm: 1.28 standard deviations instead of 1.64, on each side."""
+    found = throughput.eight_in_ten(Range(math.exp(-1.645), 1.0, math.exp(2 * 1.645)))
+    assert found == pytest.approx((math.exp(-1.2816), 1.0, math.exp(2 * 1.2816)), rel=1e-3)
+    assert throughput.product(Range(2.0, 3.0, 5.0), Range(1.0, 1.0, 1.0)) == pytest.approx((2.0, 3.0, 5.0))
 
 
 def test_an_alias_of_two_processors_has_twice_the_peak() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudtrain.cli.quote import owned
@@ -25,7 +24,7 @@ def lines(quote: Quote, remedy: Advisor, is_said: bool) -> list[str]:
     for line in quote.lines:
         if line is not first and owned.is_asked(quote, line):
             shown += wrapped(f"yours, {called(line.offer)}: {reasons(line)}")
-    works, everywhere = nearest(quote, remedy), replace(quote.request, places=(), hardware=())
+    works, everywhere = nearest(quote, remedy), quote.request._replace(places=(), hardware=())
     if works is None:
         tail = ["nothing near it works either"]
     elif works.words.startswith("--"):

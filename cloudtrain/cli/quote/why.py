@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -171,7 +170,7 @@ def batch_rows(quote: Quote, line: QuoteRow) -> list[tuple[str, str]]:
     recipe, took = line.assessment.recipe, line.assessment.hours
     if quote.request.batch_given or recipe is None or took is None or recipe.options.batch == 1:
         return []
-    one = assessed(quote, replace(quote.request, batch=1, batch_given=True), line.offer)
+    one = assessed(quote, quote.request._replace(batch=1, batch_given=True), line.offer)
     if one is None or one.assessment.hours is None:
         return []
     size, now, before = recipe.options.batch, took.likely * 3600, one.assessment.hours.likely * 3600
