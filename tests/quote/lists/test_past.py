@@ -82,7 +82,7 @@ def test_changes_of_other_prices_are_left_out() -> None:
     assert past.is_of(change(1, "1", "2", zones="b c"), offer(zone="us-east5-b us-east5-c"))
 
 
-def test_an_id_names_one_offer_a_machine_all_of_its_places() -> None:
+def test_an_id_names_one_offer_a_machine_all_places() -> None:
     """What is neither gets the nearest that there is."""
     ids = {"gcp/v6e-1/a": offer(), "gcp/v6e-1/b": offer(), "gcp/v6e-4/a": offer(name="v6e-4")}
     assert list(past.named("GCP/v6e-1/b ", ids)) == ["gcp/v6e-1/b"]
