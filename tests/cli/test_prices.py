@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -12,14 +13,17 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cloudtrain.cli.tables import uncoloured
 from cloudtrain.errors import MissingCredentials, Permission, Unavailable
 from cloudtrain.listings import Shape, Unlisted
 from cloudtrain.prices.gate import Fault
 from cloudtrain.prices.records import Change, Held
 from cloudtrain.prices.refresh import Outcome
-from tests.cli.clouds_here import same_as_golden, without_credentials
+from tests.cli.clouds_here import masked, same_as_golden, without_credentials
+from tests.cli.conftest import GOLDEN
 from tests.conftest import NOW, Result
 from tests.price_answers import answering, nobody_answers, own_lists, selling
+from tests.terminal import columns
 
 Command = Callable[..., Result]
 MI300X = {"offer": "AMD Instinct MI300X OAM x1", "region": "EU-RO-1", "zones": "", "market": "on_demand"}
@@ -233,3 +237,34 @@ def test_providers_and_ids_are_completed(
     assert {"aws", "runpod"} <= set(completed("prices diff --provider", ""))
     assert completed("prices history", "runpod/m") == ["runpod/mi300x/eu-ro-1"]
     assert "refresh" in completed("prices", "r")
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, width: int, *argv: str) -> str:
+    """What the command shows at a terminal of so many columns."""
+    from cloudtrain.cli import run
+
+    with columns(width, monkeypatch) as text:
+        run(["prices", *argv])
+    return uncoloured(text())
+
+
+@pytest.mark.parametrize("name", ["status", "refresh", "diff", "history"])
+def test_eighty_columns_hold_every_line(
+    cloudtrain: Command,
+    seller: Callable[..., None],
+    answered: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """At 60 and 80; whole screens of 80, to be read."""
+    life(seller, cloudtrain)
+    answered(RENEWED, KEYLESS, WITHOUT)
+    words = [name, "runpod/mi300x/eu-ro-1"] if name == "history" else [name]
+    for width in (60, 80):
+        text = at_a_terminal(monkeypatch, width, *words)
+        assert [line for line in text.splitlines() if len(line) > width and " " in line.strip()] == []
+    path = GOLDEN / "at-80" / f"prices-{name}.txt"
+    text = masked(text, *MASKS)
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()

@@ -70,11 +70,11 @@ def read_from(each: Status) -> str:
 
 
 def renewed_by(each: Status) -> str:
-    """What renews it here: a command, what that lacks, or a new version."""
+    """What renews it here: a command, what that lacks, or a new release."""
     from cloudtrain.quote import renewal
 
     if not renewal.command(each.provider):
-        return "new versions of cloudtrain"
+        return "a new release"
     lacks = renewal.needs(each.provider)
     return f"needs {lacks}" if lacks else "prices refresh"
 

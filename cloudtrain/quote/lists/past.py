@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cloudtrain.prices.records import Change
     from cloudtrain.providers import Context
 
-POINTS = 30  # of a course, as it is drawn
+POINTS = 20  # of a course, as it is drawn
 
 
 class Step(NamedTuple):

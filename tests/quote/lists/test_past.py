@@ -48,13 +48,13 @@ def test_what_changed_before_the_window_counts_at_its_beginning() -> None:
     assert [(step.time, step.usd) for step in course.steps] == [(SINCE, Decimal(3))]
 
 
-def test_a_time_in_which_it_was_not_offered_has_no_price() -> None:
+def test_a_time_without_an_offer_has_no_price() -> None:
     """It lowers nothing and is drawn as a gap."""
     changes = [change(80, None, "4"), change(60, "4", None), change(20, None, "5")]
     course = past.course(offer(), changes, SINCE, UNTIL)
     assert (course.lowest, course.highest) == (Decimal(4), Decimal(5))
     assert course.points[0] is None
-    assert course.points[15] is None
+    assert course.points[10] is None
     assert course.points[-1] == 5.0
 
 
