@@ -93,7 +93,7 @@ def test_our_own_trainer_on_a_processor_goes_as_measured() -> None:
     assert "our own trainer" in found.basis
 
 
-def test_a_run_on_another_processor_is_as_foretold() -> None:
+def test_another_processor_is_as_foretold() -> None:
     """Emerald Rapids, two cores, float32: our trainer made 145 tokens/s of rows of 256 there; only Zen 4 is in the data."""
     work = throughput.work_of(registry.find("smollm2-135m"), Options(method="lora", sequence_length=256))
     found = throughput.tokens_per_second(hardware.find("cpu-avx512-fp16"), 2, work)
@@ -131,7 +131,7 @@ def test_nine_in_ten_products_lie_inside_the_product(figures: tuple[Range, ...])
     assert found.high / found.low < 0.75 * stacked
 
 
-def test_eight_in_ten_are_p10_and_p90_of_nine_in_ten() -> None:
+def test_eight_in_ten_are_p10_to_p90() -> None:
     """Of a normal logarithm: 1.28 standard deviations instead of 1.64, on each side."""
     found = throughput.eight_in_ten(Range(math.exp(-1.645), 1.0, math.exp(2 * 1.645)))
     assert found == pytest.approx((math.exp(-1.2816), 1.0, math.exp(2 * 1.2816)), rel=1e-3)
