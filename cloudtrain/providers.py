@@ -57,6 +57,7 @@ class PriceSource(NamedTuple):
     # (rows, seconds for all of it) -> what the provider says of each; a ProviderError when it cannot be asked at all
     refresh: Callable[[Sequence[Shape], float], Iterable[Answer]] | None = None
     keyless: bool = False  # `refresh` needs no credentials
+    price_credentials: tuple[str, ...] = ()  # environment names that let `refresh` ask, and nothing else
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 

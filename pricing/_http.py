@@ -10,16 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from cloudtrain.endpoints import override
 from cloudtrain.errors import MissingCredentials, Permission, Rejected, Unavailable, visible
 
+HIGHEST_USD = 1_000_000  # an hour; as in what a price list may hold
 MOST_BYTES = 32 << 20
+MOST_PAGES = 300
 TRIES = 4
 _PART = 1 << 16
 _WAIT_S = 0.5  # before the first repeat, doubled for each; a Retry-After of the provider's counts instead
+
+T = TypeVar("T", dict[str, Any], list[Any])
 
 
 class Patience:
@@ -52,22 +56,26 @@ class Door:
 
         Raises MissingCredentials, Permission, Rejected and Unavailable.
         """
-        return self._asked("GET", path, patience, params, None)
+        return self._document(self._asked("GET", path, patience, params, None), dict)
+
+    def get_list(self, path: str, patience: Patience, **params: str) -> list[Any]:
+        """The same where the document is a bare list; `null` is an empty one."""
+        return self._document(self._asked("GET", path, patience, params, None), list)
 
     def post(self, path: str, patience: Patience, body: Mapping[str, Any]) -> dict[str, Any]:
         """The same for a request with a JSON body that changes nothing."""
-        return self._asked("POST", path, patience, {}, body)
+        return self._document(self._asked("POST", path, patience, {}, body), dict)
 
     def _asked(
         self, method: str, path: str, patience: Patience, params: Mapping[str, str], body: Mapping[str, Any] | None
-    ) -> dict[str, Any]:
+    ) -> bytes:
         url = self._url(path)
         for attempt in range(1, TRIES + 1):
             status, text, wait_s = self._once(method, url, patience, params, body)
             if status == 200:
-                return self._document(text)
+                return text
             if not (status == 429 or status >= 500):
-                raise self._refused(status)
+                raise self._refused(status, text)
             wait_s = min(_WAIT_S * 2 ** (attempt - 1) if wait_s is None else wait_s, 30.0)
             if attempt == TRIES or wait_s >= patience.left_s:
                 raise Unavailable(f"{self.name} answers {status}", "try again in a minute")
@@ -78,8 +86,7 @@ class Door:
         """The address of a path; a whole address counts only where it leads to the same host."""
         if not path.startswith(("http://", "https://")):
             return self.address + path
-        ours, theirs = urlsplit(self.address), urlsplit(path)
-        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
+        if _host(path) != _host(self.address):
             raise Unavailable(f"{self.name} names a next page on another host", "nothing was taken from it")
         return path
 
@@ -108,9 +115,12 @@ class Door:
                 return reply.status_code, self._read(reply, patience), _seconds(reply.headers.get("Retry-After"))
 
     def _read(self, reply: Any, patience: Patience) -> bytes:
+        """The body, looking at the clock each time that something of it arrives, however little that is."""
         parts: list[bytes] = []
         size = 0
-        for part in reply.iter_content(_PART):
+        # `read` waits until it has all that it was asked for: a body that drips in would never let go of it
+        some = getattr(reply.raw, "read1", reply.raw.read)
+        while part := some(_PART, decode_content=True):
             size += len(part)
             if size > MOST_BYTES:
                 raise Unavailable(f"{self.name} answers with more than {MOST_BYTES >> 20} MiB", "nothing was taken")
@@ -122,30 +132,55 @@ class Door:
     @contextmanager
     def _reachable(self) -> Iterator[None]:
         import requests
+        import urllib3
 
         try:
             yield
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(f"{self.name} does not answer ({type(error).__name__})", "try again") from None
 
     def _too_slow(self) -> Unavailable:
         return Unavailable(f"{self.name} did not answer in time", "try again, or give it longer with --timeout")
 
-    def _document(self, text: bytes) -> dict[str, Any]:
+    def _document(self, text: bytes, kind: type[T]) -> T:
         try:
             found = json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise Unavailable(f"{self.name} answers with what is no JSON object", "nothing was taken from it")
+            raise self.odd("what is no JSON") from None
+        if found is None and kind is list:
+            return kind()
+        if not isinstance(found, kind):
+            raise self.odd("JSON of another form than expected")
         return found
 
-    def _refused(self, status: int) -> Exception:
+    def odd(self, what: str) -> Unavailable:
+        """The error for an answer that is none: "it answers with ..."."""
+        return Unavailable(f"{self.name} answers with {what}", "nothing was taken from it")
+
+    def _refused(self, status: int, text: bytes) -> Exception:
+        """What an answer that is neither good nor busy means; a provider that says it in its own way adds to it."""
         if status == 401:
             return MissingCredentials(f"{self.name} does not accept the key", self.key)
         if status == 403:
             return Permission(f"{self.name} does not let this key read its prices", self.key)
         return Rejected(f"{self.name} answers {visible(str(status))}", "nothing was taken from it")
+
+
+class Pages:
+    """The pages of one list: each is asked for once, and there is an end to them."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._had: set[str] = set()
+
+    def following(self, page: object) -> str:
+        """What names the next page; "" after the last. Raises Unavailable for one that was had, or is none."""
+        if page is None or page == "":
+            return ""
+        if not isinstance(page, str) or page in self._had or len(self._had) >= MOST_PAGES:
+            raise self._door.odd("pages without an end")
+        self._had.add(page)
+        return page
 
 
 class _Headers:
@@ -163,6 +198,16 @@ def _no_number(text: str) -> Decimal:
     raise ValueError(text)
 
 
+def _host(address: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port; the last two None where they are no such thing, which equals nothing of ours."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+        return parts.scheme, parts.hostname if parts.username is None else None, port
+    except ValueError:
+        return "", None, None
+
+
 def _seconds(text: str | None) -> float | None:
     """What Retry-After asks for, in seconds; None without one, or for a date."""
     return float(text) if text is not None and text.isdecimal() and len(text) < 6 else None
@@ -175,4 +220,16 @@ def dollars(value: Any) -> Decimal | None:
             value = Decimal(value)
         except ArithmeticError:
             return None
-    return value if isinstance(value, Decimal) and value.is_finite() and value > 0 else None
+    return value if isinstance(value, Decimal) and value.is_finite() and 0 < value < HIGHEST_USD else None
+
+
+def asked_price(value: Any) -> Decimal | None:
+    """The same where nothing and 0 mean "not offered". Raises ValueError for what is neither that nor a price."""
+    usd = dollars(value)
+    if usd is None and not (value is None or value == 0 or (isinstance(value, str) and _is_zero(value))):
+        raise ValueError("this is no price")
+    return usd
+
+
+def _is_zero(text: str) -> bool:
+    return bool(text) and not text.strip("0.") and text.count(".") < 2

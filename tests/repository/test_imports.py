@@ -65,9 +65,9 @@ BREACHES = {
         "stacks.gcp.tpu -> cloudtrain.quote.engine",
     ),
     "price sources do not know each other": (
-        "pricing/runpod.py",
+        "pricing/colab.py",
         "from . import kaggle",
-        "pricing.runpod -> pricing.kaggle",
+        "pricing.colab -> pricing.kaggle",
     ),
     "price sources do not know each other, by way of what they share": (
         "pricing/_snapshot.py",

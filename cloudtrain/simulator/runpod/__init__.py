@@ -12,6 +12,7 @@ import signal
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import FaultTable, Kind
 from cloudtrain.simulator.http_server import Reply, Request
+from cloudtrain.simulator.price_faults import PriceFaults
 from cloudtrain.simulator.runpod.account import RunpodAccount
 from cloudtrain.simulator.runpod.answers import ANSWERS, plural, problem
 from cloudtrain.simulator.runpod.validation import Problem
@@ -46,6 +47,11 @@ class RunpodCloud(RunpodAccount):
     def environment(self) -> dict[str, str]:
         return {"CLOUDTRAIN_RUNPOD_URL": self.url, "RUNPOD_API_KEY": KEY}
 
+    @property
+    def price_faults(self) -> PriceFaults:
+        """What is wrong with its prices."""
+        return self.catalog.faults
+
     def preempt(self, id: str, notice_s: float = 5.0) -> None:  # noqa: A002
         """RunPod takes an interruptible pod back: SIGTERM for its process, and `notice_s` later it is EXITED."""
         with self.clock.lock:
@@ -73,7 +79,7 @@ class RunpodCloud(RunpodAccount):
             one = {"gpus": "GpuType", "cpus": "CpuType", "datacenters": "DataCenter"}[catalog[1]]
             return f"get{one}" if catalog[2] else f"list{one}s"
         others = {("GET", "/v2/account/ssh-keys"): "listSshKeys", ("GET", "/v2/billing/pods"): "listPodBilling"}
-        others[("POST", "/graphql")] = "podTerminate"
+        others[("POST", "/graphql")] = "gpuTypes" if b"gpuTypes" in request.body else "podTerminate"
         return others.get((request.method, request.path), "unknown")
 
     def mutates(self, call: str) -> bool:
@@ -99,6 +105,8 @@ class RunpodCloud(RunpodAccount):
 
     def _authenticate(self, call: str, request: Request) -> None:
         """The account's key may do everything; the key of a pod may end that pod, if such keys may at all."""
+        if call == "gpuTypes":
+            return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme == "Bearer" and key == KEY:
             return

@@ -10,6 +10,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
 from cloudtrain.simulator.http_server import Front
 from cloudtrain.simulator.ledger import Ledger
+from cloudtrain.simulator.runpod.catalog import Catalog
 from cloudtrain.simulator.runpod.pods import Pod, Pods
 from cloudtrain.simulator.runpod.validation import Problem, check_pod
 
@@ -27,7 +28,7 @@ class RunpodAccount(Front):
     def reset(self, clock: Clock | None = None) -> None:
         """A new account at the same address, with a clock and a ledger of its own: nothing of the old one can happen.
 
-        `stock`: whether there is anything to be had.
+        `stock`: whether there is anything to be had; `catalog`: what is asked for it, and what goes wrong with that.
         """
         self.room.close()
         self.clock = clock or Clock(self.clock.now() if self.clock.virtual else None)
@@ -35,7 +36,8 @@ class RunpodAccount(Front):
         self.faults = Faults()
         self.calls.clear()
         self.stock = True
-        self.pods = Pods(self.clock, self.ledger)
+        self.catalog = Catalog()
+        self.pods = Pods(self.clock, self.ledger, self.catalog)
         self.pods.powered_on, self.pods.powered_off = self._power_on, lambda pod: self.room.cut(pod.id)
         self.shelves: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in SHELVES}
         self._exhaustion = 0

@@ -12,7 +12,6 @@ from urllib.parse import unquote
 from cloudtrain.simulator.http_server import Reply, Request
 from cloudtrain.simulator.runpod.account import SHELVES, RunpodAccount
 from cloudtrain.simulator.runpod.billing import pod_billing
-from cloudtrain.simulator.runpod.catalog import CATALOG
 from cloudtrain.simulator.runpod.validation import Problem, data, parse, row
 
 PAGE = 2
@@ -193,16 +192,16 @@ def catalog(table: str, one: bool) -> Answer:
     """The list of a table of the catalogue, or one row of it."""
 
     def answer(cloud: RunpodAccount, request: Request, _: str) -> Reply:
-        document = CATALOG[table]
-        if not one:
-            rows = data("catalog")[table]
-            return page(request, table, [(n, document(r, request, cloud.stock)) for n, r in enumerate(rows, 1)])
-        found = row(table, unquote(request.path.split("/")[4]))
-        if found is None:
-            raise Problem(404, "there is no such type")
-        return reply(document(found, request, cloud.stock))
+        if one:
+            return cloud.catalog.one(table, unquote(request.path.split("/")[4]), request, cloud.stock)
+        return cloud.catalog.listed(table, request, cloud.stock)
 
     return answer
+
+
+def gpu_types(cloud: RunpodAccount, request: Request, _: str) -> Reply:
+    """Prices and stock by the old API, for anybody."""
+    return cloud.catalog.graphql(request, cloud.stock)
 
 
 ANSWERS: dict[str, Answer] = {
@@ -212,6 +211,7 @@ ANSWERS: dict[str, Answer] = {
     "deletePod": delete_pod,
     "podAction": act,
     "podTerminate": terminate_by_graphql,
+    "gpuTypes": gpu_types,
     "listClusters": list_clusters,
     "createCluster": create_cluster,
     "getCluster": get_cluster,

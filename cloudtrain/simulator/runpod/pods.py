@@ -10,6 +10,7 @@ from typing import Any
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.ledger import Ledger
+from cloudtrain.simulator.runpod.catalog import Catalog
 from cloudtrain.simulator.runpod.validation import Problem, data, row
 
 ACTIONS = {
@@ -37,6 +38,7 @@ class Pod:
     ready_at: float
     key: str
     listed_at: float
+    usd_each: float  # for one GPU or vCPU, as it was when the pod was made
     cluster: str = ""
     rank: int = 0
     stopped: str = ""
@@ -52,10 +54,9 @@ class Pod:
     def compute_usd_per_hour(self) -> float:
         """What the API calls `cost`, while it is not stopped."""
         if "gpu" in self.body:
-            gpu, cloud = self.body["gpu"], self.body.get("cloud", "SECURE").lower()
-            return float((row("gpus", gpu["id"]) or {})[cloud]) * int(gpu.get("count", 1))
-        cpu = self.body["cpu"]
-        return float((row("cpus", cpu["id"]) or {})["perVcpu"]) * int(cpu["vcpuCount"])
+            gpu = self.body["gpu"]
+            return self.usd_each * int(gpu.get("count", 1))
+        return self.usd_each * int(self.body["cpu"]["vcpuCount"])
 
     def disk_usd_per_hour(self) -> float:
         """The container disk; a stopped pod costs that and more, so the fake never lets it be free."""
@@ -112,6 +113,7 @@ class Pods:
 
     clock: Clock
     ledger: Ledger
+    catalog: Catalog
     ready_s: float = 0.0
     guests: bool = True
     self_delete: bool = True
@@ -132,6 +134,7 @@ class Pods:
             ready_at=now + self.ready_s + slow_s,
             key=f"rpa_PLANTED-SECRET-RUNPOD-POD-{number}",
             listed_at=now + stale_s,
+            usd_each=self.catalog.usd_each(body),
         )
         self.pods[pod.id] = pod
         self._bill(pod)

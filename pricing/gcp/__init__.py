@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
+from typing import TYPE_CHECKING
 
 from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
-from ._snapshot import Reading, read_offers
+from .._snapshot import Reading, read_offers
+
+if TYPE_CHECKING:
+    from cloudtrain.listings import Answer, Shape
 
 
 @cache
@@ -20,6 +24,13 @@ def _zone_names(region: str, letters: str) -> str:
 def offers(context: Context) -> Iterable[Offer]:
     """The dated rows of the catalogue. A TPU row names every zone in which its price holds, separated by blanks."""
     return read_offers(context.price_list("gcp"), "gcp", Reading(zone_names=_zone_names))
+
+
+def refresh(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
+    """What the Cloud Billing catalogue says of them."""
+    from .answers import answers
+
+    return answers(rows, seconds)
 
 
 provider = PriceSource(
@@ -43,4 +54,6 @@ provider = PriceSource(
     ),
     credentials=("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
     credential_files=("~/.config/gcloud/application_default_credentials.json",),
+    refresh=refresh,
+    price_credentials=("GOOGLE_API_KEY",),
 )
