@@ -27,7 +27,7 @@ def findings(
 def finding(name: str, offers: Sequence[Offer], now: float) -> Finding:
     """One provider's: `unknown` where credentials are missing, because its age can then only grow."""
     found = ages.by_provider(offers, now).get(name)
-    age = "of unknown age" if found is None else f"{found} days old"
+    age = "without a price" if found is None else f"{found} days old"
     lacks = renewal.needs(name)
     message = f"{age}; {renewal.advice(name)}"
     return Finding("price list", "unknown" if lacks else "ok", message, barring=False)

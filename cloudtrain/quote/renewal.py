@@ -28,10 +28,17 @@ def command(provider: str) -> str:
 def needs(provider: str) -> str:
     """What the command lacks here, such as `credentials (RUNPOD_API_KEY)`; "" where it can be called as it is."""
     source = load("pricing", provider, PriceSource)
-    if source.keyless or has_credentials(provider):
+    if source.keyless or has_credentials(provider) or any(map(os.environ.get, source.price_credentials)):
         return ""
-    variables = ", ".join(source.credentials)
-    return f"credentials ({variables})" if variables else "credentials"
+    variables = f" ({', '.join(source.credentials)})" if source.credentials else ""
+    return " or ".join([*source.price_credentials, f"credentials{variables}"])
+
+
+def needs_shortly(provider: str) -> str:
+    """The same in a few words: a key for prices alone is named, where there is such a thing."""
+    alone = load("pricing", provider, PriceSource).price_credentials
+    lacks = needs(provider)
+    return alone[0] if lacks and alone else lacks and f"{provider} {lacks}"
 
 
 def advice(provider: str) -> str:

@@ -77,8 +77,8 @@ def test_an_old_spot_price_is_warned_of_after_days() -> None:
 
 
 def test_who_cannot_be_asked_is_not_offered_for_it() -> None:
-    """Google's list prices are confirmed by nobody, so one flag is all that helps; an owned machine has no such price."""
-    (only,) = ages.refusal(offer("gcp", price("2026-08-01")), NOW)
+    """Colab's rates are confirmed by nobody, so one flag is all that helps; an owned machine has no such price."""
+    (only,) = ages.refusal(offer("colab", price("2026-08-01")), NOW)
     assert only == "`up` refuses its price as stale: --accept-stale starts all the same"
     assert ages.refusal(offer("local", Price("settings", "", "", ""))._replace(market="owned"), NOW) == []
 

@@ -35,3 +35,13 @@ def test_a_keyless_list_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the machines need a key."""
     answering(monkeypatch, "runpod", SELLING, keyless=True)
     assert renewal.needs("runpod") == ""
+
+
+def test_a_key_for_prices_alone_is_named_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a few words alone; with it nothing is missing, though nothing could be rented."""
+    monkeypatch.delenv("PRICE_KEY", raising=False)
+    answering(monkeypatch, "runpod", SELLING, keyless=False, price_credentials=("PRICE_KEY",))
+    assert renewal.needs("runpod") == "PRICE_KEY or credentials (RUNPOD_API_KEY)"
+    assert renewal.needs_shortly("runpod") == "PRICE_KEY"
+    monkeypatch.setenv("PRICE_KEY", "x")
+    assert renewal.needs("runpod") == renewal.needs_shortly("runpod") == ""

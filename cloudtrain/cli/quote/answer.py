@@ -99,7 +99,7 @@ def renewing(found: Answer) -> Iterator[list[str]]:
         return
     words = f"stale prices of {', '.join(askable)}"
     command = renewal.command(askable[0]) if len(askable) == 1 else "cloudtrain prices refresh"
-    lacks = [f"{provider} {needs}" for provider in askable if (needs := renewal.needs(provider))]
+    lacks = [needs for provider in askable if (needs := renewal.needs_shortly(provider))]
     if lacks:
         yield [*wrapped(f"{words}; needs {', '.join(lacks)}:"), f"{INDENT}{command}"]
     yield [f"{words}: {command}"]
