@@ -157,7 +157,7 @@ def test_a_silent_region_comes_with_the_reason(catalogue: BillingCatalogue) -> N
         {"error": {"code": 200}},
     ],
 )
-def test_a_page_of_no_sense_is_no_end_of_the_list(second: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_senseless_page_is_no_end_of_the_list(second: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The list ends with SKUs and without a token, and in no other way."""
     pages = {"": {"skus": [{"skuId": "A"}], "nextPageToken": "2"}, "2": second, "3": {"skus": [{"skuId": "C"}]}}
     monkeypatch.setattr(Catalogue, "_page", lambda self, service, token: pages[token])

@@ -17,7 +17,7 @@ from cloudtrain.pricing._http import Door, Pages, Patience, asked_price, dollars
 from cloudtrain.errors import MissingCredentials, Permission, ProviderError, Rejected, Unavailable, UsageError
 from cloudtrain.simulator.http_server import Front, Reply, Request
 
-VARIABLE, KEY = "CLOUDTRAIN_TEST_URL", "PLANTED-SECRET-key"
+VARIABLE, KEY = "CLOUDTRAIN_RUNPOD_URL", "PLANTED-SECRET-key"
 
 
 class Provider(Front):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.estimate.waits import NOTHING
 from cloudtrain.offer import Range
 from cloudtrain.quote.sampling import points, times
-from cloudtrain.quote.sampling.interruptions import Fate, Lives, lived
+from cloudtrain.quote.sampling.interruptions import Lives, lived
 from cloudtrain.quote.sampling.parts import TimePart
 from cloudtrain.units import SECONDS_PER_HOUR, hours
 
@@ -86,7 +86,7 @@ def draw(stretches: Stretches, lattice: Lattice) -> Drawn:
     writes = lattice.samples(WRITE, stretches.write)
     between = lattice.samples(BETWEEN, stretches.between.between_s)
     every_s = map(times.interval_s, writes)
-    fates = map(Fate, points.added(count, work, result), writes, every_s, setup, restart, between)
+    fates = zip(points.added(count, work, result), writes, every_s, setup, restart, between, strict=True)
     lives = Lives.of(lattice, LIVES)
     runs = [lived(fate, lives, point) for point, fate in enumerate(fates)]
     running = [ran for ran, _ in runs]

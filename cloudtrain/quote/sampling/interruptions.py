@@ -1,8 +1,9 @@
 """A job on machines that are taken away: life after life until it is done.
 
 A machine lives for an exponential time. It is set up, trains on from the last save, saves when our trainer does, and is
-taken away or done; what was trained since the last save is lost. After `MOST_LIVES` the rest takes what is expected
-(Daly's formula, `estimate/spot.py`): by then chance has averaged out.
+taken away or done; what was trained since the last save is lost. The first lives have a dimension of the lattice each,
+later ones a fixed sequence that looks random. After `MOST_LIVES` the rest takes what is expected (Daly's formula,
+`estimate/spot.py`): by then chance has averaged out, or there is no end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from cloudtrain.quote.sampling.points import Lattice
 
-MOST_LIVES = 8
+DIMENSIONS = 8
+MOST_LIVES = 200
 
 
 class Lives(NamedTuple):
@@ -28,19 +30,14 @@ class Lives(NamedTuple):
     @classmethod
     def of(cls, lattice: Lattice, first_dimension: int) -> Lives:
         """Those of a lattice."""
-        lines = [lattice.line(first_dimension + number) for number in range(MOST_LIVES)]
+        lines = [lattice.line(first_dimension + number) for number in range(DIMENSIONS)]
         return cls(lattice.exponential(), lines)
 
 
-class Fate(NamedTuple):
-    """What one sampled run meets, in seconds."""
-
-    work: float  # seconds of steps that it has to do
-    save: float  # what a save takes
-    interval: float  # trained between two; a run that is shorter never saves
-    setup: float  # of the first machine
-    restart: float  # of a later one
-    between: float  # mean time between interruptions
+# What one sampled run meets, in seconds: the steps that it has to do, what a save takes, what is trained between two (a
+# run that is shorter never saves), the set-up of the first machine and of a later one, the mean time between
+# interruptions. A plain tuple, because a quote makes thousands.
+Fate = tuple[float, float, float, float, float, float]
 
 
 def lived(fate: Fate, lives: Lives, point: int) -> tuple[float, float]:
@@ -51,9 +48,15 @@ def lived(fate: Fate, lives: Lives, point: int) -> tuple[float, float]:
         save, interval = 0.0, work + 1.0
     count = len(slices)
     ran = done = 0.0
-    lost = 0
-    for generator, shift in lines:
-        life = between * slices[(point * generator + shift) % count]
+    lost, chance = 0, point
+    for number in range(MOST_LIVES):
+        if number < DIMENSIONS:
+            generator, shift = lines[number]
+            place = point * generator + shift
+        else:
+            chance = (chance * 1103515245 + 12345) & 0x7FFFFFFF  # the generator in the C standard's example
+            place = chance >> 8
+        life = between * slices[place % count]
         left = work - done
         needed = ready + left + save * int(left / interval)
         if life >= needed:
