@@ -53,8 +53,9 @@ def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = la
             continue
         found = list(of_cloud(name, stack.cloud, known, now, name in named))
         rents = rents or name in named or any(n.finding.state == "ok" for n in found)
-        entries += found
-    entries += [Entry(name, finding, 0) for name, finding in price_lists.findings(named, now, offers)]
+        entries += [*found, *(Entry(name, each, 0) for each in price_lists.findings(name, now, offers))]
+    quoted = [] if named else [name for name in names("pricing") if name not in stacks]  # nothing is rented there
+    entries += [Entry(name, found, 0) for name in quoted for found in price_lists.findings(name, now, offers)]
     watch(HERE)
     newest = max((offer.price.as_of for name in names("pricing") for offer in offers(name)), default="")
     here = [*whose, *local.findings(store, state_error, known, rents), local.clock(known, newest)]

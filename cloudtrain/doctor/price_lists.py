@@ -12,16 +12,10 @@ if TYPE_CHECKING:
     from cloudtrain.offer import Offer
 
 
-def findings(
-    named: Sequence[str], now: float, offers: Callable[[str], Sequence[Offer]]
-) -> Iterator[tuple[str, Finding]]:
-    """A line for each provider that can be asked for its prices: of those named, or of all.
-
-    Also of one from which nothing can be rented. `offers` gives what the price lists have of a provider.
-    """
-    for name in named or names("pricing"):
-        if name in names("pricing") and load("pricing", name, PriceSource).refresh is not None:
-            yield name, finding(name, offers(name), now)
+def findings(name: str, now: float, offers: Callable[[str], Sequence[Offer]]) -> Iterator[Finding]:
+    """One of a provider that can be asked for its prices, else none. `offers` gives what its price list has."""
+    if name in names("pricing") and load("pricing", name, PriceSource).refresh is not None:
+        yield finding(name, offers(name), now)
 
 
 def finding(name: str, offers: Sequence[Offer], now: float) -> Finding:

@@ -29,9 +29,9 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_key_is_unknown_and_bars_nothing() -> None:
-    """With the command and the variable; who cannot be asked has no line."""
-    ((name, finding),) = price_lists.findings((), NOW, offers)
-    assert (name, finding.state, finding.barring) == ("runpod", "unknown", False)
+    """With the command and the variable."""
+    (finding,) = price_lists.findings("runpod", NOW, offers)
+    assert (finding.state, finding.barring) == ("unknown", False)
     said = "`cloudtrain prices refresh --provider runpod` renews it, which needs credentials (RUNPOD_API_KEY)"
     assert finding.message == f"4 days old; {said}"
 
@@ -39,17 +39,17 @@ def test_a_missing_key_is_unknown_and_bars_nothing() -> None:
 def test_with_a_key_or_without_need_it_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command alone is said."""
     monkeypatch.setenv("RUNPOD_API_KEY", "x")
-    ((_, finding),) = price_lists.findings(("runpod", "local", "aws"), NOW, offers)
+    (finding,) = price_lists.findings("runpod", NOW, offers)
     assert (finding.state, finding.message.rpartition("; ")[2]) == (
         "ok",
         "`cloudtrain prices refresh --provider runpod` renews it",
     )
     monkeypatch.delenv("RUNPOD_API_KEY")
     answering(monkeypatch, "runpod", selling(lambda row: "1"), keyless=True)
-    ((_, finding),) = price_lists.findings(("runpod",), NOW, offers)
+    (finding,) = price_lists.findings("runpod", NOW, offers)
     assert finding.state == "ok"
 
 
-def test_only_named_providers_are_told_of() -> None:
-    """As all other lines."""
-    assert list(price_lists.findings(("aws", "nobody"), NOW, offers)) == []
+def test_who_cannot_be_asked_has_no_line() -> None:
+    """Nor who has no prices at all."""
+    assert [list(price_lists.findings(name, NOW, offers)) for name in ("aws", "local", "nobody")] == [[], [], []]
