@@ -129,14 +129,19 @@ def prices_diff(old: Path | None = None, new: Path | None = None) -> list[Differ
     return lists.differences(lists.offers(before), lists.offers(after))
 
 
-def prices_history(offer: str, days: int = 90) -> dict[str, Course]:
-    """What the price of an offer was, by id: of a quote's row, or of each place where a machine of that name is."""
+def prices_history(offer: str, days: int = 90, ask: bool = False) -> dict[str, Course]:
+    """What the price of an offer was, by id: of a quote's row, or of each place where a machine of that name is.
+
+    `ask`: as the provider tells it (of spot prices; AWS keeps 90 days) instead of what was written down here.
+    """
     from cloudtrain import settings
     from cloudtrain.quote import catalog
     from cloudtrain.quote.lists import past
 
     now = settings.now()
-    return past.courses(offer, catalog.context(settings.load()), now - days * 86400, now)
+    return past.courses(
+        offer, catalog.context(_settings() if ask else settings.load()), now - days * past.DAY_S, now, ask=ask
+    )
 
 
 def up(

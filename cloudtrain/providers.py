@@ -58,6 +58,8 @@ class PriceSource(NamedTuple):
     refresh: Callable[[Sequence[Shape], float], Iterable[Answer]] | None = None
     keyless: bool = False  # `refresh` needs no credentials
     price_credentials: tuple[str, ...] = ()  # environment names that let `refresh` ask, and nothing else
+    # (row, days) -> its spot price before today, oldest first: epoch seconds, zone, dollars an hour from then on
+    past: Callable[[Shape, int], Iterable[tuple[float, str, Decimal]]] | None = None
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from cloudtrain import settings
 from cloudtrain.cli.tables import uncoloured
 from cloudtrain.errors import MissingCredentials, Permission, Unavailable
 from cloudtrain.listings import Shape, Unlisted
@@ -198,6 +199,24 @@ def test_history_draws_each_step(cloudtrain: Command, seller: Callable[..., None
     shown(cloudtrain, "prices-history-two", "prices", "history", "AMD Instinct MI300X OAM x2", "--days", "30")
     shown(cloudtrain, "prices-history-region", "prices", "history", "trn1.2xlarge", "--region", "moon")
     shown(cloudtrain, "prices-history-unknown", "prices", "history", "runpod/mi300y/eu-ro-1")
+
+
+def test_the_provider_tells_a_spot_price_when_asked(
+    cloudtrain: Command, seller: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest before the time counts at its beginning; who tells nothing is a sentence."""
+    day = 86400.0
+    now = settings.now()
+
+    def past(row: Shape, days: int) -> Iterable[tuple[float, str, Decimal]]:
+        assert (row.offer, row.zones, days) == ("trn1.2xlarge", "use1-az5", 30)
+        for ago, usd in ((31, "0.10"), (20, "0.20"), (10, "0.15"), (5, "0.15")):
+            yield now - ago * day, "use1-az5", Decimal(usd)
+
+    answering(monkeypatch, "aws", None, past=past)
+    words = ("--days", "30", "--ask")
+    shown(cloudtrain, "prices-history-asked", "prices", "history", "aws/trn1.2xlarge/use1-az5/spot", *words)
+    shown(cloudtrain, "prices-history-untold", "prices", "history", "runpod/mi300x/eu-ro-1", *words)
 
 
 @pytest.mark.parametrize(

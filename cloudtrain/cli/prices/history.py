@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 COLUMNS = (Column("offer"), figure("now"), figure("lowest"), figure("median"), figure("highest"),
            Column("course", fold=False, drop=1))  # fmt: skip
 STEPS = (Column("since", fold=False), figure("price"), Column("said by"))
-DAY_S = 86400.0
 SHOWN = 20  # of a single offer, the newest changes
 
 
@@ -28,19 +27,20 @@ SHOWN = 20  # of a single offer, the newest changes
 @click.argument("offer", shell_complete=words.rows)
 @click.option("--region", help="Only of this region, where OFFER is a machine's name.")
 @click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How far back.")
+@click.option("--ask", is_flag=True, help="Ask the provider for the past of a spot price; AWS keeps 90 days.")
 @output_option()
-def command(offer: str, region: str | None, days: int, output: str) -> None:
+def command(offer: str, region: str | None, days: int, ask: bool, output: str) -> None:
     """What the price of OFFER was: lowest, median and highest in --days, and what it is now.
 
     OFFER is the id of a quote's row, or the provider's name of a machine for all of its places. Known is what refreshes
-    and pulls have written down here: a line for each change.
+    and pulls have written down here, a line for each change; with --ask it is what the provider itself tells.
     """
     from cloudtrain import settings
     from cloudtrain.quote import catalog
     from cloudtrain.quote.lists import past
 
     now = settings.now()
-    courses = past.courses(offer, catalog.context(settings.load()), now - days * DAY_S, now, region)
+    courses = past.courses(offer, catalog.context(settings.load()), now - days * past.DAY_S, now, region, ask)
     if not courses:
         raise UsageError(f"`{offer}` is not offered in region `{region}`", "leave --region out to see where it is")
     if output == "json":

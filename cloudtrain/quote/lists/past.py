@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError, nearest
 from cloudtrain.offer import Offer
-from cloudtrain.providers import names
+from cloudtrain.providers import PriceSource, load, names
 
 if TYPE_CHECKING:
     from cloudtrain.prices.records import Change
     from cloudtrain.providers import Context
 
+DAY_S = 86400.0
 POINTS = 20  # of a course, as it is drawn
 
 
@@ -79,16 +81,44 @@ def course(offer: Offer, changes: Sequence[Change], since: float, until: float) 
     """The course of an offer's price, from what is written down of it (oldest first)."""
     mine = [change for change in changes if is_of(change, offer) and change.time <= until]
     steps: list[Step] = []
-    for change in mine:
-        if change.time > since and not steps and change.old is not None:
-            steps.append(Step(since, change.old, ""))  # what counted before the first one that is written down
-        steps.append(Step(max(change.time, since), change.new, change.source))
-    last = [step for step in steps if step.time <= since]
-    within = [step for step in steps if step.time > since]
+    if mine and mine[0].time > since and mine[0].old is not None:
+        steps.append(Step(since, mine[0].old, ""))  # what counted before the first one that is written down
+    steps += [Step(change.time, change.new, change.source) for change in mine]
     if not mine and offer.usd_per_hour is not None and offer.price.as_of:
         seen = datetime.fromisoformat(offer.price.as_of).replace(tzinfo=UTC).timestamp()
-        last = [Step(min(max(seen, since), until), offer.usd_per_hour, offer.price.source)]
-    return Course(since, until, (*last[-1:], *within), offer.usd_per_hour, bool(mine))
+        steps = [Step(min(seen, until), offer.usd_per_hour, offer.price.source)]
+    return Course(since, until, within(steps, since), offer.usd_per_hour, bool(mine))
+
+
+def within(steps: Sequence[Step], since: float) -> tuple[Step, ...]:
+    """Those that count from `since` on; the last one before it begins there."""
+    before = [step for step in steps if step.time <= since]
+    return (*(step._replace(time=since) for step in before[-1:]), *(step for step in steps if step.time > since))
+
+
+def asked(offer: Offer, context: Context, since: float, until: float) -> Course:
+    """The course of a spot price as its provider tells it. Raises UsageError where it does not, and provider errors.
+
+    Of several zones a row has the dearest price, of none that it names the region's cheapest.
+    """
+    from cloudtrain.prices.one_row import row_of
+
+    source = load("pricing", offer.provider, PriceSource)
+    if source.past is None or offer.market != "spot":
+        raise UsageError(
+            f"{offer.provider} tells nothing of what this cost before",
+            "--ask is for spot prices of a provider that keeps them; without it what is written down here is shown",
+        )
+    shape = row_of(offer.key, context.price_list(offer.provider))
+    pick = max if shape.zones else min
+    zones: dict[str, Decimal] = {}
+    steps: list[Step] = []
+    for time, zone, usd in source.past(shape, math.ceil((until - since) / DAY_S)):
+        zones[zone] = usd
+        costs = pick(zones.values())
+        if time <= until and (not steps or steps[-1].usd != costs):
+            steps.append(Step(time, costs, f"{offer.provider}, asked now"))
+    return Course(since, until, within(steps, since), offer.usd_per_hour, bool(steps))
 
 
 def is_of(change: Change, offer: Offer) -> bool:
@@ -116,8 +146,13 @@ def named(text: str, ids: Mapping[str, Offer]) -> dict[str, Offer]:
     return found
 
 
-def courses(text: str, context: Context, since: float, until: float, region: str | None = None) -> dict[str, Course]:
-    """The course of each offer that somebody means, by its id; of one region where one is named. Raises UsageError."""
+def courses(
+    text: str, context: Context, since: float, until: float, region: str | None = None, ask: bool = False
+) -> dict[str, Course]:
+    """The course of each offer that somebody means, by its id; of one region where one is named. Raises UsageError.
+
+    `ask`: as the provider tells it, instead of what is written down here; raises provider errors too.
+    """
     from cloudtrain.prices.history import changes
     from cloudtrain.quote.ids import row_ids
     from cloudtrain.quote.lists.differences import offers
@@ -125,9 +160,9 @@ def courses(text: str, context: Context, since: float, until: float, region: str
     provider, slash, _ = text.strip().lower().partition("/")
     every = offers(context, [provider] if slash and provider in names("pricing") else names("pricing"))
     found = named(text, dict(zip(row_ids(every), every, strict=True)))
+    found = {id_: offer for id_, offer in found.items() if region in (None, offer.region)}
+    if ask:
+        on_spot = {id_: offer for id_, offer in found.items() if len(found) == 1 or offer.market == "spot"}
+        return {id_: asked(offer, context, since, until) for id_, offer in on_spot.items()}
     written = {name: changes(name) for name in dict.fromkeys(offer.provider for offer in found.values())}
-    return {
-        id_: course(offer, written[offer.provider], since, until)
-        for id_, offer in found.items()
-        if region is None or offer.region == region
-    }
+    return {id_: course(offer, written[offer.provider], since, until) for id_, offer in found.items()}

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudtrain.errors import UsageError
+from cloudtrain.listings import Shape
 from cloudtrain.offer import Offer, Price
 from cloudtrain.prices.records import Change
+from cloudtrain.providers import Context
 from cloudtrain.quote.lists import past
+from tests.price_answers import answering
 
 DAY = 86400.0
 UNTIL = 1_795_500_000.0
@@ -90,3 +95,20 @@ def test_an_id_names_one_offer_a_machine_all_places() -> None:
     with pytest.raises(UsageError, match="v6e-9") as wrong:
         past.named("gcp/v6e-9/a", ids)
     assert "gcp/v6e-" in wrong.value.hint
+
+
+def test_of_several_zones_the_dearest_is_what_was_paid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A row stands for each of its zones; a change that does not move the row is no step."""
+
+    def told(row: Shape, days: int) -> Iterator[tuple[float, str, Decimal]]:
+        for ago, zone, usd in ((80, "b", "2"), (60, "c", "3"), (40, "b", "1"), (20, "c", "1.5")):
+            yield UNTIL - ago * DAY, zone, Decimal(usd)
+
+    answering(monkeypatch, "gcp", None, past=told)
+    spot = offer(market="spot", zone="us-east5-b us-east5-c")
+    course = past.asked(spot, Context(tmp_path), SINCE, UNTIL)
+    assert [(round((UNTIL - step.time) / DAY), step.usd) for step in course.steps] == [
+        (80, Decimal(2)),
+        (60, Decimal(3)),
+        (20, Decimal("1.5")),
+    ]
