@@ -274,6 +274,11 @@ def names(package: str) -> tuple[str, ...]:
     return _names_in(tuple(import_module(f"cloudtrain.{package}").__path__))
 
 
+def simulated() -> tuple[str, ...]:
+    """Providers with a stack that have a fake cloud too: a folder in `simulator`, which is not imported."""
+    return tuple(sorted({*names("stacks")} & {*_names_in((str(Path(__file__).parent / "simulator"),))}))
+
+
 @cache
 def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
     """The same for a package in these folders, which are listed once."""
