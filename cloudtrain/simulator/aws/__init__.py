@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.simulator.aws import calls, cost_explorer, machines, metadata, price_api, s3, schedules, web_identity
+from cloudtrain.simulator.aws import (
+    calls,
+    cost_explorer,
+    machines,
+    metadata,
+    price_api,
+    s3,
+    schedules,
+    tables,
+    web_identity,
+)
 from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import (
@@ -30,6 +40,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import FaultTable, Kind
 from cloudtrain.simulator.http_server import Reply, Request
 
+HOME_REGION, ROOMY_QUOTA = "us-east-1", 10_000.0  # vCPUs
 ACCESS_KEY = "AKIASIMULATOR0000000"
 SECRET_KEY = "PLANTED-SECRET-AWS-0123456789abcdefghijk"  # noqa: S105  # planted, to be found where it must not be
 READING = ("Describe", "Get", "List")
@@ -205,6 +216,9 @@ class AwsCloud(AwsAccount):
     def power_off(self, id: str) -> None:  # noqa: A002
         machines.guest_shuts_down(self, self.machines[id])
 
+    def crash(self, id: str) -> None:  # noqa: A002
+        machines.end(self, self.machines[id], "Server.InternalError", "it broke")
+
     def restart(self, id: str) -> None:  # noqa: A002
         self.room.running[id].boot_again(with_script=False)
 
@@ -221,6 +235,13 @@ class AwsCloud(AwsAccount):
                 ]
                 found += [f"schedule {name}" for name in schedules.schedules(self, region)]
             return found
+
+
+def roomy() -> AwsCloud:
+    """An account with every region of the catalogue switched on, and no quota in the way."""
+    cloud = AwsCloud(regions=tuple(dict.fromkeys((HOME_REGION, *tables.regions()))))
+    cloud.quotas = dict.fromkeys(cloud.quotas, ROOMY_QUOTA)
+    return cloud
 
 
 OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {

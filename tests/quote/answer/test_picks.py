@@ -103,7 +103,7 @@ def test_the_bucket_is_of_the_machines_own_cloud(provider: str, scheme: str) -> 
 
 def test_what_up_refuses_unasked_is_said_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """RunPod has one guard that works alone; a stale price of who cannot be asked needs a flag, of who can none."""
-    answering(monkeypatch, "gcp", None, live=None)
+    answering(monkeypatch, "gcp", None)
     quote = quoted()
     for provider, accepts in (("runpod", {"--accept-risk"}), ("gcp", {"--accept-stale"})):
         row = next(i for i, line in engine.choosable(quote.lines, False) if line.offer.provider == provider)
