@@ -58,7 +58,7 @@ class PriceSource(NamedTuple):
     # (row, days) -> changes of its spot price, oldest first: epoch seconds, zone, US dollars per hour from then on
     past: Callable[[Shape, int], Iterable[tuple[float, str, Decimal]]] | None = None
     keyless: bool = False  # `refresh` needs no credentials
-    price_credentials: tuple[str, ...] = ()  # of which one lets `refresh` ask, where these are not `credentials`
+    price_credentials: tuple[str, ...] = ()  # environment names that let `refresh` ask, and nothing else
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 

@@ -55,5 +55,5 @@ provider = PriceSource(
     credentials=("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"),
     credential_files=("~/.config/gcloud/application_default_credentials.json",),
     refresh=refresh,
-    price_credentials=("GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS"),
+    price_credentials=("GOOGLE_API_KEY",),
 )

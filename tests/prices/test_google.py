@@ -15,10 +15,12 @@ from cloudtrain.prices import folder, table
 from cloudtrain.prices.table import Cell, Row, Table
 from cloudtrain.simulator.gcp.price_catalogue import BillingCatalogue
 from cloudtrain.simulator.gcp.price_skus import Sku
-from cloudtrain.simulator.price_faults import FIGURES, PAGING, TRANSPORT
+from cloudtrain.simulator.price_faults import ALWAYS, FIGURES, PAGING, TRANSPORT
 from tests.prices.answering import DAY, HOUR, START, current, only
 from tests.pricing.google_catalogue import SKUS, asked_instead
 
+# One part of a host at eight times its price may leave a sum that is plausible, which nobody can tell from a real one:
+# so spot prices rise together here.
 SLOW = {"stalled", "dripping"}  # they cost the whole deadline; the source has tests of its own for them
 FAULTS = sorted((TRANSPORT | PAGING | FIGURES) - SLOW)
 TODAY = "2026-11-30"
@@ -62,11 +64,12 @@ def campaign(catalogue: BillingCatalogue, place: Path, seed: int, rounds: int) -
         shutil.copytree(kept, place)
         catalogue.price_faults.clear()
         for name in random.sample(FAULTS, random.choice((1, 1, 2))):
-            catalogue.price_faults.add(name, random.choice((1, 1, 2, 5, 1 << 30)))  # type: ignore[arg-type]
+            times = random.choice((1, 1, 2, 5, ALWAYS)) if name != "spot_above_list" else ALWAYS
+            catalogue.price_faults.add(name, times)  # type: ignore[arg-type]
         random.shuffle(catalogue.skus)
         outcome = only("gcp", START + DAY + HOUR)
         after = cells(current("gcp"))
-        told = f"seed {seed}, {catalogue.price_faults.happened}, {outcome.state}"
+        told = f"seed {seed}, {set(catalogue.price_faults.happened)}, {outcome.state}"
         for cell, found in after.items():
             gone = found[0] == "" and found[1] == TODAY
             assert found in (before[cell], (true[cell][0], TODAY)) or gone, f"{told}: {cell} {found}"
