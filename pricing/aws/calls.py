@@ -134,7 +134,7 @@ class Calls:
                 proxies={} if self._endpoint else None,
             )
             client = self._session.client(service, region_name=region, endpoint_url=self._endpoint, config=config)
-            sends = client._endpoint.http_session.send
+            sends = client._endpoint.http_session.send  # with its certificates and proxies; nothing public leads there
 
             def read(request: Any, event_name: str, **_: Any) -> Any:
                 return self._read(sends, request, event_name)

@@ -43,7 +43,7 @@ def spot(rows: Sequence[Shape], calls: Calls) -> Iterator[Answer]:
         try:
             changes = history({row.offer for row in here}, region, datetime.now(UTC) - SINCE, calls)
         except ProviderError as error:
-            yield Unanswered(region, _of_region(region, error), "spot")
+            yield Unanswered(region, error, "spot")
             continue
         newest = newest_by_zone(changes)
         for row in here:
@@ -89,15 +89,16 @@ def history(types: Iterable[str], region: str, since: datetime, calls: Calls) ->
 
     Raises provider errors; one entry that cannot be read is one, since it may be the newest of its zone.
     """
-    entries = calls.entries(
-        *("ec2", region, "describe_spot_price_history", "SpotPriceHistory"),
-        Filters=[
-            {"Name": "instance-type", "Values": sorted(types)},
-            {"Name": "product-description", "Values": [SYSTEM]},
-        ],
-        StartTime=since,
-        MaxResults=A_PAGE,
-    )
+    filters = {"instance-type": sorted(types), "product-description": [SYSTEM]}
+    try:
+        entries = calls.entries(
+            *("ec2", region, "describe_spot_price_history", "SpotPriceHistory"),
+            Filters=[{"Name": name, "Values": values} for name, values in filters.items()],
+            StartTime=since,
+            MaxResults=A_PAGE,
+        )
+    except ProviderError as error:
+        raise _of_region(region, error) from None
     return [_change(entry) for entry in entries if str(entry.get("ProductDescription")).startswith(SYSTEM)]
 
 

@@ -26,7 +26,7 @@ class PriceBook:
     """The prices, the pages, the tokens, the refusals and the faults of one account."""
 
     sold: Sequence[tables.Sold] = field(default_factory=tables.catalogue)
-    changes: Sequence[Change] | None = None  # None: what `sold` says, since yesterday; a tenth more before that
+    changes: Sequence[Change] | None = None  # None: what `sold` says, since yesterday
     page: int = 2  # the most entries on a page, whatever is asked for
     token_s: float = 300.0  # how long the token of a next page is good
     several: Literal["commas", "refused", "literally"] = "commas"  # how ANY_OF takes a value
