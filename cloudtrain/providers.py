@@ -56,10 +56,10 @@ class PriceSource(NamedTuple):
     live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
     # (rows, seconds for all of it) -> what the provider says of each; a ProviderError when it cannot be asked at all
     refresh: Callable[[Sequence[Shape], float], Iterable[Answer]] | None = None
+    # (row, days) -> changes of its spot price, oldest first: epoch seconds, zone, US dollars per hour from then on
+    past: Callable[[Shape, int], Iterable[tuple[float, str, Decimal]]] | None = None
     keyless: bool = False  # `refresh` needs no credentials
     price_credentials: tuple[str, ...] = ()  # environment names that let `refresh` ask, and nothing else
-    # (row, days) -> its spot price before today, oldest first: epoch seconds, zone, dollars an hour from then on
-    past: Callable[[Shape, int], Iterable[tuple[float, str, Decimal]]] | None = None
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
 
 
