@@ -17,6 +17,7 @@ from cloudtrain import settings
 from cloudtrain.cli.tables import uncoloured
 from cloudtrain.errors import MissingCredentials, Permission, Unavailable
 from cloudtrain.listings import Shape, Unlisted
+from cloudtrain.prices import folder
 from cloudtrain.prices.gate import Fault
 from cloudtrain.prices.records import Change, Held
 from cloudtrain.prices.refresh import Outcome
@@ -245,6 +246,18 @@ def test_a_quote_says_which_list_it_read_and_its_age(cloudtrain: Command, seller
     seller("2.45")
     cloudtrain("prices", "refresh")
     assert re.search(r"prices, days old: runpod 0 \(2026-11-24 [0-9a-f]{8}\)\n", cloudtrain(*words).out)
+
+
+def test_a_damaged_list_is_left_out_with_a_sentence(cloudtrain: Command, seller: Callable[..., None]) -> None:
+    """The quote counts on the shipped one, and both say so."""
+    seller("2.45")
+    cloudtrain("prices", "refresh")
+    (there,) = folder.refreshed().values()
+    (there / "runpod.csv").write_text("damaged")
+    result = cloudtrain("quote", "llama-3.1-8b", "--table")
+    assert "shipped prices, days old: runpod 287" in result.out
+    assert "refreshed prices of runpod are not read: the file is damaged" in result.err
+    assert "refreshed prices of runpod are not read: the file is damaged" in cloudtrain("prices").err
 
 
 def test_providers_and_ids_are_completed(

@@ -38,7 +38,7 @@ def command(output: str) -> None:
             waits = "a new price waits" if each.held == 1 else f"{each.held} new prices wait"
             print_message(f"{each.provider}: {waits} until a second answer agrees; or: prices refresh --accept-jumps")
         if each.left_out:
-            print_message(f"{each.provider}: {each.left_out}")
+            print_message(each.left_out)
 
 
 def row(each: Status, output: str) -> list[str]:
