@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from cloudtrain.errors import UsageError
 
 HINT = "nothing was taken from it"
+MEMBER_BYTES, END_BYTES = 1024, 10240  # what a member, and the end, add to the contents at the most
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

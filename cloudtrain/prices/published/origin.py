@@ -13,7 +13,7 @@ HOSTS = ("github.com", "objects.githubusercontent.com", "release-assets.githubus
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
 MOST_BYTES = 5_000_000  # of the archive, packed and unpacked; today's lists are 0.1 MB
-MOST_MANIFEST_BYTES = 250_000
+MOST_MANIFEST_BYTES = 1_000_000  # prices that wait are in it
 MOST_SIGNATURE_BYTES = 4096  # it has 64
 SECONDS = 60.0  # for all of it
 EARLY_S = 15 * 60.0  # a manifest may be so much ahead of this machine's clock

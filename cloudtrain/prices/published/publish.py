@@ -55,8 +55,6 @@ def made(
 ) -> dict[str, bytes]:
     """The three files, the manifest last. The same lists, key and time give the same bytes."""
     packed = archive.packed({f"{provider}.csv": text for provider, text in texts.items()})
-    if len(packed) > origin.MOST_BYTES or sum(map(len, texts.values())) > origin.MOST_BYTES // 2:
-        raise UsageError("the price lists are larger than `prices pull` takes", "see MOST_BYTES in origin.py")
     moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H%M%SZ")
     name = f"prices-{moment}.tar.gz"
     manifest = PublishedManifest(
@@ -64,6 +62,9 @@ def made(
         archive=PublishedArchive(name=name, sha256=folder.digest(packed)),
         lists=dict(sorted(lists.items())),
     ).as_bytes()
+    unpacked_bytes = sum(map(len, texts.values())) + archive.MEMBER_BYTES * len(texts) + archive.END_BYTES
+    if max(len(packed), unpacked_bytes) > origin.MOST_BYTES or len(manifest) > origin.MOST_MANIFEST_BYTES:
+        raise UsageError("the price lists are larger than `prices pull` takes", "see MOST_BYTES in origin.py")
     return {name: packed, origin.SIGNATURE: keys.sign(manifest, key), origin.MANIFEST: manifest}
 
 

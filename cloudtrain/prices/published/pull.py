@@ -16,8 +16,7 @@ from cloudtrain.prices import folder, gate, install, merge
 from cloudtrain.prices.published import archive, keys, origin
 from cloudtrain.prices.published.manifest import PublishedList, PublishedManifest, PulledRecord, parsed
 from cloudtrain.prices.records import Change, ListEntry
-from cloudtrain.prices.refresh import Outcome
-from cloudtrain.prices.refresh import _basis as basis
+from cloudtrain.prices.refresh import Outcome, basis
 from cloudtrain.prices.table import Row, Table, as_bytes, count, parse, price_in, seen_in
 from cloudtrain.units import rfc3339
 

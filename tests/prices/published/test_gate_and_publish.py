@@ -177,3 +177,15 @@ def test_openssl_agrees_with_the_signature(publisher: Publisher, key_file: Path,
         [*words, "-sigfile", origin.SIGNATURE], cwd=tmp_path / "out", capture_output=True, text=True, check=False
     )
     assert (done.returncode, "Verified Successfully" in done.stdout) == (0, True), done
+
+
+def test_what_nobody_could_pull_is_not_published(
+    cloudtrain: Command, publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archive or manifest above the limits of a pull: said while it can be mended."""
+    for limit in ("MOST_BYTES", "MOST_MANIFEST_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(origin, limit, 500)
+            found = publish(cloudtrain, publisher, tmp_path / "out")
+        assert (found.code, "larger than `prices pull` takes" in found.err) == (2, True)
+        assert not (tmp_path / "out").exists()

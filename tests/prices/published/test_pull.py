@@ -8,9 +8,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from cloudtrain.errors import UsageError
 from cloudtrain.prices import folder, history, install
 from cloudtrain.prices.published import origin
 from cloudtrain.prices.records import Held
@@ -402,7 +404,7 @@ def test_a_downloaded_file_is_bounded(
     refused(cloudtrain(*words), "manifest.json.sig", user, {})
     with open(tmp_path / "out" / origin.MANIFEST, "wb") as file:
         file.truncate(1 << 30)
-    refused(cloudtrain(*words), "larger than 0.25 MB", user, {})
+    refused(cloudtrain(*words), "larger than 1 MB", user, {})
 
 
 def test_an_own_newer_answer_stays(
@@ -478,3 +480,39 @@ def test_a_users_own_catalogue_stays(pull: Pull, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CLOUDTRAIN_CATALOG", str(tmp_path))
     found = pull()
     assert (found.code, "CLOUDTRAIN_CATALOG is set" in found.err) == (2, True)
+
+
+def damaged(files: dict[str, bytes], chance: Random) -> dict[str, bytes]:
+    """The files with something done to one of them: bits turned, a piece cut out, doubled, or moved, or two exchanged."""
+    name, other = chance.sample(sorted(files), 2)
+    data = files[name]
+    begin, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
+    kinds = {
+        "bit": bytes((*data[: end - 1], data[end - 1] ^ (1 << chance.randrange(8)), *data[end:])) if end else b"",
+        "cut": data[:begin] + data[end:],
+        "doubled": data[:end] + data[begin:],
+        "ended": data[:begin],
+        "followed": data + data[begin : begin + 9],
+        "exchanged": files[other],
+        "zeros": data[:begin] + bytes(end - begin) + data[end:],
+    }
+    return {**files, name: kinds[chance.choice(sorted(kinds))]}
+
+
+@pytest.mark.parametrize("times", [100, pytest.param(20_000, marks=pytest.mark.soak)], ids=["some", "many"])
+def test_whatever_is_damaged_nothing_counts(times: int, publisher: Publisher, user: Path, tmp_path: Path) -> None:
+    """Any damage to any file leaves what was there."""
+    from cloudtrain.prices.published.place import Folder
+    from cloudtrain.prices.published.pull import pull as take
+
+    whole = publisher.published(tmp_path / "out")
+    chance = Random(16)
+    for _ in range(times):
+        files = damaged(whole, chance)
+        if files == whole:
+            continue
+        for name, data in files.items():
+            (tmp_path / "out" / name).write_bytes(data)
+        with pytest.raises(UsageError):
+            take(Folder(tmp_path / "out"), [key(1).public_key()], now=AT)
+        assert not user.exists()
