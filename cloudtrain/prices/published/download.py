@@ -121,15 +121,12 @@ def _parts(url: str) -> SplitResult | None:
 def _body(answer: Any, most_bytes: int, given_up: threading.Event) -> bytes:
     said = answer.headers.get("Content-Length", "")
     length = int(said) if said.isdecimal() and len(said) < 20 else None
-    too_large = UsageError(f"the catalogue's file is larger than {most_bytes / 1e6:g} MB", HINT)
-    if length is not None and length > most_bytes:
-        raise too_large
     parts: list[bytes] = []
     size = 0
     while part := answer.read1(PART_BYTES):
         size += len(part)
         if size > most_bytes:
-            raise too_large
+            raise UsageError(f"the catalogue's file is larger than {most_bytes / 1e6:g} MB", HINT)
         if given_up.is_set():
             raise TimeoutError
         parts.append(part)

@@ -147,16 +147,15 @@ def _take(provider: str, listed: PublishedList, text: bytes, how: _How) -> Outco
     if listed.asked_at > how.now + origin.EARLY_S:
         return _refused(provider, "it says that it was asked for in the future")
     here = basis(provider)
-    counts = provider in folder.refreshed()
-    if counts and here.entry is not None and here.entry.asked_at >= listed.asked_at:
-        return Outcome(provider, "unchanged")
+    own = here.entry if provider in folder.refreshed() else None
     try:
         theirs, strange = _of_our_machines(here.old, parse(text, f"{provider}.csv"))
         if strange:
             how.say(f"{provider}: {strange} rows that this version does not list are passed over")
         new = merge.rebased(here.old, theirs)
         # A jump waited for a second answer before it was published, so `verdict.held` does not wait here as well.
-        verdict = gate.judge(here.old, new, how.now, listed.held, how.accept_jumps)
+        held = tuple(dict.fromkeys((*listed.held, *(own.held if own is not None else ()))))
+        verdict = gate.judge(here.old, new, how.now, held, how.accept_jumps)
         if verdict.faults:
             return Outcome(provider, "refused", faults=verdict.faults)
         made = as_bytes(new)
@@ -165,17 +164,17 @@ def _take(provider: str, listed: PublishedList, text: bytes, how: _How) -> Outco
     except UsageError as error:
         return _refused(provider, error.message)
     found = _told(provider, here.old, new, how.now)
-    if counts and not (found.taken or found.gone):
+    if own is not None and not (found.taken or found.gone):
         return Outcome(provider, "unchanged")
     entry = ListEntry(
         sha256=folder.digest(made),
         base_sha256=here.base_sha256,
-        asked_at=listed.asked_at,
+        asked_at=listed.asked_at if own is None else max(own.asked_at, listed.asked_at),
         asked=listed.asked,
         kept=found.kept,
         tool=listed.tool,
         source="pull",
-        held=listed.held,
+        held=held,
     )
     install.install(provider, made, entry, found.changes)
     return found

@@ -65,11 +65,14 @@ def test_a_fault_is_named_and_keeps_no_other_back(fault: str, cloudtrain: Comman
     assert verdicts["colab"]["passes"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"provider\nrunpod\n", None])
-def test_a_damaged_list_does_not_pass(damage: bytes | None, cloudtrain: Command, publisher: Publisher) -> None:
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"provider\nrunpod\n", None, "another price"])
+def test_a_damaged_list_does_not_pass(damage: bytes | str | None, cloudtrain: Command, publisher: Publisher) -> None:
     """Another file than the manifest names, or none."""
     (path,) = publisher.place.glob("runpod-*/runpod.csv")
-    path.write_bytes(damage) if damage is not None else path.unlink()
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage if isinstance(damage, bytes) else path.read_bytes().replace(b"2.5095", b"2.4095"))
     found = cloudtrain("prices", "gate", publisher.place)
     assert (found.code, "runpod" in found.err) == (2, True), found
 

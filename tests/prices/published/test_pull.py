@@ -15,6 +15,7 @@ import pytest
 from cloudtrain.errors import UsageError
 from cloudtrain.prices import folder, history, install
 from cloudtrain.prices.published import origin
+from cloudtrain.prices.published.download import Answer
 from cloudtrain.prices.records import Held
 from cloudtrain.prices.table import Row, price_in
 from tests.conftest import Result
@@ -23,6 +24,7 @@ from tests.prices.published.conftest import (
     DAY_S,
     PROVIDERS,
     Publisher,
+    answered,
     kept,
     key,
     prices,
@@ -433,6 +435,50 @@ def test_an_older_price_of_theirs_is_not_taken(
     server.has(resigned(older, publisher, lambda document: document["lists"]["colab"].update(asked_at=AT - 3600)))  # type: ignore[attr-defined]
     assert pull().code == 0
     assert prices("colab") == before
+
+
+def test_what_an_own_refresh_lacks_is_taken(
+    pull: Pull, server: Server, publisher: Publisher, user: Path, tmp_path: Path
+) -> None:
+    """A region that did not answer us did answer the publisher, though earlier; its day is later than ours."""
+    own = Publisher(user, publisher.monkeypatch)
+    own.lists("runpod", answered(shipped("runpod"), "2026-11-20", "1.2"), AT - 60)
+    server.has(publisher.published(tmp_path / "out"))
+    assert pull().code == 0
+    assert {day for usd, day in prices("runpod").values() if usd is not None} == {"2026-11-24"}
+    assert install.manifest().lists["runpod"].asked_at == AT - 60
+
+
+def test_a_list_of_the_future_is_refused(pull: Pull, server: Server, publisher: Publisher, tmp_path: Path) -> None:
+    """In a manifest that is of today."""
+    ahead = resigned(
+        publisher.published(tmp_path / "out"),
+        publisher,
+        lambda document: document["lists"]["runpod"].update(asked_at=AT + 3600),
+    )  # type: ignore[attr-defined]
+    server.has(ahead)
+    found = pull()
+    assert (found.code, "runpod: it says" in found.out) == (2, True)
+    assert set(folder.refreshed()) == {"colab"}
+
+
+def test_who_is_overtaken_installs_nothing_older(publisher: Publisher, user: Path, tmp_path: Path) -> None:
+    """Another process pulls a newer catalogue while ours is still on its way."""
+    from cloudtrain.prices.published.place import Folder
+    from cloudtrain.prices.published.pull import pull as take
+
+    keys = [key(1).public_key()]
+    publisher.published(tmp_path / "older", AT - 1800)
+    publisher.published(tmp_path / "newer", AT - 900)
+
+    class Slow(Folder):
+        def get(self, name: str, most_bytes: int, etag: str = "") -> Answer | None:
+            if name.startswith("prices-"):
+                take(Folder(tmp_path / "newer"), keys, now=AT)
+            return super().get(name, most_bytes, etag)
+
+    with pytest.raises(UsageError, match="replays an older one"):
+        take(Slow(tmp_path / "older"), keys, now=AT)
 
 
 def test_sizes_are_always_ours(pull: Pull, server: Server, publisher: Publisher) -> None:
