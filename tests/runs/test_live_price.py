@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cloudtrain.errors import OverBudget, Unavailable, UsageError
+from cloudtrain.listings import Listing
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.records import PriceRecord, RowRecord
 from cloudtrain.runs import live_price
@@ -26,12 +27,12 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set what the provider asks now; an exception is raised."""
 
     def answer(value: Any) -> None:
-        def ask(line: Any) -> Any:
+        def ask(rows: Any, seconds: float) -> Any:
             if isinstance(value, Exception):
                 raise value
-            return value
+            return [Listing(*rows[0][:3], LINE.key.market, value, "a test")]
 
-        source = load("pricing", "aws", PriceSource)._replace(live=ask)
+        source = load("pricing", "aws", PriceSource)._replace(refresh=ask)
         monkeypatch.setattr(live_price, "load", lambda *_: source)
 
     return answer
@@ -81,6 +82,6 @@ def test_a_price_of_two_months_warns(live: Any) -> None:
 
 
 def test_a_source_that_cannot_be_asked_says_so() -> None:
-    """Google's list prices need an account of their own kind."""
-    line = LINE.replace(provider="gcp")
+    """Kaggle has no prices."""
+    line = LINE.replace(provider="kaggle")
     assert "cannot be asked" in live_price.check(line, NOW, False).message
