@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from cloudtrain.listings import Answer, Listing, Shape
-from cloudtrain.offer import Offer, OfferKey, Range, Terms
+from cloudtrain.listings import Answer, Shape
+from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .._snapshot import Reading, read_offers
@@ -22,15 +22,6 @@ def refresh(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
     from . import catalogue
 
     return catalogue.answers(rows, seconds)
-
-
-def live(key: OfferKey) -> Decimal | None:
-    """US dollars an hour for one offer: a refresh of its row alone. None: not sold so. Raises provider errors."""
-    if key.market != "on_demand" or key.count < 1:
-        return None
-    row = Shape(key.offer, key.region, "", key.hardware, key.count, None, None)
-    answers = (each for each in refresh([row], 20.0) if isinstance(each, Listing))
-    return next((each.usd_per_hour for each in answers), None)
 
 
 provider = PriceSource(
@@ -51,7 +42,6 @@ provider = PriceSource(
         ),
     ),
     credentials=("RUNPOD_API_KEY",),
-    live=live,
     refresh=refresh,
     keyless=True,
 )

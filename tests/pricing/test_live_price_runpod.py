@@ -1,4 +1,4 @@
-"""RunPod's price of now, as its catalogue says it."""
+"""What `up` hears of RunPod about one pod: a refresh of its row."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 
 from cloudtrain.errors import MissingCredentials, Unavailable
 from cloudtrain.offer import OfferKey
+from cloudtrain.prices import one_row
 from cloudtrain.providers import PriceSource, load
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Reply
 from cloudtrain.simulator.runpod import RunpodCloud
+from tests.pricing.price_tables import SNAPSHOTS
 
 
 @pytest.fixture
@@ -29,9 +31,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunpodCloud]:
 
 def live(**line: Any) -> Decimal | None:
     """The live price of a line."""
-    ask = load("pricing", "runpod", PriceSource).live
-    assert ask is not None
-    return ask(OfferKey("runpod", "", "any", "", "", 1, "on_demand")._replace(**line))
+    key = OfferKey("runpod", "", "any", "", "", 1, "on_demand")._replace(**line)
+    return one_row.price(load("pricing", "runpod", PriceSource), key, SNAPSHOTS)
 
 
 def test_a_gpu_pod_costs_the_gpu_times_the_count(cloud: RunpodCloud) -> None:
