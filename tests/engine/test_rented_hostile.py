@@ -110,6 +110,7 @@ def test_a_bucket_that_is_down_is_waited_for(client: Client, amazon: World) -> N
     assert amazon.log() == amazon.machine_logs()
 
 
+@pytest.mark.soak
 def test_a_hundred_reset_connections_lose_no_byte(client: Client, amazon: World) -> None:
     """Machine and client reach the bucket through a line that is reset at random bytes, in both directions.
 

@@ -70,6 +70,7 @@ def fetched(made: World) -> list[list[int]]:
     return [[each["bytes"] for each in found if each["attempt"] == attempt] for attempt in (1, 2)]
 
 
+@pytest.mark.soak
 def test_a_successor_loads_what_a_preempted_machine_kept(amazon: World) -> None:
     """It fetches pieces and no bf16 weights, quantises nothing, makes no step twice; at the end they are deleted."""
     client = somebody(amazon)

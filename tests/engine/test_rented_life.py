@@ -122,7 +122,7 @@ def test_a_guard_ends_it_when_nobody_comes_back(client: Client, target: Target, 
     assert client.fake.leftovers() == []
 
 
-@everywhere
+@gate("runpod", "tpu")
 def test_no_capacity_tries_the_next_place(client: Client, target: Target) -> None:
     """The first place is full: the next one gets the run, nothing stays behind at the first, and the place is remembered."""
     client.fake.faults.add(CREATES[target.name], "no_capacity")

@@ -138,6 +138,7 @@ def test_our_longcat_recipe_unpacks_one_expert_at_a_time(warm_cache: Path) -> No
     assert found.peak_bytes < estimate(spec, options._replace(expert_dequant="layer")).peak_bytes - 0.9 * layer
 
 
+@pytest.mark.soak
 @pytest.mark.trainer
 def test_a_small_compiled_tpu_step_needs_what_it_needed_before() -> None:
     """Two layers of SmolLM2-135M with LoRA for a v5e, which compile in a quarter of the time of a whole model."""
