@@ -5,7 +5,7 @@
 # make soak   [PART=n/N] [SOAK_DIR=folder]  all that takes hours, with fresh seeds, which are printed: whole campaigns,
 #             kills, every pair of behaviour and cloud, real trainings everywhere. Each part takes less than an hour;
 #             what is done is noted in the folder and not done again
-# make campaign CLOUD=aws|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1] [LYING=1]
+# make campaign CLOUD=aws|digitalocean|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1] [LYING=1]
 #             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies;
 #             python -m tests.campaign.nights CLOUD SEED NIGHTS [--seeds N]: a schedule's nights, ticks dropped, late, killed
 #             JOBS=1: whole runs on machines that really run; LYING=1: on machines that lie

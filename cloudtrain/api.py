@@ -13,7 +13,7 @@ is `docs/examples/api.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,10 @@ from cloudtrain.runs.quoting import QuoteOptions
 if TYPE_CHECKING:
     from cloudtrain.estimate.memory import MemoryEstimate
     from cloudtrain.models.spec import ModelSpec
+    from cloudtrain.prices.refresh import Outcome
+    from cloudtrain.prices.status import Status
+    from cloudtrain.quote.lists.differences import Difference
+    from cloudtrain.quote.lists.past import Course
     from cloudtrain.quote.row import Quote
     from cloudtrain.report.cost_report import CostReport
     from cloudtrain.runs.poll import PollReport
@@ -50,6 +54,10 @@ __all__ = [
     "logs",
     "models",
     "poll",
+    "prices_diff",
+    "prices_history",
+    "prices_refresh",
+    "prices_status",
     "quote",
     "report",
     "runs",
@@ -84,6 +92,56 @@ def quote(options: QuoteOptions | str) -> Quote:
 
     wanted = QuoteOptions(options) if isinstance(options, str) else options
     return quoting.quote(wanted, settings.load())
+
+
+def prices_status() -> list[Status]:
+    """How old each provider's price list is, where it comes from, and whether it can be renewed. Asks nobody."""
+    from cloudtrain import settings
+    from cloudtrain.prices.status import status
+
+    return status(settings.now())
+
+
+def prices_refresh(
+    providers: Sequence[str] = (), dry_run: bool = False, accept_jumps: bool = False, timeout_s: float = 60.0
+) -> list[Outcome]:
+    """Ask these providers, or all that can be asked, for today's prices; what passes the gate counts from now on.
+
+    Raises nothing for a provider that refuses or is silent: the state and error of its outcome say it.
+    """
+    from cloudtrain import settings
+    from cloudtrain.prices.refresh import refresh
+
+    _settings()
+    return refresh(
+        tuple(providers) or None, now=settings.now(), dry_run=dry_run, accept_jumps=accept_jumps, timeout_s=timeout_s
+    )
+
+
+def prices_diff(old: Path | None = None, new: Path | None = None) -> list[Difference]:
+    """What differs between two folders of price lists; without them between the shipped ones and what `quote` reads."""
+    from cloudtrain import settings
+    from cloudtrain.quote import catalog
+    from cloudtrain.quote.lists import differences as lists
+
+    here = catalog.context(settings.load())
+    before, after = (lists.of_folder(here, folder) for folder in (old or catalog.shipped(), new))
+    return lists.differences(lists.offers(before), lists.offers(after))
+
+
+def prices_history(offer: str, days: int = 90, ask: bool = False) -> dict[str, Course]:
+    """What the price of an offer was, by id: of a quote's row, or of each place where a machine of that name is.
+
+    `ask`: as the provider tells it (of spot prices; AWS keeps 90 days) instead of what was written down here.
+    """
+    from cloudtrain import settings
+    from cloudtrain.quote import catalog
+    from cloudtrain.quote.lists import past
+
+    now = settings.now()
+    return past.courses(
+        offer, catalog.context(_settings() if ask else settings.load()), now - days * past.DAY_S, now, ask=ask
+    )
 
 
 def up(

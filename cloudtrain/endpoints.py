@@ -6,6 +6,8 @@ import os
 
 from cloudtrain.errors import UsageError, visible
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def override(variable: str) -> str | None:
     """The endpoint in `variable`, without a slash at its end, or None when it is unset.
@@ -19,6 +21,6 @@ def override(variable: str) -> str | None:
     if not text:
         return None
     host = urlsplit(text if "://" in text else f"//{text}").hostname
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOOPBACK:
         raise UsageError(f"{variable} is `{visible(text)}`, which is not on this machine", f"unset {variable}")
     return text

@@ -53,9 +53,10 @@ class PriceSource(NamedTuple):
     terms: Terms
     credentials: tuple[str, ...] = ()  # environment names, for doctor and for the skip message
     credential_files: tuple[str, ...] = ()  # of the provider's own tools, as a shell would name them
-    live: Callable[[OfferKey], Decimal | None] | None = None  # US dollars per hour now
     # (rows, seconds for all of it) -> what the provider says of each; a ProviderError when it cannot be asked at all
     refresh: Callable[[Sequence[Shape], float], Iterable[Answer]] | None = None
+    # (row, days) -> changes of its spot price, oldest first: epoch seconds, zone, US dollars per hour from then on
+    past: Callable[[Shape, int], Iterable[tuple[float, str, Decimal]]] | None = None
     keyless: bool = False  # `refresh` needs no credentials
     price_credentials: tuple[str, ...] = ()  # environment names that let `refresh` ask, and nothing else
     owned: bool = False  # its offers are machines of one's own: the context's boxes too
@@ -274,11 +275,15 @@ def names(package: str) -> tuple[str, ...]:
     return _names_in(tuple(import_module(f"cloudtrain.{package}").__path__))
 
 
+def simulated() -> tuple[str, ...]:
+    """Providers with a stack that have a fake cloud too: a folder in `simulator`, which is not imported."""
+    return tuple(sorted({*names("stacks")} & {*_names_in((str(Path(__file__).parent / "simulator"),))}))
+
+
 @cache
 def _names_in(folders: tuple[str, ...]) -> tuple[str, ...]:
     """The same for a package in these folders, which are listed once."""
-    found = (module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
-    return tuple(sorted(found))
+    return tuple(sorted(each.name for each in pkgutil.iter_modules(folders) if not each.name.startswith("_")))
 
 
 def load(package: str, name: str, kind: type[T]) -> T:

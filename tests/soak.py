@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.campaign.clouds import TARGETS
+from tests.campaign.nights_world import PLACES
 from tests.chance import SEED
 
 ROOT = Path(__file__).parent.parent
@@ -67,13 +69,13 @@ MINUTES = {
 }  # a test; 0.5 elsewhere
 FAST = "not trainer and not engine and not campaign and not soak"
 ITEMS = (
-    *(campaign(cloud, 1000, 12) for cloud in ("aws", "gce", "tpu", "runpod")),
-    *(campaign(cloud, 20, 25, "--kill") for cloud in ("aws", "gce", "tpu", "runpod")),
-    *(campaign(cloud, 40, 40, "--jobs") for cloud in ("aws", "gce", "tpu", "runpod")),
-    *(campaign(cloud, 100, 30, "--lying") for cloud in ("aws", "gce", "tpu", "runpod")),
+    *(campaign(cloud, 1000, 12) for cloud in TARGETS),
+    *(campaign(cloud, 20, 25, "--kill") for cloud in TARGETS),
+    *(campaign(cloud, 40, 40, "--jobs") for cloud in TARGETS),
+    *(campaign(cloud, 100, 30, "--lying") for cloud in TARGETS),
     *(
         Item(f"nights-{cloud}", 6, ("-m", "tests.campaign.nights", cloud, "{seed}", "30", "--seeds", "4"))
-        for cloud in ("aws", "gce", "tpu", "runpod")
+        for cloud in PLACES
     ),
     Item("state-fuzz", 10, ("-m", "tests.campaign.state_fuzz", "{seed}", "2000")),
     whole("more-examples", 30, "-n", "2", "-m", FAST, "--hypothesis-seed={seed}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,23 @@ def test_it_is_imported_only_when_asked_and_imports_little() -> None:
 def test_every_name_is_documented() -> None:
     """Each public name has a docstring."""
     assert [name for name in api.__all__ if not getattr(api, name).__doc__] == []
+
+
+def test_prices_are_renewed_and_compared(monkeypatch: pytest.MonkeyPatch, own_world: Path) -> None:
+    """As the commands do it, with records out: what was asked, what differs, what one price was."""
+    from tests.price_answers import answering, nobody_answers, own_lists, selling
+
+    own_lists(monkeypatch, own_world / "shipped")
+    nobody_answers(monkeypatch)
+    answering(monkeypatch, "runpod", selling(lambda row: "2.45" if row.count == 1 else "4.90"), keyless=True)
+    (would,) = api.prices_refresh(["runpod"], dry_run=True)
+    assert (would.state, api.prices_diff()) == ("renewed", [])
+    (done,) = api.prices_refresh()
+    assert (done.state, {each.new for each in done.changes}) == ("renewed", {Decimal("2.45"), Decimal("4.90")})
+    assert {each.provider: each.source for each in api.prices_status() if each.rows} == {
+        "aws": "shipped",
+        "runpod": "refresh",
+    }
+    assert "runpod/mi300x/eu-ro-1" in {each.id for each in api.prices_diff()}
+    (course,) = api.prices_history("runpod/mi300x/eu-ro-1").values()
+    assert (course.now, course.lowest, course.is_written) == (Decimal("2.45"), Decimal("2.39"), True)

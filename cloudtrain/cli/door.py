@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 ASKED_FOR = ("AWS_ROLE_ARN", "CLOUDTRAIN_GOOGLE_WORKLOAD_PROVIDER", "CLOUDTRAIN_GOOGLE_SERVICE_ACCOUNT")
 WITHOUT = {"completion", "config", "estimate", "image", "init", "models", "quote", "schedule", "schema", "throughput"}
-GO_ON = {"doctor", "sweep"}  # these tell what they cannot reach, and look at the rest
+GO_ON = {"doctor", "prices", "sweep"}  # these tell what they cannot reach, and look at the rest
 
 
 def enter(argv: Sequence[str]) -> None:

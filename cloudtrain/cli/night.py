@@ -12,6 +12,7 @@ import click
 from cloudtrain.cli.options import Dollars, Duration, output_option
 from cloudtrain.cli.output import print_json, print_message, print_rows, state_cell
 from cloudtrain.cli.tables import Column
+from cloudtrain.providers import simulated
 
 if TYPE_CHECKING:
     from cloudtrain.nights.options import TickOptions
@@ -155,7 +156,7 @@ def shortened(message: str) -> str:
 
 @command.command("rehearse", short_help="A whole night of SPEC on a fake cloud, from the tick to the summary.")
 @schedule_options
-@click.option("--on", "provider", type=click.Choice(["aws", "gcp", "runpod"]), default="aws", show_default=True)
+@click.option("--on", "provider", type=click.Choice(simulated()), default="aws", show_default=True)
 def rehearse_command(provider: str, **given: Any) -> None:
     """One night of SPEC on a fake cloud on this machine: tick after tick until its run has ended, a sweep, the summary.
 

@@ -102,6 +102,22 @@ def providers(context: click.Context, begun: str) -> Iterable[str]:
 
 
 @completer
+def price_sources(context: click.Context, begun: str) -> Iterable[str]:
+    """Those that have prices."""
+    from cloudtrain.providers import names
+
+    return names("pricing")
+
+
+@completer
+def askable(context: click.Context, begun: str) -> Iterable[str]:
+    """Those that can be asked for their prices."""
+    from cloudtrain.providers import PriceSource, load, names
+
+    return (name for name in names("pricing") if load("pricing", name, PriceSource).refresh is not None)
+
+
+@completer
 def settings_keys(context: click.Context, begun: str) -> Iterable[str]:
     """Names of settings."""
     from cloudtrain import settings

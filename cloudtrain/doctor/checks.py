@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from cloudtrain.doctor import credentials, local
+from cloudtrain.doctor import credentials, local, price_lists
 from cloudtrain.errors import CloudtrainError, MissingCredentials, Permission, ProviderError, Quota, UsageError
 from cloudtrain.offer import Offer, OfferKey
 from cloudtrain.prices.ages import keeps
 from cloudtrain.providers import Cloud, Finding, PriceSource, Stack, load, names, run_key
-from cloudtrain.quote import catalog
+from cloudtrain.quote import catalog, renewal
 from cloudtrain.quote.ages import ages
 from cloudtrain.runs import live_price
 from cloudtrain.runs import sweep as runs_sweep
@@ -53,7 +53,9 @@ def diagnose(named: Sequence[str], now: float, watch: Callable[[str], None] = la
             continue
         found = list(of_cloud(name, stack.cloud, known, now, name in named))
         rents = rents or name in named or any(n.finding.state == "ok" for n in found)
-        entries += found
+        entries += [*found, *(Entry(name, each, 0) for each in price_lists.findings(name, now, offers))]
+    quoted = [] if named else [name for name in names("pricing") if name not in stacks]  # nothing is rented there
+    entries += [Entry(name, found, 0) for name in quoted for found in price_lists.findings(name, now, offers)]
     watch(HERE)
     newest = max((offer.price.as_of for name in names("pricing") for offer in offers(name)), default="")
     here = [*whose, *local.findings(store, state_error, known, rents), local.clock(known, newest)]
@@ -139,13 +141,17 @@ def prices(name: str, cloud: Cloud, now: float) -> Finding:
     sample = min(served, key=lambda offer: (offer.usd_per_hour or Decimal(0), offer.name, offer.region))
     found = ages([sample.price], now)
     age = "of unknown age" if found is None else f"{found} days old"
+    on_spot = " on spot" if sample.market == "spot" else ""
     live, why_not = live_price.ask(first_place(sample))
     if live is not None:
-        message = f"{sample.name} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
+        message = (
+            f"{sample.name}{on_spot} costs {money(live)}/h just now; catalogue {money(sample.usd_per_hour)}/h, {age}"
+        )
         return Finding("prices", "ok", message)
-    message = f"the catalogue's of {sample.name} is {age}; {why_not}"
+    message = f"the catalogue's of {sample.name}{on_spot} is {age}; {why_not}"
     if found is None or found.youngest > keeps(sample.market).stale:
-        return Finding("prices", "problem", message, "update cloudtrain, or `cloudtrain up --accept-stale`", False)
+        hint = renewal.advice(name) or "update cloudtrain, or `cloudtrain up --accept-stale`"
+        return Finding("prices", "problem", message, hint, False)
     return Finding("prices", "unknown" if live is None and why_not else "ok", message)
 
 

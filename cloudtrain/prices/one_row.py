@@ -19,7 +19,7 @@ SECONDS = 20.0
 
 def can_be_asked(source: PriceSource) -> bool:
     """Whether the provider can be asked for prices at all."""
-    return source.refresh is not None or source.live is not None
+    return source.refresh is not None
 
 
 def price(source: PriceSource, key: OfferKey, price_list: Path, seconds: float = SECONDS) -> Decimal | None:
@@ -31,7 +31,7 @@ def price(source: PriceSource, key: OfferKey, price_list: Path, seconds: float =
     from cloudtrain.prices.gate import sentinel
 
     if source.refresh is None:
-        return None if source.live is None else source.live(key)
+        return None
     shape = row_of(key, price_list)
     try:
         answers = tuple(source.refresh([shape], seconds))

@@ -43,7 +43,7 @@ class Outcome:
     error: CloudtrainError | None = None
 
 
-class _Basis(NamedTuple):
+class Basis(NamedTuple):
     """What a provider's answers are laid over."""
 
     base_sha256: str
@@ -76,7 +76,7 @@ def refresh(
     chosen = _chosen(providers)
     found: list[Outcome] = []
     with nullcontext() if dry_run else install.lock():
-        known = {name: _basis(name) for name in chosen}
+        known = {name: basis(name) for name in chosen}
         fresh = [] if accept_jumps else [name for name in chosen if _is_fresh(known[name], now)]
         found += [Outcome(name, "unchanged") for name in fresh]
         asked = {
@@ -106,30 +106,30 @@ def _chosen(providers: Sequence[str] | None) -> list[str]:
     return can if providers is None else sorted(set(providers))
 
 
-def _basis(provider: str) -> _Basis:
+def basis(provider: str) -> Basis:
     """Today's shipped list, with the prices of the last refreshed one where those are newer."""
     text = folder.shipped_file(provider).read_bytes()
     shipped = table.parse(text, provider)
     sha256 = folder.digest(text)
     entry = install.manifest().lists.get(provider)
     if entry is None:
-        return _Basis(sha256, shipped, None)
+        return Basis(sha256, shipped, None)
     try:
         path = folder.list_folder(folder.folder(), provider, entry.asked_at, entry.sha256) / f"{provider}.csv"
         there = path.read_bytes()
         if folder.digest(there) != entry.sha256:
-            return _Basis(sha256, shipped, None)
-        return _Basis(sha256, merge.rebased(shipped, table.parse(there, provider)), entry)
+            return Basis(sha256, shipped, None)
+        return Basis(sha256, merge.rebased(shipped, table.parse(there, provider)), entry)
     except (OSError, OverflowError, ValueError, UsageError):
-        return _Basis(sha256, shipped, None)
+        return Basis(sha256, shipped, None)
 
 
-def _is_fresh(basis: _Basis, now: float) -> bool:
+def _is_fresh(basis: Basis, now: float) -> bool:
     entry = basis.entry
     return entry is not None and entry.base_sha256 == basis.base_sha256 and 0 <= now - entry.asked_at < REUSED_S
 
 
-def _outcome(provider: str, basis: _Basis, said: asking.Said, how: _How) -> Outcome:
+def _outcome(provider: str, basis: Basis, said: asking.Said, how: _How) -> Outcome:
     if said.error is not None:
         return Outcome(provider, _unheard(said.error), error=said.error)
     heard = _hear(said.answers)
@@ -203,7 +203,7 @@ class _Weighed(NamedTuple):
     held: tuple[Held, ...]
 
 
-def _weigh(basis: _Basis, heard: _Heard, how: _How) -> _Weighed:
+def _weigh(basis: Basis, heard: _Heard, how: _How) -> _Weighed:
     """Lay over the old list what passes the gate: no region with a fault, no jump that waits."""
     day = datetime.fromtimestamp(how.now, UTC).date().isoformat()
     waiting = () if basis.entry is None else basis.entry.held
@@ -229,7 +229,7 @@ def _cell(price: Held) -> Cell:
     return Cell(price.offer, price.region, price.zones, "spot" if price.market == "spot" else "on_demand")
 
 
-def _told(provider: str, basis: _Basis, heard: _Heard, weighed: _Weighed, now: float) -> Outcome:
+def _told(provider: str, basis: Basis, heard: _Heard, weighed: _Weighed, now: float) -> Outcome:
     """What became of every price."""
     taken = kept = gone = 0
     changes = []

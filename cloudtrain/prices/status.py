@@ -64,7 +64,7 @@ def status(now: float) -> list[Status]:
                 0 if entry is None else len(entry.held),
                 one_row.can_be_asked(source),
                 source.keyless,
-                source.credentials,
+                (*source.price_credentials, *source.credentials),
                 found.left_out.get(name, ""),
             )
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.prices.ages import age_days, keeps
 from cloudtrain.prices.one_row import can_be_asked
 from cloudtrain.providers import PriceSource, load
+from cloudtrain.quote import renewal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +80,10 @@ def refusal(offer: Offer, now: float) -> list[str]:
     stale = f"`up` refuses its price as stale from {first} on" if first > today else "`up` refuses its price as stale"
     if not can_be_asked(load("pricing", offer.provider, PriceSource)):
         return [f"{stale}: --accept-stale starts all the same"]
+    renews = renewal.advice(offer.provider)
     return [
         f"{stale}, unless {offer.provider} confirms it:",
-        f"set its credentials (`cloudtrain doctor {offer.provider}` checks them), or --accept-stale",
+        f"{renews}, or --accept-stale"
+        if renews
+        else f"set its credentials (`cloudtrain doctor {offer.provider}` checks them), or --accept-stale",
     ]

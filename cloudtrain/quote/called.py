@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudtrain.quote.chips import chips
+from cloudtrain.quote.ids import says_chips
 
 if TYPE_CHECKING:
     from cloudtrain.offer import Offer
 
 
 def machine(offer: Offer) -> str:
-    """`2 x MI300X`, or the provider's own name for a host and where that is one word."""
+    """`2 x MI300X`, or the provider's own name for a host and where that is one word without them."""
     chip = chips().get(offer.hardware)
-    if chip is None or chip.peak_unit == "per vCPU" or " " not in offer.name:
+    if chip is None or chip.peak_unit == "per vCPU" or not (" " in offer.name or says_chips(offer)):
         return offer.name
     return f"{offer.count} x {chip.aliases[0] if chip.aliases else chip.name}"
 

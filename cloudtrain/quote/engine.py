@@ -137,10 +137,11 @@ def assess_with_terms(
 ) -> Kind:
     """An offer's machine under its provider's terms and limits, and whether `up` can start it."""
     assessment = assess(request, offer, source.terms, measured)
-    launch, why_not = launch_status(request, offer, assessment, stack)
+    launch, loads, why_not = launch_status(request, offer, assessment, stack)
     assessment = replace(
         assessment,
         launch=launch,
+        loads=loads,
         reasons=(*assessment.reasons, *why_not),
         limits=offer.limits,
         ceiling_h=request.max_hours,
@@ -160,18 +161,23 @@ def assess_with_terms(
 
 def launch_status(
     request: Request, offer: Offer, assessment: Assessment, stack: Stack | None
-) -> tuple[str, tuple[str, ...]]:
-    """yes | by hand | not yet; with the reason when what we ship would not work on a machine that we can rent."""
+) -> tuple[str, str, tuple[str, ...]]:
+    """yes | by hand | not yet; how it loads there; why what we ship would not, or may not, work on a machine there."""
+    loads = assessment.loads
     if assessment.short_of_disk:
-        return "not yet", ()
+        return "not yet", loads, ()
     if offer.limits.by_hand:
-        return "by hand", ()
+        return "by hand", loads, ()
     if stack is not None and assessment.recipe is not None and assessment.recipe.backend in stack.backends:
         known = environment_verdict(request, offer, assessment, stack)
+        if (
+            known.word == "experimental" and loads == "yes"
+        ):  # `up` takes it only when asked to, as it does such software
+            return "yes", known.word, (known.reason,)
         if known.word != "no":
-            return "yes", ()
-        return "not yet", (f"`up` cannot use it yet: {known.reason}",)
-    return "not yet", ()
+            return "yes", loads, ()
+        return "not yet", loads, (f"`up` cannot use it yet: {known.reason}",)
+    return "not yet", loads, ()
 
 
 def environment_verdict(request: Request, offer: Offer, assessment: Assessment, stack: Stack) -> environments.Verdict:

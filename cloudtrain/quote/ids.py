@@ -75,11 +75,16 @@ def _place(offer: Offer) -> str:
 
 
 def _machine(offer: Offer) -> str:
-    """The name of a type as it is; of a name in words that says the chip, the chip and how many."""
+    """The name of a type as it is; of a name that says the chip, the chip and how many."""
     name, chip = _slug(offer.name), offer.hardware
-    if " " in offer.name and chip and f"-{chip}-" in f"-{name}-":
+    if chip and ((" " in offer.name and f"-{chip}-" in f"-{name}-") or says_chips(offer)):
         return chip if offer.count == 1 else f"{offer.count}x{chip}"
     return name
+
+
+def says_chips(offer: Offer) -> bool:
+    """Whether a name of one word is made of the chip and how many, as `gpu-mi350x1-288gb` is of `mi350x` and 1."""
+    return bool(offer.hardware) and f"-{offer.hardware}{offer.count}-" in f"-{offer.name}-"
 
 
 @cache

@@ -9,7 +9,7 @@ from cloudtrain.errors import OverBudget, ProviderError, UsageError
 from cloudtrain.prices import one_row
 from cloudtrain.prices.ages import age_days, keeps
 from cloudtrain.providers import PriceSource, load
-from cloudtrain.quote import catalog
+from cloudtrain.quote import catalog, renewal
 from cloudtrain.units import money
 
 if TYPE_CHECKING:
@@ -49,11 +49,19 @@ def check(line: RowRecord, now: float, accept_stale: bool) -> Checked:
         if not accept_stale:
             raise UsageError(
                 f"the price of {line.offer} is {age} and could not be checked: {why_not}",
-                "--accept-stale starts all the same; set the provider's credentials to have it checked",
+                renewing(line.provider),
             )
         return Checked(quoted, f"{money(quoted)}/h, {age}, accepted unchecked")
     warning = "warning: " if days > limit.warn else ""
     return Checked(quoted, f"{warning}{money(quoted)}/h, {days} days old, not checked: {why_not}")
+
+
+def renewing(provider: str) -> str:
+    """What to do about a stale price: lines of a hint."""
+    renews = renewal.advice(provider)
+    if renews:
+        return f"{renews}\n--accept-stale starts all the same"
+    return "--accept-stale starts all the same; set the provider's credentials to have it checked"
 
 
 def ask(key: OfferKey) -> tuple[Decimal | None, str]:

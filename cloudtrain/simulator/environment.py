@@ -14,16 +14,15 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 BUCKET = "simulation"
-HOME_REGION = "us-east-1"
-ROOMY_QUOTA = 10_000.0  # vCPUs
 MARK = "CLOUDTRAIN_SIMULATOR_WORLD"
-# Where clients of the clouds find an account, or another way to it.
-OF_ACCOUNTS = ("AWS_", "GOOGLE_", "GCLOUD_", "GCE_", "CLOUDSDK_", "RUNPOD_", "PULUMI_", "BOTO_")
+# Where clients of the clouds find an account, or another way to it, beside the providers' own credentials.
+OF_ACCOUNTS = ("AWS_", "GOOGLE_", "GCLOUD_", "GCE_", "CLOUDSDK_", "PULUMI_", "BOTO_")
 TIMING = "10,12,0.5,0.1"  # request, in-flight, consistency, poll in seconds: a busy machine answers late
 PATIENCE_S = 10.0
 
@@ -31,9 +30,12 @@ PATIENCE_S = 10.0
 class World:
     """A context manager; `both` is the cloud with its bucket, `folder` what vanishes with it."""
 
-    def __init__(self, provider: str, cache: Path, more: Mapping[str, str]) -> None:
-        """`cache` has the trainer's environments, which machines use too; `more` are variables of the client."""
-        self.provider = provider
+    def __init__(self, provider: str, cache: Path, more: Mapping[str, str], keys: Collection[str] = ()) -> None:
+        """`cache` has the trainer's environments, which machines use too; `more` are variables of the client.
+
+        `keys` are the variables in which credentials of providers are: out of reach meanwhile.
+        """
+        self.provider, self.keys = provider, keys
         self.cache, self.more, self.mark = cache, more, uuid.uuid4().hex
         self.both: Any = None
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-simulation-"))
@@ -56,7 +58,7 @@ class World:
         (self.cache / "environments").mkdir(parents=True, exist_ok=True)
         (self.folder / "cache" / "environments").symlink_to(self.cache / "environments")
         tempfile.tempdir = str(self.folder / "tmp")
-        for name in [name for name in os.environ if name.startswith(OF_ACCOUNTS)]:
+        for name in [name for name in os.environ if name.startswith(OF_ACCOUNTS) or name in self.keys]:
             del os.environ[name]  # before the fake is imported: what it is made of looks for a profile at once
         from cloudtrain.simulator.cloud_with_bucket import Together
 
@@ -144,20 +146,8 @@ class World:
 
 
 def account(provider: str) -> Any:
-    """A fake account with room: every region of the catalogue is switched on, and no quota is in the way."""
-    if provider == "aws":
-        from cloudtrain.simulator.aws import AwsCloud, tables
-
-        cloud = AwsCloud(regions=tuple(dict.fromkeys((HOME_REGION, *tables.regions()))))
-        cloud.quotas = dict.fromkeys(cloud.quotas, ROOMY_QUOTA)
-        return cloud
-    if provider == "gcp":
-        from cloudtrain.simulator.gcp.compute import GceCloud
-
-        return GceCloud()
-    from cloudtrain.simulator.runpod import RunpodCloud
-
-    return RunpodCloud()
+    """A fake account with room, made by the provider's own folder of this package."""
+    return import_module(f"cloudtrain.simulator.{provider}").roomy()
 
 
 @contextlib.contextmanager

@@ -143,6 +143,14 @@ class Front(Fake):
         """What the cloud does with a machine that starts itself again."""
         raise NotImplementedError
 
+    def switch_off(self, id: str) -> None:  # noqa: A002
+        """Let a machine be off, by whomever: also one that has no switch of its own."""
+        self.power_off(id)
+
+    def crash(self, id: str) -> None:  # noqa: A002
+        """Let a machine break."""
+        raise NotImplementedError
+
     def call_of(self, request: Request) -> str:
         """The vendor's name of the call, by which faults find it: `RunInstances`, `instances.insert`."""
         raise NotImplementedError

@@ -20,7 +20,7 @@ Transport = Literal[
     "clock_skew",  # our clock is not theirs: a signature is refused, or an answer is of tomorrow
 ]
 Paging = Literal[
-    "empty_page",  # a page without entries that names a next one; nothing is missing after it
+    "empty_page",  # a page without entries and with a new token; nothing is missing after it
     "repeated_page",  # the page before once more in place of this one, whose entries never come
     "repeated_token",  # a page names itself as the next one
     "expired_token",  # the token of the next page is not valid any more
@@ -101,4 +101,4 @@ class PriceFaults:
             return reply._replace(cut=True)
         if self.take("stalled"):
             return reply._replace(seconds_a_byte=600.0)
-        return reply._replace(seconds_a_byte=0.05) if self.take("dripping") else reply
+        return reply._replace(seconds_a_byte=0.1) if self.take("dripping") else reply

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from cloudtrain.endpoints import LOOPBACK
 from cloudtrain.errors import visible
 from cloudtrain.state import token_request
 from cloudtrain.state.errors import BucketDenied
@@ -90,7 +91,7 @@ def external() -> External | None:
     )
     for address in filter(None, (made.token_url, made.impersonation)):
         host = token_request.trusted(address)
-        if not host.endswith(".googleapis.com") and host not in token_request.LOOPBACK:
+        if not host.endswith(".googleapis.com") and host not in LOOPBACK:
             raise BucketDenied(f"`{path}` would send a token to `{visible(host)}`, which is not Google's", HINT)
     if not made.token_url or not made.audience:
         raise BucketDenied(f"`{path}` names no `token_url` or no `audience`", HINT)

@@ -11,11 +11,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from cloudtrain.endpoints import LOOPBACK
 from cloudtrain.errors import Unavailable, UsageError, visible
 
 TIMEOUT_S, TRIES, PAUSE_S = 10.0, 3, 0.5
 LARGEST_ANSWER_BYTES = 1 << 20
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECRET = re.compile(r"[A-Za-z0-9_+/=.~-]{40,}")  # longer than any name: a token, or a part of one
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from cloudtrain.offer import Offer, OfferKey, Pace, Range, Terms
+from cloudtrain.offer import Offer, Pace, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .._snapshot import Reading, read_offers
+
+if TYPE_CHECKING:
+    from cloudtrain.listings import Answer, Shape
 
 # A job computes all day: at the worst it gets what is guaranteed, likely that for the rest of the day.
 _FLEX = Pace(
@@ -29,11 +33,18 @@ def offers(context: Context) -> Iterable[Offer]:
     return found
 
 
-def live(key: OfferKey) -> Decimal | None:
-    """US dollars per hour of an offer now; None when AWS sells it under no such price. Raises provider errors."""
-    from . import live_prices
+def refresh(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
+    """What AWS says of each row now: list and spot price. Raises a provider error where it answers for none."""
+    from .answers import answers
 
-    return live_prices.price(key)
+    return answers(rows, seconds)
+
+
+def past(row: Shape, days: int) -> Iterable[tuple[float, str, Decimal]]:
+    """Changes of a row's spot price in the last days (90 at most), oldest first: epoch seconds, zone id, dollars."""
+    from . import spot_prices
+
+    return spot_prices.past(row, days)
 
 
 provider = PriceSource(
@@ -57,5 +68,6 @@ provider = PriceSource(
     ),
     credentials=("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     credential_files=("$AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", "~/.aws/config"),
-    live=live,
+    refresh=refresh,
+    past=past,
 )

@@ -104,15 +104,26 @@ def answers(rows: Sequence[Shape], seconds: float) -> Iterator[Answer]:
     parts = {row: made_of(row) for row in rows}
     prices = read({service_of(each[0].good) for each in parts.values() if each}, seconds)
     said = _whole([_said(prices, row, market, of_row) for row, of_row in parts.items() for market in MARKETS])
-    silent: dict[str, ProviderError] = {}
     for each in said:
         if each.error is None:
             yield Listing(*each.row[:3], each.market, each.usd, SOURCE)
-        else:
-            silent.setdefault(each.row.region, each.error)
-    for region in sorted(silent.keys() - {each.row.region for each in said if each.error is None}):
-        yield Unanswered(region, silent[region])
+    yield from _silent(said)
     yield from unlisted(prices, parts)
+
+
+def _silent(said: Sequence[Said]) -> Iterator[Unanswered]:
+    """Regions of which nothing was answered, under a market or at all, each with the first reason."""
+    answered = {(each.row.region, each.market) for each in said if each.error is None}
+    why: dict[tuple[str, Market], ProviderError] = {}
+    for each in said:
+        if each.error is not None and (each.row.region, each.market) not in answered:
+            why.setdefault((each.row.region, each.market), each.error)
+    for (region, market), error in sorted(why.items(), key=lambda item: item[0]):
+        if all((region, each) in why for each in MARKETS):
+            if market == MARKETS[0]:
+                yield Unanswered(region, error)
+        else:
+            yield Unanswered(region, error, market)
 
 
 def _said(prices: Prices, row: Shape, market: Market, parts: tuple[Part, ...]) -> Said:

@@ -13,6 +13,7 @@ from .._http import Door, Patience
 NAME, ADDRESS = "Google's billing catalogue", "https://cloudbilling.googleapis.com"
 VARIABLE, API_KEY, SIMULATED = "CLOUDTRAIN_GCP_BILLING_URL", "GOOGLE_API_KEY", "CLOUDTRAIN_SIMULATOR_TOKEN"
 PAGE = "5000"  # the most that it gives at once
+MOST_EMPTY = 20  # pages in a row that only name the next one
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 SIGN_IN = f"set {API_KEY} to a key of a project with the Cloud Billing API, or `gcloud auth application-default login`"
 KEY_HINT = f"enable the Cloud Billing API in the key's project and let the key call it, or unset {API_KEY}"
@@ -37,7 +38,7 @@ class Catalogue:
 
     def skus(self, service: str) -> Iterator[Mapping[str, Any]]:
         """Every SKU of a service. Raises provider errors, also where the pages do not end or repeat themselves."""
-        token, tokens, seen = "", {""}, set[str]()
+        token, tokens, seen, empty = "", {""}, set[str](), 0
         while True:
             page = self._page(service, token)
             listed, token = page.get("skus"), page.get("nextPageToken", "")
@@ -47,6 +48,9 @@ class Catalogue:
                 raise Unavailable(f"{NAME} answers with something else than SKUs", "nothing was taken from it")
             if token in tokens - {""} or (ids and ids <= seen):
                 raise Unavailable(f"{NAME} repeats a page", "nothing was taken from it; try again")
+            empty = 0 if ids else empty + 1
+            if empty > MOST_EMPTY:
+                raise Unavailable(f"{NAME} answers with pages of nothing", "nothing was taken from it; try again")
             tokens.add(token)
             seen |= ids
             yield from entries

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from cloudtrain.listings import Answer, Shape
 from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.providers import Context, PriceSource
 
 from .._snapshot import Reading, read_offers
+
+if TYPE_CHECKING:
+    from cloudtrain.listings import Answer, Shape
 
 
 def offers(context: Context) -> Iterable[Offer]:

@@ -9,7 +9,6 @@ import signal
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cloudtrain.simulator.aws import machines
 from cloudtrain.simulator.faults import Kind
 
 if TYPE_CHECKING:
@@ -97,16 +96,7 @@ class Chaos:
     def cut(self, name: str, what: str) -> None:
         """Switched off by its own hand (`off`), or broken (`crash`)."""
         with self.fake.clock.lock:
-            if self.world.name == "runpod":
-                self.fake.pods.end_container(name, "EXITED" if what == "off" else "ERROR")
-            elif what == "off":
-                self.fake.power_off(name)
-            elif self.world.name == "aws":
-                machines.end(self.fake, self.fake.machines[name], "Server.InternalError", "it broke")
-            elif self.world.name == "tpu":
-                self.fake.crash(name)
-            else:
-                self.fake.machines.end(self.fake._machine(name), "STOP")
+            (self.fake.switch_off if what == "off" else self.fake.crash)(name)
 
     def reboot(self, name: str, box: Sandbox) -> str:
         """The machine starts again on its disk; a container loses it, half of the time."""

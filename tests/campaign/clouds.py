@@ -78,4 +78,11 @@ TARGETS = {
         ("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"),
         line("runpod", "AMD Instinct MI300X OAM x1", "EU-RO-1", "mi300x", "on_demand"),
     ),
+    "digitalocean": Target(
+        "digitalocean",
+        "digitalocean",
+        fake("digitalocean", "DigitaloceanCloud"),
+        ("--infra", "digitalocean", "--hardware", "mi350x", "--spot", "--accept-risk"),
+        line("digitalocean", "gpu-mi350x1-288gb-spot", "ric1", "mi350x", "spot"),
+    ),
 }

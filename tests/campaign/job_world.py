@@ -47,6 +47,11 @@ RENTALS = {
     ),
     "gce": Rental(("--infra", "gcp/us-central1", "--hardware", "cpu-amx"), ("--spot", "--on-demand"), "cpu"),
     "runpod": Rental(("--infra", "runpod", "--hardware", "mi300x", "--accept-risk"), ("--on-demand",), "rocm"),
+    "digitalocean": Rental(
+        ("--infra", "digitalocean", "--hardware", "mi350x", "--hardware", "mi325x", "--accept-risk"),
+        ("--spot", "--on-demand"),
+        "rocm",
+    ),
     "tpu": Rental(
         ("--infra", "gcp", "--hardware", "cpu-amx"),
         ("--spot", "--on-demand"),

@@ -35,7 +35,7 @@ MASKS = (
 
 def without_credentials(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
     """Nobody's credentials: no variable, no file, no metadata server."""
-    for variable in [v for v in os.environ if v.startswith(("AWS_", "GOOGLE_", "RUNPOD_"))]:
+    for variable in [v for v in os.environ if v.startswith(("AWS_", "GOOGLE_", "RUNPOD_", "DIGITALOCEAN_"))]:
         monkeypatch.delenv(variable)
     for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "CLOUDSDK_CONFIG"):
         monkeypatch.setenv(variable, str(nowhere / "none"))

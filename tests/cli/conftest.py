@@ -54,3 +54,27 @@ def golden(
         return result
 
     return compare
+
+
+@pytest.fixture
+def completed(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Callable[[str, str], list[str]]:
+    """What bash is told for `cloudtrain LINE BEGUN<tab>`."""
+    from cloudtrain.cli import run
+
+    def call(line: str, begun: str) -> list[str]:
+        words = ["cloudtrain", *line.split(), begun]
+        with monkeypatch.context() as environment:
+            environment.setenv("_CLOUDTRAIN_COMPLETE", "bash_complete")
+            environment.setenv("COMP_WORDS", " ".join(words))
+            environment.setenv("COMP_CWORD", str(len(words) - 1))
+            capfdbinary.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                run([])
+        assert ended.value.code == 0
+        out, err = capfdbinary.readouterr()
+        assert not err
+        return [each.partition(",")[2] for each in out.decode().splitlines() if each]
+
+    return call

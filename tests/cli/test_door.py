@@ -71,6 +71,7 @@ def test_a_refused_exchange_ends_a_command_with_4(world: Amazon, cloudtrain: Com
     done = cloudtrain("sweep", "--provider", "runpod", "--yes")
     assert "no keyless credentials: Amazon refuses" in done.err
     assert "Traceback" not in done.err
+    assert cloudtrain("prices", "status").code == 0
 
 
 def test_a_program_has_them_too(world: Amazon) -> None:

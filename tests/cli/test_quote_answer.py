@@ -186,3 +186,22 @@ def test_why_says_what_a_rows_batch_gains(cloudtrain: Command) -> None:
         r"batch +8: [\d.]+ h instead of [\d.]+ h with 1; in a spec `grad_accum: 8` or more", said.strip()
     )
     assert not [line for line in cloudtrain(*row, "--batch", "4").out.splitlines() if line.startswith("batch")]
+
+
+def test_stale_prices_are_named_with_what_renews_them(cloudtrain: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rows that are shown: the command in a line of its own, and before it what that lacks here."""
+    from tests.price_answers import answering, nobody_answers, selling
+
+    monkeypatch.setenv("CLOUDTRAIN_NOW", "2027-06-01T12:00:00Z")
+    nobody_answers(monkeypatch)
+    words = ("quote", "llama-3.1-8b", "--infra", "runpod")
+    assert "refresh" not in cloudtrain(*words).out
+    answering(monkeypatch, "runpod", selling(lambda row: "1"), keyless=False)
+    shown = cloudtrain(*words).out
+    assert "stale prices of runpod; needs runpod credentials (RUNPOD_API_KEY):\n" in shown
+    assert "  cloudtrain prices refresh --provider runpod\n" in shown
+    short_and_narrow(shown)
+    answering(monkeypatch, "runpod", selling(lambda row: "1"), keyless=True)
+    assert "stale prices of runpod: cloudtrain prices refresh --provider runpod\n" in cloudtrain(*words).out
+    monkeypatch.setenv("CLOUDTRAIN_NOW", DAY)
+    assert "refresh" not in cloudtrain("quote", "llama-3.1-8b", "--infra", "colab").out

@@ -134,28 +134,6 @@ def test_csv_holds_plain_numbers_under_unique_names(cloudtrain: Command) -> None
             assert float(row[f"hours_{bound}"]) == line["hours"][bound]
 
 
-@pytest.fixture
-def completed(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Completed:
-    """What bash is told for `cloudtrain LINE BEGUN<tab>`."""
-    from cloudtrain.cli import run
-
-    def call(line: str, begun: str) -> list[str]:
-        words = ["cloudtrain", *line.split(), begun]
-        with monkeypatch.context() as environment:
-            environment.setenv("_CLOUDTRAIN_COMPLETE", "bash_complete")
-            environment.setenv("COMP_WORDS", " ".join(words))
-            environment.setenv("COMP_CWORD", str(len(words) - 1))
-            capfdbinary.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                run([])
-        assert ended.value.code == 0
-        out, err = capfdbinary.readouterr()
-        assert not err
-        return [each.partition(",")[2] for each in out.decode().splitlines() if each]
-
-    return call
-
-
 @pytest.mark.parametrize(
     ("line", "begun", "expected"),
     [

@@ -23,6 +23,7 @@ SOMEWHERE_ELSE = {
     "gce": {"region": "us-central1", "zone": "us-central1-b"},
     "tpu": {"region": "us-central1", "zone": "us-central1-a"},
     "runpod": {"region": "EU-RO-1"},
+    "digitalocean": {"region": "mem1", "offer": "gpu-mi355x1-288gb-spot", "hardware": "mi355x"},
 }
 
 

@@ -65,5 +65,5 @@ def test_without_the_protocol_the_same_schedules_leak(target: Target) -> None:
 
 
 def test_every_cloud_of_a_campaign_is_there() -> None:
-    """The four that `make campaign` names."""
-    assert set(TARGETS) == {"aws", "gce", "tpu", "runpod"}
+    """Those that `make campaign` names."""
+    assert set(TARGETS) == {"aws", "digitalocean", "gce", "tpu", "runpod"}

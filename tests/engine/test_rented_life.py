@@ -21,7 +21,13 @@ checkpoint = import_module("cloudtrain.stacks._pulumi.checkpoint")
 pytestmark = pytest.mark.engine
 Rent = Callable[..., str]
 everywhere = gate("aws", "gce", "tpu", "runpod")
-CREATES = {"aws": "RunInstances", "gce": "instances.insert", "tpu": "Tpu.CreateQueuedResource", "runpod": "createPod"}
+CREATES = {
+    "aws": "RunInstances",
+    "digitalocean": "createDroplet",
+    "gce": "instances.insert",
+    "tpu": "Tpu.CreateQueuedResource",
+    "runpod": "createPod",
+}
 
 
 def aws_disk_gb(fake: Any) -> int:
@@ -31,12 +37,13 @@ def aws_disk_gb(fake: Any) -> int:
     return int(backend("ec2", fake.account, machine.region).volumes[volume].size)
 
 
-# What the create call has asked for, as each fake knows it. A slice of the Cloud TPU API comes with its disk.
+# What the create call has asked for, as each fake knows it. A slice of the Cloud TPU API comes with its disk, and so does a droplet.
 DISK_GB: dict[str, Callable[[Any], int]] = {
     "aws": aws_disk_gb,
     "gce": lambda fake: int(fake.table.of("disks")[0]["sizeGb"]),
     "tpu": lambda fake: 100,
     "runpod": lambda fake: next(iter(fake.pods.pods.values())).body["disk"],
+    "digitalocean": lambda fake: next(iter(fake.droplets.all.values())).size["disk"],
 }
 
 
@@ -46,7 +53,7 @@ def state_of(client: Client) -> list[dict[str, object]]:
     return found
 
 
-@everywhere
+@gate(*TARGETS)
 def test_a_machine_is_made_seen_and_ended(client: Client, target: Target, rented: Rent) -> None:
     """Up makes what costs money, ps shows it with price and guards, down proves it gone, twice is fine."""
     run = rented()
@@ -162,6 +169,7 @@ REFUSALS = {  # of them, what each provider can refuse a machine for
     "gce": ("balance", "permission", "quota"),
     "tpu": ("balance", "permission", "quota"),
     "runpod": ("balance", "permission"),
+    "digitalocean": ("permission", "quota"),
 }
 IN_GATE = {("aws", "quota"), ("tpu", "permission"), ("runpod", "balance")}
 

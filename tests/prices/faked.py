@@ -10,6 +10,7 @@ import cloudtrain.pricing._http
 import pytest
 
 from cloudtrain.prices import folder, table
+from cloudtrain.simulator.aws import AwsCloud, tables
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.gcp.price_catalogue import BillingCatalogue
 from cloudtrain.simulator.gcp.price_skus import of_price_list, with_noise
@@ -37,6 +38,12 @@ class Faked(NamedTuple):
     faults: PriceFaults
 
 
+def _aws() -> Faked:
+    fake = AwsCloud(Clock(START), regions=tables.regions())
+    fake.prices.page = 40
+    return Faked(fake, fake.prices.faults)
+
+
 def _gcp() -> Faked:
     rows = table.parse(folder.shipped_file("gcp").read_bytes(), "gcp").rows
     fake = BillingCatalogue(with_noise(of_price_list(rows)), Clock(START), page_size=300)
@@ -57,6 +64,7 @@ def _prices(kind: type[AzurePrices] | type[HotaislePrices] | type[VultrPrices]) 
 
 
 FAKES: dict[str, Callable[[], Faked]] = {
+    "aws": _aws,
     "azure": _prices(AzurePrices),
     "gcp": _gcp,
     "hotaisle": _prices(HotaislePrices),
@@ -69,9 +77,11 @@ FAKES: dict[str, Callable[[], Faked]] = {
 def standing(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faked]:
     """The provider's fake; nobody waits before a repeat."""
     faked = FAKES[name]()
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     for variable, value in faked.server.environment().items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(cloudtrain.pricing._http, "sleep", lambda seconds: None)
+    monkeypatch.setenv("CLOUDTRAIN_SIMULATOR_TIMING", "60,60,0.3,0.0001")  # the same for AWS
     try:
         yield faked
     finally:

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
+
+import pytest
 
 from cloudtrain.listings import Answer, Listing, Shape
 from cloudtrain.providers import PriceSource, load
+from cloudtrain.simulator.gcp.price_catalogue import BillingCatalogue
+from cloudtrain.simulator.gcp.price_skus import Sku, of_price_list, with_noise
 from tests.pricing.price_tables import SNAPSHOTS, table
 
 ROWS = table(SNAPSHOTS / "gcp.csv")
+SKUS = with_noise(of_price_list(ROWS))
 SECONDS = 60.0
+
+
+@contextmanager
+def asked_instead(monkeypatch: pytest.MonkeyPatch, skus: Sequence[Sku], page_size: int) -> Iterator[BillingCatalogue]:
+    """A fake catalogue in the place of Google's, on 30 November 2026, for a client with its key and nothing else."""
+    fake = BillingCatalogue(skus, page_size=page_size)
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "CLOUDTRAIN_SIMULATOR_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in fake.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLOUDTRAIN_NOW", "2026-11-30T12:00:00Z")
+    try:
+        yield fake
+    finally:
+        fake.stop()
 
 
 def shape(row: dict[str, str]) -> Shape:

@@ -10,8 +10,8 @@ import pytest
 from cloudtrain.errors import MissingCredentials, Permission, Unavailable
 from cloudtrain.listings import Listing, Unanswered, Unlisted
 from cloudtrain.simulator.gcp.price_catalogue import KEY, TOKEN, BillingCatalogue
-from cloudtrain.simulator.gcp.price_skus import CLOUD_TPU, Sku, of_price_list, with_noise
-from tests.pricing.google_catalogue import ROWS, SHAPES, ask, prices, shape, some
+from cloudtrain.simulator.gcp.price_skus import CLOUD_TPU, Sku, of_price_list
+from tests.pricing.google_catalogue import ROWS, SHAPES, SKUS, ask, asked_instead, prices, shape, some
 
 GB_ROUNDING = Decimal("2e-6")  # dollars; the list's C4D rows were made of a rounded price of a GiB
 CELLS = {"on_demand": "od_usd_h", "spot": "spot_usd_h"}
@@ -20,13 +20,8 @@ CELLS = {"on_demand": "od_usd_h", "spot": "spot_usd_h"}
 @pytest.fixture
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> Iterator[BillingCatalogue]:
     """A fake catalogue with the SKUs of the shipped list among others."""
-    fake = BillingCatalogue(with_noise(of_price_list(ROWS)), page_size=200)
-    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "CLOUDTRAIN_SIMULATOR_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in fake.environment().items():
-        monkeypatch.setenv(name, value)
-    yield fake
-    fake.stop()
+    with asked_instead(monkeypatch, SKUS, 200) as fake:
+        yield fake
 
 
 def test_unchanged_skus_reproduce_every_priced_row(catalogue: BillingCatalogue) -> None:

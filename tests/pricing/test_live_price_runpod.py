@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from cloudtrain.pricing import SNAPSHOTS
 
 from cloudtrain.errors import MissingCredentials, Unavailable
 from cloudtrain.offer import OfferKey

@@ -81,3 +81,15 @@ def test_who_cannot_be_asked_is_not_offered_for_it() -> None:
     (only,) = ages.refusal(offer("colab", price("2026-08-01")), NOW)
     assert only == "`up` refuses its price as stale: --accept-stale starts all the same"
     assert ages.refusal(offer("local", Price("settings", "", "", ""))._replace(market="owned"), NOW) == []
+
+
+def test_a_refusal_names_the_command_that_renews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it lacks here, beside the flag that starts all the same."""
+    from tests.price_answers import answering, selling
+
+    monkeypatch.delenv("RUNPOD_API_KEY", raising=False)
+    answering(monkeypatch, "runpod", selling(lambda row: "1"), keyless=False)
+    first, then = ages.refusal(offer("runpod", price("2026-08-01")), NOW)
+    assert first == "`up` refuses its price as stale, unless runpod confirms it:"
+    said = "`cloudtrain prices refresh --provider runpod` renews it, which needs credentials (RUNPOD_API_KEY)"
+    assert then == f"{said}, or --accept-stale"

@@ -22,9 +22,9 @@ def parsed(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text()))
 
 
-def test_there_are_three() -> None:
-    """Tests for every change, a soak every night, a release for a tag."""
-    assert [path.name for path in WORKFLOWS] == ["release.yml", "soak.yml", "test.yml"]
+def test_there_are_four() -> None:
+    """Tests for every change, a soak and prices every night, a release for a tag."""
+    assert [path.name for path in WORKFLOWS] == ["prices.yml", "release.yml", "soak.yml", "test.yml"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -35,20 +35,27 @@ def test_actions_are_pinned_by_commit(path: Path) -> None:
     assert [line for line in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
 
 
+WIDENED = {
+    "release.yml": {"publish": {"id-token": "write"}},
+    "prices.yml": {"refresh": {"contents": "read", "id-token": "write"}, "publish": {"contents": "write"}},
+}
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_may_only_read(path: Path) -> None:
-    """The token reads the repository and nothing else; the one job that publishes gets an identity, and no more."""
+    """The token reads the repository and nothing else; jobs that publish get an identity or the right to, and no more."""
     document = parsed(path.name)
     assert document["permissions"] == {"contents": "read"}
     widened = {name: job["permissions"] for name, job in document["jobs"].items() if "permissions" in job}
-    assert widened == ({"publish": {"id-token": "write"}} if path.name == "release.yml" else {})
-    assert "secrets." not in path.read_text()
+    assert widened == WIDENED.get(path.name, {})
+    assert ("secrets." in path.read_text()) == (path.name == "prices.yml")
     assert all(job["timeout-minutes"] <= 90 for job in document["jobs"].values())
 
 
-def test_the_night_begins_at_an_odd_minute() -> None:
+@pytest.mark.parametrize("name", ["prices.yml", "soak.yml"])
+def test_the_night_begins_at_an_odd_minute(name: str) -> None:
     """Schedules on the hour are late or dropped."""
-    minute = int(parsed("soak.yml")[True]["schedule"][0]["cron"].split()[0])  # type: ignore[index]
+    minute = int(parsed(name)[True]["schedule"][0]["cron"].split()[0])  # type: ignore[index]
     assert minute % 2 == 1
     assert minute % 15
 
@@ -97,3 +104,86 @@ def test_one_table_says_which_commits_are_pinned() -> None:
     known = {f"{row['action']}@{row['commit']} # {row['version']}" for row in table}
     used = {line for path in WORKFLOWS for line in re.findall(r"uses: (.+)", path.read_text())}
     assert used == known
+
+
+def secrets_of(job: dict[str, Any]) -> set[str]:
+    """Names of the secrets that a job's steps see."""
+    return set(re.findall(r"secrets\.(\w+)", str(job)))
+
+
+def test_no_job_has_signing_and_providers_keys() -> None:
+    """Whoever talks to providers cannot sign, whoever signs talks to none; both only in the environment `prices`."""
+    jobs = parsed("prices.yml")["jobs"]
+    assert secrets_of(jobs["publish"]) == {"PRICES_KEY"}
+    assert secrets_of(jobs["refresh"]) == {
+        "PRICES_DIGITALOCEAN_TOKEN",
+        "PRICES_GOOGLE_API_KEY",
+        "PRICES_RUNPOD_API_KEY",
+    }
+    assert {job["environment"] for job in jobs.values()} == {"prices"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_script_has_an_expression(path: Path) -> None:
+    """What comes from outside is a variable for a shell, never a part of its program; a matrix is ours."""
+    scripts = [str(step["run"]) for job in parsed(path.name)["jobs"].values() for step in job["steps"] if "run" in step]
+    assert [text for text in scripts if "${{" in text.replace("${{ matrix.part }}", "")] == []
+
+
+def prices_step(job: str, name: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a step of the nightly prices with a `gh` and a `cloudtrain` that write down how they are called."""
+    steps = parsed("prices.yml")["jobs"][job]["steps"]
+    script = next(step["run"] for step in steps if step.get("name", "").startswith(name))
+    given = {"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_OUTPUT": str(folder / "output"), **environment}
+    return subprocess.run(
+        ["bash", "-e", "-c", script], cwd=folder, env=given, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def called(tmp_path: Path) -> Path:
+    """A folder with both programs; `calls` has a line for each call. What fails is in FAILS."""
+    program = (
+        '#!/bin/bash\necho "$(basename "$0") $*" >> calls\n'
+        '[ -n "$FAILS" ] && [[ "$(basename "$0") $*" == *$FAILS* ]] && exit 2\n'
+        '[[ "$*" == *publish* ]] && echo -e "out/prices-3.tar.gz\\nout/manifest.json.sig\\nout/manifest.json"\n'
+        '[[ "$*" == *assets* ]] && for n in $(seq 10 30); do echo prices-$n.tar.gz; done && echo manifest.json\n'
+        "exit 0\n"
+    )
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for path in (tmp_path / "gh", tmp_path / ".venv" / "bin" / "cloudtrain"):
+        path.write_text(program)
+        path.chmod(0o700)
+    return tmp_path
+
+
+def test_the_manifest_is_uploaded_last(called: Path) -> None:
+    """After what it names, after it was pulled in a trial; of older archives some stay for who has an older manifest."""
+    done = prices_step("publish", "archive, sign", called)
+    assert done.returncode == 0, done
+    calls = (called / "calls").read_text().splitlines()
+    uploaded = [Path(line.split()[4]).name for line in calls if "upload" in line]
+    assert uploaded == ["prices-3.tar.gz", "manifest.json.sig", "manifest.json"]
+    assert next(i for i, line in enumerate(calls) if "prices pull" in line) < calls.index(
+        "gh release upload prices-latest out/prices-3.tar.gz --clobber"
+    )
+    removed = [line.split()[4] for line in calls if "delete-asset" in line]
+    assert removed == [f"prices-{number}.tar.gz" for number in range(10, 17)]
+
+
+@pytest.mark.parametrize("fails", ["prices pull", "prices-3.tar.gz"])
+def test_nothing_counts_before_all_of_it_is_there(fails: str, called: Path) -> None:
+    """What cannot be pulled, or not uploaded, leaves the manifest of last night."""
+    assert prices_step("publish", "archive, sign", called, FAILS=fails).returncode != 0
+    assert "upload prices-latest out/manifest.json " not in (called / "calls").read_text()
+
+
+def test_one_provider_keeps_no_other_back(called: Path) -> None:
+    """Each is asked by itself; that one failed is said at the end, after the others are published."""
+    done = prices_step("refresh", "ask each", called, PROVIDERS="aws gcp runpod", FAILS="--provider gcp")
+    assert (done.returncode, "gcp was not renewed" in done.stdout) == (0, True)
+    asked = re.findall(r"--provider (\w+)", (called / "calls").read_text())
+    assert asked == ["aws", "gcp", "runpod"]
+    assert (called / "output").read_text() == "code=1\n"
+    assert prices_step("publish", "a provider that was not", called, CODE="1").returncode == 1
+    assert prices_step("publish", "a provider that was not", called, CODE="0").returncode == 0

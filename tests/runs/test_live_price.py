@@ -30,7 +30,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Any:
         def ask(rows: Any, seconds: float) -> Any:
             if isinstance(value, Exception):
                 raise value
-            return [Listing(*rows[0][:3], LINE.key.market, value, "a test")]
+            return [Listing(*rows[0][:3], LINE.key.market, value, "the test")]
 
         source = load("pricing", "aws", PriceSource)._replace(refresh=ask)
         monkeypatch.setattr(live_price, "load", lambda *_: source)
@@ -82,6 +82,21 @@ def test_a_price_of_two_months_warns(live: Any) -> None:
 
 
 def test_a_source_that_cannot_be_asked_says_so() -> None:
-    """Kaggle has no prices."""
+    """A notebook that a person starts has a quota and no price."""
     line = LINE.replace(provider="kaggle")
     assert "cannot be asked" in live_price.check(line, NOW, False).message
+
+
+def test_a_refusal_names_the_command_that_renews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a provider that can be asked; the flag stands beside it."""
+    from tests.price_answers import answering
+
+    def nothing(rows: Any, seconds: float) -> Any:
+        raise Unavailable("no answer")
+
+    answering(monkeypatch, "aws", nothing, keyless=True)
+    with pytest.raises(UsageError) as refused:
+        live_price.check(old("2026-08-01"), NOW, False)
+    renews, accepts = refused.value.hint.splitlines()
+    assert renews == "`cloudtrain prices refresh --provider aws` renews it"
+    assert accepts.startswith("--accept-stale")

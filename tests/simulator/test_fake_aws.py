@@ -278,7 +278,8 @@ def test_another_key_is_refused(cloud: AwsCloud) -> None:
 
 
 def test_spot_prices_are_the_catalogue_s(ec2: Any) -> None:
-    history = ec2.describe_spot_price_history(InstanceTypes=["trn1.2xlarge"])["SpotPriceHistory"]
+    pages = ec2.get_paginator("describe_spot_price_history").paginate(InstanceTypes=["trn1.2xlarge"])
+    history = [each for page in pages for each in page["SpotPriceHistory"]]
     assert {(each["AvailabilityZoneId"], float(each["SpotPrice"])) for each in history} >= {("use1-az5", 0.1551)}
 
 

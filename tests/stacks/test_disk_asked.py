@@ -16,8 +16,10 @@ from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.document import frozen
 from cloudtrain.quote.request import Request
 from cloudtrain.quote.row import QuoteRow
+from cloudtrain.simulator.digitalocean.validation import data
 
 GB = 10**9
+DROPLETS = data()
 METHODS = ("qlora", "lora", "dora", "freeze", "full")
 WHOLE = ("qlora", "full")  # what is written least and most: all models in the gate
 PACKAGES = {"cpu": 5.4, "longcat": 5.3, "rocm": 15.0}  # GB: `du` of the environments that are made here; rocm at least
@@ -74,7 +76,19 @@ def sent_to_runpod(machine: Resource) -> int:
     return int(import_module("cloudtrain.stacks.runpod.pods").body(machine.inputs)["disk"])
 
 
-SENT: dict[str, Any] = {"aws": sent_to_aws, "gcp": sent_to_google, "runpod": sent_to_runpod}
+def sent_to_digitalocean(machine: Resource) -> int:
+    """A droplet comes with its disk: the size that is ordered has so much."""
+    size = import_module("cloudtrain.stacks.digitalocean.droplets").body(machine.inputs)["size"]
+    gb = {row["slug"]: row["disk"] for row in DROPLETS["sizes"]}
+    return int(gb[size])
+
+
+SENT: dict[str, Any] = {
+    "aws": sent_to_aws,
+    "gcp": sent_to_google,
+    "runpod": sent_to_runpod,
+    "digitalocean": sent_to_digitalocean,
+}
 
 
 def one_of_each(lines: list[QuoteRow]) -> Iterator[QuoteRow]:

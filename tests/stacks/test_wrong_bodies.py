@@ -15,6 +15,8 @@ from cloudtrain.simulator.http_server import Reply, Request
 from tests.campaign.clouds import TARGETS
 
 NOW = 1.8e9
+WITH_BODIES = ("aws", "digitalocean", "gce", "runpod")
+IDS = {"digitalocean": "500000001"}  # others take any word for an id
 BODIES = {"html": b"<html>502 in disguise</html>", "nothing": b"", "json": b"{}"}
 
 
@@ -63,7 +65,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 every_place_and_body = pytest.mark.parametrize(
     ("place", "body"),
-    [pytest.param(name, BODIES[body], id=f"{name}-{body}") for name in ("aws", "gce", "runpod") for body in BODIES],
+    [pytest.param(name, BODIES[body], id=f"{name}-{body}") for name in WITH_BODIES for body in BODIES],
     indirect=["place"],
 )
 
@@ -90,7 +92,7 @@ def test_a_status_with_a_wrong_body_is_no_state(place: Place, body: bytes) -> No
     """Neither there nor gone."""
     driver, inputs = place.machine()
     place.garble(body)
-    assert outcome(lambda: driver.status(inputs, "i-0123456789abcdef0")) is Unavailable
+    assert outcome(lambda: driver.status(inputs, IDS.get(place.name, "i-0123456789abcdef0"))) is Unavailable
 
 
 @every_place_and_body

@@ -141,6 +141,10 @@ class Shown(NamedTuple):
 
 def show(quoted: Quote, shown: Shown, known: Settings) -> None:
     """Print the quote as asked."""
+    from cloudtrain.prices import folder
+
+    for sentence in folder.look().left_out.values():
+        print_message(sentence)
     output = shown.output
     if (shown.why or shown.compare or shown.verify) and show_rows(quoted, shown):
         return

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.cli.quote import owned
+from cloudtrain.quote import renewal
 from cloudtrain.quote.answer.start import name_of
 from cloudtrain.quote.called import called
 from cloudtrain.units import billions, money
@@ -42,6 +43,8 @@ def lines(quote: Quote, found: Answer) -> list[str]:
     entries = [entry(quote, option, alone) for option in in_order(quote, found)]
     head, tail = wrapped(header(quote)) + warning(quote), last(quote, found)
     room = MOST - len(head) - len(tail) - len(entries)
+    renews = next((each for each in renewing(found) if len(each) <= room), [])
+    room, tail = room - len(renews), [*renews, *tail]
     kept: set[int] = set()
     for index in sorted(range(len(entries)), key=lambda index: -entries[index].keep):
         if len(entries[index].below) <= room:
@@ -87,6 +90,19 @@ def warning(quote: Quote) -> list[str]:
 
     refused = no_template(quote.request.spec, quote.request.rows)
     return wrapped(f"{refused.reason}: {refused.hint}") if refused else []
+
+
+def renewing(found: Answer) -> Iterator[list[str]]:
+    """How the prices of the shown rows are renewed that are stale: with what that needs here, and in one line."""
+    askable = [provider for provider in found.stale if renewal.command(provider)]
+    if not askable:
+        return
+    words = f"stale prices of {', '.join(askable)}"
+    command = renewal.command(askable[0]) if len(askable) == 1 else "cloudtrain prices refresh"
+    lacks = [needs for provider in askable if (needs := renewal.needs_shortly(provider))]
+    if lacks:
+        yield [*wrapped(f"{words}; needs {', '.join(lacks)}:"), f"{INDENT}{command}"]
+    yield [f"{words}: {command}"]
 
 
 def last(quote: Quote, found: Answer) -> list[str]:

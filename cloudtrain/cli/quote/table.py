@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cloudtrain.cli.output import HEADING_MARGIN, bold, dim, green, red, yellow
 from cloudtrain.cli.tables import Column, figure, table_width
 from cloudtrain.quote.chips import chips
+from cloudtrain.quote.ids import says_chips
 from cloudtrain.units import billions, gib, money
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def offer_text(line: QuoteRow) -> str:
     offer = line.offer
     if is_host(offer.hardware):
         return f"{offer.provider} {offer.name}, {offer.count} vCPU {chip_name(offer.hardware)}"
-    named = chip_name(offer.hardware).lower() in offer.name.lower() and " " in offer.name
+    named = (chip_name(offer.hardware).lower() in offer.name.lower() and " " in offer.name) or says_chips(offer)
     return f"{offer.provider} {machine(line)}" if named else f"{offer.provider} {offer.name} = {machine(line)}"
 
 

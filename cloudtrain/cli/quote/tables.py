@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import click
 from cloudtrain.cli.output import bold, colour_wanted, dim, print_message, print_rows, print_text, terminal_width
 
 if TYPE_CHECKING:
+    from cloudtrain.quote.ages import Ages
     from cloudtrain.quote.remedy.remedies import Advisor
     from cloudtrain.quote.row import Quote
 
@@ -73,8 +75,7 @@ def show_foot(quoted: Quote, output: str) -> None:
     click.echo()
     if found:
         warn = ages.is_worth_a_warning((line.offer for line in quoted.lines if line.viable), now)
-        shown = ", ".join(f"{provider} {age}" for provider, age in found.items())
-        print_text(f"prices, days old: {shown}{'; check before you pay' if warn else ''}")
+        print_text(f"{read_ages(found)}{'; check before you pay' if warn else ''}")
     if quoted.chosen is None:
         click.echo("`up` would choose: none of these yet (launch says why)")
     else:
@@ -82,3 +83,22 @@ def show_foot(quoted: Quote, output: str) -> None:
         for sentence in ages.refusal(quoted.lines[quoted.chosen].offer, now):
             print_text(f"  {sentence}")
     print_text("--why ROW explains a row (its id, or as shown), --all unfolds the folded ones")
+
+
+def read_ages(found: Mapping[str, Ages]) -> str:
+    """How old each provider's prices are, and which list was read: `aws 0 (2026-11-30 ab12cd34); shipped: gcp 91`."""
+    named = os.environ.get("CLOUDTRAIN_CATALOG")
+    if named:
+        return f"prices of {named}, days old: {', '.join(f'{name} {age}' for name, age in found.items())}"
+    from cloudtrain.prices import folder
+
+    lists = folder.refreshed()
+    renewed = [
+        f"{name} {age} ({folder.called(lists[name]).replace('(', '').replace(')', '')})"
+        for name, age in found.items()
+        if name in lists
+    ]
+    shipped = [f"{name} {age}" for name, age in found.items() if name not in lists]
+    if not renewed:
+        return f"shipped prices, days old: {', '.join(shipped)}"
+    return "; shipped: ".join(filter(None, (f"prices, days old: {', '.join(renewed)}", ", ".join(shipped))))

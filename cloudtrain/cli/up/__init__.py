@@ -10,6 +10,7 @@ import click
 from cloudtrain.cli import words
 from cloudtrain.cli.options import Dollars, Duration
 from cloudtrain.errors import UsageError
+from cloudtrain.providers import simulated
 from cloudtrain.runs.client.options import SPEC_FILE, UpOptions
 from cloudtrain.units import SECONDS_PER_HOUR
 
@@ -88,8 +89,9 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.option("--accept-stale", is_flag=True, help="Start at a quoted price older than 90 days that cannot be checked.")
 @click.option(
     "--simulate",
-    type=click.Choice(["aws", "gcp", "runpod"]),
-    help="Simulate it on a fake cloud on this machine; without a spec, with the demo's.",
+    type=click.Choice(simulated()),
+    metavar="CLOUD",
+    help=f"Simulate it on a fake cloud on this machine: {', '.join(simulated())}; without a spec, with the demo's.",
 )
 def command(
     arguments: tuple[str, ...], spec_file: Path | None, max_hours: float | None, simulate: str | None, **others: Any

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cloudtrain.cli.output import print_message
 from cloudtrain.cli.up.screen import Screen
 from cloudtrain.errors import UsageError
+from cloudtrain.providers import PriceSource, load, names
 from cloudtrain.runs.client import simulated
 from cloudtrain.runs.client.options import SPEC_FILE, UpOptions
 from cloudtrain.runs.client.session import Session
@@ -114,7 +115,9 @@ def fake_world(provider: str, engine: dict[str, str]) -> World:
         )
     from cloudtrain.simulator.environment import World
 
-    return World(provider, cache_folder().absolute(), engine)
+    sources = (load("pricing", name, PriceSource) for name in names("pricing"))
+    keys = {variable for each in sources for variable in (*each.credentials, *each.price_credentials)}
+    return World(provider, cache_folder().absolute(), engine, keys)
 
 
 def show_account(run: Run, simulation: simulated.Simulation) -> None:

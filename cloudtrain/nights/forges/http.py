@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from cloudtrain.endpoints import LOOPBACK
 from cloudtrain.errors import visible
 
 TIMEOUT_S = 20.0  # to connect, and between two parts of an answer
@@ -16,7 +17,6 @@ LARGEST_ANSWER_BYTES = 32 * 2**20
 TOO_MANY = 429  # also where a forge says it with 403, which else means that the token may not
 PAGE, PAGES_AT_MOST = 100, 100
 TOKEN = re.compile(r"[A-Za-z0-9_.~+/=-]{4,1000}")  # what a token may look like, so that it makes no second header
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NEXT = re.compile(r"<([^>]*)>\s*;[^,]*\brel=\"?next\"?")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudtrain.quote import ages
 from cloudtrain.quote.answer.start import Start, start
 from cloudtrain.quote.chips import chips
 
@@ -42,6 +43,7 @@ class Answer(NamedTuple):
     picks: Picks
     options: tuple[Option, ...]
     why: str  # `up` takes the chosen one; "" where it takes none
+    stale: tuple[str, ...] = ()  # providers of the options whose prices `up` refuses as stale, unless they are renewed
 
 
 def answer(quote: Quote, here: Here) -> Answer:
@@ -52,7 +54,9 @@ def answer(quote: Quote, here: Here) -> Answer:
         if index is not None:
             roles.setdefault(index, []).append(role)
     options = tuple(Option(tuple(names), index, start(quote, index, here)) for index, names in roles.items())
-    return Answer(found, options, reason(quote))
+    offers = [quote.lines[option.row].offer for option in options]
+    stale = sorted({offer.provider for offer in offers if ages.is_refused(offer, here.now)})
+    return Answer(found, options, reason(quote), tuple(stale))
 
 
 def picks(quote: Quote) -> Picks:

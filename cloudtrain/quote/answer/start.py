@@ -6,14 +6,13 @@ Environment variables, settings and files say it. A provider's quota, and whethe
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.models.registry import has_weights
 from cloudtrain.prices.one_row import can_be_asked
 from cloudtrain.providers import PriceSource, Stack, load
-from cloudtrain.quote import ages
+from cloudtrain.quote import ages, renewal
 from cloudtrain.quote.request import DEFAULT_TOKENS
 
 if TYPE_CHECKING:
@@ -55,16 +54,7 @@ def here(settings: Settings, quote: Quote, now: float) -> Here:
         from cloudtrain import hub
 
         token = hub.own_token_place()
-    return Here(settings.state, frozenset(name for name in rented if has_credentials(name)), token, now)
-
-
-def has_credentials(provider: str) -> bool:
-    """Whether the environment or a file of its SDK holds anything that is meant as credentials for the provider."""
-    source = load("pricing", provider, PriceSource)
-    if any(os.environ.get(variable) for variable in source.credentials):
-        return True
-    files = (os.path.expanduser(os.path.expandvars(path)) for path in source.credential_files)
-    return any(os.path.isfile(path) for path in files)
+    return Here(settings.state, frozenset(name for name in rented if renewal.has_credentials(name)), token, now)
 
 
 def start(quote: Quote, index: int, here: Here) -> Start:
@@ -135,10 +125,9 @@ def flags_of(request: Request, line: QuoteRow, here: Here) -> Iterator[str]:
     stack = load("stacks", offer.provider, Stack)
     if assessment.loads == "experimental":
         yield "--experimental"
-    if ages.is_refused(offer, here.now):
-        asked = can_be_confirmed(offer.provider, here)
-        if not asked:
-            yield "--accept-stale"
+    can_be_renewed = renewal.command(offer.provider) or can_be_confirmed(offer.provider, here)
+    if ages.is_refused(offer, here.now) and not can_be_renewed:
+        yield "--accept-stale"
     if sum(guard.alone for guard in stack.guards(offer.name, offer.market)) < LEAST_GUARDS:
         yield "--accept-risk"
     if not stack.direct and here.hub_token and request.spec.published.gated:

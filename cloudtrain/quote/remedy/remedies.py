@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudtrain.errors import UsageError
 from cloudtrain.providers import PriceSource, Stack, load, names
-from cloudtrain.quote import engine
+from cloudtrain.quote import engine, renewal
 from cloudtrain.quote.called import called, machine
 from cloudtrain.quote.chips import chips
 from cloudtrain.quote.compatibility import loads
@@ -78,7 +78,10 @@ class Advisor:
     def change(self, line: QuoteRow, besides: Iterable[QuoteRow] = ()) -> str:
         """The cheapest change that makes the line work; "" when none does, or when it leads to a line of `besides`."""
         if not line.priced:
-            return ASK if line.assessment.is_viable else ""
+            if not line.assessment.is_viable:
+                return ""
+            command = renewal.command(line.offer.provider)
+            return f"`{command}` asks for its price" if command else ASK
         if line.assessment.hours is None or line.offer.limits.barred:
             return ""
         found = [*self.smaller_jobs(line), *self.larger_machines(line)]

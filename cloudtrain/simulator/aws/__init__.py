@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from cloudtrain.simulator.aws import calls, cost_explorer, machines, metadata, s3, schedules, web_identity
+from cloudtrain.simulator.aws import (
+    calls,
+    cost_explorer,
+    machines,
+    metadata,
+    price_api,
+    s3,
+    schedules,
+    tables,
+    web_identity,
+)
 from cloudtrain.simulator.aws.account import AwsAccount
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import (
@@ -30,6 +40,7 @@ from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import FaultTable, Kind
 from cloudtrain.simulator.http_server import Reply, Request
 
+HOME_REGION, ROOMY_QUOTA = "us-east-1", 10_000.0  # vCPUs
 ACCESS_KEY = "AKIASIMULATOR0000000"
 SECRET_KEY = "PLANTED-SECRET-AWS-0123456789abcdefghijk"  # noqa: S105  # planted, to be found where it must not be
 READING = ("Describe", "Get", "List")
@@ -76,7 +87,7 @@ REFUSALS = {"TerminateInstances": "OperationNotPermitted", "DeleteSecurityGroup"
 class AwsCloud(AwsAccount):
     """One account. `regions` are those that it has switched on; the clock decides what has happened by now.
 
-    `aws_tables.regions()` are all that the shipped catalogue knows.
+    `tables.regions()` are all that the shipped catalogue knows; `prices` is what it sells, and how it says so.
     """
 
     def __init__(self, clock: Clock | None = None, regions: tuple[str, ...] = ("us-east-1", "us-west-2")) -> None:
@@ -205,6 +216,9 @@ class AwsCloud(AwsAccount):
     def power_off(self, id: str) -> None:  # noqa: A002
         machines.guest_shuts_down(self, self.machines[id])
 
+    def crash(self, id: str) -> None:  # noqa: A002
+        machines.end(self, self.machines[id], "Server.InternalError", "it broke")
+
     def restart(self, id: str) -> None:  # noqa: A002
         self.room.running[id].boot_again(with_script=False)
 
@@ -223,6 +237,13 @@ class AwsCloud(AwsAccount):
             return found
 
 
+def roomy() -> AwsCloud:
+    """An account with every region of the catalogue switched on, and no quota in the way."""
+    cloud = AwsCloud(regions=tuple(dict.fromkeys((HOME_REGION, *tables.regions()))))
+    cloud.quotas = dict.fromkeys(cloud.quotas, ROOMY_QUOTA)
+    return cloud
+
+
 OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {
     "RunInstances": machines.run,
     "TerminateInstances": machines.terminate,
@@ -236,8 +257,8 @@ OWN: dict[str, Callable[[AwsCloud, Call], Reply]] = {
     "DescribeRegions": lambda cloud, call: answer(
         call, {"Regions": [{"RegionName": name, "OptInStatus": "opt-in-not-required"} for name in cloud.regions]}
     ),
-    "DescribeSpotPriceHistory": calls.spot_price_history,
-    "GetProducts": calls.get_products,
+    "DescribeSpotPriceHistory": price_api.spot_price_history,
+    "GetProducts": price_api.get_products,
     "GetServiceQuota": calls.get_quota,
     "GetCostAndUsage": cost_explorer.get_cost_and_usage,
     "GetParameter": calls.get_parameter,

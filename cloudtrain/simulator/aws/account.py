@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloudtrain.simulator.aws import tables
+from cloudtrain.simulator.aws.price_book import PriceBook
 from cloudtrain.simulator.aws.s3_signed import Keys
 from cloudtrain.simulator.aws.wire import forget, warm
 from cloudtrain.simulator.ci_identity import SUBJECT, GithubTokens
@@ -82,6 +83,7 @@ class AwsAccount(Front):
         self.guests_boot = self.schedules_fire = True  # switch a guard off to see that the other one suffices
         self.checks_signing_time = False  # whether S3 refuses what was signed by another clock than ours
         self.quotas = tables.quotas()
+        self.prices = PriceBook()
         self.machines: dict[str, Machine] = {}
         self.tokens: dict[tuple[str, str], tuple[bytes, str, Reply, float]] = {}
         self.spot_requests: dict[str, dict[str, Any]] = {}

@@ -98,25 +98,6 @@ def cancel_spot_requests(cloud: AwsAccount, call: Call) -> Reply:
     return answer(call, {"CancelledSpotInstanceRequests": changes})
 
 
-def spot_price_history(cloud: AwsAccount, call: Call) -> Reply:
-    """DescribeSpotPriceHistory, from the shipped catalogue."""
-    zones = backend("ec2", cloud.account, call.region).describe_availability_zones()
-    names = {zone.zone_id: zone.name for zone in zones}
-    types = call.given.get("InstanceTypes", [])
-    found = list(tables.spot_prices(types, call.region, names, cloud.clock.now()))
-    if wanted := call.given.get("AvailabilityZoneId"):
-        found = [each for each in found if each["AvailabilityZoneId"] == wanted]
-    return answer(call, {"SpotPriceHistory": found})
-
-
-def get_products(cloud: AwsAccount, call: Call) -> Reply:
-    """GetProducts, from the shipped catalogue."""
-    if call.region != "us-east-1" or call.given["ServiceCode"] != "AmazonEC2":
-        raise Refused("NotFoundException", "this fake has the prices of AmazonEC2 in us-east-1")
-    filters = {each["Field"]: each["Value"] for each in call.given.get("Filters", [])}
-    return answer(call, {"FormatVersion": "aws_v1", "PriceList": tables.products(filters)})
-
-
 def get_quota(cloud: AwsAccount, call: Call) -> Reply:
     """GetServiceQuota for the EC2 codes of the tables."""
     code = call.given["QuotaCode"]

@@ -46,7 +46,7 @@ def run(cloud: AwsAccount, call: Call) -> Reply:
         raise Refused(
             "InsufficientInstanceCapacity", f"We currently do not have sufficient {instance_type} capacity", 500
         )
-    vcpus = tables.rows(instance_type, call.region)[0].vcpus
+    vcpus = tables.rows(cloud.prices.sold, instance_type, call.region)[0].vcpus
     _check_quota(cloud, call.region, instance_type, market, vcpus)
     reply = ask_moto(call, cloud.account, {} if given.get("SubnetId") else {"SubnetId": subnet})
     if reply.status >= 300:
@@ -82,7 +82,7 @@ def _replay(cloud: AwsAccount, call: Call, body: bytes, id: str, reply: Reply, u
 
 def _zone(cloud: AwsAccount, call: Call, instance_type: str) -> tuple[str, str]:
     """(zone id, subnet id) for the request, or Refused: no such type here, not in that zone, no such subnet."""
-    sold = tables.rows(instance_type, call.region)
+    sold = tables.rows(cloud.prices.sold, instance_type, call.region)
     if not sold:
         raise Refused("Unsupported", f"{instance_type} is not supported in {call.region}")
     allowed = None if any(not row.zones for row in sold) else {zone for row in sold for zone in row.zones}
@@ -154,7 +154,8 @@ def _begin(cloud: AwsAccount, machine: Machine, given: Mapping[str, Any], image:
     instance.launch_time = datetime.fromtimestamp(cloud.clock.now(), UTC).replace(tzinfo=None)
     volumes = {each.volume_id: each.size for _, each in instance.get_block_device_mapping}
     machine.volumes = list(volumes)
-    usd = tables.price(machine.type, machine.region, machine.zone, machine.market)
+    sold = tables.rows(cloud.prices.sold, machine.type, machine.region)
+    usd = tables.price(sold, machine.zone, machine.market)
     cloud.ledger.open(machine.id, f"instance {machine.type} {machine.market} {machine.region}", usd, machine.tags)
     on_disk = tags_for(given, "volume")
     asked = [int(each.get("Ebs", {}).get("Throughput") or 0) for each in given.get("BlockDeviceMappings", [])]

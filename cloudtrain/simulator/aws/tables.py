@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 VOLUME_USD_PER_GB_HOUR = 0.08 / 730  # gp3
 VOLUME_USD_PER_MIB_S_HOUR = 0.04 / 730  # of each MiB/s over the least
@@ -64,9 +62,9 @@ def catalogue() -> tuple[Sold, ...]:
     )
 
 
-def rows(instance_type: str, region: str) -> list[Sold]:
+def rows(sold: Iterable[Sold], instance_type: str, region: str) -> list[Sold]:
     """Where a type is sold in a region."""
-    return [row for row in catalogue() if row.type == instance_type and row.region == region]
+    return [row for row in sold if row.type == instance_type and row.region == region]
 
 
 def regions() -> tuple[str, ...]:
@@ -74,9 +72,9 @@ def regions() -> tuple[str, ...]:
     return tuple(sorted({row.region for row in catalogue()}))
 
 
-def price(instance_type: str, region: str, zone: str, market: str) -> float:
-    """US dollars per hour of a machine that runs; ten dollars where nobody knows."""
-    fitting = [row for row in rows(instance_type, region) if not row.zones or zone in row.zones]
+def price(here: Iterable[Sold], zone: str, market: str) -> float:
+    """US dollars per hour of a machine that runs, by the rows of its type and region; ten where nobody knows."""
+    fitting = [row for row in here if not row.zones or zone in row.zones]
     prices = [row.spot_usd_per_hour if market == "spot" else row.usd_per_hour for row in fitting]
     known = [usd for usd in prices if usd is not None]
     return known[0] if known else 10.0
@@ -98,33 +96,3 @@ def quota_code(instance_type: str, market: str) -> str:
 def quotas() -> dict[str, float]:
     """What a new account of the fake has."""
     return {code: vcpus for _, on_demand, spot, vcpus in QUOTAS for code in (on_demand, spot) if code}
-
-
-def products(filters: dict[str, str]) -> list[str]:
-    """GetProducts: the price list entries for a type in a region; none for what is not sold on demand."""
-    found = rows(filters.get("instanceType", ""), filters.get("regionCode", ""))
-    prices = {row.usd_per_hour for row in found if row.usd_per_hour is not None}
-    attributes = {"operatingSystem": "Linux", "tenancy": "Shared", "capacitystatus": "Used", "preInstalledSw": "NA"}
-    if any(filters.get(key, value) != value for key, value in attributes.items()):
-        return []
-    entries = []
-    for usd in sorted(prices)[:1]:
-        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{usd:.10f}"}}
-        terms = {"OnDemand": {"SKU.TERM": {"priceDimensions": {"SKU.TERM.RATE": dimension}}}}
-        entries.append(json.dumps({"product": {"attributes": {**attributes, **filters}}, "terms": terms}))
-    return entries
-
-
-def spot_prices(types: list[str], region: str, zones: dict[str, str], now: float) -> Iterator[dict[str, Any]]:
-    """DescribeSpotPriceHistory: the newest entry per zone. `zones` maps zone ids to names."""
-    for row in (row for name in types for row in rows(name, region) if row.spot_usd_per_hour is not None):
-        for zone in row.zones or tuple(zones):
-            if zone in zones:
-                yield {
-                    "AvailabilityZone": zones[zone],
-                    "AvailabilityZoneId": zone,
-                    "InstanceType": row.type,
-                    "ProductDescription": "Linux/UNIX",
-                    "SpotPrice": f"{row.spot_usd_per_hour:.6f}",
-                    "Timestamp": datetime.fromtimestamp(now - 3600, UTC).replace(tzinfo=None),
-                }

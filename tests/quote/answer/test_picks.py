@@ -10,9 +10,11 @@ from cloudtrain.models import registry
 from cloudtrain.providers import Context
 from cloudtrain.quote import catalog, engine
 from cloudtrain.quote.answer.picks import answer, picks
-from cloudtrain.quote.answer.start import Here, has_credentials, start
+from cloudtrain.quote.answer.start import Here, start
+from cloudtrain.quote.renewal import has_credentials
 from cloudtrain.quote.request import Request, parse_place
 from cloudtrain.quote.row import Quote
+from tests.price_answers import answering
 
 NOW = 1795521600.0  # 2026-11-24
 NOBODY = Here("/state", frozenset(), "", NOW)
@@ -99,8 +101,9 @@ def test_the_bucket_is_of_the_machines_own_cloud(provider: str, scheme: str) -> 
     assert start(quote, row, NOBODY).command == f"cloudtrain config set state {scheme}://BUCKET"
 
 
-def test_what_up_refuses_unasked_is_said_in_the_command() -> None:
-    """RunPod has one guard that works alone; a price of Google's cannot be asked for again, one of RunPod's can."""
+def test_what_up_refuses_unasked_is_said_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RunPod has one guard that works alone; a stale price of who cannot be asked needs a flag, of who can none."""
+    answering(monkeypatch, "gcp", None)
     quote = quoted()
     for provider, accepts in (("runpod", {"--accept-risk"}), ("gcp", {"--accept-stale"})):
         row = next(i for i, line in engine.choosable(quote.lines, False) if line.offer.provider == provider)

@@ -15,6 +15,7 @@ from cloudtrain.quote.remedy.kin import smaller_kin
 from cloudtrain.quote.remedy.remedies import Advisor, advisor, cost_text, is_good
 from cloudtrain.quote.row import Quote, QuoteRow
 from cloudtrain.units import GIB
+from tests.price_answers import answering, selling
 from tests.quote.test_engine import lines as judged_with
 from tests.quote.test_engine import offer, request
 
@@ -186,9 +187,13 @@ def test_an_unrelated_model_is_no_kin(model: str, kin: list[str]) -> None:
     assert [spec.name for spec in smaller_kin(registry.find(model))] == kin
 
 
-def test_an_unknown_price_is_asked_for_only_where_that_helps() -> None:
-    """A machine that is too small is not made larger by its price."""
+def test_an_unknown_price_is_asked_for_only_where_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command where there is one. A machine that is too small is not made larger by its price."""
     unpriced = offer(usd_per_hour=None)
+    name = unpriced.provider
+    answering(monkeypatch, name, selling(lambda row: "1"))
+    assert advice(request(), unpriced) == f"`cloudtrain prices refresh --provider {name}` asks for its price"
+    answering(monkeypatch, name, None)
     assert advice(request(), unpriced) == "ask the provider for its price"
     assert advice(request("longcat-flash"), unpriced._replace(memory_bytes=GIB)) == ""
 

@@ -122,6 +122,9 @@ class GceCloud(Front):
     def power_off(self, id: str) -> None:  # noqa: A002
         self.machines.end(self._machine(id), "STOP")
 
+    def crash(self, id: str) -> None:  # noqa: A002
+        self.machines.end(self._machine(id), "STOP")
+
     def restart(self, id: str) -> None:  # noqa: A002
         self.room.running[id].boot_again(with_script=True)
 

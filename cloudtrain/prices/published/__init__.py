@@ -1,0 +1,1 @@
+"""The published catalogue: refreshed price lists that one job signs and uploads, and others pull without any key."""

@@ -1,0 +1,1 @@
+"""Price lists beside each other and over time: what differs, and what one price was."""
