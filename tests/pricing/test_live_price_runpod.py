@@ -1,4 +1,4 @@
-"""RunPod's price of now, as its catalogue says it."""
+"""What `up` hears of RunPod about one pod: a refresh of its row."""
 
 from __future__ import annotations
 
