@@ -16,6 +16,7 @@ from cloudtrain.providers import PriceSource, load
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.http_server import Reply
 from cloudtrain.simulator.runpod import RunpodCloud
+from tests.pricing.price_tables import SNAPSHOTS
 
 
 @pytest.fixture
