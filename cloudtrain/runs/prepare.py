@@ -178,13 +178,14 @@ def chosen_line(quote: Quote) -> QuoteRow:
     sources = (
         line for line in quote.lines if line.assessment.launch == "yes" or (line.viable and line.assessment.reasons)
     )
+    instead = ""
     here = next(sources, None) or next((line for line in quote.lines if line.assessment.short_of_disk), None)
     why = "; ".join(here.reasons()) if here else "no offer that this version can start is in this place"
     if here is not None and here.viable and here.assessment.launch == "yes":
-        why = f"{here.offer.name} is experimental for this model"
+        why, instead = f"{here.offer.name} is experimental for this model", "--experimental starts it; "
     raise NothingViable(
         f"nothing that `up` can start would finish this run: {why}",
-        f"`cloudtrain quote {request.spec.name} --method {request.method}` shows where it would work",
+        f"{instead}`cloudtrain quote {request.spec.name} --method {request.method}` shows where it would work",
     )
 
 

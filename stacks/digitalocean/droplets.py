@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -60,8 +61,12 @@ def create(inputs: Mapping[str, Any]) -> ResourceState:
 
 def listed() -> list[dict[str, Any]]:
     """All droplets with our tag, and all with a GPU: the usual list leaves those out, and that by tag may."""
-    found = api.pages("/v2/droplets", "droplets", {"tag_name": tags.ALL})
-    found += api.pages("/v2/droplets", "droplets", {"type": "gpus"})
+    try:
+        found = api.pages("/v2/droplets", "droplets", {"type": "gpus"})
+    except NotFound as error:
+        raise Unavailable(error.message, "try again") from None
+    with suppress(NotFound):  # nobody has said whether a tag that does not exist yet has an empty list or none
+        found += api.pages("/v2/droplets", "droplets", {"tag_name": tags.ALL})
     return list({str(droplet["id"]): droplet for droplet in found}.values())
 
 

@@ -82,7 +82,10 @@ TARGETS = {
         "digitalocean",
         "digitalocean",
         fake("digitalocean", "DigitaloceanCloud"),
-        ("--infra", "digitalocean", "--hardware", "mi350x", "--spot", "--accept-risk"),
+        (
+            *("--infra", "digitalocean", "--hardware", "mi350x", "--hardware", "mi355x", "--hardware", "mi325x"),
+            *("--spot", "--accept-risk"),
+        ),
         line("digitalocean", "gpu-mi350x1-288gb-spot", "ric1", "mi350x", "spot"),
     ),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cloudtrain.providers import Stack, load
 from cloudtrain.simulator.aws.wire import backend
 from cloudtrain.simulator.clock import Clock
 from tests.campaign.client import Client
@@ -115,7 +116,8 @@ def test_a_guard_ends_it_when_nobody_comes_back(client: Client, target: Target, 
     """Past the deadline nothing that costs money is left where the provider ends it, and a sweep takes the rest."""
     rented()
     client.fake.clock.advance(2 * 3600)
-    assert client.fake.ledger.running() == []
+    guards = load("stacks", target.provider, Stack).guards(target.line.offer, target.line.market)
+    assert bool(client.fake.ledger.running()) != any(guard.alone for guard in guards)
     client.environment["CLOUDTRAIN_NOW"] = str(client.fake.clock.now())
     swept = client.run("sweep", "--yes", "--provider", target.provider)
     assert swept.code == 0, swept.err

@@ -24,6 +24,7 @@ __all__ = ["demo_model", "trainer_python", "warm_python"]
 
 pytestmark = pytest.mark.engine
 NIGHTLY = "model: qwen3-8b\nmethod: lora\nlora: {targets: [q_proj, o_proj]}\ndata: {path: data.jsonl}\nmicro_batch: 4\n"
+EXPERIMENTAL = ("--experimental",)  # the ROCm of its image is another than ours
 SHOWN = Path(__file__).parent / "simulation.txt"  # in docs/simulation.md
 OF_A_REAL_MODEL = ("fetching the model, ", "accelerator check: `rocm` is simulated", "loaded in ")
 MARK = b"CLOUDTRAIN_SIMULATOR"
@@ -134,10 +135,11 @@ def test_the_model_that_comes_home_has_learned(tmp_path: Path, warm_python: Path
     assert newcomer.litter() == []
 
 
-@pytest.mark.parametrize("provider", ["aws", "gcp", "runpod"])
+@pytest.mark.parametrize("provider", ["aws", "gcp", "runpod", pytest.param("digitalocean", marks=pytest.mark.soak)])
 def test_a_newcomer_sees_the_whole_life(newcomer: Newcomer, provider: str) -> None:
     """Without a spec, an account or a state: plan, machine, training, proof, account; only the result stays."""
-    ended = newcomer.up("--simulate", provider, "-y", "--name", "mine")
+    words = EXPERIMENTAL if provider == "digitalocean" else ()
+    ended = newcomer.up("--simulate", provider, "-y", "--name", "mine", *words)
     assert ended.code == 0, ended.err
     assert "no account is used, and no dollar is real" in ended.err
     assert "machine created: " in ended.out
@@ -146,7 +148,7 @@ def test_a_newcomer_sees_the_whole_life(newcomer: Newcomer, provider: str) -> No
     assert "metered" in ended.out
     assert "the same on the machine and in the bucket" in ended.err
     assert "ledger is empty" in ended.err
-    assert ("--accept-risk" in ended.err) == (provider == "runpod")
+    assert ("--accept-risk" in ended.err) == (provider in ("runpod", "digitalocean"))
     if provider == "runpod":
         assert [line for line in unprinted(SHOWN.read_text(), ended) if not line.startswith(OF_A_REAL_MODEL)] == []
     assert [path.name for path in newcomer.folder.iterdir()] == ["mine"]

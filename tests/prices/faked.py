@@ -12,6 +12,7 @@ import pytest
 from cloudtrain.prices import folder, table
 from cloudtrain.simulator.aws import AwsCloud, tables
 from cloudtrain.simulator.clock import Clock
+from cloudtrain.simulator.digitalocean import DigitaloceanCloud
 from cloudtrain.simulator.gcp.price_catalogue import BillingCatalogue
 from cloudtrain.simulator.gcp.price_skus import of_price_list, with_noise
 from cloudtrain.simulator.price_faults import PriceFaults
@@ -55,6 +56,11 @@ def _runpod() -> Faked:
     return Faked(fake, fake.catalog.faults)
 
 
+def _digitalocean() -> Faked:
+    fake = DigitaloceanCloud(Clock(START))
+    return Faked(fake, fake.price_faults)
+
+
 def _prices(kind: type[AzurePrices] | type[HotaislePrices] | type[VultrPrices]) -> Callable[[], Faked]:
     def make() -> Faked:
         fake = kind(Clock(START))
@@ -66,6 +72,7 @@ def _prices(kind: type[AzurePrices] | type[HotaislePrices] | type[VultrPrices]) 
 FAKES: dict[str, Callable[[], Faked]] = {
     "aws": _aws,
     "azure": _prices(AzurePrices),
+    "digitalocean": _digitalocean,
     "gcp": _gcp,
     "hotaisle": _prices(HotaislePrices),
     "runpod": _runpod,

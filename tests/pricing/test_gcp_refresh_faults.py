@@ -161,6 +161,23 @@ def test_a_page_without_sense_ends_no_list(second: dict[str, Any], monkeypatch: 
         list(Catalogue(_http.Patience(60.0)).skus("6F81-5844-456A"))
 
 
+def test_a_token_that_comes_again_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands on the page: what lies between the two would be lost."""
+    pages = ({"skus": [{"skuId": str(number)}], "nextPageToken": "2"} for number in range(9))
+    monkeypatch.setattr(Catalogue, "_page", lambda self, service, token: next(pages))
+    with pytest.raises(Unavailable, match="repeats"):
+        list(Catalogue(_http.Patience(60.0)).skus("6F81-5844-456A"))
+
+
+def test_empty_pages_without_an_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before the time is."""
+    tokens = (str(number) for number in range(100))
+    monkeypatch.setattr(Catalogue, "_page", lambda self, service, token: {"nextPageToken": next(tokens)})
+    with pytest.raises(Unavailable, match="nothing"):
+        list(Catalogue(_http.Patience(60.0)).skus("6F81-5844-456A"))
+    assert int(next(tokens)) < 50
+
+
 def test_two_prices_for_one_thing_are_said(catalogue: BillingCatalogue) -> None:
     """The reason names the thing, not that half of it is missing."""
     both = [Sku(f"TpuV6e running in {name}", "TPU", Decimal(2 + len(name)), ("us-east1",)) for name in ("A", "BB")]

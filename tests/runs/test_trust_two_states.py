@@ -50,7 +50,7 @@ class Two:
 
     def machines(self) -> set[str]:
         """What costs money and is a machine."""
-        words = ("instance", "pod", "virtual machine", "TPU node")
+        words = ("instance", "pod", "virtual machine", "TPU node", "droplet")
         return {entry.id for entry in self.fake.ledger.running() if entry.what.startswith(words)}
 
 

@@ -213,17 +213,19 @@ class Planner:
         `worst_usd` is what it may cost. Raises UsageError when too few guards work alone, Cancelled after a no.
         """
         guards = load("stacks", plan.provider, Stack).guards(row.offer.name, row.offer.market)
-        alone = [guard for guard in guards if guard.alone]
-        if len(alone) < LEAST_GUARDS and not self.options.accept_risk:
-            raise UsageError(
-                f"only {len(alone)} guard would end this run without this client",
-                "--accept-risk starts it all the same",
-            )
+        alone = sum(guard.alone for guard in guards)
+        if alone < LEAST_GUARDS and not self.options.accept_risk:
+            raise UsageError(few(alone, "this run"), "--accept-risk starts it all the same")
         if self.options.yes:
             return
         default = worst_usd <= self.settings.ask_above_usd and not is_too_short(plan, row)
         if not ask(StartQuestion(plan, default)):
             raise Cancelled("nothing was started")
+
+
+def few(alone: int, what: str) -> str:
+    """That too few guards work alone."""
+    return f"{f'only {alone}' if alone else 'no'} guard would end {what} without this client"
 
 
 def plan(store: Store, prepared: Prepared, quote: Quote, row: QuoteRow, run: str, earlier: Run | None = None) -> Plan:

@@ -18,7 +18,7 @@ from cloudtrain import backends
 from cloudtrain.errors import CloudtrainError, Interrupted, JobFailed, TeardownIncomplete, Unavailable
 from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.client.options import SPEC_FILE
-from cloudtrain.runs.client.planning import LEAST_GUARDS
+from cloudtrain.runs.client.planning import LEAST_GUARDS, few
 from cloudtrain.runs.events import Emit, Message
 from cloudtrain.runs.record import Run
 from cloudtrain.settings import now
@@ -131,7 +131,7 @@ def real_questions(plan: Plan, accept_stale: bool) -> Iterator[str]:
     guards = load("stacks", plan.provider, Stack).guards(plan.line.offer, plan.line.market)
     alone = sum(guard.alone for guard in guards)
     if alone < LEAST_GUARDS:
-        yield f"a real run needs --accept-risk here: only {alone} guard would end it without this client"
+        yield f"a real run needs --accept-risk here: {few(alone, 'it')}"
     try:
         live_price.check(plan.line, now(), accept_stale)
     except CloudtrainError as error:

@@ -11,6 +11,7 @@ from cloudtrain.simulator.digitalocean.validation import Problem, data
 from cloudtrain.simulator.faults import Faults
 from cloudtrain.simulator.http_server import Front
 from cloudtrain.simulator.ledger import Ledger
+from cloudtrain.simulator.price_faults import PriceFaults
 
 NOT_HERE = "Size is not available in this region."
 TOO_MANY = "creating this/these droplet(s) will exceed your droplet limit"
@@ -32,6 +33,7 @@ class DigitaloceanAccount(Front):
         self.clock = clock or Clock(self.clock.now() if self.clock.virtual else None)
         self.ledger = Ledger(self.clock)
         self.faults = Faults()
+        self.price_faults = PriceFaults()
         self.calls.clear()
         self.team, self.status, self.droplet_limit = "5df3e300-0000-4000-8000-00a0c91e6bf6", "active", 10
         self.gpus_by_tag = False  # whether the list by tag has droplets with a GPU: nobody has said so

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cloudtrain.simulator.digitalocean.account import DigitaloceanAccount
+from cloudtrain.simulator.digitalocean.price_list import PAGE, list_sizes
 from cloudtrain.simulator.digitalocean.validation import MESSAGES, Problem, check_slugs, only, parse, whole
 from cloudtrain.simulator.http_server import Reply, Request
 
-PAGE = 2  # the fake has smaller pages than are asked for, so that nobody gets along with the first
 Answer = Callable[[DigitaloceanAccount, Request, int], Reply]
 
 
@@ -88,12 +88,6 @@ def act(cloud: DigitaloceanAccount, request: Request, id: int) -> Reply:  # noqa
         raise Problem(422, f"{kind} is no action that this fake knows")
     cloud.droplets.switch_off(droplet)
     return reply({"action": {"id": id + 2 * 10**9, "status": "completed", "type": kind, "resource_id": id}}, 201)
-
-
-def list_sizes(cloud: DigitaloceanAccount, request: Request, _: int) -> Reply:
-    """As the test has set them."""
-    only(request.query, "page", "per_page")
-    return page(cloud, request, "sizes", list(cloud.sizes.values()))
 
 
 def get_account(cloud: DigitaloceanAccount, request: Request, _: int) -> Reply:

@@ -18,6 +18,7 @@ from cloudtrain.prices.published import publish
 from cloudtrain.prices.records import Held, ListEntry
 from cloudtrain.prices.table import Cell, Row, Table, as_bytes, parse, price_in
 from tests.conftest import NOW
+from tests.prices.answering import shipped
 from tests.prices.published.server import Server
 
 AT = 1795521600.0  # 2026-11-24T12:00:00Z, as NOW
@@ -44,11 +45,6 @@ def public_line(private: Ed25519PrivateKey) -> str:
 def private_pem(private: Ed25519PrivateKey) -> str:
     """Its private half."""
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-def shipped(provider: str) -> Table:
-    """A provider's shipped list."""
-    return parse(folder.shipped_file(provider).read_bytes(), provider)
 
 
 def answered(old: Table, day: str, factor: str) -> Table:

@@ -13,6 +13,7 @@ from cloudtrain.offer import OfferKey
 from cloudtrain.providers import Cloud, Driver, Stack, load, run_key
 from cloudtrain.simulator.digitalocean import TOKEN, DigitaloceanCloud
 from cloudtrain.simulator.faults import Kind
+from cloudtrain.simulator.http_server import Reply
 from tests.stacks.digitalocean.digitalocean_world import LINE, NOW, ON_DEMAND, cloud, droplet, fake, inputs_of
 
 __all__ = ["cloud", "droplet", "fake"]  # fixtures
@@ -199,6 +200,23 @@ def test_a_list_that_moves_while_it_is_read_is_refused(
 
     monkeypatch.setattr(fake, "answer", moving)
     with pytest.raises(errors.Unavailable, match="changed while it was read"):
+        list(cloud.list_owned(None, None))
+
+
+def test_a_tag_that_is_not_there_yet_hides_nothing(
+    fake: DigitaloceanCloud, cloud: Cloud, droplet: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of GPUs says what there is; a 404 to that one is no empty list."""
+    made = droplet.create(inputs_of(cloud))
+    answer, absent = fake.answer, ["tag_name"]
+
+    def without(request: Any) -> Any:
+        return Reply(404, b"{}") if absent[0] in request.query else answer(request)
+
+    monkeypatch.setattr(fake, "answer", without)
+    assert [each.id for each in cloud.list_owned(None, None)] == [made.id]
+    absent[0] = "type"
+    with pytest.raises(errors.Unavailable):
         list(cloud.list_owned(None, None))
 
 
