@@ -188,8 +188,9 @@ def _bent(answered: Iterable[_Pair]) -> Iterator[Fault]:
 
 def _above_list(answered: Iterable[_Pair]) -> Iterator[Fault]:
     """Spot prices above the list price; of a TPU, such as are not below it."""
-    for row in {id(pair.after): pair.after for pair in answered}.values():
-        if _is_above(row, price_in(row, "on_demand"), price_in(row, "spot")):
+    for before, row in {id(pair.after): (pair.before, pair.after) for pair in answered}.values():
+        listed = price_in(row, "on_demand") or price_in(before, "on_demand")  # the old one, where it is sold no more
+        if _is_above(row, listed, price_in(row, "spot")):
             yield Fault(row["region"], f"{row['offer']} costs more on spot than by the list")
 
 
