@@ -19,6 +19,7 @@ from cloudtrain.errors import MissingCredentials, Permission, Rejected, Unavaila
 HIGHEST_USD = 1_000_000  # an hour; as in what a price list may hold
 MOST_BYTES = 32 << 20
 MOST_PAGES = 300
+MOST_TEXT = 4096
 TRIES = 4
 _PART = 1 << 16
 _WAIT_S = 0.5  # before the first repeat, doubled for each; a Retry-After of the provider's counts instead
@@ -177,7 +178,7 @@ class Pages:
         """What names the next page; "" after the last. Raises Unavailable for one that was had, or is none."""
         if page is None or page == "":
             return ""
-        if not isinstance(page, str) or page in self._had or len(self._had) >= MOST_PAGES:
+        if not isinstance(page, str) or not is_plain(page) or page in self._had or len(self._had) >= MOST_PAGES:
             raise self._door.odd("pages without an end")
         self._had.add(page)
         return page
@@ -211,6 +212,11 @@ def _host(address: str) -> tuple[str, str | None, int | None]:
 def _seconds(text: str | None) -> float | None:
     """What Retry-After asks for, in seconds; None without one, or for a date."""
     return float(text) if text is not None and text.isdecimal() and len(text) < 6 else None
+
+
+def is_plain(text: str) -> bool:
+    """Whether a provider's text may be sent back or shown: an id, a page, and nothing that does something."""
+    return text.isascii() and text.isprintable() and len(text) <= MOST_TEXT
 
 
 def dollars(value: Any) -> Decimal | None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cloudtrain.listings import Answer, Listing, Shape, Unlisted
 from cloudtrain.offer import Market
 
-from .._http import Door, Pages, Patience, asked_price
+from .._http import Door, Pages, Patience, asked_price, is_plain
 
 SOURCE = "Azure retail prices"
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -34,7 +34,9 @@ def answers(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
     patience = Patience(seconds)
     for name in dict.fromkeys(row.offer for row in rows):
         items = [item for item in _items(door, name, patience) if _is_machine(item, name)]
-        regions = dict.fromkeys(str(item.get("armRegionName")) for item in items)
+        regions = [
+            region for region in dict.fromkeys(str(item.get("armRegionName")) for item in items) if is_plain(region)
+        ]
         ours = [row for row in rows if row.offer == name]
         for row in ours:
             here = [item for item in items if item.get("armRegionName") == row.region]
@@ -69,21 +71,28 @@ def _items(door: Door, name: str, patience: Patience) -> Iterator[Mapping[str, A
 
 def _is_machine(item: Mapping[str, Any], name: str) -> bool:
     """Whether a meter is of the size with Linux, by the hour, paid as it is used."""
-    words = f"{item.get('productName')} {item.get('skuName')} {item.get('meterName')}"
+    words = _words(item)
     return (
         item.get("armSkuName") == name
         and item.get("type") == "Consumption"
         and item.get("unitOfMeasure") == "1 Hour"
+        and bool(words)
         and "Windows" not in words
         and "Low Priority" not in words
     )
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    """All that a meter is called; "" where one of its names is missing: what it is for cannot be said then."""
+    names = [item.get(name) for name in ("productName", "skuName", "meterName")]
+    return " ".join(str(name) for name in names) if all(isinstance(name, str) and name for name in names) else ""
 
 
 def _listings(row: Shape, items: Sequence[Mapping[str, Any]]) -> Iterator[Listing]:
     """Not sold where a market has no meter in the region; no answer where what its meters say cannot be used."""
     markets: tuple[Market, ...] = ("on_demand", "spot")
     for market in markets:
-        own = [item for item in items if ("Spot" in str(item.get("meterName"))) == (market == "spot")]
+        own = [item for item in items if ("Spot" in _words(item)) == (market == "spot")]
         held = [meter for item in own if (meter := _meter(item)) is not None]
         newest = [meter for meter in held if meter.since == max(each.since for each in held)]
         if own and len({meter.usd for meter in newest}) != 1:

@@ -16,7 +16,7 @@ from typing import Any
 from cloudtrain.errors import MissingCredentials
 from cloudtrain.listings import Answer, Listing, Shape, Unlisted
 
-from .._http import Door, Patience, asked_price
+from .._http import Door, Patience, asked_price, is_plain
 
 SOURCE = "Hot Aisle available machines"
 NEEDS = ("HOTAISLE_API_KEY", "HOTAISLE_TEAM_HANDLE")
@@ -60,4 +60,4 @@ def _answers(rows: Sequence[Shape], free: Mapping[str, Sequence[Any]]) -> Iterab
         usd = min(prices) / 100 if prices else None
         yield Listing(row.offer, row.region, row.zones, "on_demand", usd, SOURCE, "" if prices else "none")
     known = {row.offer for row in rows}
-    yield from (Unlisted(name, "") for name in free if name not in known)
+    yield from (Unlisted(name, "") for name in free if is_plain(name) and name not in known)

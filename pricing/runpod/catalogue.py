@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cloudtrain.errors import MissingCredentials
 from cloudtrain.listings import Answer, Listing, Shape, Unlisted
 
-from .._http import Door, Pages, Patience, asked_price
+from .._http import Door, Pages, Patience, asked_price, is_plain
 
 REST, GRAPHQL = "RunPod REST v2", "RunPod GraphQL"
 # How our rows call NVIDIA's cards, which they keep for comparison; AMD's are called by their id in RunPod's catalogue.
@@ -174,7 +174,7 @@ def _unlisted(rows: Iterable[Row], cards: Mapping[str, Mapping[str, Any]]) -> It
     known = {row.id for row in rows}
     for name, card in cards.items():
         is_sold = card.get("secure") or card.get("secureCloud")
-        if name not in known and is_sold and str(card.get("manufacturer")).upper() == "AMD":
+        if is_plain(name) and name not in known and is_sold and str(card.get("manufacturer")).upper() == "AMD":
             yield Unlisted(name, "")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from cloudtrain.listings import Answer, Listing, Shape, Unlisted
 from cloudtrain.offer import Market
 
-from .._http import Door, Pages, Patience, asked_price
+from .._http import Door, Pages, Patience, asked_price, is_plain
 
 SOURCE = "Vultr plans-metal"
 # Market -> the field that says whether a plan is sold so, and the one with its dollars an hour.
@@ -32,7 +32,9 @@ def answers(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
         yield from _listings(row, found.get(row.offer, {}))
     known = {row.offer for row in rows}
     yield from (
-        Unlisted(name, "") for name, plan in found.items() if _AMD.search(name) and name not in known and _places(plan)
+        Unlisted(name, "")
+        for name, plan in found.items()
+        if _AMD.search(name) and is_plain(name) and name not in known and _places(plan)
     )
 
 

@@ -212,7 +212,7 @@ def refusal(method: str, status: int, detail: str) -> ProviderError:
     """The provider error that a status below 500 means. 422 has no code of its own: its words decide."""
     said, words = f"DigitalOcean answers {status}: {detail}", detail.lower()
     if status == 422 and method == "POST":
-        if "limit" in words:
+        if "exceed" in words or "droplet limit" in words:
             return Quota(said, f"ask for more at {LIMIT_PAGE}; a new team may have no GPU Droplets at all")
         if "not available" in words or "unavailable" in words or "capacity" in words:
             return NoCapacity(said, "a size that is listed and full is refused like this: take another offer")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import cloudtrain.pricing._http
 import pytest
 from cloudtrain.pricing import SNAPSHOTS
 
@@ -28,6 +29,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[DigitaloceanCloud]:
     fake = DigitaloceanCloud(Clock(1.79e9))
     for name, value in fake.environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cloudtrain.pricing._http, "sleep", lambda seconds: None)  # before a repeat
     yield fake
     fake.stop()
 

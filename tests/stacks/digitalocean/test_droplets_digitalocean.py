@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -146,6 +147,22 @@ def test_each_refusal_is_an_error_of_the_seam(
     with pytest.raises(error):
         droplet.create(inputs)
     assert bool(fake.leftovers()) == (kind in ("lost_reply", "cut"))
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("creating this/these droplet(s) will exceed your droplet limit", errors.Quota),
+        ("Size is not available in this region.", errors.NoCapacity),
+        ("This size is unavailable", errors.NoCapacity),
+        ("unavailable due to limited capacity", errors.NoCapacity),
+        ("You specified an invalid image for Droplet creation.", errors.Rejected),
+    ],
+)
+def test_a_422_is_what_its_words_say(cloud: Cloud, words: str, error: type[Exception]) -> None:
+    """It has no code of its own."""
+    assert cloud  # its modules can be imported now
+    assert type(import_module("cloudtrain.stacks.digitalocean.api").refusal("POST", 422, words)) is error
 
 
 def test_a_delete_that_is_refused_is_to_be_repeated(fake: DigitaloceanCloud, cloud: Cloud, droplet: Driver) -> None:
