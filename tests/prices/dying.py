@@ -54,7 +54,9 @@ def _work(step: int, work: Callable[[], object]) -> None:
 
     def torn_append(path: Path, text: bytes) -> None:
         with open(path, "ab") as file:
-            file.write(text[: len(text) // 2])
+            file.write(
+                b"\n" + text[: len(text) // 2]
+            )  # as the real one after a torn line; readers pass blank ones over
             file.flush()
             count()
         with open(path, "ab") as file:
