@@ -22,10 +22,11 @@ CLOCKS_DIFFER = timedelta(hours=1)
 
 
 class Meter(NamedTuple):
-    """A price that holds: `usd` None for 0, which is not offered."""
+    """A price that has begun: `usd` None for 0, which is not offered."""
 
     since: datetime
     usd: Decimal | None
+    is_usable: bool = True  # not another currency, and a figure
 
 
 def answers(rows: Sequence[Shape], seconds: float) -> Iterable[Answer]:
@@ -89,26 +90,28 @@ def _words(item: Mapping[str, Any]) -> str:
 
 
 def _listings(row: Shape, items: Sequence[Mapping[str, Any]]) -> Iterator[Listing]:
-    """Not sold where a market has no meter in the region; no answer where what its meters say cannot be used."""
+    """Not sold where a market has no meter in the region; no answer where what its meters say cannot be used.
+
+    The price of now is the newest that has begun: when that one cannot be used, an older one is no price of now.
+    """
     markets: tuple[Market, ...] = ("on_demand", "spot")
     for market in markets:
         own = [item for item in items if ("Spot" in _words(item)) == (market == "spot")]
-        held = [meter for item in own if (meter := _meter(item)) is not None]
-        newest = [meter for meter in held if meter.since == max(each.since for each in held)]
-        if own and len({meter.usd for meter in newest}) != 1:
-            continue
-        usd = newest[0].usd if newest else None
-        yield Listing(row.offer, row.region, row.zones, market, usd, SOURCE)
+        begun = [meter for item in own if (meter := _meter(item)) is not None]
+        newest = {meter[1:] for meter in begun if meter.since == max(each.since for each in begun)}
+        usd, is_usable = newest.pop() if len(newest) == 1 else (None, not own)
+        if is_usable:
+            yield Listing(row.offer, row.region, row.zones, market, usd, SOURCE)
 
 
 def _meter(item: Mapping[str, Any]) -> Meter | None:
-    """None for another currency, for a price that has not begun and for one that cannot be read."""
+    """None for a price that has not begun."""
     from cloudtrain.settings import now
 
     try:
         since = datetime.fromisoformat(str(item.get("effectiveStartDate")))
-        usd = asked_price(item.get("retailPrice"))
-        has_begun = since <= datetime.fromtimestamp(now(), UTC) + CLOCKS_DIFFER
+        if since > datetime.fromtimestamp(now(), UTC) + CLOCKS_DIFFER:
+            return None
+        return Meter(since, asked_price(item.get("retailPrice")), item.get("currencyCode") == "USD")
     except (ValueError, TypeError):
-        return None
-    return Meter(since, usd) if has_begun and item.get("currencyCode") == "USD" else None
+        return Meter(datetime.max.replace(tzinfo=UTC), None, is_usable=False)

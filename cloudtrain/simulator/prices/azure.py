@@ -50,7 +50,6 @@ class AzurePrices(PriceInterface):
             meter(12.0, "westus", " Low Priority"),
             meter(14.4, "westus", " Spot"),
             meter(9.6, "westus", " Spot", **windows),
-            meter(52.0, "westus", since="2026-03-01T00:00:00Z"),
             meter(240_000.0, "westus", type="Reservation", reservationTerm="1 Year"),
             meter(36.0, "westus", type="DevTestConsumption"),
             meter(55.0, "francecentral"),
