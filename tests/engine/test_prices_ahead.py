@@ -1,6 +1,7 @@
-"""With shipped prices of a hundred days ago `up` refuses them and says how they are renewed; then a whole job runs.
+"""A hundred days after the price lists `up` refuses them and says how they are renewed; once they are, it rents.
 
-The lists are made older, not the clock moved: a client whose clock is ahead of its machines' waits for their signs of life.
+For a whole job the lists are older, not the clock ahead: a client whose clock is ahead of its machines' would wait for
+their signs of life. A machine without a job is rented with the clocks of cloud and client ahead.
 """
 
 from __future__ import annotations
@@ -43,15 +44,11 @@ def make_older(path: Path) -> None:
 
 
 class Ahead:
-    """A world `DAYS` after the product's price lists; after `silence` nobody can ask for prices, until `answer`."""
+    """A world in which prices are `DAYS` old, by one of two ways; after `silence` nobody can ask, until `answer`."""
 
-    def __init__(self, there: World, folder_: Path) -> None:
+    def __init__(self, there: World) -> None:
         self.world, self.cloud = there, there.fake
         self.provider = PROVIDERS[there.name]
-        there.use_fake_trainer()
-        product = folder_ / "product"
-        product.mkdir()
-        make_older(copy_of_the_product(product) / "pricing" / "snapshots" / f"{self.provider}.csv")
         self.catalogue: Any = None
         if self.provider == "aws":
             self.cloud.prices.page = 100
@@ -61,8 +58,33 @@ class Ahead:
         asked = self.catalogue.environment() if self.catalogue else {}
         self.client = there.client("here", **asked)
         del self.client.environment["CLOUDTRAIN_CATALOG"]  # with it no list is refreshed
-        self.client.environment["PYTHONPATH"] = f"{product}:{self.client.environment['PYTHONPATH']}"
         self.up = [word for word in (*UP, "--max-hours", "1h", *there.cloud.words) if word != "--accept-stale"]
+
+    def make_lists_older(self, place: Path) -> None:
+        """The client uses a copy of the product, whose prices were seen long ago."""
+        make_older(copy_of_the_product(place) / "pricing" / "snapshots" / f"{self.provider}.csv")
+        self.client.environment["PYTHONPATH"] = f"{place}:{self.client.environment['PYTHONPATH']}"
+
+    def move_clocks(self) -> None:
+        """The cloud is that much later, and the client's clock stands there."""
+        self.cloud.clock.advance(DAYS * 86400.0)
+        self.client.environment["CLOUDTRAIN_NOW"] = str(self.cloud.clock.now())
+
+    def comes_to_an_end(self, *words: str) -> None:
+        """`up` is refused, the prices are renewed, `up` succeeds, although nobody can ask again."""
+        up, renewing = (*self.up, *words), ("prices", "refresh", "--provider", self.provider)
+        self.silence()
+        refused = self.client.run(*up)
+        assert refused.code == 2, self.world.told(refused)
+        assert f"`cloudtrain {' '.join(renewing)}` renews it" in refused.err
+        assert self.world.cloud.create not in self.cloud.calls
+        assert self.world.both.leftovers() == []
+        self.answer()
+        renewed = self.client.run(*renewing)
+        assert renewed.code == 0, self.world.told(renewed)
+        self.silence()
+        ended = self.client.run(*up)
+        assert ended.code == 0, self.world.told(ended)
 
     def silence(self) -> None:
         """From now on nobody may ask for prices."""
@@ -94,27 +116,29 @@ def ahead(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """Each cloud in turn."""
     monkeypatch.setitem(CLOUDS, "mi350x", DROPLETS)
     with world(request.param, tmp_path) as there:
-        made = Ahead(there, tmp_path)
+        made = Ahead(there)
         yield made
         made.stop()
 
 
 @gate("mi300x", of=PROVIDERS, fixture="ahead")
-def test_a_job_runs_at_prices_that_were_renewed(ahead: Ahead) -> None:
+def test_a_job_runs_at_prices_that_were_renewed(ahead: Ahead, tmp_path: Path) -> None:
     """Without a refresh exit 2, which names the command, and nothing is rented; with it the job comes to its end."""
-    client, renewing = ahead.client, ("prices", "refresh", "--provider", ahead.provider)
-    ahead.silence()
-    refused = client.run(*ahead.up)
-    assert refused.code == 2, ahead.world.told(refused)
-    assert f"`cloudtrain {' '.join(renewing)}` renews it" in refused.err
-    assert ahead.world.cloud.create not in ahead.cloud.calls
-    assert ahead.world.both.leftovers() == []
-    ahead.answer()
-    renewed = client.run(*renewing)
-    assert renewed.code == 0, ahead.world.told(renewed)
-    ahead.silence()  # what is renewed counts, also where nobody can ask again
-    ended = client.run(*ahead.up)
-    assert ended.code == 0, ahead.world.told(ended)
-    assert (client.folder / "mine" / "adapter_config.json").exists()
+    ahead.world.use_fake_trainer()
+    ahead.make_lists_older(tmp_path / "product")
+    ahead.comes_to_an_end()
+    assert (ahead.client.folder / "mine" / "adapter_config.json").exists()
     assert steps(ahead.world.log()) == list(range(1, 21))
+    assert ahead.world.both.leftovers() == []
+
+
+@gate(of=PROVIDERS, fixture="ahead")
+def test_a_machine_is_rented_at_prices_of_a_later_day(ahead: Ahead) -> None:
+    """The same with clocks that were moved, up to the machine and its end."""
+    ahead.cloud.machines_run = False
+    ahead.move_clocks()
+    ahead.comes_to_an_end("--machine-only")
+    assert ahead.cloud.ledger.running()
+    down = ahead.client.run("down", "mine")
+    assert down.code == 0, ahead.world.told(down)
     assert ahead.world.both.leftovers() == []
