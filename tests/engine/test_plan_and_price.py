@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from cloudtrain.simulator.runpod import validation
 from cloudtrain.units import rfc3339
 from tests.campaign.client import Client
 from tests.campaign.clouds import TARGETS, Target
@@ -62,10 +61,10 @@ def test_a_cap_below_the_cheapest_way_rents_nothing(client: Client) -> None:
     assert client.fake.leftovers() == []
 
 
-def test_a_price_above_the_quote_stops(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_price_above_the_quote_stops(client: Client) -> None:
     """The provider asks a third more than the catalogue says: exit 5 with both prices."""
-    (gpu,) = [row for row in validation.data("catalog")["gpus"] if "MI300X" in row["id"]]
-    monkeypatch.setitem(gpu, "secure", 3.19)
+    (gpu,) = [row for row in client.fake.catalog.sold["gpus"] if "MI300X" in row["id"]]
+    gpu["secure"] = 3.19
     ended = client.run(*PLAIN, "-y", "--accept-risk")
     assert ended.code == 5, ended.err
     assert "$3.19/h now" in ended.err

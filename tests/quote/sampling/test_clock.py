@@ -138,10 +138,9 @@ def test_more_work_never_takes_less(work: float, more: float, spread: float, bet
         for figure in clock.ranges():
             assert figure.low <= figure.likely <= figure.high
         assert all(wall >= ran for wall, ran in zip(*clock.ranges(), strict=True))
-    assert all(one <= other * (1 + 1e-9) for one, other in zip(plain.hours, longer.hours, strict=True))
-    assert all(
-        one <= other * 1.03 for one, other in zip(plain.hours, spot.hours, strict=True)
-    )  # what is small is fixed
+    # What is small beside the rest is fixed: that moves a quantile by a hair.
+    assert all(one <= other * 1.001 for one, other in zip(plain.hours, longer.hours, strict=True))
+    assert all(one <= other * 1.03 for one, other in zip(plain.hours, spot.hours, strict=True))
 
 
 def test_machines_that_die_while_set_up_never_end() -> None:
