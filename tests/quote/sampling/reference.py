@@ -15,11 +15,15 @@ HOPELESS_S = 3e7  # a year: nobody waits for such a run
 
 
 class Reference(NamedTuple):
-    """P10, P50, P90 of wall and running seconds, and the shares that end within what was asked."""
+    """P10, P50, P90 of wall and running seconds, and the share that ends within what was asked.
+
+    `errors` are how far off each of the six quantiles may be by chance, two standard errors, in seconds.
+    """
 
     wall: Range
     running: Range
     ended: float
+    errors: tuple[float, ...]
 
 
 def drawn(figure: Range, z: float) -> float:
@@ -67,7 +71,16 @@ def reference(stretches: Stretches, runs: int, ceiling_s: float, seed: int = 1) 
     random = Random(seed)
     wall, running = zip(*(once(stretches, random) for _ in range(runs)), strict=True)
     ended = sum(each <= ceiling_s for each in wall) / runs
-    return Reference(quantiles(sorted(wall)), quantiles(sorted(running)), ended)
+    ordered = sorted(wall), sorted(running)
+    errors = tuple(by_chance(times, share) for times in ordered for share in (0.1, 0.5, 0.9))
+    return Reference(quantiles(ordered[0]), quantiles(ordered[1]), ended, errors)
+
+
+def by_chance(ordered: list[float], share: float) -> float:
+    """Two standard errors of a quantile of so many random values: the count below it is binomial."""
+    beside = round(math.sqrt(len(ordered) * share * (1 - share)))
+    place = int(share * len(ordered))
+    return ordered[place + beside] - ordered[place - beside]
 
 
 def quantiles(ordered: list[float]) -> Range:

@@ -78,16 +78,19 @@ def test_every_viable_row_is_sure_enough_to_end_in_time(model: str, method: str)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("model", MODELS)
 def test_quantiles_are_those_of_many_random_runs(model: str, method: str) -> None:
-    """P10, P50 and P90 of wall and running time within 3 % of 200,000 runs, P(done) within 0.02; some rows a model."""
+    """P10, P50 and P90 of wall and running time within 3 % of 200,000 runs, P(done) within 0.02; some rows a model.
+
+    The runs have an error of their own, up to 1 % at P90 of the widest rows.
+    """
     rows = [line for line in kinds(quoted(model, method)) if line.viable]
     picked = {line.offer.market: line for line in reversed(rows)}
     for line in picked.values():
         clock = line.assessment.clock
         assert clock is not None
         expected = reference(clock.stretches, 200_000, 168 * HOUR)
-        wall, running = clock.ranges()
-        assert list(wall) == pytest.approx(list(expected.wall), rel=0.03)
-        assert list(running) == pytest.approx(list(expected.running), rel=0.03)
+        found, random = [*sum(clock.ranges(), ())], [*expected.wall, *expected.running]
+        for ours, theirs, error in zip(found, random, expected.errors, strict=True):
+            assert ours == pytest.approx(theirs, abs=0.03 * theirs + error)
         assert line.p_shown == pytest.approx(expected.ended, abs=0.02)
 
 
