@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cloudtrain.errors import Unavailable, Unknown
+from cloudtrain.errors import ProviderError, Unavailable, Unknown
 
 if TYPE_CHECKING:
     import requests
+
+_kept = threading.local()  # a session of each thread, for reading calls
+
+
+@contextmanager
+def session(*, fresh: bool, simulated: bool) -> Iterator[requests.Session]:
+    """A session. Reading calls of a thread share their connection; a mutating one has its own, because on a kept one
+    that the other side has closed meanwhile nobody could tell whether the call was sent."""
+    import requests
+
+    kept = getattr(_kept, "session", None)
+    found = requests.Session() if fresh or kept is None else kept
+    found.trust_env = not simulated  # a simulation goes through no proxy
+    try:
+        yield found
+    finally:
+        if fresh:
+            found.close()
+        else:
+            _kept.session = found
+
+
+class Bearer:
+    """Puts a token into a request after everything else, so that no .netrc takes its place."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def document(name: str, status: int, text: str, otherwise: type[ProviderError]) -> dict[str, Any]:
+    """The JSON object of an answer, figures as decimals. Raises `otherwise` for anything else."""
+    import json
+    from decimal import Decimal
+
+    try:
+        found = json.loads(text, parse_float=Decimal)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise otherwise(f"{name} answered {status} with something that is no document", "try again")
+    return found
 
 
 def send(

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.endpoints import override
@@ -29,15 +26,16 @@ from cloudtrain.errors import (
 )
 from cloudtrain.providers import Timing, effective_timing
 
+from .._lifecycle import http
+
 if TYPE_CHECKING:
-    import requests
+    pass
 
 URL = "CLOUDTRAIN_RUNPOD_URL"
 KEYS_PAGE = "https://console.runpod.io/user/settings"
 BILLING_PAGE = "https://console.runpod.io/user/billing"
 READ_TRIES = 3
 PAGES_AT_MOST = 1000
-_kept = threading.local()  # `session`: of this thread's reading calls
 # 60 calls a minute are allowed (RateLimit-Policy in RunPod's documents): polls every 6 s leave room for lists.
 REAL = Timing(request_s=60.0, in_flight_s=180.0, consistency_s=30.0, poll_s=6.0)
 
@@ -83,7 +81,7 @@ def read(path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
     """GET: the document. Tries thrice. Raises NotFound, Unavailable, MissingCredentials, Permission, Rejected."""
     for left in reversed(range(READ_TRIES)):
         try:
-            return _document(*_send("GET", path, query=query), Unavailable)
+            return http.document("RunPod", *_send("GET", path, query=query), Unavailable)
         except Unavailable:
             if not left:
                 raise
@@ -93,7 +91,7 @@ def read(path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 def create(path: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """POST, once: the document of what was made. Raises any provider error; Unknown when it may exist all the same."""
-    return _document(*_send("POST", path, body=body), Unknown)
+    return http.document("RunPod", *_send("POST", path, body=body), Unknown)
 
 
 def delete(path: str) -> None:
@@ -128,51 +126,15 @@ def _send(
     method: str, path: str, *, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
 ) -> tuple[int, str]:
     """Status and text of a good answer; every other one is raised."""
-    from .._lifecycle import http
-
-    bearer = f"Bearer {key()}"
-
-    def authorize(request: Any) -> Any:
-        request.headers["Authorization"] = bearer  # set here, so that no .netrc takes its place
-        return request
-
-    more: dict[str, Any] = {"auth": authorize, "params": query, "headers": {"Accept": "application/json"}}
+    more: dict[str, Any] = {"auth": http.Bearer(key()), "params": query, "headers": {"Accept": "application/json"}}
     if body is not None:
         more["json"] = body
     mutating = method != "GET"
-    with _session(fresh=mutating) as session:
+    with http.session(fresh=mutating, simulated=override(URL) is not None) as session:
         reply = http.send(session, method, base_url() + path, timeout_s=pace().request_s, mutating=mutating, **more)
     if 200 <= reply.status_code < 300:
         return reply.status_code, reply.text
     raise refusal(method, reply.status_code, _detail(reply.text))
-
-
-@contextmanager
-def _session(fresh: bool) -> Iterator[requests.Session]:
-    """A session. Reading calls of a thread share their connection; a mutating one has its own, because on a kept one
-    that the other side has closed meanwhile nobody could tell whether the call was sent."""
-    import requests
-
-    kept = getattr(_kept, "session", None)
-    session = requests.Session() if fresh or kept is None else kept
-    session.trust_env = override(URL) is None  # a simulation goes through no proxy
-    try:
-        yield session
-    finally:
-        if fresh:
-            session.close()
-        else:
-            _kept.session = session
-
-
-def _document(status: int, text: str, otherwise: type[ProviderError]) -> dict[str, Any]:
-    try:
-        document = json.loads(text, parse_float=Decimal)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise otherwise(f"RunPod answered {status} with something that is no document", "try again")
-    return document
 
 
 def _detail(text: str) -> str:
