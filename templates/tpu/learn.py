@@ -70,7 +70,7 @@ def _adafactor() -> optax.GradientTransformation:
 def stepper(loss_sum: LossSum, change: optax.GradientTransformation, draws: bool = False) -> Any:
     """One compiled step: (state, frozen, batches, rate, number) -> (state, mean loss over its trained tokens).
 
-    `batches` are micro-batches stacked, whose gradients are summed before the state changes; the state given is used up.
+    `batches` are micro-batches stacked, whose gradients are summed before the state changes; the given state is gone.
     `draws`: the loss takes random numbers; those of a step depend on its `number` (seed and step) alone.
     """
 
