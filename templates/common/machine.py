@@ -99,23 +99,19 @@ def _is_below(path: Path, file: Path) -> bool:
     return alike or file in path.parents
 
 
-class Rented(NamedTuple):
-    """What a machine was rented as; on one that nobody told, and on one's own, the values here."""
+class Host(NamedTuple):
+    """Which host of a machine this is; of one host alone, and on a machine of one's own, the values here."""
 
-    chip: str = ""  # its key in the accelerator table: tpu-v6e
-    devices: int = 0  # what a framework has to see, on all hosts together; 0: not known
+    number: int = 0
     hosts: int = 1
-    host: int = 0  # which of them this is
-    coordinator: str = ""  # address and port at which host 0 is found by the others
+    coordinator: str = ""  # address and port at which the others find host 0
 
 
-def rented(variables: Mapping[str, str] = os.environ) -> Rented:
-    """What the agent was told by the client, and hands on by environment variables."""
-    return Rented(
-        variables.get("CLOUDTRAIN_CHIP", ""),
-        int(variables.get("CLOUDTRAIN_DEVICES") or 0),
-        int(variables.get("CLOUDTRAIN_HOSTS") or 1),
+def this_host(variables: Mapping[str, str] = os.environ) -> Host:
+    """By the environment variables with which the machine's agent starts a trainer."""
+    return Host(
         int(variables.get("CLOUDTRAIN_HOST") or 0),
+        int(variables.get("CLOUDTRAIN_HOSTS") or 1),
         variables.get("CLOUDTRAIN_COORDINATOR", ""),
     )
 

@@ -25,7 +25,8 @@ def bring(agent, variable):
     os.makedirs(folder, exist_ok=True)
     agent.notes.note(compiled=sorted(each["path"] for each in offered["files"]))
     try:
-        agent.fetch(folder, offered["files"], STALL_S)
+        if offered["files"]:
+            agent.fetch(folder, offered["files"], STALL_S)
     except bucket.Unfetched as why:
         agent.emit("compiled programs not fetched", message=str(why))
     return {variable: folder}

@@ -35,7 +35,7 @@ def prepare(agent):
         found.bring_checkpoint()
         orders.take_at_once(job, agent.ticket.get("micro_batch"))
         deadline = agent.stop_at - bucket.CLOCK.ahead_s
-        job.update(run=agent.ticket["run"], deadline=deadline, grace_s=agent.grace_s)
+        job.update(agent.slice.job(), run=agent.ticket["run"], deadline=deadline, grace_s=agent.grace_s)
         supervision = {"attempt": agent.ticket["attempt"], "heartbeat_s": min(5.0, agent.heartbeat_s)}
         supervision["rest"] = orders.foresight(agent.ticket.get("rest"), bucket.CLOCK.ahead_s)
         supervision["env"] = {

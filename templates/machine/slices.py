@@ -68,16 +68,16 @@ class Slice:
         return form if self.speaks else dict(form, prefix=f"{form['prefix']}hosts/{self.attempt}/{self.number}/")
 
     def variables(self):
-        """What the trainer is told of the machine; see `common/machine.py`."""
-        told = {"CLOUDTRAIN_CHIP": self.rented.get("chip"), "CLOUDTRAIN_DEVICES": self.rented.get("devices")}
-        if self.count > 1:
-            port = PORTS[int(hashlib.sha256(f"{self.run} {self.attempt}".encode()).hexdigest(), 16) % len(PORTS)]
-            told.update(
-                CLOUDTRAIN_HOSTS=self.count,
-                CLOUDTRAIN_HOST=self.number,
-                CLOUDTRAIN_COORDINATOR=f"{self.addresses[0]}:{port}",
-            )
-        return {name: str(value) for name, value in told.items() if value}
+        """How a trainer learns which host this is; see `common/machine.py`."""
+        if self.count == 1:
+            return {}
+        port = PORTS[int(hashlib.sha256(f"{self.run} {self.attempt}".encode()).hexdigest(), 16) % len(PORTS)]
+        place = {"CLOUDTRAIN_HOST": str(self.number), "CLOUDTRAIN_HOSTS": str(self.count)}
+        return dict(place, CLOUDTRAIN_COORDINATOR=f"{self.addresses[0]}:{port}")
+
+    def job(self):
+        """What the job is told of the machine: chip and devices, as far as they are known."""
+        return {key: self.rented[key] for key in ("chip", "devices") if self.rented.get(key)}
 
     def look(self):
         """Read what the others have written."""
