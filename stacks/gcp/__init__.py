@@ -95,7 +95,7 @@ def setup(asked: Setup) -> Mapping[str, str]:
 provider = provisioned(
     "gcp",
     guards=guards,
-    backends=frozenset({"torch-cpu"}),
+    backends=frozenset({"torch-cpu", "tpu"}),
     billed=billing.BILLED,
     cloud=Cloud(
         account=account,
