@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
     writes_quantised: bool  # 4-bit weights are a file of their own before they are loaded
     keeps_quantised: bool  # our trainer can keep 4-bit weights beside the run, and load them instead of making them
     loads_stacks: bool  # a matrix of all layers at once is on the host while it is loaded
+    streams_per_s: Range | None  # bytes that each of several hosts reads of its part of the weights; None: whole files
     compile_s: Range
     quantise_per_s: Range  # of each host where it has as many vCPUs as `quantise_vcpus`
     quantise_vcpus: int  # 0: it is not the host's processor that does it
@@ -197,6 +198,7 @@ def recipe(
         row.get("writes_quantised", False),
         row.get("keeps_quantised", False),
         row.get("loads_stacks", False),
+        Range(*row["streams_per_s"]) if "streams_per_s" in row else None,
         Range(*_of(row, "compile_s", spec.family)),
         Range(*(rate[quantisation] if isinstance(rate, dict) else rate)),
         row.get("quantise_vcpus", 0),

@@ -35,7 +35,8 @@ def setup_parts(
 ) -> list[TimePart]:
     """Everything before the first step. Sources: the provider's terms, the recipe data and the disk's speed.
 
-    Each of several `hosts` fetches, reads and packs the part that its devices hold.
+    Each of several `hosts` fetches, reads and packs the part that its devices hold; a trainer that can read parts of
+    files has it then without a disk in between.
     """
     spec = request.spec
     weights_bytes = round(spec.weights_bytes("bf16") / hosts)
@@ -44,10 +45,14 @@ def setup_parts(
     if terms.image_needed:
         image = over(recipe.image_bytes, terms.image_bytes_per_s)
         parts.append(TimePart("image", image, f"{recipe.image_bytes / 1e9:.1f} GB compressed"))
-    if not (terms.sees_client_files and spec.path):
-        download = over(weights_bytes, slower(terms.download_bytes_per_s, speed.write))
-        parts.append(TimePart("weights", download, f"{weights_bytes / 1e9:,.1f} GB in bf16{each}"))
-    parts.append(TimePart("load", over(weights_bytes, speed.read), f"reading the weights at {mb_text(speed.read)}"))
+    if hosts > 1 and recipe.streams_per_s:
+        how = f"{weights_bytes / 1e9:,.1f} GB in bf16{each}, its part at {mb_text(recipe.streams_per_s)}"
+        parts.append(TimePart("weights", over(weights_bytes, recipe.streams_per_s), how))
+    else:
+        if not (terms.sees_client_files and spec.path):
+            download = over(weights_bytes, slower(terms.download_bytes_per_s, speed.write))
+            parts.append(TimePart("weights", download, f"{weights_bytes / 1e9:,.1f} GB in bf16{each}"))
+        parts.append(TimePart("load", over(weights_bytes, speed.read), f"reading the weights at {mb_text(speed.read)}"))
     quantised = quantised_parameters(request, recipe)
     if quantised:
         kind = "4 bit" if recipe.options.quantisation == "nf4" else recipe.options.quantisation
