@@ -35,8 +35,8 @@ def load(
     """All weights of the model: {"layers": {name: stack}, "embedding", "norm", "head" unless it is the embedding}.
 
     Stacks are (layers, inputs, outputs) or, `quantised` ("nf4", "int8" or "int4"), codes with scales; tables are
-    (vocabulary, hidden). `source` is the model's folder. Raises BadJob for weights that are not the model's, or that the
-    devices cannot share.
+    (vocabulary, hidden). `source` is the model's folder. Raises BadJob for weights that are not the model's, or that
+    the devices cannot share.
     """
     shards = Shards(source)
     stem = next((stem for stem in decoder.stems if f"{stem}.embed_tokens.weight" in shards), decoder.stems[0])
@@ -96,11 +96,7 @@ def _stack(shards: Shards, pattern: str, wanted: Any, sizes: tuple[int, ...], qu
         for at, layer in enumerate(range(layers.start, layers.stop)):
             yield at, shards.part(pattern.format(layer), tuple(reversed(rest)))[None]
 
-    def made(piece: Any) -> Any:
-        turned = piece.swapaxes(-1, -2) if piece.ndim > 2 else piece
-        return quantise(turned, quantised, SCALES) if quantised else turned
-
-    return _spread(wanted, whole, pieces, made)
+    return _spread(wanted, whole, pieces, len(sizes) > 1, quantised)
 
 
 def _table(shards: Shards, name: str, wanted: Any) -> Any:
@@ -115,10 +111,10 @@ def _table(shards: Shards, name: str, wanted: Any) -> Any:
             rows = slice(begin, min(begin + step, first.stop))
             yield begin - first.start, shards.part(name, (rows, *rest))
 
-    return _spread(wanted, wanted, pieces, lambda piece: piece)
+    return _spread(wanted, wanted, pieces)
 
 
-def _spread(wanted: Any, whole: Any, pieces: Any, made: Any) -> Any:
+def _spread(wanted: Any, whole: Any, pieces: Any, turned: bool = False, quantised: str = "") -> Any:
     """The arrays `wanted`, each device's part put together from pieces; `whole` is what is cut as the file's tensor."""
     parts: list[list[Any]] = []
     places = jax.tree.leaves(wanted)
@@ -129,7 +125,7 @@ def _spread(wanted: Any, whole: Any, pieces: Any, made: Any) -> Any:
             for place in places
         ]
         for at, piece in pieces(bounds):
-            held = _placed(made)(held, jax.device_put(piece, device), at)
+            held = _place(held, jax.device_put(piece, device), at, turned, quantised)
             jax.block_until_ready(held)  # or pieces would pile up on the host
         parts.append(held)
     arrays = [
@@ -139,15 +135,13 @@ def _spread(wanted: Any, whole: Any, pieces: Any, made: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(wanted), arrays)
 
 
-def _placed(made: Any) -> Any:
-    @partial(jax.jit, donate_argnums=0)
-    def place(held: list[Any], piece: Any, at: Any) -> list[Any]:
-        return [
-            jax.lax.dynamic_update_slice_in_dim(array, new.astype(array.dtype), at, 0)
-            for array, new in zip(held, jax.tree.leaves(made(piece)), strict=True)
-        ]
-
-    return place
+@partial(jax.jit, donate_argnums=0, static_argnums=(3, 4))
+def _place(held: list[Any], piece: Any, at: Any, turned: bool, quantised: str) -> list[Any]:
+    """The arrays with a piece put in at that place of their first dimension, on the device that has them."""
+    made = piece.swapaxes(-1, -2) if turned else piece
+    news = jax.tree.leaves(quantise(made, quantised, SCALES) if quantised else made)
+    pairs = zip(held, news, strict=True)
+    return [jax.lax.dynamic_update_slice_in_dim(array, new.astype(array.dtype), at, 0) for array, new in pairs]
 
 
 def _refuse_others(shards: Shards, decoder: Decoder, stem: str) -> None:
