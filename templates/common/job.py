@@ -104,6 +104,8 @@ class Job:
     quantised: Quantised = field(default_factory=Quantised)
     report: Literal["none", "tensorboard"] = "none"
     accelerator: str = "cpu"  # one that the back end has
+    chip: str | None = None  # what was rented: its key in the accelerator table
+    devices: int | None = at_least(1, None)  # and how many of them a framework has to see
     deadline: float | None = None
     grace_s: float = at_least(0, 60.0)
 
@@ -114,6 +116,10 @@ class Job:
             return self.lr
         return 2e-5 if self.method in ("full", "freeze") else 2e-4
 
+    def warmup_steps(self, steps: int) -> int:
+        """Of so many steps, those of the warm-up: `warmup` below 1 is a part of them, else their number."""
+        return int(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
+
     @property
     def adapter(self) -> bool:
         """Whether the result is an adapter for an unchanged model."""
@@ -122,7 +128,19 @@ class Job:
     @property
     def recipe(self) -> dict[str, Any]:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
-        place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
+        place = (
+            "run",
+            "model",
+            "data",
+            "checkpoint",
+            "output",
+            "accelerator",
+            "chip",
+            "devices",
+            "deadline",
+            "grace_s",
+            "report",
+        )
         # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over; what the frozen
         # weights are packed in is decided by the machine's memory, and an adapter goes on in any of them
         kept = (*place, "quantised", "compute", "quantisation")
