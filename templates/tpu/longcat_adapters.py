@@ -88,12 +88,18 @@ def stacks(cat: LongCat, found: dict[str, np.ndarray]) -> Any:
             continue
         absent = next((key for keys_ in wanted.values() for key in keys_ if key not in found), None)
         if absent is not None:
-            raise BadJob(f"the adapter has no {absent}: the TPU trainer needs {name} in every layer and half, or nowhere")
-        made[name] = {part: np.stack([found[key].T for key in keys_]).astype(np.float32) for part, keys_ in wanted.items()}
+            raise BadJob(
+                f"the adapter has no {absent}: the TPU trainer needs {name} in every layer and half, or nowhere"
+            )
+        made[name] = {
+            part: np.stack([found[key].T for key in keys_]).astype(np.float32) for part, keys_ in wanted.items()
+        }
         used |= {key for keys_ in wanted.values() for key in keys_}
     strange = sorted(found.keys() - used)
     if strange:
-        raise BadJob(f"the adapter has {strange[0]}, which the TPU trainer trains not: routers and experts stay as they are")
+        raise BadJob(
+            f"the adapter has {strange[0]}, which the TPU trainer trains not: routers and experts stay as they are"
+        )
     return made
 
 
