@@ -105,7 +105,12 @@ def read(path: Path, decoder: Decoder) -> Any:
         tensors = {name.replace(".default.weight", ".weight"): value for name, value in load_file(file).items()}
     except OSError as error:
         raise BadJob(f"cannot read the adapter {file}: {error}") from None
-    found: dict[str, Any] = {}
+    return stacks_of(decoder, tensors, file)
+
+
+def stacks_of(decoder: Decoder, tensors: dict[str, Any], file: Path) -> Any:
+    """`tensors_of` the other way round, of what was read from `file`. Raises BadJob as `read` does."""
+    tensors, found = dict(tensors), {}
     for name in decoder.matrices:
         if key(decoder, 0, name, "A") not in tensors:
             continue
