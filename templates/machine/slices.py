@@ -144,7 +144,9 @@ class Slice:
 
 def is_prepared(peer):
     """Whether it waits for the others, or trains already."""
-    return peer.beat is not None and (peer.beat.get("prepared") if peer.number else peer.beat.get("phase") == "training")
+    return peer.beat is not None and (
+        peer.beat.get("prepared") if peer.number else peer.beat.get("phase") == "training"
+    )
 
 
 def read(address, attempt):
