@@ -1,7 +1,7 @@
 """LoRA adapters: fresh ones as PEFT makes them, and to and from the files that `PeftModel.from_pretrained` opens.
 
-An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix. Where a
-layer has several matrices of a name (LongCat has two), they follow one another: the first dimension is that much longer.
+An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix. Where
+a layer has several of a name (LongCat has two), they follow one another: the first dimension is that much longer.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # nearly all of the time here is compiling
 
 import adapters as peft
 import architectures
@@ -104,7 +105,6 @@ def parity(case: Case) -> dict[str, Any]:
     (case.folder / "ours").mkdir(exist_ok=True)
     peft.write(case.folder / "ours", case.cat, adapters, str(case.folder / "model"), ALPHA)
     save_file({"logits": np.asarray(after)}, case.folder / "ours.safetensors")
-    save_file({"ids": case.answer["ids"]}, case.folder / "theirs.safetensors")
     named = {jax.tree_util.keystr(path): each for path, each in jax.tree_util.tree_leaves_with_path(expected)}
     return {
         "logits": relative(logits, case.answer["logits"]),
@@ -117,20 +117,48 @@ def parity(case: Case) -> dict[str, Any]:
     }
 
 
+def packed(case: Case) -> dict[str, Any]:
+    """Two documents in a row against the second by itself; what is behind it is padding, and picks no experts."""
+    half = case.batch.tokens.shape[1] // 2
+    at = jnp.arange(2 * half)[None]
+    both = case.batch._replace(
+        positions=at % half + 0 * case.batch.tokens, segments=at // half + 1 + 0 * case.batch.tokens
+    )
+    apart = Batch(
+        jnp.roll(case.batch.tokens, half, 1),
+        case.batch.labels,
+        case.batch.positions,
+        jnp.where(at < half, 1, 0) + 0 * case.batch.tokens,
+    )
+    (_, (together, picks)), _ = case.all_gradients(case.weights, case.adapters, both)
+    (_, (alone, fewer)), _ = case.all_gradients(case.weights, case.adapters, apart)
+    first = case.once[0][1][0]
+    return {
+        "second": relative(together[:, half:], alone[:, :half]),
+        "first": relative(together[:, :half], first[:, :half]),
+        "seen_otherwise": relative(first[:, half:], together[:, half:]),
+        "picks": [int(picks.made), int(fewer.made)],
+    }
+
+
 def devices(case: Case) -> dict[str, Any]:
-    """Eight devices against one: loss, every gradient, what each of them holds."""
+    """Eight devices against one: loss, gradients of adapters and routers, what each of them holds."""
     wide = replace(case.cat, capacity=8.0)
     how = PLAIN._replace(mesh=case.mesh)
     weights = case.load("model", case.mesh)
     batch = jax.device_put(case.batch, jax.NamedSharding(case.mesh, jax.P(case.mesh.axis_names)))
 
-    def loss(weights: Any, adapters: Any, batch: Batch) -> Any:
-        total, picks = case.parts.loss_sum(wide, how, weights, adapters, batch, None)
+    def loss(learned: Any, weights: Any, batch: Batch) -> Any:
+        weights = jax.tree.map(lambda it: it, weights)
+        weights["layers"] |= learned["layers"]
+        total, picks = case.parts.loss_sum(wide, how, weights, learned["adapters"], batch, None)
         return total / case.trained, picks
 
-    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
-    (value, picks), gradients = run(weights, case.adapters, batch)
-    (alone, (_, picks_alone)), expected = case.once
+    routers = {name: weights["layers"][name] for name in ("router", "router_bias")}
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, picks), gradients = run({"adapters": case.adapters, "layers": routers}, weights, batch)
+    (alone, (_, picks_alone)), (whole, adapters) = case.once
+    expected = {"adapters": adapters, "layers": {name: whole["layers"][name] for name in routers}}
     held = {
         jax.tree_util.keystr(path): each.addressable_shards[0].data.nbytes / each.nbytes
         for path, each in jax.tree_util.tree_leaves_with_path(weights)
@@ -246,6 +274,7 @@ def step(case: Case) -> dict[str, Any]:
 
 PARTS: dict[str, Any] = {
     "parity": parity,
+    "packed": packed,
     "devices": devices,
     "dropping": dropping,
     "int4": partial(quantised, kinds=("int4",)),
