@@ -38,7 +38,7 @@ class Model(NamedTuple):
 def load(job: Job, given: course.Given) -> course.Loaded:
     """Weights on the devices, the adapter beside them, and the loop over both. Raises BadJob."""
     chips.keep_compiled(job)
-    folder = source.folder(job)
+    folder = source.place(job.model, job.revision)
     decoder = source.described(job, folder)
     found = chips.devices(job.accelerator)
     plan = mesh.plan(len(found), decoder, job.micro_batch)
