@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from cloudtrain.errors import UsageError, nearest
 
 _SAID = {"version", "about", "title", "programs", "estimator", "preference", "cannot"}
-KEYS = _SAID | {"accelerators", "image", "flavours"}
+KEYS = _SAID | {"accelerators", "image", "flavours", "compiled"}
 NOT_SHIPPED = (".in", ".sh", ".pyc")
 NOT_SHIPPED_FOLDERS = {"quote", "__pycache__"}
 
@@ -38,8 +38,8 @@ class Flavour(NamedTuple):
 class BackEnd(NamedTuple):
     """A folder of `templates/`. `programs` are paths from it, by what they do: train, check_data, ask, merge, ...
 
-    `accelerators` are {name: {"variables", "device_file", "platform", "absent", "memory"}}; `cannot` is a list of
-    {"field", "only": [values], "why"} over the job document.
+    `accelerators` are {name: {"variables", "device_file", "alone", "platform", "absent", "memory"}}; `cannot` is a list
+    of {"field", "only": [values], "why"} over the job document.
     """
 
     name: str
@@ -51,6 +51,7 @@ class BackEnd(NamedTuple):
     cannot: tuple[dict[str, Any], ...]
     accelerators: dict[str, dict[str, Any]]
     flavours: dict[str, Flavour]
+    compiled: str = ""  # the variable that names a folder for compiled programs; "": it keeps none
 
     def program(self, what: str) -> Path | None:
         """The path of the program that does it; None where the back end has none."""
@@ -135,6 +136,7 @@ def read(path: Path) -> BackEnd:
                 )
                 for name, about in document["flavours"].items()
             },
+            document.get("compiled", ""),
         )
     except KeyError as absent:
         raise UsageError(f"{path}: the key {absent} is missing", "see templates/README.md") from None

@@ -230,6 +230,7 @@ class Cloud:
     serves: Callable[[OfferKey], bool]  # can `resources` make it
     kept: tuple[str, ...] = ()  # what stays afterwards, as text
     image: Callable[[OfferKey], str] = lambda key: ""  # what its machine starts from, if it matters
+    hosts: Callable[[OfferKey], int] = lambda key: 1  # machines that one of it is; each runs the same job
     # why this account can have nothing in its place, such as a region that is not enabled; "" if it can
     unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
     # what whoever administers the account runs once: file name -> text, least rights with the names filled in

@@ -29,6 +29,12 @@ def serves(key: OfferKey) -> bool:
     return compute.serves(key) or tpu.serves(key)
 
 
+def hosts(key: OfferKey) -> int:
+    """How many machines an offer that `serves` accepts is."""
+    wanted = compute.shape(key)
+    return tpu.hosts(key.offer) if wanted is None else wanted.hosts
+
+
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     """What to make for a plan whose offer `serves` accepts."""
     if compute.serves(plan.line.key):
@@ -95,7 +101,7 @@ def setup(asked: Setup) -> Mapping[str, str]:
 provider = provisioned(
     "gcp",
     guards=guards,
-    backends=frozenset({"torch-cpu"}),
+    backends=frozenset({"torch-cpu", "tpu"}),
     billed=billing.BILLED,
     cloud=Cloud(
         account=account,
@@ -106,6 +112,7 @@ provider = provisioned(
         console_url=console_url,
         findings=findings,
         serves=serves,
+        hosts=hosts,
         setup=setup,
         place_of=place_of,
         kept=("Cloud Tasks queue `cloudtrain` (free, shared by all runs)",),

@@ -54,7 +54,7 @@ def guards(offer: str, market: str) -> tuple[Guard, ...]:
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
-    """One instance, or policy, template and group fora slice of several hosts. Needs `serves(plan.line.key)`."""
+    """One instance, or policy, template and group for a slice of several hosts. Needs `serves(plan.line.key)`."""
     wanted = shape(plan.line.key)
     if wanted is None:
         raise ValueError(f"Compute Engine does not rent {plan.line.offer}")
@@ -78,7 +78,12 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     hosts: dict[str, Any] = {"hosts": wanted.hosts, "machine_type": wanted.machine_type}
     return [
         made("policy", "workload_policy", (), f"workload policy {wanted.topology}", topology=wanted.topology),
-        made("template", "instance_template", (), f"template of {wanted.machine_type}", **machine),
+        made(
+            *("template", "instance_template", ()),
+            f"template of {wanted.machine_type}",
+            **machine,
+            **boot.inputs(plan),
+        ),
         made(
             *("machine", "instance_group", ("policy", "template")),
             f"group of {wanted.hosts} machines {message}",

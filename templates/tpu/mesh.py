@@ -47,8 +47,8 @@ def plan(devices: int, decoder: Decoder, rows: int) -> Plan:
     tp = devices // fsdp
     if decoder.heads % tp or decoder.wide % tp:
         raise BadJob(
-            f"{devices} chips cannot share a micro_batch of {rows}: {fsdp} would take rows, and {tp} chips do not divide "
-            f"the {decoder.heads} heads; use a micro_batch of {devices}, or a multiple"
+            f"{devices} chips cannot share a micro_batch of {rows}: {fsdp} would take rows, and {tp} do not divide the "
+            f"{decoder.heads} heads; use a micro_batch of {devices}, or a multiple"
         )
     return Plan(fsdp, tp)
 

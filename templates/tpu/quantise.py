@@ -1,7 +1,7 @@
 """Frozen weights in 4 or 8 bits: groups of 64 along the inputs, which are the groups of bitsandbytes.
 
-bitsandbytes counts its groups along a matrix's rows (outputs, inputs) laid end to end: as long as 64 divides the inputs,
-no group crosses a row. Its second quantisation, of the scales, is left out: it alone moves the loss by 0.7 %.
+bitsandbytes counts its groups along a matrix's rows (outputs, inputs) laid end to end: as long as 64 divides the
+inputs, no group crosses a row. Its second quantisation, of the scales, is left out: it alone moves the loss by 0.7 %.
 """
 
 from __future__ import annotations

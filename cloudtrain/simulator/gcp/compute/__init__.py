@@ -26,7 +26,7 @@ from cloudtrain.simulator.gcp.compute.answers import (
 from cloudtrain.simulator.gcp.compute.calls import FAULT_TABLE, KINDS
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid, not_found
 from cloudtrain.simulator.gcp.compute.groups import Groups
-from cloudtrain.simulator.gcp.compute.machines import Machines, check_properties
+from cloudtrain.simulator.gcp.compute.machines import TPU_TYPES, Machines, check_properties
 from cloudtrain.simulator.gcp.compute.resources import (
     ROOT,
     ZONE_LETTERS,
@@ -39,6 +39,7 @@ from cloudtrain.simulator.gcp.compute.resources import (
 from cloudtrain.simulator.gcp.compute.routes import Route, route
 from cloudtrain.simulator.guests import machine_url
 from cloudtrain.simulator.http_server import Front, Reply, Request
+from cloudtrain.simulator.sandbox import played_tpu
 
 TOKEN = "PLANTED-SECRET-GCE-4a1f"  # noqa: S105  # planted: a test looks whether it turns up anywhere
 READ_PARAMETERS = {
@@ -106,7 +107,9 @@ class GceCloud(Front):
 
     def _power_on(self, machine: Document) -> None:
         inside = machine_url(self.url, machine["id"])
-        sandbox = self.run_machine(machine["id"], {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_COMPUTE": self.url})
+        known = {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_COMPUTE": self.url}
+        chips = TPU_TYPES.get(str(machine["machineType"]).rpartition("/")[2], 0)
+        sandbox = self.run_machine(machine["id"], {**known, **(played_tpu(chips) if chips else {})})
         script = metadata.startup_script(machine)
         if sandbox and script:
             sandbox.boot(script)
