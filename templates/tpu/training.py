@@ -39,7 +39,7 @@ class Model(NamedTuple):
 def load(job: Job, given: course.Given) -> course.Loaded:
     """Weights on the devices, the adapter beside them, and the loop over both. Raises BadJob."""
     chips.keep_compiled(job)
-    folder = source.folder(job)
+    folder = source.place(job.model, job.revision)
     decoder = source.described(job, folder)
     found = chips.devices(job.accelerator)
     parts = architectures.of(decoder)
