@@ -122,9 +122,14 @@ def tensors_of(decoder: Decoder, adapters: Any) -> dict[str, np.ndarray[Any, Any
 
 def key(decoder: Decoder, block: int, name: str, side: str) -> str:
     """What PEFT calls the A or B of a matrix, the `block`-th of its name."""
+    return f"base_model.model.{decoder.stem}.{place(decoder, block, name)}.lora_{side}.weight"
+
+
+def place(decoder: Decoder, block: int, name: str) -> str:
+    """The matrix among a model's layers, as its checkpoint has it."""
     places = decoder.modules[name]
     layer, at = divmod(block, len(places))
-    return f"base_model.model.{decoder.stem}.layers.{layer}.{places[at]}.lora_{side}.weight"
+    return f"layers.{layer}.{places[at]}"
 
 
 def read(path: Path, decoder: Decoder) -> Any:

@@ -17,7 +17,7 @@ import machine
 import questions
 from chips import ACCELERATORS
 from events import claim_stdout
-from failures import Failure, as_failure
+from failures import BadJob, Failure, as_failure
 
 BLOCK = 64  # prompts are as long as the longest, rounded up to so many tokens: one program for all
 
@@ -50,6 +50,8 @@ def answers(options: Any) -> Any:
 
     folder = source.place(options.model, None)
     shape = decoder.read(folder)
+    if not isinstance(shape, decoder.Decoder):
+        raise BadJob(f"{options.model} cannot be asked on a processor: open its adapter with the trainer `longcat`")
     scale, adapter = 1.0, None
     if options.adapter is not None:
         adapter, scale = adapters.read(Path(options.adapter), shape), source.scale(Path(options.adapter))
