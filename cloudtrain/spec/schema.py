@@ -49,8 +49,8 @@ class Spec(Record):
         default=2.0,
         ge=1,
         le=64,
-        description="LongCat on TPUs: tokens that a chip takes for its experts, times an even share; what is beyond is "
-        "lost to them, and a step that loses more than 2 % ends the run. More needs more memory",
+        description="LongCat on TPUs: places that a chip has for tokens of its experts, as a multiple of an even share; "
+        "a step in which over 2 % find none ends the run, and more places take more memory",
     )
     lora: Lora = Field(default=Lora(), description="the adapter; full and freeze ignore it")
     train_layers: int = Field(

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from cloudtrain.models import registry
+from cloudtrain.spec.schema import parse
 from cloudtrain.trainer import environment
+from cloudtrain.trainer.job import job_document
 from tests.templates.conftest import COMMON
 from tests.trainer_fixtures import TEMPLATES
 
 TPU = TEMPLATES / "tpu"
 HERE = Path(__file__).parent
-GATE = ("parity", "packed", "dropping", "devices", "int4")
+GATE = ("parity", "packed", "dropping", "devices", "four_bits")
 ATTENTION = {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}
 DENSE = {f"mlps.{half}.{name}_proj" for half in (0, 1) for name in ("gate", "up", "down")}
 together = pytest.mark.xdist_group("tpu-longcat")  # they share what is computed once
@@ -51,6 +54,12 @@ def folder(warm_longcat: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def computed(folder: Path) -> Any:
     """What the TPU trainer makes of the same model."""
     return probed(folder, *GATE)
+
+
+@pytest.fixture(scope="module")
+def quantised(folder: Path) -> Any:
+    """The same model with its matrices in each kind of codes."""
+    return probed(folder, "quantised")["quantised"]
 
 
 @together
@@ -123,6 +132,13 @@ def test_dropped_picks_are_those_that_numpy_counts(computed: Any) -> None:
 
 @together
 @pytest.mark.trainer
+def test_the_jobs_capacity_is_the_models(computed: Any) -> None:
+    """2 where the job says nothing."""
+    assert computed["dropping"]["capacity"] == [2.0, 3.0]
+
+
+@together
+@pytest.mark.trainer
 def test_too_many_dropped_picks_end_the_run(computed: Any) -> None:
     """With the figures, and what to change."""
     found = computed["dropping"]
@@ -132,19 +148,24 @@ def test_too_many_dropped_picks_end_the_run(computed: Any) -> None:
 
 @together
 @pytest.mark.trainer
-def test_int4_weights_compute_as_the_same_weights_put_back(computed: Any) -> None:
-    """Matrices of both halves and of the experts; devices that share them hold the same codes and scales."""
-    is_as_put_back(computed["int4"]["int4"], 0.3)
+def test_int4_experts_compute_as_the_same_weights_put_back(computed: Any) -> None:
+    """Over eight devices; and something was quantised."""
+    found = computed["four_bits"]
+    assert found["out"] <= 1e-5
+    assert 0.02 < found["from_unquantised"] < 0.3
 
 
 @pytest.mark.soak
 @together
 @pytest.mark.trainer
-def test_int8_and_nf4_weights_compute_as_the_same_weights_put_back(folder: Path) -> None:
-    """And int8 is near to what was not quantised."""
-    found = probed(folder, "quantised")["quantised"]
-    is_as_put_back(found["int8"], 0.02)
-    is_as_put_back(found["nf4"], 0.3)
+@pytest.mark.parametrize(("kind", "least", "most"), [("int4", 0.05, 0.2), ("int8", 1e-3, 0.01), ("nf4", 0.05, 0.2)])
+def test_quantised_weights_compute_as_the_same_put_back(quantised: Any, kind: str, least: float, most: float) -> None:
+    """All matrices of both halves and of the experts; devices that share them hold the same codes and scales."""
+    found = quantised[kind]
+    assert found["stacks"] == 11
+    assert found["logits"] <= 1e-4
+    assert found["spread"] == 0
+    assert least < found["from_unquantised"] < most
 
 
 @pytest.mark.soak
@@ -156,14 +177,6 @@ def test_the_trainers_step_over_eight_devices_draws_dropout_by_its_key(folder: P
     assert found["losses"][0] == found["losses"][1] != found["losses"][2]
     assert found["losses"][2] == pytest.approx(found["losses"][0], rel=0.1)
     assert found["picks"][0] > 0
-
-
-def is_as_put_back(found: Any, loss_of_quality: float) -> None:
-    """Equal but for rounding, and not so near to the unquantised weights that nothing was quantised."""
-    assert found["stacks"] == 11
-    assert found["logits"] <= 1e-4
-    assert found["spread"] == 0
-    assert 1e-3 < found["from_unquantised"] < loss_of_quality
 
 
 @pytest.fixture
@@ -227,6 +240,15 @@ def test_the_published_sizes_have_the_published_parameters(longcat: Any) -> None
     router = (cat.hidden + 1) * cat.everyone
     total = cat.layers * (2 * twice + experts + router) + (2 * cat.vocab + 1) * cat.hidden
     assert total - cat.layers * cat.everyone == 560_664_958_976  # the correction bias is no parameter of the class
+
+
+def test_the_capacity_of_a_spec_reaches_the_job() -> None:
+    """Left out where it is what the trainer takes anyway."""
+    asked = {}
+    for line in ("", "expert_capacity: 2", "expert_capacity: 3.5"):
+        spec = parse(f"model: longcat-flash\ndata: rows.jsonl\n{line}", "cloudtrain.yaml", Path("/project"))
+        asked[line] = job_document(spec, registry.find("longcat-flash"), "run", Path("/run")).get("expert_capacity")
+    assert list(asked.values()) == [None, None, 3.5]
 
 
 def test_places_are_the_capacity_times_an_even_share(longcat: Any) -> None:
