@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from cloudtrain.models import registry
 from cloudtrain.spec.schema import parse
 from cloudtrain.trainer import environment
 from cloudtrain.trainer.job import job_document
-from tests.templates.conftest import COMMON
+from tests.templates.conftest import COMMON, Bench
+from tests.templates.torch.test_longcat import TINY
 from tests.trainer_fixtures import TEMPLATES
 
 TPU = TEMPLATES / "tpu"
@@ -177,6 +179,36 @@ def test_the_trainers_step_over_eight_devices_draws_dropout_by_its_key(folder: P
     assert found["losses"][0] == found["losses"][1] != found["losses"][2]
     assert found["losses"][2] == pytest.approx(found["losses"][0], rel=0.1)
     assert found["picks"][0] > 0
+
+
+@pytest.mark.soak
+@together
+@pytest.mark.trainer
+def test_a_job_trains_it_in_int4_and_goes_on(
+    warm_longcat: Path, demo_model: Path, bench: Bench, tmp_path: Path
+) -> None:
+    """The trainer's own program: six steps, of which the last two after a stop are those of a run that never stopped."""
+    model = tmp_path / "model"
+    subprocess.run([warm_longcat, "-c", TINY, demo_model, model], check=True, capture_output=True)
+    python = environment.ensure("jax", print)
+    ours = Bench(python, python, model, bench.data)
+    settings = {"method": "qlora", "quantisation": "int4", "lora": {"targets": "attention"}, "sequence_length": 128}
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        return ours.start(ours.job(folder, **settings), instead=(str(TPU / "fine_tune.py"), str(folder / "job.json")))
+
+    whole = ours.wait(start(tmp_path / "whole"), tmp_path / "whole")
+    assert whole.code == 0, whole.stderr[-3000:]
+    assert whole.losses[6] < whole.losses[1]
+    parts = tmp_path / "parts"
+    stopped = ours.until_step(start(parts), 3, signal.SIGTERM, parts)
+    assert stopped.code == 75, stopped.stderr[-3000:]
+    ended = ours.wait(start(parts), parts)
+    assert ended.code == 0, ended.stderr[-3000:]
+    assert ended.losses
+    assert stopped.losses | ended.losses == whole.losses
+    targets = json.loads((tmp_path / "whole" / "output" / "adapter_config.json").read_text())["target_modules"]
+    assert set(targets) == ATTENTION
 
 
 @pytest.fixture
