@@ -82,7 +82,7 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
         head_axis="tp" if plan.tp > 1 else None,
         remat=job.activation_checkpointing,
     )
-    frozen = weights.shapes(decoder, mesh, "nf4" if job.method == "qlora" else "", how.dtype)
+    frozen = weights.shapes(decoder, mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
     meshes.check(frozen, mesh)
     change, begun = learn.rule(job), _begun(decoder, job, mesh)
 

@@ -44,7 +44,7 @@ def load(job: Job, given: course.Given) -> course.Loaded:
     plan = mesh.plan(len(found), decoder, job.micro_batch)
     print(f"{plan}: {found[0].device_kind}", file=sys.stderr)
     how = way(job, plan)
-    frozen = weights.load(folder, decoder, how.mesh, "nf4" if job.method == "qlora" else "", how.dtype)
+    frozen = weights.load(folder, decoder, how.mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
     change = learn.rule(job)
     begun, fresh = _begun(job, given, decoder, change)
     if fresh and given.resume is not None:
