@@ -76,11 +76,10 @@ class Change(NamedTuple):
 def _changes(adapter: Path, base: Path) -> dict[str, Change]:
     """By the names that the base's files have for the matrices."""
     import adapters
-    import decoder
     import source
     from shards import Shards
 
-    shape, shards = decoder.read(base), Shards(base)
+    shape, shards = source.dense(base), Shards(base)
     found, scale = adapters.read(adapter, shape), source.scale(adapter)
     stem = next((stem for stem in shape.stems if f"{stem}.embed_tokens.weight" in shards), shape.stems[0])
     return {
