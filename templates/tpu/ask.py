@@ -41,7 +41,6 @@ def answers(options: Any) -> Any:
     """Question and answer, one after another, in float32: a processor is slower in bf16 here. Raises BadJob."""
     import adapters
     import decode
-    import decoder
     import jax.numpy as jnp
     import model
     import source
@@ -49,9 +48,7 @@ def answers(options: Any) -> Any:
     from transformers import AutoTokenizer
 
     folder = source.place(options.model, None)
-    shape = decoder.read(folder)
-    if not isinstance(shape, decoder.Decoder):
-        raise BadJob(f"{options.model} cannot be asked on a processor: open its adapter with the trainer `longcat`")
+    shape = source.dense(folder)
     scale, adapter = 1.0, None
     if options.adapter is not None:
         adapter, scale = adapters.read(Path(options.adapter), shape), source.scale(Path(options.adapter))

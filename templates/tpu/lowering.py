@@ -88,7 +88,7 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
     meshes.check(frozen, mesh)
     change, begun = learn.rule(job), _begun(decoder, job, mesh)
 
-    def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> Any:
+    def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> tuple[Any, Any]:
         return parts.loss_sum(decoder, how, frozen, trained, batch, key)
 
     whole = NamedSharding(mesh, PartitionSpec())

@@ -38,6 +38,14 @@ def described(job: Job, folder: Path) -> decoder.Decoder | LongCat:
     return replace(found, capacity=job.expert_capacity) if isinstance(found, LongCat) else found
 
 
+def dense(folder: Path) -> decoder.Decoder:
+    """The same for programs that know dense models alone. Raises BadJob for another."""
+    found = decoder.read(folder)
+    if not isinstance(found, decoder.Decoder):
+        raise BadJob(f"{folder} is no dense model: the TPU trainer cannot ask it; use PEFT for its adapters")
+    return found
+
+
 def parameters(folder: Path) -> int:
     """How many parameters the folder's weights have, by the headers of its files."""
     shards = Shards(folder)

@@ -46,7 +46,8 @@ def load(job: Job, given: course.Given) -> course.Loaded:
     plan = parts.plan(len(found), decoder, job.micro_batch)
     print(f"{plan}: {found[0].device_kind}", file=sys.stderr)
     how = way(job, plan)
-    frozen = parts.load(folder, decoder, how.mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
+    packed = job.quantisation if job.method == "qlora" else ""
+    frozen = parts.load(folder, decoder, how.mesh, packed, how.dtype)
     change = learn.rule(job)
     begun, fresh = _begun(job, given, decoder, change)
     if fresh and given.resume is not None:

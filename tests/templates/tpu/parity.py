@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
