@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from quantise import matrix
 from tokens import IGNORED
 
-TILE_BYTES = 1 << 28  # of float32 logits that a device may hold at a time
+TILE_BYTES = 1 << 27  # of float32 logits that a device may hold at a time
 
 
 class How(NamedTuple):

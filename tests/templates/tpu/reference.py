@@ -129,12 +129,17 @@ def four_bit() -> None:
 
 
 def opened(family: str) -> None:
-    """Write the logits of the exported adapter, as PEFT opens it, in bf16."""
+    """Write what PEFT makes of the exported adapter: logits and loss in bf16, and logits in float32."""
     folder = FOLDER / family
-    base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager")
-    model = PeftModel.from_pretrained(base, folder / "exported").eval()
-    with torch.no_grad():
-        save_file({"logits": packed(model).logits.float().clone()}, folder / "opened.safetensors")
+    found = {}
+    for name, dtype in (("logits", torch.bfloat16), ("exact", torch.float32)):
+        base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+        model = PeftModel.from_pretrained(base, folder / "exported").eval()
+        with torch.no_grad():
+            out = packed(model, LABELS)
+        found[name] = out.logits.float().clone()
+        found.setdefault("loss", out.loss.float())
+    save_file(found, folder / "opened.safetensors")
 
 
 torch.set_num_threads(1)
