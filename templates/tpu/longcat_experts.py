@@ -115,10 +115,17 @@ def own_experts(own: int, rows: Any, kind: Any, experts: Any) -> Any:
     inverse = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
     sizes = jnp.bincount(kind, length=own).astype(jnp.int32)
     rows = moved(rows, order, inverse[:, None])
-    gate = jax.lax.ragged_dot(rows, _matrices(experts["gate"], rows.dtype), sizes)
-    up = jax.lax.ragged_dot(rows, _matrices(experts["up"], rows.dtype), sizes)
-    done = jax.lax.ragged_dot(jax.nn.silu(gate) * up, _matrices(experts["down"], rows.dtype), sizes)
-    return moved(done, inverse, order[:, None])
+    gate, up = _products(rows, experts["gate"], sizes), _products(rows, experts["up"], sizes)
+    return moved(_products(jax.nn.silu(gate) * up, experts["down"], sizes), inverse, order[:, None])
+
+
+@jax.checkpoint
+def _products(rows: Any, weight: Any, sizes: Any) -> Any:
+    """Rows, sorted by expert, times their experts' matrices.
+
+    Backward puts the matrices back once more: all three kept until then would be gigabytes, and each of them twice.
+    """
+    return jax.lax.ragged_dot(rows, _matrices(weight, rows.dtype), sizes)
 
 
 def _matrices(weight: Any, dtype: Any) -> Any:
