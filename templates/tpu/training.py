@@ -121,7 +121,8 @@ class Run:
     def compile(self) -> float:
         """Compile the step for its only shapes, before the clock of any step runs; returns the seconds."""
         began = time.monotonic()
-        self._step = self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
+        # JAX keeps it for the calls that follow; what is returned would refuse 4-bit arrays, whose layout it mistakes
+        self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
         return time.monotonic() - began
 
     def steps(self) -> None:
