@@ -89,7 +89,9 @@ def rented(run: Run, plan: Plan, url: Url) -> TicketRented:
     cloud = load("stacks", plan.provider, Stack).cloud
     count = 1 if cloud is None else cloud.hosts(plan.line.key)
     folders = ["", *(f"hosts/{plan.attempt}/{number}/" for number in range(1, count))] if count > 1 else []
-    hosts = [{name: TicketAddress(url=url(run.key(f"{each}{name}.json"))) for name in ("hb", "exit")} for each in folders]
+    hosts = [
+        {name: TicketAddress(url=url(run.key(f"{each}{name}.json"))) for name in ("hb", "exit")} for each in folders
+    ]
     return TicketRented(
         chip=plan.line.hardware, devices=plan.line.devices, hosts=tuple(TicketHost(**each) for each in hosts)
     )

@@ -105,5 +105,7 @@ class Hosts:
             "machineType": record.body["acceleratorType"],
             "scheduling": {"provisioningModel": "SPOT" if owner and "spot" in owner.body else "STANDARD"},
             "serviceAccounts": [{"email": account.get("email", DEFAULT), "scopes": account.get("scope", [SCOPE])}],
-            "metadata": {"items": [{"key": k, "value": v} for k, v in {**record.body.get("metadata", {}), **known}.items()]},
+            "metadata": {
+                "items": [{"key": k, "value": v} for k, v in {**record.body.get("metadata", {}), **known}.items()]
+            },
         }
