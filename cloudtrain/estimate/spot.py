@@ -51,7 +51,15 @@ def billed_s(work_s: float, interval: float, checkpoint_s: float, restart_s: flo
     interval = min(interval, work_s)
     if interval <= 0 or between_s <= 0:
         return math.inf
-    restarts, segment = restart_s / between_s, (interval + checkpoint_s) / between_s
-    if restarts + segment > _HIGHEST_EXPONENT:
+    return stretch_s(interval + checkpoint_s, restart_s, between_s) * (work_s / interval) + restart_s
+
+
+def stretch_s(uninterrupted_s: float, restart_s: float, between_s: float) -> float:
+    """Expected billed seconds until so many have passed without a preemption; every one costs a restart.
+
+    Infinite when that is so long against the time between preemptions that it never comes to pass.
+    """
+    restarts, stretch = restart_s / between_s, uninterrupted_s / between_s
+    if restarts + stretch > _HIGHEST_EXPONENT:
         return math.inf
-    return between_s * math.exp(restarts) * math.expm1(segment) * (work_s / interval) + restart_s
+    return between_s * math.exp(restarts) * math.expm1(stretch)

@@ -98,6 +98,7 @@ class Job:
     seed: int = at_least(0, 42)
     activation_checkpointing: bool = True
     dtype: Literal["bf16", "amp"] = "bf16"
+    quantisation: Literal["nf4", "int8", "int4"] = "nf4"  # of the frozen weights under qlora
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
     eval: Evaluation = field(default_factory=Evaluation)
     quantised: Quantised = field(default_factory=Quantised)
@@ -114,6 +115,10 @@ class Job:
         if self.lr is not None:
             return self.lr
         return 2e-5 if self.method in ("full", "freeze") else 2e-4
+
+    def warmup_steps(self, steps: int) -> int:
+        """Of so many steps, those of the warm-up: `warmup` below 1 is a part of them, else their number."""
+        return int(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
 
     @property
     def adapter(self) -> bool:
@@ -136,8 +141,9 @@ class Job:
             "grace_s",
             "report",
         )
-        # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over
-        kept = (*place, "quantised", "compute")
+        # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over; what the frozen
+        # weights are packed in is decided by the machine's memory, and an adapter goes on in any of them
+        kept = (*place, "quantised", "compute", "quantisation")
         return in_whole_steps({key: value for key, value in asdict(self).items() if key not in kept})
 
 

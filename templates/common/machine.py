@@ -56,8 +56,20 @@ def set_threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or cores)
 
 
+_device_memory: list[Callable[[], int]] = []
+
+
+def count_memory_by(peak: Callable[[], int]) -> None:
+    """From now on the peak is that of an accelerator's own memory, in bytes, as this function says."""
+    _device_memory[:] = [peak]
+
+
 def peak_bytes() -> int:
-    """The highest resident memory of this process so far, in bytes."""
+    """The highest memory so far, in bytes: of this process, or of the accelerator that it computes with."""
+    return (_device_memory[0]() if _device_memory else 0) or _resident_bytes()
+
+
+def _resident_bytes() -> int:
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

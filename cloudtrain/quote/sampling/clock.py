@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cloudtrain.quote.sampling.draws import Drawn, Stretches
 
 MOST_CERTAIN = 2.0  # so many times all slow ends together is within a limit: it ends in time
+# Each part is its middle or more in half of the runs, whatever the others are: so in at least half of them all parts
+# together are half of all middles or more, because either those above theirs are or, as likely, those below.
+SURELY_OVER = 2.0
 UNSURE = 0.05  # within so much of a bar, the probability of a few points is worked out anew with more
 
 
@@ -102,7 +105,10 @@ class Clock:
         """Whether more than half of the runs take longer, waiting included."""
         if self.ends_within(ceiling_h):
             return False
-        wall, ceiling = self.coarse.wall, ceiling_h * SECONDS_PER_HOUR
+        ceiling = ceiling_h * SECONDS_PER_HOUR
+        if self.stretches.usual_s() > SURELY_OVER * ceiling:
+            return True
+        wall = self.coarse.wall
         return sum([each > ceiling for each in wall]) * 2 > len(wall)
 
     def usual_h(self) -> float:

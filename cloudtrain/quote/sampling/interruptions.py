@@ -2,8 +2,9 @@
 
 A machine lives for an exponential time. It is set up, trains on from the last save, saves when our trainer does, and is
 taken away or done; what was trained since the last save is lost. The first lives have a dimension of the lattice each,
-later ones a fixed sequence that looks random. After `MOST_LIVES` the rest takes what is expected (Daly's formula,
-`estimate/spot.py`): by then chance has averaged out, or there is no end.
+later ones a fixed sequence that looks random. Who is not done after `MOST_LIVES` has long odds from save to save: how
+long each takes is then nearly exponential (Renyi's limit of geometric sums), with the mean of Daly's formula
+(`estimate/spot.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 8
 MOST_LIVES = 200
+MOST_STRETCHES = 32  # from save to save; the mean of so many is near enough
 
 
 class Lives(NamedTuple):
@@ -46,6 +48,7 @@ def lived(fate: Fate, lives: Lives, point: int) -> tuple[float, float]:
     slices, lines = lives
     if work < interval:
         save, interval = 0.0, work + 1.0
+        fate = (work, save, interval, ready, restart, between)
     count = len(slices)
     ran = done = 0.0
     lost, chance = 0, point
@@ -66,6 +69,20 @@ def lived(fate: Fate, lives: Lives, point: int) -> tuple[float, float]:
             done += interval * int((life - ready) / (interval + save))
         ready = restart
         lost += 1
-    left = max(work - done, 1.0)
-    rest = spot.billed_s(left, min(interval, left), save, restart, between)
+    return _long_odds(fate, lives, (ran, lost, work - done, chance))
+
+
+def _long_odds(fate: Fate, lives: Lives, reached: tuple[float, int, float, int]) -> tuple[float, float]:
+    """The end of a run from (seconds run, interruptions, seconds left to do, chance) on."""
+    _, save, interval, _, restart, between = fate
+    ran, lost, left, chance = reached
+    whole = int(left / interval)
+    means = [spot.stretch_s(left - whole * interval, restart, between)]
+    if whole:
+        some = min(whole, MOST_STRETCHES)
+        means += [spot.stretch_s(interval + save, restart, between) * whole / some] * some
+    rest = 0.0
+    for mean in means:
+        chance = (chance * 1103515245 + 12345) & 0x7FFFFFFF
+        rest += mean * lives.slices[(chance >> 8) % len(lives.slices)]
     return ran + rest, lost + rest / between

@@ -5,8 +5,8 @@ speeds scatter. The points are shifted rank-1 lattices (Dick, Kuo & Sloan, Acta 
 question has one answer. The few of `COARSE` order and reject rows, `MIDDLE` decides where that is a close thing; both
 are built component by component after the P2 criterion, weights 0.85^d. The many of `FINE` are the best of some hundred
 random sets of generators and shifts at P10, P50 and P90 of 208 kinds of machine (36 quotes): within 2.5 % of those
-of 400,000 random runs for the cheapest of each market and 3.2 % for all, but for one kind whose P90 lies where runs
-hardly ever end (2026-11-30; `tests/quote/sampling`).
+of 400,000 random runs for the cheapest of each market and 3.2 % for all but one: 5.9 %, where runs hardly ever
+end and sets of 200,000 random ones differ by 5 % among themselves (2026-11-30; `tests/quote/sampling`).
 """
 
 from __future__ import annotations

@@ -201,7 +201,8 @@ class Planner:
         )
         hardware = tuple(each for text in options.hardware for each in parse_hardware(text))
         asked, hour_usd = markets(options.spot), self.settings.hour_is_worth
-        return request._replace(hardware=hardware, markets=asked, weights_bytes=self.weights_bytes, hour_usd=hour_usd)
+        request = request._replace(hardware=hardware, markets=asked, weights_bytes=self.weights_bytes)
+        return request._replace(hour_usd=hour_usd, only_planned=options.dry_run)
 
     def wanted(self) -> tuple[Place, ...]:
         """The places that were asked for; () for all."""

@@ -12,6 +12,7 @@ from cloudtrain.quote.sampling.draws import Stretches
 from cloudtrain.quote.sampling.points import Z10
 
 HOPELESS_S = 3e7  # a year: nobody waits for such a run
+ODDS = 30.0  # a machine lives so many times as long as usual once in 1e13
 
 
 class Reference(NamedTuple):
@@ -52,6 +53,8 @@ def once(stretches: Stretches, random: Random) -> tuple[float, float]:
     between, again = some(stretches.between.between_s), some(stretches.wait.again)
     every, left = times.interval_s(write), work + result
     saves = left >= every
+    if restart + min(left, every) > ODDS * between and setup + min(left, every) > ODDS * between:
+        return math.inf, math.inf
     running, waited, ready = 0.0, first, setup
     while True:
         life = random.expovariate(1 / between)

@@ -1,0 +1,155 @@
+"""LongCat's mixture: a router in float32, experts in one grouped multiplication, tokens sent to the devices that hold them.
+
+Rows only ever move by look-ups, in backward too: each move knows its way back. A TPU adds up scattered rows slowly, and
+in bf16 not exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from longcat import LongCat
+from model import How
+from quantise import matrix
+
+
+class Picks(NamedTuple):
+    """How often an expert (identities apart) was picked, and how many of these found no place: int32."""
+
+    made: Any
+    dropped: Any
+
+
+class Routes(NamedTuple):
+    """Where a device's picks go. A slot is a place at one of the devices; a number past the last means nowhere."""
+
+    slot: Any  # (picks,) the slot of each pick
+    pick: Any  # (devices x places,) the pick in each slot
+    picks: Picks
+
+
+def mixture(cat: LongCat, how: How, rows: Any, weights: Any, real: Any) -> tuple[Any, Picks]:
+    """The experts' weighted sum for rows (batch, length, hidden), and the picks counted over all devices.
+
+    `weights`: router (hidden, everyone), router_bias (everyone,), experts {name: (experts, inputs, outputs)}.
+    `real` (batch, length): what is no padding; equal tokens in great number would take the places of all others.
+    """
+    given = weights["router"], weights["router_bias"], weights["experts"]
+    flat = rows.reshape(-1, cat.hidden), real.reshape(-1)
+    if how.mesh is None:
+        out, picks = _mixed(cat, how, (), 1, *flat, *given)
+        return out.reshape(rows.shape), picks
+    axes = how.mesh.axis_names
+    cut = P(axes)
+    run = jax.shard_map(
+        lambda *own: _mixed(cat, how, axes, int(how.mesh.size), *own),
+        mesh=how.mesh,
+        in_specs=(cut, cut, P(), P(), jax.tree.map(lambda _: cut, weights["experts"])),
+        out_specs=(cut, P()),
+        check_vma=False,
+    )
+    out, picks = run(*flat, *given)
+    return out.reshape(rows.shape), picks
+
+
+def _mixed(
+    cat: LongCat,
+    how: How,
+    axes: tuple[str, ...],
+    devices: int,
+    rows: Any,
+    real: Any,
+    router: Any,
+    bias: Any,
+    experts: Any,
+) -> tuple[Any, Picks]:
+    """One device's rows (tokens, hidden) through everybody's experts; `experts` are those of this device."""
+    picks, shares = chosen(cat, rows, router, bias)
+    picks = jnp.where(real[:, None], picks, cat.experts)  # as if padding chose identities alone
+    out = rows.astype(jnp.float32) * jnp.where(picks >= cat.experts, shares, 0).sum(-1, keepdims=True)
+    own, places = cat.experts // devices, cat.places(rows.shape[0], devices)
+    routes = routed(cat, picks.reshape(-1), devices, places)
+
+    sent = moved(rows, routes.pick // cat.chosen, routes.slot.reshape(picks.shape))
+    kind = picks.reshape(-1).at[routes.pick].get(mode="fill", fill_value=own)
+    kind = jnp.where(routes.pick < picks.size, kind % own, own)
+    if devices > 1:
+        sent, kind = (_exchanged(it, devices, axes) for it in (sent, kind))
+    done = own_experts(how, own, sent, kind, experts)
+    if devices > 1:
+        done = _exchanged(done, devices, axes)
+
+    back = moved(done, routes.slot, routes.pick[:, None]).reshape(*picks.shape, cat.hidden)
+    out = out + (back.astype(jnp.float32) * shares[..., None]).sum(1)
+    return out.astype(rows.dtype), jax.lax.psum(routes.picks, axes) if axes else routes.picks
+
+
+def chosen(cat: LongCat, rows: Any, router: Any, bias: Any) -> tuple[Any, Any]:
+    """Each token's picks among experts and identities, and their shares: (tokens, chosen) int32 and float32.
+
+    The bias evens out who is chosen; it has no part in the shares.
+    """
+    logits = jnp.matmul(rows.astype(jnp.float32), router.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+    scores = jax.nn.softmax(logits, -1)
+    _, picks = jax.lax.top_k(jax.lax.stop_gradient(scores) + bias.astype(jnp.float32), cat.chosen)
+    return picks, jnp.take_along_axis(scores, picks, -1) * cat.routed_scale
+
+
+def routed(cat: LongCat, picks: Any, devices: int, places: int) -> Routes:
+    """Slots for picks (picks,), in the order of the tokens as long as the device that holds the expert has places."""
+    count, slots = picks.size, devices * places
+    device = jnp.minimum(picks // (cat.experts // devices), devices)  # `devices`: an identity, which goes nowhere
+    order = jnp.argsort(device)
+    standing = device[order]
+    before = jnp.arange(count) - jnp.searchsorted(standing, standing)  # picks of the same device that come before
+    before = jnp.zeros(count, jnp.int32).at[order].set(before.astype(jnp.int32))
+    real = device < devices
+    placed = real & (before < places)
+    slot = jnp.where(placed, device * places + before, slots).astype(jnp.int32)
+    pick = jnp.full(slots, count, jnp.int32).at[slot].set(jnp.arange(count, dtype=jnp.int32), mode="drop")
+    return Routes(slot, pick, Picks(real.sum(dtype=jnp.int32), (real & ~placed).sum(dtype=jnp.int32)))
+
+
+def own_experts(how: How, own: int, rows: Any, kind: Any, experts: Any) -> Any:
+    """Rows (slots, hidden), each through the expert `kind` of this device's `own`; kind `own` is no expert."""
+    order = jnp.argsort(kind)
+    inverse = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
+    sizes = jnp.bincount(kind, length=own).astype(jnp.int32)
+    rows = moved(rows, order, inverse[:, None])
+    gate = jax.lax.ragged_dot(rows, matrix(experts["gate"], how.dtype), sizes)
+    up = jax.lax.ragged_dot(rows, matrix(experts["up"], how.dtype), sizes)
+    done = jax.lax.ragged_dot(jax.nn.silu(gate) * up, matrix(experts["down"], how.dtype), sizes)
+    return moved(done, inverse, order[:, None])
+
+
+def _exchanged(rows: Any, devices: int, axes: tuple[str, ...]) -> Any:
+    """What the devices have in their slots for each other; the same again brings it back."""
+    split = rows.reshape(devices, -1, *rows.shape[1:])
+    return jax.lax.all_to_all(split, axes, 0, 0, tiled=True).reshape(rows.shape)
+
+
+@jax.custom_vjp
+def moved(rows: Any, source: Any, targets: Any) -> Any:
+    """Rows (n, width) taken from their places `source` (m,), zeros where that is past the last.
+
+    `targets` (n, copies) is the way back: where in the result each row stands, past the last for nowhere.
+    """
+    del targets
+    return rows.at[source].get(mode="fill", fill_value=0)
+
+
+def _moved_forward(rows: Any, source: Any, targets: Any) -> tuple[Any, Any]:
+    return moved(rows, source, targets), targets
+
+
+def _moved_backward(targets: Any, gradient: Any) -> tuple[Any, None, None]:
+    if targets.shape[1] == 1:
+        return gradient.at[targets[:, 0]].get(mode="fill", fill_value=0), None, None
+    copies = gradient.at[targets].get(mode="fill", fill_value=0)
+    return copies.astype(jnp.float32).sum(1).astype(gradient.dtype), None, None
+
+
+moved.defvjp(_moved_forward, _moved_backward)

@@ -1,0 +1,124 @@
+"""Run in the environment with transformers 4.57.6: a tiny random LongCat, and what it computes, as the truth.
+
+python longcat_reference.py make FOLDER [STEPS]     the model, its logits, loss, every gradient, steps with an adapter
+python longcat_reference.py open MODEL ADAPTER OUT  logits of the model with an adapter of PEFT's
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import LongcatFlashConfig, LongcatFlashForCausalLM
+
+torch.set_num_threads(1)
+SIZES: dict[str, Any] = {
+    "vocab_size": 256,
+    "hidden_size": 128,
+    "num_layers": 2,
+    "num_attention_heads": 4,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 32,
+    "v_head_dim": 32,
+    "head_dim": 16,
+    "ffn_hidden_size": 512,
+    "expert_ffn_hidden_size": 64,
+    "n_routed_experts": 16,
+    "zero_expert_num": 8,
+    "moe_topk": 4,
+    "routed_scaling_factor": 6.0,
+    "rope_theta": 1e7,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 128,
+    "attn_implementation": "eager",
+}
+ROWS, LENGTH, RANK, ALPHA, RATE = 8, 32, 4, 8, 1e-2
+TARGETS = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
+TARGETS += [f"mlps.{half}.{name}_proj" for half in (0, 1) for name in ("gate", "up", "down")]
+
+
+def model() -> Any:
+    """Norms near 1, a router that prefers, and a correction bias that changes choices."""
+    torch.manual_seed(0)
+    made = LongcatFlashForCausalLM(LongcatFlashConfig(**SIZES)).float()
+    for name, parameter in made.named_parameters():
+        noise = torch.randn_like(parameter)
+        parameter.data = 1 + 0.1 * noise if "norm" in name else noise * (0.3 if "classifier" in name else 0.08)
+    for name, buffer in made.named_buffers():
+        if "e_score" in name:
+            buffer.copy_(torch.randn_like(buffer) * 0.02)
+    return made
+
+
+def gradients(made: Any) -> dict[str, Any]:
+    """Of every parameter that has one."""
+    return {name: each.grad.clone() for name, each in made.named_parameters() if each.grad is not None}
+
+
+def adapted(made: Any, b: bool) -> Any:
+    """The model with an adapter on attentions and dense layers, B drawn too, so that A has a gradient."""
+    torch.manual_seed(1)
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
+    wrapped = get_peft_model(made, config)
+    for name, parameter in wrapped.named_parameters():
+        if b and "lora_B" in name:
+            parameter.data = torch.randn_like(parameter) * 0.02
+    return wrapped
+
+
+def make(folder: Path, steps: int) -> None:
+    """Everything of one model under `folder`."""
+    made = model()
+    made.save_pretrained(folder / "model")
+    ids = torch.randint(0, SIZES["vocab_size"], (ROWS, LENGTH))
+    whole = made(input_ids=ids, labels=ids, use_cache=False)
+    whole.loss.backward()
+    found = gradients(made)  # as a checkpoint of its own: zeros for the bias, and for experts that nobody chose
+    whole_model = {name: found.get(name, torch.zeros_like(each)) for name, each in made.state_dict().items()}
+    (folder / "gradients").mkdir()
+    save_file(whole_model, folder / "gradients" / "model.safetensors")
+    save_file({"ids": ids, "logits": whole.logits.detach().clone()}, folder / "answer.safetensors")
+    made.zero_grad(set_to_none=True)
+
+    wrapped = adapted(made, b=True)
+    wrapped.save_pretrained(folder / "adapter")
+    trained = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    rule = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    losses = []
+    for step in range(steps):
+        result = wrapped(input_ids=ids, labels=ids, use_cache=False)
+        rule.zero_grad(set_to_none=True)
+        result.loss.backward()
+        if step == 0:
+            found = {name.replace(".default.", "."): grad for name, grad in gradients(wrapped).items()}
+            save_file(found, folder / "adapter_gradients.safetensors")
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        rule.step()
+        losses.append(result.loss.item())
+    (folder / "losses.json").write_text(json.dumps({"model": whole.loss.item(), "adapter": losses}))
+
+
+def opened(source: Path, adapter: Path, out: Path) -> None:
+    """Logits with the adapter, for the ids in `out`, written over it."""
+    base = LongcatFlashForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
+    wrapped = PeftModel.from_pretrained(base, adapter)
+    with torch.no_grad():
+        found = wrapped(input_ids=load_file(out)["ids"].long(), use_cache=False).logits
+    layers = sorted({name.split(".lora_")[0] for name, _ in wrapped.named_parameters() if ".lora_" in name})
+    save_file({"logits": found.clone()}, out)
+    print(json.dumps(layers))
+
+
+if __name__ == "__main__":
+    command, *places = sys.argv[1:]
+    if command == "make":
+        make(Path(places[0]), int(places[1]) if places[1:] else 5)
+    else:
+        opened(*map(Path, places))
