@@ -32,13 +32,9 @@ class Rental(NamedTuple):
     flavour: str
     rows: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    target: str = ""  # of `TARGETS`, where it is called otherwise
 
 
-# Slices that the catalogue here calls processors: no trainer of ours runs on a TPU yet, and what a machine boots, writes
-# and ends by does not depend on it. us-west4-a has flex-start, the others are rented without a limit on the run.
-SLICE = (
-    "gcp,v5litepod-4,cpu-amx,,,,112,192,{place},4.80,1.92,per second,cpu torch,yes,2026-11-01,a campaign,VERIFIED,,tpu"
-)
 RENTALS = {
     "aws": Rental(
         ("--infra", "aws/us-east-1", "--infra", "aws/us-west-2", "--hardware", "cpu-amx"),
@@ -52,12 +48,16 @@ RENTALS = {
         ("--spot", "--on-demand"),
         "rocm",
     ),
+    # On both the processor plays the chips, and what trains is a fake of the TPU trainer: a step of JAX takes longer.
+    # us-west4-a has flex-start, the others are rented without a limit on the run.
     "tpu": Rental(
-        ("--infra", "gcp", "--hardware", "cpu-amx"),
+        ("--infra", "gcp/us-west4", "--infra", "gcp/us-central1", "--hardware", "tpu-v5e:4"),
         ("--spot", "--on-demand"),
-        "cpu",
-        (SLICE.format(place="us-west4,a b"), SLICE.format(place="us-central1,a")),
-        ("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
+        "jax",
+        libraries=("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
+    ),
+    "v6e": Rental(
+        ("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1"), ("--spot", "--on-demand"), "jax", target="gce"
     ),
 }
 
@@ -127,10 +127,11 @@ class JobWorld:
     def __init__(self, name: str, server: ForkServer | None = None) -> None:
         """Commands are forked by `server`, which stays; without one, by one of its own."""
         self.name, self.rental = name, RENTALS[name]
+        self.target = self.rental.target or name
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
-        self.catalog = catalog(self.folder / "catalog", TARGETS[name].provider, self.rental.rows)
-        made: Any = TARGETS[name].fake(Clock())
+        self.catalog = catalog(self.folder / "catalog", TARGETS[self.target].provider, self.rental.rows)
+        made: Any = TARGETS[self.target].fake(Clock())
         self.both = Together(made)
         self.fake = made
         self.people = 0

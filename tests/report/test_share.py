@@ -25,9 +25,20 @@ def run_of(store: LocalFolder, model: str = "llama-3.1-8b", name: str = SECRET, 
     teaches = more.pop("teaches", True)
     begin(store, name, provider="gcp", created=1e9, deadline=1e9 + 3600, teaches=teaches)
     run = Run(store, name)
-    line = row(provider="gcp", offer=f"v6e-4 {SECRET}", hardware="tpu-v6e", count=4, devices=4, stack="jax 0.10.2", recipe=RECIPE)
+    line = row(
+        provider="gcp",
+        offer=f"v6e-4 {SECRET}",
+        hardware="tpu-v6e",
+        count=4,
+        devices=4,
+        stack="jax 0.10.2",
+        recipe=RECIPE,
+    )
     run.write("quote.json", QuoteRecord(line=line, flops_per_token=3.213456789e10))
-    run.write("exit.json", ExitRecord(**{"reason": "done", "step": 90, "tokens": 737_280, "tokens_per_second": 12345.678, **more}))
+    run.write(
+        "exit.json",
+        ExitRecord(**{"reason": "done", "step": 90, "tokens": 737_280, "tokens_per_second": 12345.678, **more}),
+    )
     store.write(run.key("spec.yaml"), f"model: {model}\ndata: /home/{SECRET}/rows.jsonl\nmethod: qlora\n".encode())
     return run
 
@@ -38,7 +49,12 @@ def test_the_line_says_what_was_run_on_what_and_how_fast(tmp_path: Path) -> None
     assert line is not None
     assert (line.model, line.method, line.hardware, line.chips) == ("llama-3.1-8b", "qlora", "tpu-v6e", 4)
     assert (line.sequence_length, line.batch, line.rank, line.quantisation) == (2048, 4, 8, "nf4")
-    assert (line.tokens_per_s, line.gflop_per_token, line.stack, line.software) == (12350.0, 32.13, "jax-own", "jax 0.10.2")
+    assert (line.tokens_per_s, line.gflop_per_token, line.stack, line.software) == (
+        12350.0,
+        32.13,
+        "jax-own",
+        "jax 0.10.2",
+    )
 
 
 def test_nothing_of_the_person_is_in_the_line(tmp_path: Path) -> None:
@@ -46,8 +62,17 @@ def test_nothing_of_the_person_is_in_the_line(tmp_path: Path) -> None:
     folder = tmp_path / SECRET
     folder.mkdir()
     (folder / "config.json").write_text(
-        json.dumps({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-                    "intermediate_size": 128, "vocab_size": 512, "num_key_value_heads": 4})  # fmt: skip
+        json.dumps(
+            {
+                "model_type": "llama",
+                "hidden_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "intermediate_size": 128,
+                "vocab_size": 512,
+                "num_key_value_heads": 4,
+            }
+        )  # fmt: skip
     )
     for number, model in enumerate(("llama-3.1-8b", str(folder), f"{SECRET}/model")):
         line = shared(run_of(LocalFolder(tmp_path / "state"), model, f"{SECRET}-{number}"))

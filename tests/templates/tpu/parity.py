@@ -73,5 +73,7 @@ for each in FAMILIES:
     try:
         print(json.dumps(compare(each)), flush=True)
     except Exception as error:
-        import traceback; traceback.print_exc()
+        import traceback
+
+        traceback.print_exc()
         print(json.dumps({"family": each, "error": f"{type(error).__name__}: {error}"}), flush=True)

@@ -26,7 +26,11 @@ SMALL: dict[str, Any] = {
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 WINDOW = {"sliding_window": 8}
-ALTERNATE = {**WINDOW, "num_hidden_layers": 3, "layer_types": ["sliding_attention", "full_attention"] + ["sliding_attention"]}
+ALTERNATE = {
+    **WINDOW,
+    "num_hidden_layers": 3,
+    "layer_types": ["sliding_attention", "full_attention"] + ["sliding_attention"],
+}
 GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 24}
 OWN: dict[str, dict[str, Any]] = {
     "llama": {"rope_parameters": {**LLAMA3, "rope_theta": 1e4, "original_max_position_embeddings": 16}},
@@ -80,7 +84,9 @@ def answer(family: str) -> None:
     folder = FOLDER / family
     base = build(family)
     base.save_pretrained(folder)
-    linear = sorted({n.rsplit(".", 1)[-1] for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)} - {"lm_head"})
+    linear = sorted(
+        {n.rsplit(".", 1)[-1] for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)} - {"lm_head"}
+    )
     settings = LoraConfig(r=4, lora_alpha=8, target_modules=linear, task_type="CAUSAL_LM")
     model = get_peft_model(base, settings)
     for name, values in model.named_parameters():
