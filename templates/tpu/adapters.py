@@ -1,6 +1,7 @@
 """LoRA adapters: fresh ones as PEFT makes them, and to and from the files that `PeftModel.from_pretrained` opens.
 
-An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix.
+An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix. Where a
+layer has several matrices of a name (LongCat has two), they follow one another: the first dimension is that much longer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from failures import BadJob
 from safetensors.numpy import load_file, save_file
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
-ATTENTION, QUERY_AND_VALUE = {"q", "k", "v", "qkv", "o"}, {"q", "v", "qkv"}
+ATTENTION = {"q", "k", "v", "qkv", "o", "q_a", "q_b", "kv_a", "kv_b"}
+QUERY_AND_VALUE = {"q", "v", "qkv", "q_b", "kv_b"}
 _SIDES = (("a", "A"), ("b", "B"))
 
 
@@ -32,16 +34,36 @@ def names(decoder: Decoder, targets: str | list[str]) -> tuple[str, ...]:
     if isinstance(targets, str):
         meant = ATTENTION if targets == "attention" else QUERY_AND_VALUE
         return tuple(name for name in modules if name in meant)
-    found = []
     for target in targets:
-        caught = [name for name, module in modules.items() if f".{module}".endswith(f".{target}")]
-        if not caught:
-            last = [module.rsplit(".", 1)[-1] for module in modules.values()]
-            near = get_close_matches(target, last, n=1)
-            told = f"; did you mean `{near[0]}`?" if near else f"; it has {', '.join(sorted(last))}"
-            raise BadJob(f"the model has no linear layer `{target}`{told}")
-        found += caught
-    return tuple(name for name in modules if name in found)
+        _check_target(decoder, target)
+    found = []
+    for name, places in modules.items():
+        caught = [place for place in places if any(_ends(place, target) for target in targets)]
+        if caught and len(caught) < len(places):
+            raise BadJob(f"`lora.targets` has {caught[0]}: the TPU trainer needs all of {', '.join(places)} then")
+        found += [name] if caught else []
+    return tuple(found)
+
+
+def _check_target(decoder: Decoder, target: str) -> None:
+    """Raise BadJob for a name of `lora.targets` that means nothing, or more than may learn."""
+    places = [place for of_one in decoder.modules.values() for place in of_one]
+    if strange := next((name for name in decoder.strangers if _ends(name, target)), None):
+        raise BadJob(f"`lora.targets` {target} would put adapters on {strange}, which stays as it is: use attention")
+    if not any(_ends(place, target) for place in places):
+        last = sorted({place.rsplit(".", 1)[-1] for place in places})
+        near = get_close_matches(target, last, n=1)
+        told = f"; did you mean `{near[0]}`?" if near else f"; it has {', '.join(last)}"
+        raise BadJob(f"the model has no linear layer `{target}`{told}")
+
+
+def _ends(place: str, target: str) -> bool:
+    return f".{place}".endswith(f".{target}")
+
+
+def blocks(decoder: Decoder, name: str) -> int:
+    """How many matrices of that name the model has."""
+    return decoder.layers * len(decoder.modules[name])
 
 
 def fresh(decoder: Decoder, rank: int, seed: int, targets: str | list[str] = "all-linear") -> Any:
@@ -50,8 +72,9 @@ def fresh(decoder: Decoder, rank: int, seed: int, targets: str | list[str] = "al
     made = {}
     for name in names(decoder, targets):
         inputs, outputs = decoder.matrices[name]
-        first = generator.uniform(-1, 1, (decoder.layers, inputs, rank)).astype(np.float32) * inputs**-0.5
-        made[name] = {"a": first.astype(np.float32), "b": np.zeros((decoder.layers, rank, outputs), np.float32)}
+        count = blocks(decoder, name)
+        first = generator.uniform(-1, 1, (count, inputs, rank)).astype(np.float32) * inputs**-0.5
+        made[name] = {"a": first.astype(np.float32), "b": np.zeros((count, rank, outputs), np.float32)}
     return made
 
 
@@ -72,7 +95,7 @@ def write(
         **{"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "inference_mode": True},
         **{"r": int(rank), "lora_alpha": alpha, "lora_dropout": dropout, "use_rslora": rslora, "bias": "none"},
         **{"fan_in_fan_out": False, "init_lora_weights": True},
-        "target_modules": sorted(decoder.modules[name].rsplit(".", 1)[-1] for name in adapters),
+        "target_modules": sorted(target for name in adapters for target in _shortest(decoder, name)),
     }
     if len(decoder.stems) > 1:  # the towers of a model with pictures have layers of the same names
         layers = f"{decoder.stem}.layers".replace(".", r"\.")
@@ -80,19 +103,28 @@ def write(
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
+def _shortest(decoder: Decoder, name: str) -> set[str]:
+    """What tells PEFT which layers are meant: last parts of their names, more where others end alike."""
+    last = {place.rsplit(".", 1)[-1] for place in decoder.modules[name]}
+    caught = any(_ends(strange, target) for strange in decoder.strangers for target in last)
+    return set(decoder.modules[name]) if caught else last
+
+
 def tensors_of(decoder: Decoder, adapters: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """PEFT's names and shapes: a tensor (rank, inputs) or (outputs, rank) for each layer."""
+    """PEFT's names and shapes: a tensor (rank, inputs) or (outputs, rank) for each matrix."""
     found = {}
     for name, pair in jax.tree.map(np.asarray, adapters).items():
         for ours, theirs in _SIDES:
-            for layer, values in enumerate(pair[ours]):
-                found[key(decoder, layer, name, theirs)] = np.ascontiguousarray(values.T)
+            for block, values in enumerate(pair[ours]):
+                found[key(decoder, block, name, theirs)] = np.ascontiguousarray(values.T)
     return found
 
 
-def key(decoder: Decoder, layer: int, name: str, side: str) -> str:
-    """What PEFT calls the A or B of a layer's matrix."""
-    return f"base_model.model.{decoder.stem}.layers.{layer}.{decoder.modules[name]}.lora_{side}.weight"
+def key(decoder: Decoder, block: int, name: str, side: str) -> str:
+    """What PEFT calls the A or B of a matrix, the `block`-th of its name."""
+    places = decoder.modules[name]
+    layer, at = divmod(block, len(places))
+    return f"base_model.model.{decoder.stem}.layers.{layer}.{places[at]}.lora_{side}.weight"
 
 
 def read(path: Path, decoder: Decoder) -> Any:
@@ -105,13 +137,18 @@ def read(path: Path, decoder: Decoder) -> Any:
         tensors = {name.replace(".default.weight", ".weight"): value for name, value in load_file(file).items()}
     except OSError as error:
         raise BadJob(f"cannot read the adapter {file}: {error}") from None
-    found: dict[str, Any] = {}
+    return stacks_of(decoder, tensors, file)
+
+
+def stacks_of(decoder: Decoder, tensors: dict[str, Any], file: Path) -> Any:
+    """`tensors_of` the other way round, of what was read from `file`. Raises BadJob as `read` does."""
+    tensors, found = dict(tensors), {}
     for name in decoder.matrices:
         if key(decoder, 0, name, "A") not in tensors:
             continue
         found[name] = {}
         for ours, theirs in _SIDES:
-            keys = [key(decoder, layer, name, theirs) for layer in range(decoder.layers)]
+            keys = [key(decoder, block, name, theirs) for block in range(blocks(decoder, name))]
             absent = [each for each in keys if each not in tensors]
             if absent:
                 raise BadJob(f"the adapter {file} lacks `{absent[0]}`: not every layer has one")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ def see(job: Job) -> dict[str, Any]:
     os.environ.setdefault("NPROC", str(machine.usable_cores()))  # of a processor; else it takes all that the host has
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault(CACHE, str(Path(job.checkpoint.folder).parent / "compiled"))
     found = devices(job.accelerator)
     kind, count = found[0].device_kind, len(found)
     check(job, kind, count)
@@ -76,11 +74,10 @@ def in_bf16(job: Job) -> bool:
     return job.compute == "bf16" or (job.compute in ("auto", "measured") and job.accelerator != "cpu")
 
 
-def compile_cache() -> None:
-    """Keep what is compiled, so that a run that starts again does not compile the same once more."""
+def keep_compiled(job: Job) -> None:
+    """Keep what is compiled beside the checkpoints, or where `CACHE` says: a run that starts again finds it there."""
     import jax
 
-    try:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    except AttributeError:
-        print("this JAX keeps no compiled programs", file=sys.stderr)
+    if not os.environ.get(CACHE):
+        jax.config.update("jax_compilation_cache_dir", str(Path(job.checkpoint.folder).parent / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

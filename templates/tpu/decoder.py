@@ -9,9 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import longcat
 import rotation
 from failures import BadJob
 from families import FAMILIES, FULL
+from longcat import LongCat
 from rotation import Rotation
 
 
@@ -59,9 +61,14 @@ class Decoder:
         return {**attention, "o": (query, self.hidden), **feed, "down": (self.wide, self.hidden)}
 
     @property
-    def modules(self) -> dict[str, str]:
-        """The checkpoint's names of a layer's matrices."""
-        return {name: MODULES[name] for name in self.matrices}
+    def modules(self) -> dict[str, tuple[str, ...]]:
+        """The checkpoint's names of a layer's matrices: one of each name."""
+        return {name: (MODULES[name],) for name in self.matrices}
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """Linear layers that never get an adapter, though PEFT could."""
+        return ()
 
     @property
     def vectors(self) -> dict[str, tuple[str, int]]:
@@ -95,7 +102,7 @@ NORMS = {
 ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu", "gelu_new": "gelu"}
 
 
-def read(folder: Path) -> Decoder:
+def read(folder: Path) -> Decoder | LongCat:
     """The decoder of a model's folder. Raises BadJob for a model that the trainer does not know."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -104,12 +111,14 @@ def read(folder: Path) -> Decoder:
     return from_config(config)
 
 
-def from_config(config: Mapping[str, Any]) -> Decoder:
-    """The decoder that a configuration describes, whether written by transformers 4 or 5.
+def from_config(config: Mapping[str, Any]) -> Decoder | LongCat:
+    """The decoder that a configuration describes, whether written by transformers 4 or 5: dense, or LongCat's.
 
     Raises BadJob for a family, an activation, a rotation or published 4- and 8-bit weights that the trainer lacks.
     """
     family = config.get("model_type", "")
+    if family.startswith("longcat"):
+        return longcat.from_config(config)
     if family not in FAMILIES:
         near = get_close_matches(family, FAMILIES, n=1)
         known = f"the nearest it knows is {near[0]}" if near else f"it knows {', '.join(sorted(FAMILIES))}"

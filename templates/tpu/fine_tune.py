@@ -15,7 +15,6 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # wh
 import checkpoints
 import chips
 import course
-import state
 from events import Events
 from job import Job
 from reports import COMPUTE
@@ -23,7 +22,7 @@ from reports import COMPUTE
 
 def main(arguments: list[str]) -> int:
     """Run the job whose file is the one argument; returns the exit code."""
-    return course.main(arguments, course.BackEnd(chips.BACK_END, chips.see, _wake, _settle, _load, state.is_state))
+    return course.main(arguments, course.BackEnd(chips.BACK_END, chips.see, _wake, _settle, _load, _is_state))
 
 
 def _wake(job: Job) -> None:
@@ -48,6 +47,12 @@ def _load(job: Job, given: course.Given) -> course.Loaded:
     import training
 
     return training.load(job, given)
+
+
+def _is_state(name: str) -> bool:
+    import state
+
+    return state.is_state(name)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,11 @@ def _adafactor() -> optax.GradientTransformation:
     return optax.GradientTransformation(jax.vmap(one.init), jax.vmap(one.update))
 
 
-def stepper(loss_sum: LossSum, change: optax.GradientTransformation, draws: bool = False) -> Any:
+def stepper(loss_sum: LossSum, change: optax.GradientTransformation, begun: State, draws: bool = False) -> Any:
     """One compiled step: (state, frozen, batches, rate, number) -> (state, mean loss over its trained tokens).
 
-    `batches` are micro-batches stacked, whose gradients are summed before the state changes; the given state is gone.
+    `begun` is a state as the first one is. `batches` are micro-batches stacked, whose gradients are summed before the
+    state changes; the given state is gone.
     `draws`: the loss takes random numbers; those of a step depend on its `number` (seed and step) alone.
     """
 
@@ -90,7 +91,8 @@ def stepper(loss_sum: LossSum, change: optax.GradientTransformation, draws: bool
         trained = jax.tree.map(lambda old, by: (old - rate * by).astype(old.dtype), state.trained, update)
         return State(trained, memory), loss / trained_tokens
 
-    return jax.jit(step, donate_argnums=0)
+    places = jax.tree.map(lambda it: it.sharding, begun)  # where they were: else a second step is compiled anew
+    return jax.jit(step, donate_argnums=0, out_shardings=(places, None))
 
 
 def number(seed: int, step: int) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from failures import BadJob
@@ -18,20 +17,21 @@ FAMILY = "longcat_flash"
 HALVES = 2  # attentions, and dense MLPs, of a layer
 CLASS = "LongcatFlashForCausalLM"  # others have code of their own beside the weights, which nobody can check from here
 # Twice in a layer: their names in the published checkpoint, with the number of the half.
-ATTENTION = {
+MODULES = {
     "q_a": "self_attn.{}.q_a_proj",
     "q_b": "self_attn.{}.q_b_proj",
     "kv_a": "self_attn.{}.kv_a_proj_with_mqa",
     "kv_b": "self_attn.{}.kv_b_proj",
     "o": "self_attn.{}.o_proj",
+    **{name: f"mlps.{{}}.{name}_proj" for name in ("gate", "up", "down")},
 }
-DENSE = {"gate": "mlps.{}.gate_proj", "up": "mlps.{}.up_proj", "down": "mlps.{}.down_proj"}
 NORMS = {
     "q_norm": "self_attn.{}.q_a_layernorm",
     "kv_norm": "self_attn.{}.kv_a_layernorm",
     "attention_norm": "input_layernorm.{}",
     "mlp_norm": "post_attention_layernorm.{}",
 }
+ROUTER = "mlp.router.classifier"
 EXPERTS = {name: f"mlp.experts.{{}}.{name}_proj" for name in ("gate", "up", "down")}
 # What a configuration may say that nothing published says; the value is the one that is built here.
 ONLY = {
@@ -73,6 +73,8 @@ class LongCat:
     theta: float
     eps: float
     positions: int
+    stem: str = "model"  # where the layers are, in the checkpoint and for PEFT
+    stems: tuple[str, ...] = ("model",)
     capacity: float = 2.0
     most_dropped: float = 0.02
 
@@ -98,6 +100,16 @@ class LongCat:
         return {"gate": outward, "up": outward, "down": outward[::-1]}
 
     @property
+    def modules(self) -> dict[str, tuple[str, ...]]:
+        """The checkpoint's names of a layer's matrices: two of each name."""
+        return {name: tuple(module.format(half) for half in range(HALVES)) for name, module in MODULES.items()}
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """Linear layers that never get an adapter, though PEFT could: choosing and the chosen stay as they are."""
+        return ROUTER, *(module.format(0) for module in EXPERTS.values())
+
+    @property
     def vectors(self) -> dict[str, int]:
         """Sizes of the norms that are there twice in a layer."""
         inner = {"q_norm": self.query_rank, "kv_norm": self.key_rank}
@@ -119,11 +131,6 @@ class LongCat:
             return picks
         even = picks * self.experts / self.everyone / devices
         return min(-(-int(self.capacity * even) // 128) * 128, picks)
-
-
-def read(folder: Path) -> LongCat:
-    """The sizes in a model folder's config.json. Raises BadJob as `from_config` does."""
-    return from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def from_config(config: Mapping[str, Any]) -> LongCat:

@@ -17,8 +17,7 @@ from jax.sharding import PartitionSpec as P
 from longcat import HALVES, LongCat
 from longcat_attention import attended
 from longcat_experts import Picks, mixture
-from longcat_vocabulary import embedded
-from longcat_vocabulary import loss_sum as vocabulary_loss
+from longcat_vocabulary import cross_entropies, embedded, scores
 from model import Batch, How
 from quantise import matrix
 
@@ -28,13 +27,13 @@ INNER_EPS = 1e-6  # of the two norms inside attention: the published class leave
 def loss_sum(cat: LongCat, how: How, weights: Any, adapters: Any, batch: Batch, key: Any = None) -> tuple[Any, Picks]:
     """Cross entropies of all trained tokens, added up (float32), and the picks of experts."""
     hidden, picks = forward(cat, how, weights, adapters, batch, key)
-    return vocabulary_loss(how, weights["head"], hidden, batch), picks
+    return cross_entropies(how, weights["head"], hidden, batch), picks
 
 
 def logits(cat: LongCat, how: How, weights: Any, adapters: Any, batch: Batch) -> Any:
     """Logits (batch, length, vocabulary) in float32."""
     hidden, _ = forward(cat, how, weights, adapters, batch)
-    return jnp.matmul(hidden, weights["head"].astype(how.dtype), preferred_element_type=jnp.float32)
+    return scores(how, weights["head"], hidden)
 
 
 def check(cat: LongCat, picks: Picks) -> None:
@@ -98,7 +97,7 @@ class _Linear:
         out = rows @ matrix(_whole(how, self._matrices[name]), how.dtype)
         if name not in self._adapters:
             return out
-        pair = self._adapters[name]
+        pair = _whole(how, self._adapters[name])
         if self._key is not None:
             kept = jax.random.bernoulli(
                 jax.random.fold_in(self._key, sorted(self._adapters).index(name)), 1 - how.dropout, rows.shape

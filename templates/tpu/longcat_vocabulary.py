@@ -30,10 +30,10 @@ def embedded(how: How, table: Any, tokens: Any) -> Any:
     return run(table, tokens)
 
 
-def loss_sum(how: How, head: Any, hidden: Any, batch: Batch) -> Any:
+def cross_entropies(how: How, head: Any, hidden: Any, batch: Batch) -> Any:
     """The cross entropies of all trained tokens, added up, for hidden states (batch, length, hidden).
 
-    The head (hidden, vocabulary) is cut along the vocabulary: each device has all tokens' logits for its own part.
+    The head (vocabulary, hidden) is cut along the vocabulary: each device has all tokens' logits for its own part.
     """
     if how.mesh is None:
         return _added(how, (), head, hidden, batch.labels)
@@ -42,11 +42,16 @@ def loss_sum(how: How, head: Any, hidden: Any, batch: Batch) -> Any:
     run = jax.shard_map(
         lambda *own: _added(how, axes, *own),
         mesh=how.mesh,
-        in_specs=(P(None, axes), cut, cut),
+        in_specs=(cut, cut, cut),
         out_specs=P(),
         check_vma=False,
     )
     return run(head, hidden, batch.labels)
+
+
+def scores(how: How, head: Any, hidden: Any) -> Any:
+    """Float32 logits of the head's part of the vocabulary for hidden states (..., hidden)."""
+    return jnp.einsum("...h,vh->...v", hidden, head.astype(how.dtype), preferred_element_type=jnp.float32)
 
 
 def _added(how: How, axes: tuple[str, ...], head: Any, hidden: Any, labels: Any) -> Any:
@@ -58,12 +63,12 @@ def _added(how: How, axes: tuple[str, ...], head: Any, hidden: Any, labels: Any)
         first = 0
         if axes:
             rows, labels = (jax.lax.all_gather(it, axes, tiled=True) for it in (rows, labels))
-            first = jax.lax.axis_index(axes) * head.shape[1]
-        logits = jnp.matmul(rows, head.astype(how.dtype), preferred_element_type=jnp.float32)
+            first = jax.lax.axis_index(axes) * head.shape[0]
+        logits = scores(how, head, rows)
         top = jax.lax.stop_gradient(logits).max(-1)
         top = jax.lax.pmax(top, axes) if axes else top
         place = labels - first
-        here = (place >= 0) & (place < head.shape[1])
+        here = (place >= 0) & (place < head.shape[0])
         wanted = jnp.take_along_axis(logits, jnp.where(here, place, 0)[:, None], -1)[:, 0]
         sums = jnp.exp(logits - top[:, None]).sum(-1), jnp.where(here, wanted, 0.0)
         total, wanted = jax.lax.psum(sums, axes) if axes else sums

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import adapters
 import course
@@ -31,10 +31,20 @@ def is_state(name: str) -> bool:
     return name in STATE | TORCHS or name.startswith("rng_state")
 
 
-def save(folder: Path, job: Job, state: State, tokenizer: Any, history: list[dict[str, Any]], last: bool) -> None:
+class Saved(NamedTuple):
+    """What is saved beside what the job says."""
+
+    decoder: Decoder
+    state: State
+    tokenizer: Any
+    history: list[dict[str, Any]]  # losses of steps and evaluations, as transformers notes them
+
+
+def save(folder: Path, job: Job, saved: Saved, last: bool) -> None:
     """Write the checkpoint of the step that the history ends with. The last one is never gone on from."""
+    decoder, state, tokenizer, history = saved
     folder.mkdir(parents=True)
-    adapters.write(folder, state.trained, job)
+    adapters.write(folder, decoder, state.trained, job.model, job.lora.alpha, job.lora.dropout)
     tokenizer.save_pretrained(str(folder))
     step = max((entry["step"] for entry in history), default=0)
     told = {"global_step": step, "train_batch_size": job.micro_batch, "log_history": history, **_TRANSFORMERS}
@@ -43,7 +53,10 @@ def save(folder: Path, job: Job, state: State, tokenizer: Any, history: list[dic
         return
     found = _adam(state.memory)
     if found is not None:
-        means = {"exp_avg": adapters.tensors(found.mu), "exp_avg_sq": adapters.tensors(found.nu)}
+        means = {
+            "exp_avg": adapters.tensors_of(decoder, found.mu),
+            "exp_avg_sq": adapters.tensors_of(decoder, found.nu),
+        }
         named = dict(moments.each(means["exp_avg"], lambda name, kind: means[kind][name]))
         save_file(named, folder / moments.FILE)
     elif jax.tree.leaves(state.memory):
@@ -64,7 +77,7 @@ def fresh(job: Job, decoder: Decoder) -> Any:
 
 def trained(checkpoint: Path, decoder: Decoder) -> Any:
     """The adapters of a checkpoint, as arrays of the host."""
-    return adapters.read(checkpoint / "adapter_model.safetensors", decoder)
+    return adapters.read(checkpoint, decoder)
 
 
 def memory(checkpoint: Path, decoder: Decoder, fresh: Any, step: int) -> Any | None:
@@ -77,16 +90,15 @@ def memory(checkpoint: Path, decoder: Decoder, fresh: Any, step: int) -> Any | N
     if adam is None:
         found = load_file(path)
         return jax.tree_util.tree_map_with_path(lambda at, leaf: found[jax.tree_util.keystr(at)], fresh)
-    tensors = adapters.arrays(path)
-    if not moments.covers(tensors, adapters.tensors(adam.mu)):
+    tensors = load_file(path)
+    parameters = adapters.tensors_of(decoder, adam.mu)
+    if not moments.covers(tensors, parameters):
         return None
-    means = [
-        adapters.stacked(
-            {name.removesuffix(f".{kind}"): it for name, it in tensors.items() if name.endswith(f".{kind}")}, decoder
-        )
+    means = (
+        adapters.stacks_of(decoder, {name: tensors[moments.key(name, kind)] for name in parameters}, path)
         for kind in moments.KINDS
-    ]
-    restored = adam._replace(count=np.asarray(step, np.int32), mu=means[0], nu=means[1])
+    )
+    restored = adam._replace(count=np.asarray(step, np.int32), **dict(zip(("mu", "nu"), means, strict=True)))
     return jax.tree.map(lambda it: restored if it is adam else it, fresh, is_leaf=lambda it: it is adam)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -35,18 +37,21 @@ class Model(NamedTuple):
 
 def load(job: Job, given: course.Given) -> course.Loaded:
     """Weights on the devices, the adapter beside them, and the loop over both. Raises BadJob."""
+    chips.keep_compiled(job)
     folder = source.folder(job)
     decoder = source.described(job, folder)
-    plan = mesh.plan(chips.devices(job.accelerator), decoder, job.micro_batch)
+    found = chips.devices(job.accelerator)
+    plan = mesh.plan(len(found), decoder, job.micro_batch)
+    print(f"{plan}: {found[0].device_kind}", file=sys.stderr)
     how = way(job, plan)
     frozen = weights.load(folder, decoder, how.mesh, "nf4" if job.method == "qlora" else "", how.dtype)
     change = learn.rule(job)
     begun, fresh = _begun(job, given, decoder, change)
     if fresh and given.resume is not None:
         given.reports.starts_anew(step_of(given.resume))
-    run = Run(job, given, Model(decoder, how, frozen), change, on_every_device(how, begun))
+    run = Run(job, given, Model(decoder, how, frozen), change, placed(how, begun))
     trainable = sum(leaf.size for leaf in jax.tree.leaves(begun.trained))
-    about = {"mesh": plan.rule, "length": run.length}
+    about = {"mesh": str(plan), "length": run.length, "compile_seconds": run.compile()}
     return course.Loaded(trainable, source.parameters(folder) + trainable, about, run.steps)
 
 
@@ -58,15 +63,23 @@ def way(job: Job, plan: mesh.Plan) -> model.How:
         dropout=job.lora.dropout,
         attention="dense" if job.accelerator == "cpu" else "splash",
         mesh=mesh.make(plan),
+        head_axis="tp" if plan.tp > 1 else None,
         remat=job.activation_checkpointing,
     )
 
 
-def on_every_device(how: model.How, tree: Any) -> Any:
-    """The arrays of a tree, whole on each device."""
+def placed(how: model.How, begun: State) -> State:
+    """The arrays on the devices: of adapters and of what is like them each its part, of the rest copies."""
     if how.mesh is None:
-        return jax.tree.map(jnp.asarray, tree)
-    return jax.device_put(tree, NamedSharding(how.mesh, PartitionSpec()))
+        return jax.device_put(begun, jax.local_devices()[0])
+
+    def put(path: Any, leaf: Any) -> Any:
+        side = getattr(path[-1], "key", "")
+        adapter = side in ("a", "b") and leaf.ndim == 3
+        cut = mesh.adapter_cut(how.mesh, side, leaf.shape) if adapter else PartitionSpec()
+        return jax.device_put(leaf, NamedSharding(how.mesh, cut))
+
+    return jax.tree_util.tree_map_with_path(put, begun)
 
 
 def _begun(job: Job, given: course.Given, decoder: Decoder, change: Any) -> tuple[State, bool]:
@@ -86,7 +99,7 @@ class Run:
     def __init__(self, job: Job, given: course.Given, base: Model, change: Any, begun: State) -> None:
         decoder, how, frozen = base
         self.job, self.reports, self.tokenizer = job, given.reports, given.tokenizer
-        self.how, self.frozen, self.state = how, frozen, begun
+        self.decoder, self.how, self.frozen, self.state = decoder, how, frozen, begun
         self.history = [] if given.resume is None else state.history(given.resume)
         self.done = 0 if given.resume is None else step_of(given.resume)
         blocks = (BLOCK,) if job.accelerator == "cpu" else TPU_BLOCKS
@@ -98,8 +111,14 @@ class Run:
         def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> Any:
             return model.loss_sum(decoder, how, frozen, trained, batch, key)
 
-        self._step = learn.stepper(loss_sum, change, draws=job.lora.dropout > 0)
+        self._step = learn.stepper(loss_sum, change, begun, draws=job.lora.dropout > 0)
         self._evaluated = learn.evaluator(loss_sum)
+
+    def compile(self) -> float:
+        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds."""
+        began = time.monotonic()
+        self._step = self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
+        return time.monotonic() - began
 
     def steps(self) -> None:
         """Make the steps that are left, or stop at a step boundary; a checkpoint is there in either case."""
@@ -124,13 +143,17 @@ class Run:
         batch = self.batches.step(self.done)
         self.reports.progress.tokens += int((batch.segments > 0).sum())
         rate = self.rate(self.done)
-        number = learn.number(self.job.seed, self.done)
-        self.state, loss = self._step(self.state, self.frozen, self._placed(batch, 1), np.float32(rate), number)
+        self.state, loss = self._step(*self._arguments(batch))
         value = float(loss)
         self.done += 1
         self.reports.end_step()
         self.history.append({"step": self.done, "loss": value, "learning_rate": rate})
         self.reports.step(self.done, value, rate)
+
+    def _arguments(self, batch: model.Batch) -> tuple[Any, ...]:
+        """Those of the compiled step that is next."""
+        rate, number = np.float32(self.rate(self.done)), learn.number(self.job.seed, self.done)
+        return self.state, self.frozen, self._placed(batch, 1), rate, number
 
     def _evaluate(self) -> None:
         """The mean of the micro-batches' losses by their rows, as transformers has it; dropped when asked to stop."""
@@ -154,7 +177,7 @@ class Run:
         self.reports.pace.begin()
         written = self.reports.store.partial / f"checkpoint-{self.done}"
         try:
-            state.save(written, self.job, self.state, self.tokenizer, self.history, last)
+            state.save(written, self.job, state.Saved(self.decoder, self.state, self.tokenizer, self.history), last)
         except Exception as error:
             if (failed := of_a_save(error)) is not None:
                 raise failed from error

@@ -26,7 +26,7 @@ PIECE = 1 << 26  # bytes of a table that are read at a time
 SCALES = jnp.float32  # of quantised groups: as bitsandbytes has them
 
 Index = tuple[slice, ...]
-Piece = tuple[int, np.ndarray[Any, Any]]  # where along the first dimension, and what
+Piece = tuple[tuple[int, ...], np.ndarray[Any, Any]]  # where along the first dimensions, and what
 
 
 def load(
@@ -42,17 +42,17 @@ def load(
     stem = next((stem for stem in decoder.stems if f"{stem}.embed_tokens.weight" in shards), decoder.stems[0])
     wanted = shapes(decoder, mesh, quantised, dtype)
     layers: dict[str, Any] = {}
-    for name, module in decoder.modules.items():
+    for name, (module,) in decoder.modules.items():
         pattern = f"{stem}.layers.{{}}.{module}.weight"
         layers[name] = _stack(shards, pattern, wanted["layers"][name], decoder.matrices[name], quantised)
     for name, (module, size) in decoder.vectors.items():
         layers[name] = _stack(shards, f"{stem}.layers.{{}}.{module}", wanted["layers"][name], (size,))
-    found = {"layers": layers, "embedding": _table(shards, f"{stem}.embed_tokens.weight", wanted["embedding"])}
-    found["norm"] = _table(shards, f"{stem}.norm.weight", wanted["norm"])
+    found = {"layers": layers, "embedding": table(shards, f"{stem}.embed_tokens.weight", wanted["embedding"])}
+    found["norm"] = table(shards, f"{stem}.norm.weight", wanted["norm"])
     if not decoder.tied:
         names = ("lm_head.weight", "language_model.lm_head.weight")
-        found["head"] = _table(shards, next((name for name in names if name in shards), names[0]), wanted["head"])
-    _refuse_others(shards, decoder, stem)
+        found["head"] = table(shards, next((name for name in names if name in shards), names[0]), wanted["head"])
+    refuse_others(shards, decoder.layers, stem)
     meshes.check(found, mesh)
     return found
 
@@ -72,7 +72,7 @@ def shapes(decoder: Decoder, mesh: Mesh | None, quantised: str = "", dtype: Any 
         if not quantised:
             layers[name] = array(shape, dtype, meshes.matrix_cut(mesh, name, shape))
             continue
-        check(decoder.modules[name], inputs)
+        check(decoder.modules[name][0], inputs)
         cut = meshes.matrix_cut(mesh, name, shape, GROUP)
         scales = array((decoder.layers, inputs // GROUP, outputs), SCALES, cut)
         layers[name] = {"codes": array(shape, KINDS[quantised], cut), "scales": scales}
@@ -94,13 +94,13 @@ def _stack(shards: Shards, pattern: str, wanted: Any, sizes: tuple[int, ...], qu
     def pieces(index: Index) -> Iterator[Piece]:
         layers, *rest = index
         for at, layer in enumerate(range(layers.start, layers.stop)):
-            yield at, shards.part(pattern.format(layer), tuple(reversed(rest)))[None]
+            yield (at,), shards.part(pattern.format(layer), tuple(reversed(rest)))[None]
 
-    return _spread(wanted, whole, pieces, len(sizes) > 1, quantised)
+    return spread(wanted, whole, pieces, len(sizes) > 1, quantised)
 
 
-def _table(shards: Shards, name: str, wanted: Any) -> Any:
-    """A single tensor, as it is in the file."""
+def table(shards: Shards, name: str, wanted: Any) -> Any:
+    """A single tensor, as it is in the file. Raises BadJob when it is not the one that is wanted."""
     shards.shape(name, wanted.shape)
 
     def pieces(index: Index) -> Iterator[Piece]:
@@ -109,12 +109,12 @@ def _table(shards: Shards, name: str, wanted: Any) -> Any:
         step = max(1, PIECE // width)
         for begin in range(first.start, first.stop, step):
             rows = slice(begin, min(begin + step, first.stop))
-            yield begin - first.start, shards.part(name, (rows, *rest))
+            yield (begin - first.start,), shards.part(name, (rows, *rest))
 
-    return _spread(wanted, wanted, pieces)
+    return spread(wanted, wanted, pieces)
 
 
-def _spread(wanted: Any, whole: Any, pieces: Any, turned: bool = False, quantised: str = "") -> Any:
+def spread(wanted: Any, whole: Any, pieces: Any, turned: bool = False, quantised: str = "") -> Any:
     """The arrays `wanted`, each device's part put together from pieces; `whole` is what is cut as the file's tensor."""
     parts: list[list[Any]] = []
     places = jax.tree.leaves(wanted)
@@ -137,15 +137,18 @@ def _spread(wanted: Any, whole: Any, pieces: Any, turned: bool = False, quantise
 
 @partial(jax.jit, donate_argnums=0, static_argnums=(3, 4))
 def _place(held: list[Any], piece: Any, at: Any, turned: bool, quantised: str) -> list[Any]:
-    """The arrays with a piece put in at that place of their first dimension, on the device that has them."""
+    """The arrays with a piece put in at that place of their first dimensions, on the device that has them."""
     made = piece.swapaxes(-1, -2) if turned else piece
     news = jax.tree.leaves(quantise(made, quantised, SCALES) if quantised else made)
     pairs = zip(held, news, strict=True)
-    return [jax.lax.dynamic_update_slice_in_dim(array, new.astype(array.dtype), at, 0) for array, new in pairs]
+    return [
+        jax.lax.dynamic_update_slice(array, new.astype(array.dtype), (*at, *(0,) * (array.ndim - len(at))))
+        for array, new in pairs
+    ]
 
 
-def _refuse_others(shards: Shards, decoder: Decoder, stem: str) -> None:
+def refuse_others(shards: Shards, layers: int, stem: str) -> None:
     """Raise BadJob for layers that the weights have beyond those of the configuration: it is another model's."""
-    beyond = f"{stem}.layers.{decoder.layers}."
+    beyond = f"{stem}.layers.{layers}."
     if any(name.startswith(beyond) for name in shards):
-        raise BadJob(f"the weights have more layers than the {decoder.layers} of the model's config.json")
+        raise BadJob(f"the weights have more layers than the {layers} of the model's config.json")

@@ -18,11 +18,14 @@ sys.path[:0] = [f"{os.environ['TEMPLATES']}/{name}" for name in ("tpu", "common"
 
 import jax
 import jax.numpy as jnp
+import adapters as peft
+import architectures
+import decoder
 import longcat
-import longcat_adapters
 import longcat_experts
 import longcat_model
 import longcat_weights
+import mesh as meshes
 import numpy as np
 import optax
 from failures import Failure
@@ -40,7 +43,7 @@ class Case:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cat = longcat.read(folder / "model")
+        self.cat = decoder.read(folder / "model")
         self.answer = load_file(folder / "answer.safetensors")
         ids = self.answer["ids"].astype(np.int32)
         labels = np.full_like(ids, IGNORED)
@@ -77,9 +80,9 @@ def parity(case: Case) -> dict[str, Any]:
     both = jax.jit(jax.value_and_grad(case.mean(PLAIN), has_aux=True))
     (loss, _), gradient = both(weights, None, case.batch)
 
-    adapters = longcat_adapters.read(case.folder / "adapter", case.cat)
+    adapters = peft.read(case.folder / "adapter", case.cat)
     learned = jax.jit(jax.value_and_grad(case.mean(PLAIN), argnums=1, has_aux=True))
-    theirs = longcat_adapters.stacks(case.cat, load_file(case.folder / "adapter_gradients.safetensors"))
+    theirs = peft.read(case.folder / "adapter_gradients.safetensors", case.cat)
     rule = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(RATE, weight_decay=0.0))
     memory, losses, first = rule.init(adapters), [], None
     for _ in range(5):
@@ -88,7 +91,8 @@ def parity(case: Case) -> dict[str, Any]:
         change, memory = rule.update(found, memory, adapters)
         adapters = optax.apply_updates(adapters, change)
         losses.append(float(value))
-    longcat_adapters.write(case.folder / "ours", case.cat, adapters, str(case.folder / "model"), RANK, ALPHA)
+    (case.folder / "ours").mkdir(exist_ok=True)
+    peft.write(case.folder / "ours", case.cat, adapters, str(case.folder / "model"), ALPHA)
     after = jax.jit(lambda it: longcat_model.logits(case.cat, PLAIN, weights, it, case.batch))(adapters)
     save_file({"logits": np.asarray(after)}, case.folder / "ours.safetensors")
     save_file({"ids": case.answer["ids"]}, case.folder / "theirs.safetensors")
