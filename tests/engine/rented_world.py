@@ -52,6 +52,7 @@ COMPUTE, SLICES = fake("gcp.compute", "GceCloud"), fake("gcp.tpu", "TpuCloud")
 US = ("--infra", "gcp/us-central1")
 TPUS = {
     "v6e": Cloud(COMPUTE, (*US, "--hardware", "tpu-v6e:1"), "instances.insert", "tpu"),
+    "v6e-4": Cloud(COMPUTE, (*US, "--hardware", "tpu-v6e:4"), "instances.insert", "tpu"),
     "v5e": Cloud(SLICES, (*US, "--hardware", "tpu-v5e:4"), "Tpu.CreateQueuedResource", "tpu"),
     "v6e-16": Cloud(COMPUTE, (*US, "--hardware", "tpu-v6e:16"), "instanceGroupManagers.insert", "tpu"),
     "v5e-16": Cloud(SLICES, (*US, "--hardware", "tpu-v5e:16"), "Tpu.CreateQueuedResource", "tpu"),
