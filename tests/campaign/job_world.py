@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +23,12 @@ STATE = f"s3://{BUCKET}/team?region=us-east-1"
 class Rental(NamedTuple):
     """The words for `up` that lead to a machine for a job, the markets to choose from, the trainer's flavour.
 
-    `rows` take the place of the provider's price rows; `libraries` are what its commands take long to import.
+    `libraries` are what its commands take long to import.
     """
 
     words: tuple[str, ...]
     markets: tuple[str, ...]
     flavour: str
-    rows: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     target: str = ""  # of `TARGETS`, where it is called otherwise
 
@@ -60,17 +58,6 @@ RENTALS = {
         ("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1"), ("--spot", "--on-demand"), "jax", target="gce"
     ),
 }
-
-
-def catalog(folder: Path, provider: str, rows: tuple[str, ...]) -> Path | None:
-    """The shipped catalogue with these rows of a provider instead of its own; None when there are none."""
-    if not rows:
-        return None
-    shutil.copytree(str(files("cloudtrain.pricing").joinpath("snapshots")), folder)
-    path = folder / f"{provider}.csv"
-    heading = path.read_text().partition("\n")[0]
-    path.write_text("".join(f"{line}\n" for line in (heading, *rows)))
-    return folder
 
 
 class Command:
@@ -110,8 +97,6 @@ class Person(ForkedClient):
             "CLOUDTRAIN_DEBUG": "1",
         }
         both = world.both
-        if world.catalog is not None:
-            own["CLOUDTRAIN_CATALOG"] = str(world.catalog)
         super().__init__(world.fork_server, folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=STATE)
         self.output = folder / "output.txt"
         self.output.touch()
@@ -130,7 +115,6 @@ class JobWorld:
         self.target = self.rental.target or name
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
-        self.catalog = catalog(self.folder / "catalog", TARGETS[self.target].provider, self.rental.rows)
         made: Any = TARGETS[self.target].fake(Clock())
         self.both = Together(made)
         self.fake = made
