@@ -144,9 +144,8 @@ class Slice:
 
 def is_prepared(peer):
     """Whether it waits for the others, or trains already."""
-    return peer.beat is not None and (
-        peer.beat.get("prepared") if peer.number else peer.beat.get("phase") == "training"
-    )
+    beat = peer.beat or {}
+    return beat.get("phase") in ("training", "finishing") or bool(peer.number and beat.get("prepared"))
 
 
 def read(address, attempt):
@@ -174,7 +173,7 @@ def found(kind, count):
 
 def google():
     """Number and addresses of a TPU host, as far as Google's metadata say them; its name may say the number too."""
-    number = next(iter(re.findall(r"^\s*WORKER_ID: *'?(\d+)", attribute("tpu-env"), re.MULTILINE)), "")
+    number = next(iter(re.findall(r"^\s*(?:TPU_)?WORKER_ID: *'?(\d+)", attribute("tpu-env"), re.MULTILINE)), "")
     number = number or attribute("agent-worker-number").strip()
     number = number or next(iter(re.findall(r"-w-(\d+)$", socket.gethostname())), "")
     ends = [each.split(":") for each in attribute("worker-network-endpoints").split(",") if each.strip()]
