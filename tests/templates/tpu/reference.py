@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 FOLDER, FAMILIES = Path(sys.argv[1]), sys.argv[2:]
 STEPS, RATE = 5, 1e-3
@@ -29,7 +29,7 @@ WINDOW = {"sliding_window": 8}
 ALTERNATE = {
     **WINDOW,
     "num_hidden_layers": 3,
-    "layer_types": ["sliding_attention", "full_attention"] + ["sliding_attention"],
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
 GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 24}
 OWN: dict[str, dict[str, Any]] = {
