@@ -33,9 +33,9 @@ def load(
 ) -> Any:
     """All weights of the model: {"layers": {name: stack}, "embedding", "norm", "head" unless it is the embedding}.
 
-    Stacks are (layers, inputs, outputs) or, `quantised` ("nf4", "int8" or "int4"), codes with scales in `dtype`; tables are
-    (vocabulary, hidden). `source` is the model's folder. Raises BadJob for weights that are not the model's, or that
-    the devices cannot share.
+    Stacks are (layers, inputs, outputs) or, `quantised` ("nf4", "int8" or "int4"), codes with scales in `dtype`; tables
+    are (vocabulary, hidden). `source` is the model's folder. Raises BadJob for weights that are not the model's, or
+    that the devices cannot share.
     """
     shards = Shards(source)
     stem = next((stem for stem in decoder.stems if f"{stem}.embed_tokens.weight" in shards), decoder.stems[0])
