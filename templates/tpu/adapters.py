@@ -1,7 +1,8 @@
 """LoRA adapters: fresh ones as PEFT makes them, and to and from the files that `PeftModel.from_pretrained` opens.
 
 An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix. Where a
-layer has several matrices of a name (LongCat has two), they follow one another: the first dimension is that much longer.
+layer has several matrices of a name (LongCat has two), they follow one another: the first dimension is that much
+longer.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def fresh(decoder: Decoder, rank: int, seed: int, targets: str | list[str] = "al
     return made
 
 
-def write(
+def write(  # noqa: PLR0913, PLR0917 - what PEFT's settings say
     folder: Path,
     decoder: Decoder,
     adapters: Any,

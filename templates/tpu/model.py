@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attention import attend, windows
+from attention import Heads, attend, windows
 from decoder import Decoder
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from quantise import matrix
 from tokens import IGNORED
 
-TILE_BYTES = 1 << 28  # of float32 logits that a device may hold at a time
+TILE_BYTES = 1 << 27  # of float32 logits that a device may hold at a time
 
 
 class How(NamedTuple):
@@ -115,7 +115,7 @@ class _Layer:
         query = self.heads(flat["q"], "q_norm", decoder.heads, turn)
         key = self.heads(flat["k"], "k_norm", decoder.kv_heads, turn)
         value = flat["v"].reshape(*rows.shape[:2], decoder.kv_heads, decoder.head_dim)
-        mixed = attend(decoder, self.how, query, key, value, batch, window)
+        mixed = attend(decoder, self.how, Heads(query, key, value), batch, window)
         return self.linear(mixed.reshape(*rows.shape[:2], -1), "o")
 
     def heads(self, flat: Any, norm: str, count: int, turn: Any) -> Any:
