@@ -83,7 +83,7 @@ def _changes(adapter: Path, base: Path) -> dict[str, Change]:
     found, scale = adapters.read(adapter, shape), source.scale(adapter)
     stem = next((stem for stem in shape.stems if f"{stem}.embed_tokens.weight" in shards), shape.stems[0])
     return {
-        f"{stem}.layers.{layer}.{shape.modules[name]}.weight": Change(pair["a"][layer], pair["b"][layer], scale)
+        f"{stem}.layers.{layer}.{shape.modules[name][0]}.weight": Change(pair["a"][layer], pair["b"][layer], scale)
         for name, pair in found.items()
         for layer in range(shape.layers)
     }

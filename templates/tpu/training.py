@@ -119,9 +119,13 @@ class Run:
         self._evaluated = learn.evaluator(loss_sum)
 
     def compile(self) -> float:
-        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds."""
+        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds.
+
+        The first step finds it compiled. What `compile` returns is not called itself: it wants 4-bit weights in a layout
+        of its own.
+        """
         began = time.monotonic()
-        self._step = self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
+        self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
         return time.monotonic() - began
 
     def steps(self) -> None:
