@@ -90,6 +90,12 @@ def refusal(backend: backends.BackEnd, job: dict[str, Any]) -> UsageError | None
     )
 
 
+def on_chips(job: dict[str, Any], flavour: str, chip: str, devices: int) -> dict[str, Any]:
+    """The job that ends early where the machine has not these devices; a processor is what it is."""
+    backend = backends.flavours().get(flavour)
+    return job if backend is None or backend.on_the_host(flavour) else {**job, "chip": chip, "devices": devices}
+
+
 def in_type(job: dict[str, Any], dtype: str) -> dict[str, Any]:
     """The job on a row whose memory was counted in `dtype`: for float32, the trainer may take whichever is faster."""
     return {**job, "compute": "measured"} if dtype == "fp32" else job

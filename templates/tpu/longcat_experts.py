@@ -119,10 +119,18 @@ def own_experts(how: How, own: int, rows: Any, kind: Any, experts: Any) -> Any:
     inverse = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
     sizes = jnp.bincount(kind, length=own).astype(jnp.int32)
     rows = moved(rows, order, inverse[:, None])
-    gate = jax.lax.ragged_dot(rows, matrix(experts["gate"], how.dtype), sizes)
-    up = jax.lax.ragged_dot(rows, matrix(experts["up"], how.dtype), sizes)
-    done = jax.lax.ragged_dot(jax.nn.silu(gate) * up, matrix(experts["down"], how.dtype), sizes)
+    gate = jax.lax.ragged_dot(rows, _matrices(experts["gate"], how.dtype), sizes)
+    up = jax.lax.ragged_dot(rows, _matrices(experts["up"], how.dtype), sizes)
+    done = jax.lax.ragged_dot(jax.nn.silu(gate) * up, _matrices(experts["down"], how.dtype), sizes)
     return moved(done, inverse, order[:, None])
+
+
+def _matrices(weight: Any, dtype: Any) -> Any:
+    """All experts' matrices, of which one at a time is put back from its codes.
+
+    The compiler writes the scales out to the size of what they multiply, in float32: for one that is little.
+    """
+    return jax.lax.map(lambda one: matrix(one, dtype), weight) if isinstance(weight, dict) else matrix(weight, dtype)
 
 
 def _exchanged(rows: Any, devices: int, axes: tuple[str, ...]) -> Any:

@@ -82,12 +82,12 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
         head_axis="tp" if plan.tp > 1 else None,
         remat=job.activation_checkpointing,
     )
-    frozen = weights.shapes(decoder, mesh, "nf4" if job.method == "qlora" else "", how.dtype)
+    frozen = weights.shapes(decoder, mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
     meshes.check(frozen, mesh)
     change, begun = learn.rule(job), _begun(decoder, job, mesh)
 
-    def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> Any:
-        return model.loss_sum(decoder, how, frozen, trained, batch, key)
+    def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> tuple[Any, Any]:
+        return model.loss_sum(decoder, how, frozen, trained, batch, key), ()
 
     whole = NamedSharding(mesh, PartitionSpec())
     rows = jax.ShapeDtypeStruct(

@@ -115,8 +115,12 @@ class _Layer:
         query = self.heads(flat["q"], "q_norm", decoder.heads, turn)
         key = self.heads(flat["k"], "k_norm", decoder.kv_heads, turn)
         value = flat["v"].reshape(*rows.shape[:2], decoder.kv_heads, decoder.head_dim)
-        mixed = attend(decoder, self.how, Heads(query, key, value), batch, window)
+        mixed = self.attend(query, key, value, batch, window)
         return self.linear(mixed.reshape(*rows.shape[:2], -1), "o")
+
+    def attend(self, query: Any, key: Any, value: Any, batch: Batch, window: Any) -> Any:
+        """Attention; what decodes token by token has its own."""
+        return attend(self.decoder, self.how, Heads(query, key, value), batch, window)
 
     def heads(self, flat: Any, norm: str, count: int, turn: Any) -> Any:
         """Queries or keys as heads, normalised where and when the family does it, and turned."""

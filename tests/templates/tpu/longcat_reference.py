@@ -57,20 +57,32 @@ def model() -> Any:
     return made
 
 
-def gradients(made: Any) -> dict[str, Any]:
-    """Of every parameter that has one."""
-    return {name: each.grad.clone() for name, each in made.named_parameters() if each.grad is not None}
-
-
-def adapted(made: Any, b: bool) -> Any:
-    """The model with an adapter on attentions and dense layers, B drawn too, so that A has a gradient."""
-    torch.manual_seed(1)
+def adapted(made: Any) -> Any:
+    """The model with an adapter on attentions and dense layers, B drawn too, so that A has a gradient; all learns."""
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
     wrapped = get_peft_model(made, config)
+    torch.manual_seed(1)
     for name, parameter in wrapped.named_parameters():
-        if b and "lora_B" in name:
-            parameter.data = torch.randn_like(parameter) * 0.02
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter) * (0.02 if "lora_B" in name else 0.1)
+        parameter.requires_grad_(True)
     return wrapped
+
+
+def gradients(wrapped: Any, folder: Path) -> None:
+    """Those of the adapter under PEFT's names, those of the weights as a checkpoint of its own.
+
+    There are zeros for the correction bias, and for experts that nobody chose.
+    """
+    found = {name.replace(".default.", "."): each for name, each in wrapped.named_parameters()}
+    pairs = {name: each.grad for name, each in found.items() if "lora_" in name}
+    save_file(pairs, folder / "adapter_gradients.safetensors")
+    short = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): each for name, each in found.items()}
+    names = load_file(folder / "model" / "model.safetensors")
+    grads = {name: short[name].grad if name in short else None for name in names}
+    whole = {name: torch.zeros_like(names[name]) if grad is None else grad for name, grad in grads.items()}
+    (folder / "gradients").mkdir()
+    save_file(whole, folder / "gradients" / "model.safetensors")
 
 
 def make(folder: Path, steps: int) -> None:
@@ -78,31 +90,22 @@ def make(folder: Path, steps: int) -> None:
     made = model()
     made.save_pretrained(folder / "model")
     ids = torch.randint(0, SIZES["vocab_size"], (ROWS, LENGTH))
-    whole = made(input_ids=ids, labels=ids, use_cache=False)
-    whole.loss.backward()
-    found = gradients(made)  # as a checkpoint of its own: zeros for the bias, and for experts that nobody chose
-    whole_model = {name: found.get(name, torch.zeros_like(each)) for name, each in made.state_dict().items()}
-    (folder / "gradients").mkdir()
-    save_file(whole_model, folder / "gradients" / "model.safetensors")
-    save_file({"ids": ids, "logits": whole.logits.detach().clone()}, folder / "answer.safetensors")
-    made.zero_grad(set_to_none=True)
-
-    wrapped = adapted(made, b=True)
+    wrapped = adapted(made)
     wrapped.save_pretrained(folder / "adapter")
-    trained = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    trained = [parameter for name, parameter in wrapped.named_parameters() if "lora_" in name]
     rule = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
     losses = []
     for step in range(steps):
         result = wrapped(input_ids=ids, labels=ids, use_cache=False)
-        rule.zero_grad(set_to_none=True)
+        wrapped.zero_grad(set_to_none=True)
         result.loss.backward()
         if step == 0:
-            found = {name.replace(".default.", "."): grad for name, grad in gradients(wrapped).items()}
-            save_file(found, folder / "adapter_gradients.safetensors")
+            gradients(wrapped, folder)
+            save_file({"ids": ids, "logits": result.logits.detach().clone()}, folder / "answer.safetensors")
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         rule.step()
         losses.append(result.loss.item())
-    (folder / "losses.json").write_text(json.dumps({"model": whole.loss.item(), "adapter": losses}))
+    (folder / "losses.json").write_text(json.dumps(losses))
 
 
 def opened(source: Path, adapter: Path, out: Path) -> None:
