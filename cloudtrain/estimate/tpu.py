@@ -1,9 +1,9 @@
 """Memory on a TPU: a formula fitted to what the TPU compiler reports for our own trainer's step (templates/tpu).
 
-XLA lays a step out as one program. Arguments are counted exactly: frozen weights, adapters and their moments in float32.
-Beside them lie the input of every layer, copies of the stacked attention matrices in another layout, one tile of logits,
-gradients, and what a layer at work needs while it is computed again. The constants were fitted to compiled steps and are
-scored on twelve others (tests/estimate/data/tpu_steps.csv); `--verify` compiles the step and replaces the formula.
+XLA lays a step out as one program. Arguments are exact: frozen weights, adapters and their moments in float32.
+Beside them lie the input of every layer, copies of the stacked attention matrices in another layout, a tile of logits,
+gradients, and what a layer at work needs while it is computed again. The constants were fitted to compiled steps, and
+others score them (tests/estimate/data/tpu_steps.csv); `--verify` compiles the step and replaces the formula.
 The trainer has adapters alone so far, and its loss is always in tiles; other methods are counted by the same parts.
 """
 
@@ -26,7 +26,7 @@ MOST_TILES = 1 << 20
 CODE = 27 * 2**20  # the program itself: 24 to 30 MiB
 
 _TILES = 2.0  # tiles of float32 logits: scores, and their gradient; one more where scores are capped
-# Where a hidden state fills no whole lanes (SmolLM2's 576 and 960), the vocabulary matrix is copied and a tile kept more.
+# Where a hidden state fills no whole lanes (576 and 960), the vocabulary matrix is copied and a tile more is kept.
 _RAGGED_TABLES, _RAGGED_TILES = 3.0, 1.0
 _GRADIENTS = 2.0  # of the adapters: those summed up, and those of a micro-batch
 _QUERY, _WIDE = 16.0, 8.0  # bytes for each (padded) query number and MLP number of a token while a layer is redone
@@ -49,7 +49,9 @@ def phase_parts(spec: ModelSpec, options: Options, held: States) -> dict[str, Pa
         "optimizer": (_GRADIENTS * sizes.gradients, 0.0, 0.0, 0.0),
     }
     return {
-        name: Parts(round(sizes.weights), round(gradients), round(sizes.optimizer), *map(round, rest), round(work) + CODE)
+        name: Parts(
+            round(sizes.weights), round(gradients), round(sizes.optimizer), *map(round, rest), round(work) + CODE
+        )
         for name, (gradients, *rest, work) in moments.items()
     }
 
