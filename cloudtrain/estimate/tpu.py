@@ -42,17 +42,20 @@ _EXCHANGED = 378.0  # bytes per hidden number of a token
 def phase_parts(spec: ModelSpec, options: Options, held: States) -> dict[str, Parts]:
     """The phases of one step on one TPU device; sharding over several is FSDP whatever the options say."""
     sizes = _sizes(spec, options, held)
+    gradients = _GRADIENTS * sizes.gradients
+    layer = gradients, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered
     moments = {
-        "forward": (0.0, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered),
-        "loss": (_GRADIENTS * sizes.gradients, sizes.saved, sizes.logits, sizes.copies + sizes.tables),
-        "first_layer": (_GRADIENTS * sizes.gradients, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered),
-        "optimizer": (_GRADIENTS * sizes.gradients, 0.0, 0.0, 0.0),
+        "forward": (0.0, *layer[1:]),
+        "loss": (gradients, sizes.saved, sizes.logits, sizes.copies + sizes.tables),
+        "last_layer": layer,
+        "first_layer": layer,
+        "end_backward": (gradients, 0.0, 0.0, 0.0),
+        "optimizer": (gradients, 0.0, 0.0, 0.0),
     }
+    weights, states = round(sizes.weights), round(sizes.optimizer)
     return {
-        name: Parts(
-            round(sizes.weights), round(gradients), round(sizes.optimizer), *map(round, rest), round(work) + CODE
-        )
-        for name, (gradients, *rest, work) in moments.items()
+        name: Parts(weights, round(learns), states, round(active), round(scores), round(work) + CODE)
+        for name, (learns, active, scores, work) in moments.items()
     }
 
 
