@@ -19,7 +19,7 @@ from longcat import LongCat
 
 
 class Architecture(NamedTuple):
-    """What a trainer does with a model. The first argument of each is the model's own description (`load`: the second)."""
+    """What a trainer does with a model, by what `decoder.from_config` says of it (the description)."""
 
     plan: Callable[..., mesh.Plan]  # (devices, description, rows of a micro-batch)
     load: Callable[..., Any]  # (folder, description, mesh, quantised, dtype): the weights

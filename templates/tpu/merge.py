@@ -76,16 +76,17 @@ class Change(NamedTuple):
 def _changes(adapter: Path, base: Path) -> dict[str, Change]:
     """By the names that the base's files have for the matrices."""
     import adapters
+    import decoder
     import source
     from shards import Shards
 
-    shape, shards = source.dense(base), Shards(base)
+    shape, shards = decoder.read(base), Shards(base)
     found, scale = adapters.read(adapter, shape), source.scale(adapter)
     stem = next((stem for stem in shape.stems if f"{stem}.embed_tokens.weight" in shards), shape.stems[0])
     return {
-        f"{stem}.layers.{layer}.{shape.modules[name][0]}.weight": Change(pair["a"][layer], pair["b"][layer], scale)
+        f"{stem}.{adapters.place(shape, block, name)}.weight": Change(pair["a"][block], pair["b"][block], scale)
         for name, pair in found.items()
-        for layer in range(shape.layers)
+        for block in range(adapters.blocks(shape, name))
     }
 
 

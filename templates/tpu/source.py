@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import decoder
 from failures import BadJob, one_line
 from job import Job
+from longcat import LongCat
 from shards import Shards
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -26,21 +28,21 @@ def place(model: str, revision: str | None) -> Path:
         raise BadJob(f"cannot load {model}: {one_line(error)}") from None
 
 
-def described(job: Job, folder: Path) -> decoder.Decoder:
-    """The decoder that the model's configuration describes. Raises BadJob for one that is unknown here."""
+def described(job: Job, folder: Path) -> decoder.Decoder | LongCat:
+    """The decoder that the model's configuration and the job describe. Raises BadJob for one that is unknown here."""
     found = decoder.read(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     positions = config.get("text_config", config).get("max_position_embeddings")
     if positions and job.sequence_length > positions:
         raise BadJob(f"`sequence_length` is {job.sequence_length}, but the model has {positions} positions")
-    return found
+    return replace(found, capacity=job.expert_capacity) if isinstance(found, LongCat) else found
 
 
 def dense(folder: Path) -> decoder.Decoder:
     """The same for programs that know dense models alone. Raises BadJob for another."""
     found = decoder.read(folder)
     if not isinstance(found, decoder.Decoder):
-        raise BadJob(f"{folder} is no dense model: the TPU trainer only trains it; use PEFT for its adapters")
+        raise BadJob(f"{folder} is no dense model: the TPU trainer cannot ask it; use PEFT for its adapters")
     return found
 
 

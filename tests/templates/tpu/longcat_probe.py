@@ -15,6 +15,7 @@ from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # nearly all of the time here is compiling
 
 import adapters as peft
 import architectures
@@ -27,14 +28,19 @@ import longcat_model
 import mesh as meshes
 import numpy as np
 import optax
+import source
 from failures import Failure
+from job import Checkpoint, Data, Job
 from longcat_vocabulary import cross_entropies, scores
 from model import IGNORED, Batch, How
 from quantise import matrix
 from safetensors.numpy import load_file, save_file
 
 RANK, ALPHA, RATE = 4, 8, 1e-2
-PLAIN = How(dtype=jnp.float32, scale=ALPHA / RANK)
+PLAIN = How(dtype=jnp.float32, scale=ALPHA / RANK, remat=False)  # over devices, and in steps, layers are recomputed
+
+
+JOB = Job(model="m", data=Data("/d"), checkpoint=Checkpoint("/c"), output="/o", sequence_length=32)
 
 
 def relative(ours: Any, theirs: Any) -> float:
@@ -104,7 +110,6 @@ def parity(case: Case) -> dict[str, Any]:
     (case.folder / "ours").mkdir(exist_ok=True)
     peft.write(case.folder / "ours", case.cat, adapters, str(case.folder / "model"), ALPHA)
     save_file({"logits": np.asarray(after)}, case.folder / "ours.safetensors")
-    save_file({"ids": case.answer["ids"]}, case.folder / "theirs.safetensors")
     named = {jax.tree_util.keystr(path): each for path, each in jax.tree_util.tree_leaves_with_path(expected)}
     return {
         "logits": relative(logits, case.answer["logits"]),
@@ -117,20 +122,48 @@ def parity(case: Case) -> dict[str, Any]:
     }
 
 
+def packed(case: Case) -> dict[str, Any]:
+    """Two documents in a row against the second by itself; what is behind it is padding, and picks no experts."""
+    half = case.batch.tokens.shape[1] // 2
+    at = jnp.arange(2 * half)[None]
+    both = case.batch._replace(
+        positions=at % half + 0 * case.batch.tokens, segments=at // half + 1 + 0 * case.batch.tokens
+    )
+    apart = Batch(
+        jnp.roll(case.batch.tokens, half, 1),
+        case.batch.labels,
+        case.batch.positions,
+        jnp.where(at < half, 1, 0) + 0 * case.batch.tokens,
+    )
+    (_, (together, picks)), _ = case.all_gradients(case.weights, case.adapters, both)
+    (_, (alone, fewer)), _ = case.all_gradients(case.weights, case.adapters, apart)
+    first = case.once[0][1][0]
+    return {
+        "second": relative(together[:, half:], alone[:, :half]),
+        "first": relative(together[:, :half], first[:, :half]),
+        "seen_otherwise": relative(first[:, half:], together[:, half:]),
+        "picks": [int(picks.made), int(fewer.made)],
+    }
+
+
 def devices(case: Case) -> dict[str, Any]:
-    """Eight devices against one: loss, every gradient, what each of them holds."""
+    """Eight devices against one: loss, gradients of adapters and routers, what each of them holds."""
     wide = replace(case.cat, capacity=8.0)
-    how = PLAIN._replace(mesh=case.mesh)
+    how = PLAIN._replace(mesh=case.mesh, remat=True)
     weights = case.load("model", case.mesh)
     batch = jax.device_put(case.batch, jax.NamedSharding(case.mesh, jax.P(case.mesh.axis_names)))
 
-    def loss(weights: Any, adapters: Any, batch: Batch) -> Any:
-        total, picks = case.parts.loss_sum(wide, how, weights, adapters, batch, None)
+    def loss(learned: Any, weights: Any, batch: Batch) -> Any:
+        weights = jax.tree.map(lambda it: it, weights)
+        weights["layers"] |= learned["layers"]
+        total, picks = case.parts.loss_sum(wide, how, weights, learned["adapters"], batch, None)
         return total / case.trained, picks
 
-    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
-    (value, picks), gradients = run(weights, case.adapters, batch)
-    (alone, (_, picks_alone)), expected = case.once
+    routers = {name: weights["layers"][name] for name in ("router", "router_bias")}
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, picks), gradients = run({"adapters": case.adapters, "layers": routers}, weights, batch)
+    (alone, (_, picks_alone)), (whole, adapters) = case.once
+    expected = {"adapters": adapters, "layers": {name: whole["layers"][name] for name in routers}}
     held = {
         jax.tree_util.keystr(path): each.addressable_shards[0].data.nbytes / each.nbytes
         for path, each in jax.tree_util.tree_leaves_with_path(weights)
@@ -147,7 +180,7 @@ def devices(case: Case) -> dict[str, Any]:
 def dropping(case: Case) -> dict[str, Any]:
     """The mixture of the first layer with too few places, against numpy with the same rule; rows 6 and 7 are padding."""
     tight = replace(case.cat, capacity=0.1)
-    rows = np.random.default_rng(0).normal(size=(8, 256, tight.hidden)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(8, 1024, tight.hidden)).astype(np.float32)
     real = np.ones(rows.shape[:2], bool)
     real[6:] = False
     layer = jax.tree.map(lambda it: np.asarray(it[0]), case.weights["layers"])
@@ -165,6 +198,9 @@ def dropping(case: Case) -> dict[str, Any]:
         "picks": [int(picks.made), made],
         "dropped": [int(picks.dropped), dropped],
         "failure": failure,
+        "capacity": [
+            source.described(job, case.folder / "model").capacity for job in (JOB, replace(JOB, expert_capacity=3.0))
+        ],
     }
 
 
@@ -194,36 +230,51 @@ def by_numpy(cat: Any, rows: np.ndarray, layer: Any, real: np.ndarray, chips: in
     return out, made, dropped
 
 
-def quantised(case: Case, kinds: tuple[str, ...]) -> dict[str, Any]:
+def is_codes(weight: Any) -> bool:
+    """Whether it is a matrix in codes and scales."""
+    return isinstance(weight, dict) and "codes" in weight
+
+
+def put_back(weights: Any) -> Any:
+    """The same weights in float32."""
+    return jax.tree.map(lambda it: matrix(it, jnp.float32), weights, is_leaf=is_codes)
+
+
+def four_bits(case: Case) -> dict[str, Any]:
+    """The first mixture with int4 experts over 8 devices, against the same weights put back, and not quantised."""
+    weights = case.load("model", case.mesh, "int4")
+    layer = jax.tree.map(lambda it: it[0], weights["layers"])
+    rows = jax.random.normal(jax.random.key(0), (8, 32, case.cat.hidden))
+    run = jax.jit(lambda layer: longcat_experts.mixture(case.cat, how, rows, layer, jnp.ones((8, 32), bool))[0])
+    how = PLAIN._replace(mesh=case.mesh)
+    plain = jax.tree.map(lambda it: np.asarray(it[0]), case.weights["layers"])
+    expected = run(put_back(layer))
+    return {"out": relative(run(layer), expected), "from_unquantised": relative(expected, run(plain))}
+
+
+def quantised(case: Case) -> dict[str, Any]:
     """Logits with quantised weights against those with the same weights put back into float32."""
     found = {}
-    plain = How(dtype=jnp.float32, scale=ALPHA / RANK)
-    run = jax.jit(lambda weights: case.parts.logits(case.cat, plain, weights, case.adapters, case.batch))
-    for kind in kinds:
+    run = jax.jit(lambda weights: case.parts.logits(case.cat, PLAIN, weights, case.adapters, case.batch))
+    for kind in ("int4", "int8", "nf4"):
         weights = case.load("model", None, kind)
-        is_codes = lambda it: isinstance(it, dict) and "codes" in it  # noqa: E731
-        back = jax.tree.map(lambda it: matrix(it, jnp.float32), weights, is_leaf=is_codes)
-        (_, (expected, _)), _ = case.all_gradients(back, case.adapters, case.batch)
+        expected = run(put_back(weights))
         spread = case.load("model", case.mesh, kind)
+        wide = [jax.tree.map(lambda it: np.asarray(it).astype(np.float32), each) for each in (spread, weights)]
         found[kind] = {
             "logits": relative(run(weights), expected),
-            "from_unquantised": relative(expected, case.answer["logits"]),
+            "from_unquantised": relative(put_back(weights), case.weights),
             "stacks": sum(map(is_codes, jax.tree.leaves(weights, is_leaf=is_codes))),
-            "spread": relative(
-                jax.tree.map(lambda it: np.asarray(it).astype(np.float32), spread),
-                jax.tree.map(lambda it: np.asarray(it).astype(np.float32), weights),
-            ),
+            "spread": relative(*wide),
         }
     return found
 
 
 def step(case: Case) -> dict[str, Any]:
     """The trainer's own step over 8 devices, two micro-batches, dropout on: twice the same, and otherwise by another key."""
-    from job import Checkpoint, Data, Job
-
-    how = PLAIN._replace(mesh=case.mesh, dropout=0.2)
+    how = PLAIN._replace(mesh=case.mesh, dropout=0.2, remat=True)
     weights = case.load("model", case.mesh)
-    change = learn.rule(Job(model="m", data=Data("/d"), checkpoint=Checkpoint("/c"), output="/o"))
+    change = learn.rule(JOB)
 
     def loss_sum(trained: Any, frozen: Any, batch: Batch, key: Any) -> Any:
         return case.parts.loss_sum(case.cat, how, frozen, trained, batch, key)
@@ -246,10 +297,11 @@ def step(case: Case) -> dict[str, Any]:
 
 PARTS: dict[str, Any] = {
     "parity": parity,
+    "packed": packed,
     "devices": devices,
     "dropping": dropping,
-    "int4": partial(quantised, kinds=("int4",)),
-    "quantised": partial(quantised, kinds=("int8", "nf4")),
+    "four_bits": four_bits,
+    "quantised": quantised,
     "step": step,
 }
 

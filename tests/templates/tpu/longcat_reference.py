@@ -1,7 +1,7 @@
 """Run in the environment with transformers 4.57.6: a tiny random LongCat, and what it computes, as the truth.
 
-python longcat_reference.py make FOLDER [STEPS]     the model, its logits, loss, every gradient, steps with an adapter
-python longcat_reference.py open MODEL ADAPTER OUT  logits of the model with an adapter of PEFT's
+python longcat_reference.py make FOLDER   the model, an adapter, logits, every gradient, losses of five steps
+python longcat_reference.py open FOLDER   the same model with the adapter that the TPU trainer has written there
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ SIZES: dict[str, Any] = {
     "moe_topk": 4,
     "routed_scaling_factor": 6.0,
     "rope_theta": 1e7,
-    "rms_norm_eps": 1e-5,
+    "rms_norm_eps": 1e-2,  # far from that of the norms inside attention, which is not the configuration's
     "max_position_embeddings": 128,
     "attn_implementation": "eager",
 }
-ROWS, LENGTH, RANK, ALPHA, RATE = 8, 32, 4, 8, 1e-2
+ROWS, LENGTH, RANK, ALPHA, RATE, STEPS = 8, 32, 4, 8, 1e-2, 5
 TARGETS = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
 TARGETS += [f"mlps.{half}.{name}_proj" for half in (0, 1) for name in ("gate", "up", "down")]
 
@@ -108,20 +108,30 @@ def make(folder: Path, steps: int) -> None:
     (folder / "losses.json").write_text(json.dumps(losses))
 
 
-def opened(source: Path, adapter: Path, out: Path) -> None:
-    """Logits with the adapter, for the ids in `out`, written over it."""
+def opened(folder: Path) -> None:
+    """How far the logits of PEFT with the trainer's adapter are from the trainer's own, and where it is."""
+    source = folder / "model"
     base = LongcatFlashForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
-    wrapped = PeftModel.from_pretrained(base, adapter)
+    wrapped = PeftModel.from_pretrained(base, folder / "ours")
+    ids, expected = load_file(folder / "answer.safetensors")["ids"], load_file(folder / "ours.safetensors")["logits"]
     with torch.no_grad():
-        found = wrapped(input_ids=load_file(out)["ids"].long(), use_cache=False).logits
-    layers = sorted({name.split(".lora_")[0] for name, _ in wrapped.named_parameters() if ".lora_" in name})
-    save_file({"logits": found.clone()}, out)
-    print(json.dumps(layers))
+        found = wrapped(input_ids=ids, use_cache=False).logits
+        with wrapped.disable_adapter():
+            without = wrapped(input_ids=ids, use_cache=False).logits
+    layers = {
+        name.split(".lora_")[0].removeprefix("base_model.model.")
+        for name, _ in wrapped.named_parameters()
+        if ".lora_" in name
+    }
+    size = torch.linalg.norm(found)
+    answer = {
+        "difference": float(torch.linalg.norm(found - expected) / size),
+        "effect": float(torch.linalg.norm(found - without) / size),
+        "layers": sorted(layers),
+    }
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":
-    command, *places = sys.argv[1:]
-    if command == "make":
-        make(Path(places[0]), int(places[1]) if places[1:] else 5)
-    else:
-        opened(*map(Path, places))
+    command, place = sys.argv[1:3]
+    make(Path(place), STEPS) if command == "make" else opened(Path(place))

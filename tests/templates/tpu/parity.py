@@ -283,7 +283,7 @@ def memory() -> dict[str, Any]:
     tensors = {
         f"model.layers.{at}.{module}.weight": (outputs, inputs)
         for at in range(60)
-        for name, module in known.modules.items()
+        for name, (module,) in known.modules.items()
         for inputs, outputs in [known.matrices[name]]
     }
     tensors |= {f"model.layers.{at}.{module}": (size,) for at in range(60) for module, size in known.vectors.values()}
