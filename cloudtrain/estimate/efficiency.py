@@ -114,14 +114,15 @@ _SHARED_CORES = 1.3  # every CPU row was measured under other load
 # products gain all of it. At 36 % of its own peak (MI300X, p066), with products at 45, 70, 100 % of it, that is 5, 3,
 # 1.5 times of the 8 between the peaks, when the rest of the step gains 2, 2, 1.
 _OF_PEAKS = Range(0.25, 0.5, 0.75)
-# No adapter run in tokens/s was ever published for these: what is known is full training on 8 to 512 chips.
-WITHOUT_ADAPTERS = ("tpu", "neuron")
+# No adapter run in tokens/s was ever published for it: what is known is full training on 8 to 512 chips.
+WITHOUT_ADAPTERS = ("neuron",)
 _PRETRAINING = Range(1 / 1.5, 0.5, 1.0)  # INFERENCE: an adapter run on few chips has small products and no tuning
 # INFERENCE: what a JAX trainer of ours reaches of tuned JAX software on the chip (MaxText, full training), as nobody has
 # run it there. It executes 6 operations a weight for the 4 that count, MaxText 7 to 8 for 6: x 0.67 to 0.89, middle 0.8.
 # A few thousand tokens a step, float32 adapters and no tuning leave it half to all of that, middle 0.7. So 8 B LoRA on
 # v6e-1 reaches 22 % of the peak, 34 % of it in executed operations, where a roofline takes 40.
 _OWN_JAX = Range(0.3, 0.55, 0.9)
+_OWN_JAX_FULL = Range(0.4, 0.7, 1.0)  # where 8 are executed for 6, as there
 # Of a mixture besides: experts by sort and `ragged_dot`, which nobody saw compiled well, and an all-to-all of about 70 GB
 # a chip and step in 0.2 to 0.7 s: LongCat's step of 2048 tokens a chip takes 1 to 3 s on v6e.
 _OWN_JAX_EXPERTS = Range(0.4, 0.8, 1.0)
@@ -210,11 +211,14 @@ def _from_group(group: list[Row], query: Query, rung: _Rung) -> Efficiency:
             "as fast in bf16 (inference)"
         )
     if query.tier == "own" and not any(row.stack.startswith(OWN_STACKS) for row in group):
-        shares = (_OWN_JAX, _OWN_JAX_EXPERTS) if query.moe else (_OWN_JAX,)
+        shares = [_OWN_JAX if query.adapts else _OWN_JAX_FULL, *([_OWN_JAX_EXPERTS] if query.moe else [])]
         for share in shares:
             low, likely, high = low * share.low, likely * share.likely, high * share.high
         of_it = math.prod(share.likely for share in shares)
-        notes.append(f"our own trainer, never run on a chip: {100 * of_it:.0f} % of that (inference), widened")
+        notes.append(
+            f"our own trainer, never run on this chip: {100 * of_it:.0f} % of tuned full training on {_chips(group)} "
+            "(inference), widened"
+        )
     elif query.adapts and chip.backend in WITHOUT_ADAPTERS and not any(row.adapts for row in group):
         low, likely, high = low * _PRETRAINING.low, likely * _PRETRAINING.likely, high * _PRETRAINING.high
         notes.append(

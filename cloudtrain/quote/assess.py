@@ -119,7 +119,9 @@ def trained_by(request: Request, chip: Hardware) -> Compatibility:
         if trainer == found.trainer and found.verdict != "no trainer":
             return Compatibility("no trainer", found.stack, why)
     if found.verdict != "no trainer" and not variants(request, chip.backend):
-        return Compatibility("no trainer", found.stack, f"our trainer there does not pack weights in {request.quantisation}")
+        return Compatibility(
+            "no trainer", found.stack, f"our trainer there does not pack weights in {request.quantisation}"
+        )
     return found
 
 
@@ -130,9 +132,11 @@ def packed(request: Request, chip: Hardware, devices: int, usable: int) -> Recip
     if len(found) > 1:
         for accepted in ("fits", "tight"):
             for each in found:
-                if each is not None and budget.verdict(
-                    each.required_bytes(memory.estimate(request.spec, each.options)), usable
-                ) == accepted:
+                if (
+                    each is not None
+                    and budget.verdict(each.required_bytes(memory.estimate(request.spec, each.options)), usable)
+                    == accepted
+                ):
                     return each
     return found[-1]
 

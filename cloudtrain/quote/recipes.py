@@ -39,21 +39,14 @@ class Recipe(NamedTuple):
     environment_bytes: int  # of the packages, unpacked
     writes_quantised: bool  # 4-bit weights are a file of their own before they are loaded
     keeps_quantised: bool  # our trainer can keep 4-bit weights beside the run, and load them instead of making them
-    loads_stacks: bool  # a matrix of all layers at once is on the host while it is loaded
     streams_per_s: Range | None  # bytes that each of several hosts reads of its part of the weights; None: whole files
     compile_s: Range
-    quantise_per_s: Range  # of each host where it has as many vCPUs as `quantise_vcpus`
-    quantise_vcpus: int  # 0: it is not the host's processor that does it
+    quantise_per_s: Range  # of each host
     dequantise_per_vcpu_s: Range | None
     memory: tuple[float, int] | None  # (factor on activations and logits, runtime bytes) where we measured our own runs
     untried: str  # why its figures are to be taken with care; "" where we ran it
     experts: str  # how a mixture's experts are kept, as text; "" for a dense model
     notes: tuple[str, ...]
-
-    def quantises_per_s(self, vcpus: int | None, hosts: int = 1) -> Range:
-        """Parameters per second that all hosts pack while loading; `vcpus` of one host, None: as many as usual."""
-        share = (vcpus or self.quantise_vcpus) / self.quantise_vcpus if self.quantise_vcpus else 1.0
-        return self.quantise_per_s.scaled(hosts * share)
 
     def required_bytes(self, estimated: MemoryEstimate) -> int:
         """What a device must offer: by our own measurements where there are any, else the estimator's margins."""
@@ -157,12 +150,9 @@ def recipe(
         return None
     spec, method = request.spec, request.method
     has_experts = spec.params_experts > 0
-    experts_4bit, experts = (
-        expert_treatment(spec.family, method, backend, quantisation) if has_experts else (False, "")
-    )
+    experts_4bit, experts = expert_treatment(spec.family, method, backend, quantisation) if has_experts else (False, "")
     targets = request.targets or (row["targets_experts"] if has_experts else row["targets"])
     memory = _of(row, "memory", spec.family)
-    rate = row["quantise_per_s"]
     wide = "float32_on" in row and (
         float32 or chip in row["float32_on"]
     )  # no bf16 worth computing in: our trainer uses float32 for everything
@@ -197,11 +187,9 @@ def recipe(
         row["environment_bytes"],
         row.get("writes_quantised", False),
         row.get("keeps_quantised", False),
-        row.get("loads_stacks", False),
         Range(*row["streams_per_s"]) if "streams_per_s" in row else None,
         Range(*_of(row, "compile_s", spec.family)),
-        Range(*(rate[quantisation] if isinstance(rate, dict) else rate)),
-        row.get("quantise_vcpus", 0),
+        Range(*row["quantise_per_s"]),
         Range(*row["dequantise_per_vcpu_s"]) if "dequantise_per_vcpu_s" in row else None,
         (memory["working_factor"], memory["runtime_bytes"]) if memory else None,
         row.get("untried", ""),

@@ -21,7 +21,9 @@ from longcat_vocabulary import cross_entropies, embedded, scores
 from model import Batch, How
 from quantise import matrix
 
-INNER_EPS = 1e-6  # of the two norms inside attention: the published class leaves them at this, whatever config.json says
+INNER_EPS = (
+    1e-6  # of the two norms inside attention: the published class leaves them at this, whatever config.json says
+)
 
 
 def loss_sum(cat: LongCat, how: How, weights: Any, adapters: Any, batch: Batch, key: Any = None) -> tuple[Any, Picks]:
@@ -109,7 +111,9 @@ class _Linear:
 def _latent(cat: LongCat, how: How, rows: Any, own: Any, linear: _Linear, batch: Batch, turn: Any) -> Any:
     """Multi-head latent attention before its last projection: (batch, length, heads x value)."""
     shape = (*rows.shape[:2], cat.heads, -1)
-    grow_query, grow_key = (jnp.asarray((cat.hidden / rank) ** 0.5, how.dtype) for rank in (cat.query_rank, cat.key_rank))
+    grow_query, grow_key = (
+        jnp.asarray((cat.hidden / rank) ** 0.5, how.dtype) for rank in (cat.query_rank, cat.key_rank)
+    )
     query = linear(normed(linear(rows, "q_a"), own["q_norm"], INNER_EPS), "q_b").reshape(shape) * grow_query
     squeezed, key_turned = jnp.split(linear(rows, "kv_a"), [cat.key_rank], -1)
     squeezed = normed(squeezed, own["kv_norm"], INNER_EPS) * grow_key

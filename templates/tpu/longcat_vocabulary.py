@@ -76,4 +76,3 @@ def _added(how: How, axes: tuple[str, ...], head: Any, hidden: Any, labels: Any)
 
     tiles = hidden.reshape(-1, tile, hidden.shape[-1]), labels.reshape(-1, tile)
     return jax.lax.scan(lambda added, it: (added + one(*it), None), jnp.float32(0), tiles)[0]
-

@@ -119,9 +119,10 @@ def check(arrays: Any, mesh: Mesh | None) -> None:
     if mesh is None or mesh.size == 1:
         return
     for path, array in jax.tree_util.tree_leaves_with_path(arrays):
+        whole = math.prod(array.shape) * array.dtype.itemsize
         held = math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
-        if held > SMALL and held * mesh.size > 2 * array.nbytes:
-            name, size = jax.tree_util.keystr(path, simple=True, separator="."), array.nbytes / 1e6
+        if held > SMALL and held * mesh.size > 2 * whole:
+            name, size = jax.tree_util.keystr(path, simple=True, separator="."), whole / 1e6
             raise BadJob(
                 f"{mesh.size} chips cannot share `{name}` {array.shape}: each would hold {held / 1e6:,.0f} of its "
                 f"{size:,.0f} MB; use another number of chips"

@@ -95,7 +95,9 @@ def lines_to_share(store: Store, run_name: str | None, begun_after: float) -> No
         click.echo(json.dumps(document(line)))
     if not lines:
         what = f"run `{run_name}` has" if run_name is not None else "no run has"
-        raise UsageError(f"{what} no speed to share", "a run that finished at least 1,000 tokens has one; a demo has not")
+        raise UsageError(
+            f"{what} no speed to share", "a run that finished at least 1,000 tokens has one; a demo has not"
+        )
     print_message("nothing else of these runs is in the lines: read them, then send them with an issue")
     refuse_damaged(damaged)
 

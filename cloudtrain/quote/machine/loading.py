@@ -23,15 +23,11 @@ def host_bytes(request: Request, recipe: Recipe, estimated: MemoryEstimate) -> i
     """Bytes of host memory while the weights are loaded. Files are mapped, so that what was read can go again.
 
     What stays is a piece as it was read and the same as it is kept: a matrix, or all experts of a layer where the
-    loader joins them into one (transformers 5). On a host back end the weights that are there already stay too. Where
-    a matrix of all layers is one array, a device's part of the largest is there twice in 16 bit.
+    loader joins them into one (transformers 5). On a host back end the weights that are there already stay too.
     """
     spec, shape = request.spec, request.spec.shape
-    if recipe.loads_stacks:
-        widest = max(shape.intermediate, shape.experts * shape.expert_intermediate) * shape.hidden * shape.layers
-        return 4 * max(widest, shape.vocab * shape.hidden) // recipe.options.devices + RUNTIME_BYTES
     piece = shape.vocab * shape.hidden
-    if spec.params_experts and not recipe.experts.startswith("4-bit"):
+    if spec.params_experts and not recipe.options.experts_4bit:
         piece = max(piece, spec.params_experts // max(1, shape.layers - shape.dense_layers))
     pieces = piece * (2 + recipe.width_bytes)
     return pieces + (estimated.parts.weights if recipe.backend in ON_THE_HOST else RUNTIME_BYTES)

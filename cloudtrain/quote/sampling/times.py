@@ -56,7 +56,7 @@ def setup_parts(
     quantised = quantised_parameters(request, recipe)
     if quantised:
         kind = "4 bit" if recipe.options.quantisation == "nf4" else recipe.options.quantisation
-        seconds = over(quantised, recipe.quantises_per_s(vcpus, hosts))
+        seconds = over(quantised, recipe.quantise_per_s.scaled(hosts))
         parts.append(TimePart("quantise", seconds, f"{quantised / 1e9:,.1f} B parameters to {kind}"))
     parts.append(TimePart("compile", recipe.compile_s, "libraries and slower first steps, from the recipe data"))
     return parts
@@ -71,7 +71,7 @@ def is_kept(request: Request, recipe: Recipe, terms: Terms) -> bool:
     """
     if not (recipe.keeps_quantised and terms.bucket and request.bucket in ("", terms.bucket)):
         return False
-    if quantised_parameters(request, recipe) / recipe.quantises_per_s(None).likely < KEPT_FROM_S:
+    if quantised_parameters(request, recipe) / recipe.quantise_per_s.likely < KEPT_FROM_S:
         return False
     return 2 * kept_size(request, recipe) <= request.spec.weights_bytes("bf16")
 

@@ -43,6 +43,7 @@ OWN: dict[str, dict[str, Any]] = {
     "gemma": {"head_dim": 32},
     "gemma2": {**GEMMA, **ALTERNATE, "attn_logit_softcapping": 20.0, "final_logit_softcapping": 5.0},
     "gemma3_text": {**GEMMA, **ALTERNATE},
+    "gemma3": {},  # with a tower for pictures
     "phi3": WINDOW,
     "granite": {"embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.3}
     | {"logits_scaling": 2.0},
@@ -56,6 +57,11 @@ OWN: dict[str, dict[str, Any]] = {
     "cohere2": ALTERNATE,
     "ministral": {"head_dim": 32, **ALTERNATE},
 }
+TOWER = {
+    "text_config": {**SMALL, **OWN["gemma3_text"]},
+    "vision_config": {**SMALL, "image_size": 16, "patch_size": 8},
+    "mm_tokens_per_image": 4,
+}
 # Two documents in a row, twice: 40 positions, of which the first three of each document are not trained.
 TOKENS = torch.stack([(torch.arange(40) * 37 + 5) % 93 + 3, (torch.arange(40) * 29 + 11) % 93 + 3])
 POSITIONS = torch.cat([torch.arange(24), torch.arange(16)]).expand(2, -1)
@@ -65,7 +71,7 @@ LABELS = torch.where(POSITIONS < 3, -100, TOKENS)
 def build(family: str) -> Any:
     """A random model whose norms and biases are not 1 and 0."""
     torch.manual_seed(1)
-    config = transformers.AutoConfig.for_model(family, **{**SMALL, **OWN[family]})
+    config = transformers.AutoConfig.for_model(family, **(TOWER if family == "gemma3" else {**SMALL, **OWN[family]}))
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
     for name, values in model.named_parameters():
@@ -84,9 +90,14 @@ def answer(family: str) -> None:
     folder = FOLDER / family
     base = build(family)
     base.save_pretrained(folder)
+<<<<<<< HEAD
     linear = sorted(
         {n.rsplit(".", 1)[-1] for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)} - {"lm_head"}
     )
+=======
+    layers = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
+    linear = [name for name in layers if ".layers." in name and "vision" not in name]
+>>>>>>> tpu17
     settings = LoraConfig(r=4, lora_alpha=8, target_modules=linear, task_type="CAUSAL_LM")
     model = get_peft_model(base, settings)
     for name, values in model.named_parameters():
