@@ -90,14 +90,8 @@ def answer(family: str) -> None:
     folder = FOLDER / family
     base = build(family)
     base.save_pretrained(folder)
-<<<<<<< HEAD
-    linear = sorted(
-        {n.rsplit(".", 1)[-1] for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)} - {"lm_head"}
-    )
-=======
     layers = [name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)]
     linear = [name for name in layers if ".layers." in name and "vision" not in name]
->>>>>>> tpu17
     settings = LoraConfig(r=4, lora_alpha=8, target_modules=linear, task_type="CAUSAL_LM")
     model = get_peft_model(base, settings)
     for name, values in model.named_parameters():
