@@ -144,14 +144,8 @@ class Slice:
 
 def is_prepared(peer):
     """Whether it waits for the others, or trains already."""
-<<<<<<< HEAD
     beat = peer.beat or {}
     return beat.get("phase") in ("training", "finishing") or bool(peer.number and beat.get("prepared"))
-=======
-    return peer.beat is not None and (
-        peer.beat.get("prepared") if peer.number else peer.beat.get("phase") == "training"
-    )
->>>>>>> tpu17
 
 
 def read(address, attempt):
