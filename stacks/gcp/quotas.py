@@ -90,8 +90,8 @@ def findings() -> Iterator[Finding]:
             limits = limits_of(each, project)
         except ProviderError as error:
             hint = "enable the Cloud Quotas API, and give this account cloudquotas.quotas.get, to have this looked at"
-            yield Finding(what, "unknown", error.message, hint)
-            continue
+            yield Finding("quotas of TPUs", "unknown", error.message, hint)
+            return
         some = {place: limit for place, limit in limits.items() if limit}
         if not limits:
             yield Finding(what, "unknown", "the project does not list it", asking(each.title, project))
