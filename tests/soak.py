@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.campaign.clouds import TARGETS, WHOLE_RUNS
+from tests.campaign.clouds import TARGETS
 from tests.campaign.nights_world import PLACES
 from tests.chance import SEED
 
@@ -71,7 +71,8 @@ FAST = "not trainer and not engine and not campaign and not soak"
 ITEMS = (
     *(campaign(cloud, 1000, 12) for cloud in TARGETS),
     *(campaign(cloud, 20, 25, "--kill") for cloud in TARGETS),
-    *(campaign(cloud, 40, 40, "--jobs") for cloud in WHOLE_RUNS),
+    *(campaign(cloud, 40, 40, "--jobs") for cloud in TARGETS),
+    campaign("v6e", 40, 10, "--jobs"),
     *(campaign(cloud, 100, 30, "--lying") for cloud in TARGETS),
     *(
         Item(f"nights-{cloud}", 6, ("-m", "tests.campaign.nights", cloud, "{seed}", "30", "--seeds", "4"))

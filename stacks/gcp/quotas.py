@@ -140,8 +140,9 @@ def limits_of(wanted: Pool, project: str) -> dict[str, int]:
             dimensions, value = dict(entry.get("dimensions") or {}), (entry.get("details") or {}).get("value")
             place = dimensions.pop(wanted.level, ELSEWHERE)
             # An entry that names the family is about it; one that names none holds for families without their own.
-            is_ours = value is not None and dimensions.items() <= dict(wanted.fixed).items()
-            if is_ours and (dimensions or place not in found):
+            if value is None or not dimensions.items() <= dict(wanted.fixed).items():
+                continue
+            if dimensions or place not in found:
                 found[place] = int(value)
     return found
 
