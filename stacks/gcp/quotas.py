@@ -90,8 +90,8 @@ def findings() -> Iterator[Finding]:
             limits = limits_of(each, project)
         except ProviderError as error:
             hint = "enable the Cloud Quotas API, and give this account cloudquotas.quotas.get, to have this looked at"
-            yield Finding(what, "unknown", error.message, hint)
-            continue
+            yield Finding("quotas of TPUs", "unknown", error.message, hint)
+            return
         some = {place: limit for place, limit in limits.items() if limit}
         if not limits:
             yield Finding(what, "unknown", "the project does not list it", asking(each.title, project))
@@ -140,8 +140,9 @@ def limits_of(wanted: Pool, project: str) -> dict[str, int]:
             dimensions, value = dict(entry.get("dimensions") or {}), (entry.get("details") or {}).get("value")
             place = dimensions.pop(wanted.level, ELSEWHERE)
             # An entry that names the family is about it; one that names none holds for families without their own.
-            is_ours = value is not None and dimensions.items() <= dict(wanted.fixed).items()
-            if is_ours and (dimensions or place not in found):
+            if value is None or not dimensions.items() <= dict(wanted.fixed).items():
+                continue
+            if dimensions or place not in found:
                 found[place] = int(value)
     return found
 

@@ -122,7 +122,8 @@ class Slice:
             for peer in self.peers:
                 if peer.is_lost(self.stale_s):
                     return {"reason": "preempted", "message": f"host {peer.number} of {self.count} is gone"}
-                if peer.exit is not None and peer.exit.get("reason") == "preempted":
+                told = (peer.exit or {}).get("reason") == "preempted" or (peer.beat or {}).get("preempted")
+                if told:
                     return {"reason": "preempted", "message": f"host {peer.number} of {self.count} was preempted"}
             ended = [peer for peer in self.peers if peer.exit is not None]
             if record["reason"] == "preempted" or len(ended) == len(self.peers) or time.monotonic() > give_up:

@@ -9,15 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.campaign import in_process, kills
-from tests.campaign.clouds import TARGETS
+from tests.campaign.clouds import TARGETS, WHOLE_RUNS
 from tests.campaign.in_process import Outcome
-from tests.campaign.job_world import RENTALS
 
 
 def main(argv: list[str]) -> int:
     """0 when nothing leaked and every exit code told the truth, else 1."""
     parser = argparse.ArgumentParser(prog="campaign")
-    parser.add_argument("cloud", choices=sorted({*TARGETS, *RENTALS}))
+    parser.add_argument("cloud", choices=sorted(WHOLE_RUNS))
     parser.add_argument("seed", type=int)
     parser.add_argument("trials", type=int)
     parser.add_argument("--kill", action="store_true", help="SIGKILL real processes, on the real engine")

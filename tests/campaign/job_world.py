@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
-from tests.campaign.clouds import TARGETS
+from tests.campaign.clouds import TARGETS, WHOLE_RUNS
 from tests.campaign.fork_server import MACHINE, SHORT_LEASE, Forked, ForkServer
 from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_trainer import install
@@ -30,7 +30,6 @@ class Rental(NamedTuple):
     markets: tuple[str, ...]
     flavour: str
     libraries: tuple[str, ...] = ()
-    target: str = ""  # of `TARGETS`, where it is called otherwise
 
 
 RENTALS = {
@@ -54,9 +53,7 @@ RENTALS = {
         "jax",
         libraries=("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
     ),
-    "v6e": Rental(
-        ("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1"), ("--spot", "--on-demand"), "jax", target="gce"
-    ),
+    "v6e": Rental(("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1"), ("--spot", "--on-demand"), "jax"),
 }
 
 
@@ -112,7 +109,7 @@ class JobWorld:
     def __init__(self, name: str, server: ForkServer | None = None) -> None:
         """Commands are forked by `server`, which stays; without one, by one of its own."""
         self.name, self.rental = name, RENTALS[name]
-        self.target = self.rental.target or name
+        self.target = WHOLE_RUNS[name]
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
         made: Any = TARGETS[self.target].fake(Clock())

@@ -117,7 +117,7 @@ def kill(made: World, number: int) -> None:
 
 @pytest.mark.parametrize("happens", [preempt, kill])
 @pytest.mark.parametrize("number", [0, 2])
-def test_what_ends_one_host_ends_all_and_another_slice_goes_on(
+def test_one_lost_host_ends_all_and_another_slice_goes_on(
     rented: World, happens: Callable[[World, int], None], number: int
 ) -> None:
     """From the newest checkpoint, whichever host it was; the result is that of all steps in their order."""

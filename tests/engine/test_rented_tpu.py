@@ -94,7 +94,7 @@ def finished(made: World, client: Client, last: int) -> None:
 @pytest.mark.parametrize("tpu", ["v6e-4"], indirect=True)
 def test_a_preempted_run_on_tpus_goes_on_elsewhere(tpu: World, demo_model: Path, tmp_path: Path) -> None:
     """On another machine, from the checkpoint, with what the first one compiled."""
-    model, last = tiny(tmp_path / "made" / NAME, demo_model), 400
+    model, last = tiny(tmp_path / "made" / NAME, demo_model), 24
     client = demo(with_model(tpu, model), model, last, every="1s")
     process = client.begin(*tpu.up, "--spot", METHOD, "micro_batch=4", "grad_accum=1")
     wait_for(lambda: tpu.checkpoint() and tpu.room.running, "a checkpoint", process)

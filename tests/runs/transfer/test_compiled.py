@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cloudtrain import backends
 from cloudtrain.runs.transfer import compiled
 from tests.records import row
 from tests.runs.transfer.test_ticket import issued
@@ -23,9 +25,17 @@ def test_a_trainer_that_compiles_nothing_is_offered_nothing(issued: Issue) -> No
 @pytest.fixture
 def of_the_tpu(issued: Issue, monkeypatch: pytest.MonkeyPatch) -> Issue:
     """Tickets of runs whose trainer keeps what it compiles."""
-    found = compiled.backends.of_flavour("jax")
-    monkeypatch.setattr(compiled.backends, "of_flavour", lambda name: found)
+    backend = backends.of_flavour("tpu")
+    on_a_chip = SimpleNamespace(compiled=backend.compiled, on_the_host=lambda name: backend.on_the_host("tpu"))
+    monkeypatch.setattr(compiled.backends, "of_flavour", lambda name: on_a_chip)
     return issued
+
+
+def test_what_a_processor_runs_is_not_kept(issued: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One processor's machine code may not be another's."""
+    on_a_processor = SimpleNamespace(compiled="X", on_the_host=lambda name: True)
+    monkeypatch.setattr(compiled.backends, "of_flavour", lambda name: on_a_processor)
+    assert issued()["compiled"] is None
 
 
 def test_the_first_machine_may_write_two_gigabytes(of_the_tpu: Issue) -> None:

@@ -162,6 +162,6 @@ def test_doctor_says_which_quota_is_missing_and_where_to_ask(gce: GceCloud) -> N
 
 def test_doctor_says_when_quotas_cannot_be_read(gce: GceCloud) -> None:
     gce.quotas.readable = False
-    found = of(list(record().findings()), SPOT_V6E)
+    found = of(list(record().findings()), "quotas of TPUs")
     assert found.state == "unknown"
     assert "cloudquotas.quotas.get" in found.hint

@@ -231,7 +231,7 @@ def test_a_machine_with_another_python_carries_a_run_through(machine: Machine, b
     assert box.document("exit.json")["reason"] == "done"
 
 
-def test_a_machine_with_an_old_python_fetches_one_for_the_tpu_trainer() -> None:
+def test_an_old_python_fetches_one_for_the_tpu_trainer() -> None:
     """Google's TPU image has Python 3.10, and JAX 0.10.2 is for 3.11 and later: uv brings one that the locks are for."""
     from cloudtrain import backends
 
@@ -259,7 +259,7 @@ METADATA = [
 
 
 @pytest.mark.parametrize(("attributes", "found"), METADATA)
-def test_a_host_of_a_slice_finds_its_number_and_the_others(attributes: dict[str, str], found: object) -> None:
+def test_a_host_finds_its_number_and_the_others(attributes: dict[str, str], found: object) -> None:
     """In the words of Compute Engine and of the Cloud TPU API."""
     from cloudtrain import backends
 
