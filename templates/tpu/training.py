@@ -121,7 +121,7 @@ class Run:
     def compile(self) -> float:
         """Compile the step for its only shapes, before the clock of any step runs; returns the seconds.
 
-        The first step finds it compiled. What `compile` returns is not called itself: it wants 4-bit weights in a layout
+        The first step finds it compiled. What `compile` returns is not called: it wants 4-bit weights in a layout
         of its own.
         """
         began = time.monotonic()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 FOLDER, FAMILIES = Path(sys.argv[1]), sys.argv[2:]
 STEPS, RATE = 5, 1e-3
