@@ -75,7 +75,7 @@ class BackEnd(NamedTuple):
         return next((name for name, each in self.flavours.items() if each.accelerator == accelerator), None)
 
     def takes(self, hardware: str, asked: str = "") -> bool:
-        """Whether it may train on a back end of the accelerator table: below 0 only where it is asked for by its name."""
+        """Whether it may train on a back end of the accelerator table: below 0 only where asked for by its name."""
         return self.name == asked or (not asked and self.preference.get(hardware, 0) >= 0)
 
     def table(self, name: str) -> Path | None:

@@ -117,14 +117,14 @@ _OF_PEAKS = Range(0.25, 0.5, 0.75)
 # No adapter run in tokens/s was ever published for it: what is known is full training on 8 to 512 chips.
 WITHOUT_ADAPTERS = ("neuron",)
 _PRETRAINING = Range(1 / 1.5, 0.5, 1.0)  # INFERENCE: an adapter run on few chips has small products and no tuning
-# INFERENCE: what a JAX trainer of ours reaches of tuned JAX software on the chip (MaxText, full training), as nobody has
-# run it there. It executes 6 operations a weight for the 4 that count, MaxText 7 to 8 for 6: x 0.67 to 0.89, middle 0.8.
-# A few thousand tokens a step, float32 adapters and no tuning leave it half to all of that, middle 0.7. So 8 B LoRA on
-# v6e-1 reaches 22 % of the peak, 34 % of it in executed operations, where a roofline takes 40.
+# INFERENCE: what a JAX trainer of ours reaches of tuned JAX software on the chip (MaxText, full training), as nobody
+# has run it there. It executes 6 operations a weight for the 4 that count, MaxText 7 to 8 for 6: x 0.67 to 0.89, middle
+# 0.8. A few thousand tokens a step, float32 adapters and no tuning leave it half to all of that, middle 0.7. So 8 B
+# LoRA on v6e-1 reaches 22 % of the peak, 34 % of it in executed operations, where a roofline takes 40.
 _OWN_JAX = Range(0.3, 0.55, 0.9)
 _OWN_JAX_FULL = Range(0.4, 0.7, 1.0)  # where 8 are executed for 6, as there
-# Of a mixture besides: experts by sort and `ragged_dot`, which nobody saw compiled well, and an all-to-all of about 70 GB
-# a chip and step in 0.2 to 0.7 s: LongCat's step of 2048 tokens a chip takes 1 to 3 s on v6e.
+# Of a mixture besides: experts by sort and `ragged_dot`, which nobody saw compiled well, and an all-to-all of about
+# 70 GB a chip and step in 0.2 to 0.7 s: LongCat's step of 2048 tokens a chip takes 1 to 3 s on v6e.
 _OWN_JAX_EXPERTS = Range(0.4, 0.8, 1.0)
 _TIER_SHARE = {"tuned": 1.0, "framework": 0.8, "naive": 0.12, "own": 1.0}
 _TIER_SHARE_CPU = {"tuned": 1.0, "framework": 0.8, "naive": 0.6}  # hand-written kernels against plain TRL, own runs

@@ -1,9 +1,9 @@
 """Memory on a TPU: a formula fitted to what the TPU compiler reports for our own trainer's step (templates/tpu).
 
-XLA lays a step out as one program. Arguments are counted exactly: frozen weights, adapters and their moments in float32.
-Beside them lie the input of every layer, copies of the stacked attention matrices in another layout, one tile of logits,
-gradients, and what a layer at work needs while it is computed again. The constants were fitted to compiled steps and are
-scored on twelve others (tests/estimate/data/tpu_steps.csv); `--verify` compiles the step and replaces the formula.
+XLA lays a step out as one program. Arguments are exact: frozen weights, adapters and their moments in float32.
+Beside them lie the input of every layer, copies of the stacked attention matrices in another layout, a tile of logits,
+gradients, and what a layer at work needs while it is computed again. The constants were fitted to compiled steps, and
+others score them (tests/estimate/data/tpu_steps.csv); `--verify` compiles the step and replaces the formula.
 The trainer has adapters alone so far, and its loss is always in tiles; other methods are counted by the same parts.
 """
 
@@ -23,31 +23,39 @@ CODE_BYTES = {"nf4": 0.5, "int4": 0.5, "int8": 1.0}
 TILE_BYTES = 1 << 28  # of float32 logits that a device holds at a time: `TILE_BYTES` of templates/tpu/model.py
 LANES = 128  # the last axis of an array is padded to this many numbers: narrow heads are stored as wide ones
 MOST_TILES = 1 << 20
+CODE = 27 * 2**20  # the program itself: 24 to 30 MiB
 
-_TILES = 2.0  # tiles of float32 logits: scores, and their gradient
+_TILES = 2.0  # tiles of float32 logits: scores, and their gradient; one more where scores are capped
+# Where a hidden state fills no whole lanes (576 and 960), the vocabulary matrix is copied and a tile more is kept.
+_RAGGED_TABLES, _RAGGED_TILES = 3.0, 1.0
 _GRADIENTS = 2.0  # of the adapters: those summed up, and those of a micro-batch
-_QUERY, _WIDE = 26.0, 13.0  # bytes for each (padded) query number and MLP number of a token while a layer is redone
+_QUERY, _WIDE = 16.0, 8.0  # bytes for each (padded) query number and MLP number of a token while a layer is redone
 _KEPT_HIDDEN, _KEPT_WIDE, _KEPT_QUERY = 14.0, 8.0, 26.0  # per layer and token without rematerialisation
 _GATHERED_LAYERS = 2.0  # weights of the layer at work and of the next one, whole, where devices share them
 _UNPACKED_LAYERS = 1.0  # 4-bit matrices of the layer at work, in bfloat16
 # A mixture spread over devices: its own experts of a layer unpacked, this many times; and buffers of what is exchanged,
 # per token that a device has: from the steps of LongCat-Flash on v6e-16 (int4) and on 8 v5p chips (int8).
 _UNPACKED_EXPERTS = 1.51
-_EXCHANGED = 317.0  # bytes per hidden number of a token
+_EXCHANGED = 378.0  # bytes per hidden number of a token
 
 
 def phase_parts(spec: ModelSpec, options: Options, held: States) -> dict[str, Parts]:
     """The phases of one step on one TPU device; sharding over several is FSDP whatever the options say."""
     sizes = _sizes(spec, options, held)
+    gradients = _GRADIENTS * sizes.gradients
+    layer = gradients, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered
     moments = {
-        "forward": (0.0, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered),
-        "loss": (_GRADIENTS * sizes.gradients, sizes.saved, sizes.logits, sizes.copies + sizes.table),
-        "first_layer": (_GRADIENTS * sizes.gradients, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered),
-        "optimizer": (_GRADIENTS * sizes.gradients, 0.0, 0.0, 0.0),
+        "forward": (0.0, *layer[1:]),
+        "loss": (gradients, sizes.saved, sizes.logits, sizes.copies + sizes.tables),
+        "last_layer": layer,
+        "first_layer": layer,
+        "end_backward": (gradients, 0.0, 0.0, 0.0),
+        "optimizer": (gradients, 0.0, 0.0, 0.0),
     }
+    weights, states = round(sizes.weights), round(sizes.optimizer)
     return {
-        name: Parts(round(sizes.weights), round(gradients), round(sizes.optimizer), *map(round, rest))
-        for name, (gradients, *rest) in moments.items()
+        name: Parts(weights, round(learns), states, round(active), round(scores), round(work) + CODE)
+        for name, (learns, active, scores, work) in moments.items()
     }
 
 
@@ -60,7 +68,7 @@ class _Sizes(NamedTuple):
     logits: float
     copies: float  # of weights in another layout
     gathered: float  # of what devices share and a layer at work needs
-    table: float  # the vocabulary matrix, gathered
+    tables: float  # copies of the vocabulary matrix
 
 
 def _sizes(spec: ModelSpec, options: Options, held: States) -> _Sizes:
@@ -68,7 +76,9 @@ def _sizes(spec: ModelSpec, options: Options, held: States) -> _Sizes:
     tokens = -(-options.batch // devices) * options.sequence_length
     trained = held.trainable.sum / devices
     base, adapters = _weights(spec, options, held)
-    saved = 2.0 * shape.hidden * tokens * shape.layers
+    ragged = shape.hidden % LANES != 0
+    saved = 2.0 * -(-shape.hidden // LANES) * LANES * tokens * shape.layers
+    tiles = _TILES + (shape.family == "gemma2") + _RAGGED_TILES * ragged
     redone = (_QUERY * _padded_query(shape) + _WIDE * _wide(shape)) * tokens
     if not options.checkpointing:
         kept = _KEPT_HIDDEN * shape.hidden + _KEPT_WIDE * _wide(shape) + _KEPT_QUERY * _padded_query(shape)
@@ -87,10 +97,10 @@ def _sizes(spec: ModelSpec, options: Options, held: States) -> _Sizes:
         gradients=trained * held.gradient_bytes,
         saved=saved,
         redone=redone,
-        logits=_TILES * _tile(shape, options) / devices,
+        logits=tiles * _tile(shape, options) / devices,
         copies=_copies(shape) / devices,
         gathered=gathered,
-        table=2.0 * shape.vocab * shape.hidden if devices > 1 and not shape.experts else 0.0,
+        tables=_RAGGED_TABLES * 2.0 * shape.vocab * shape.hidden / devices if ragged else 0.0,
     )
 
 

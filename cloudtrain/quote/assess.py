@@ -83,9 +83,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     if verdict != "no" and (short := loading.shortage(request, ours, chip, offer, estimated)):
         verdict = "no"
         reasons.append(short)
-    reasons.extend(loading_reasons(request, found, chip.backend))
-    if ours.untried and found.verdict != "no trainer" and learnt is None:
-        reasons.append(ours.untried)
+    reasons.extend(loading_reasons(request, found, chip.backend, "" if learnt else ours.untried))
     kept = times.kept_bytes(request, ours, offer, terms)
     room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files, kept)
     room = times.at_cheapest_speed(request, ours, terms, offer, room, rate)
@@ -158,10 +156,15 @@ def faster_type(
     return usual, (f"float32 would be {gain:.1f} times as fast here, but needs {gib(required)}",)
 
 
-def loading_reasons(request: Request, found: Compatibility, backend: str) -> Iterator[str]:
-    """Why a back end's trainer does not load the model, or what it does to weights in a format of their own."""
+def loading_reasons(request: Request, found: Compatibility, backend: str, untried: str = "") -> Iterator[str]:
+    """Why a back end's trainer does not load the model, or what it does to weights in a format of their own.
+
+    `untried`: that nobody has run it there.
+    """
     if found.reason and found.verdict != "yes":
         yield found.reason
+    if untried and found.verdict != "no trainer":
+        yield untried
     if found.verdict != "no trainer" and request.spec.published.format:
         from cloudtrain.models.loadable import remarks
 

@@ -17,7 +17,6 @@ from cloudtrain.providers import Stack, load, names
 
 if TYPE_CHECKING:
     from cloudtrain.models.loadable import Refusal
-    from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.request import Request
 
 TABLE = Path(__file__).with_name("compatibility.csv")

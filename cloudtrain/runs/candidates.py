@@ -41,7 +41,7 @@ def rentable(quote: Quote, experimental: bool) -> list[QuoteRow]:
 
 
 def for_job(lines: Iterable[QuoteRow]) -> list[QuoteRow]:
-    """Those of the lines on which a job can run, all by the recipe of the cheapest: a run has one bundle and one job."""
+    """Those of the lines on which a job can run, all by the cheapest one's recipe: a run has one bundle and one job."""
     able = sorted((line for line in lines if line.assessment.launch == "yes"), key=lambda line: line.rank)
     return [line for line in able if shipped(line) == shipped(able[0])]
 

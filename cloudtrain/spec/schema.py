@@ -49,7 +49,7 @@ class Spec(Record):
         default=2.0,
         ge=1,
         le=64,
-        description="LongCat on TPUs: places that a chip has for tokens of its experts, as a multiple of an even share; "
+        description="LongCat on TPUs: places a chip has for tokens of its experts, as a multiple of an even share; "
         "a step in which over 2 % find none ends the run, and more places take more memory",
     )
     lora: Lora = Field(default=Lora(), description="the adapter; full and freeze ignore it")

@@ -78,7 +78,7 @@ def fresh(decoder: Decoder, rank: int, seed: int, targets: str | list[str] = "al
     return made
 
 
-def write(
+def write(  # noqa: PLR0913, PLR0917 - what PEFT's settings say
     folder: Path,
     decoder: Decoder,
     adapters: Any,

@@ -17,7 +17,7 @@ import machine
 import questions
 from chips import ACCELERATORS
 from events import claim_stdout
-from failures import BadJob, Failure, as_failure
+from failures import Failure, as_failure
 
 BLOCK = 64  # prompts are as long as the longest, rounded up to so many tokens: one program for all
 

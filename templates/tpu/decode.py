@@ -74,7 +74,7 @@ def _advance(reader: Reader, loaded: tuple[Any, Any], tokens: Any, begin: Any, m
 
 
 class _Layer(model._Layer):
-    """A layer that remembers keys and values: `seen`, those of positions before `begin`, and of its own after a call."""
+    """A layer that remembers keys and values: `seen`, of positions before `begin`, and of its own after a call."""
 
     begin: Any
     seen: Memory

@@ -1,9 +1,9 @@
 """Compiles the trainer's own step for a TPU that is only described, and says what memory the compiler gives it.
 
-`python lowering.py < document.json` in the environment with libtpu; no TPU is needed and nothing is allocated. The document
-holds the model's `config` (config.json), the `job`'s keys that matter (method, lora, sequence_length, micro_batch,
-grad_accum, optimizer, activation_checkpointing), the `generation` (v5e, ...) and the number of `devices`. The answer is one
-JSON object: bytes by kind, or `unsupported` with a sentence.
+`python lowering.py < document.json` in the environment with libtpu; no TPU is needed and nothing is allocated. The
+document holds the model's `config` (config.json), the `job`'s keys that matter (method, lora, sequence_length,
+micro_batch, grad_accum, optimizer, activation_checkpointing), the `generation` (v5e, ...) and the number of `devices`.
+The answer is one JSON object: bytes by kind, or `unsupported` with a sentence.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OVERFLOWS = (rf"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds available 
 
 
 class Sizes(NamedTuple):
-    """HBM of each device in bytes, as the compiler has planned it. Without `fits` only `peak` and `available` are known."""
+    """HBM of each device in bytes, as the compiler has planned it; where it does not fit, only the last is told too."""
 
     fits: bool
     peak: int

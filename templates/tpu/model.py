@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attention import attend, windows
+from attention import Heads, attend, windows
 from decoder import Decoder
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -120,7 +120,7 @@ class _Layer:
 
     def attend(self, query: Any, key: Any, value: Any, batch: Batch, window: Any) -> Any:
         """Attention; what decodes token by token has its own."""
-        return attend(self.decoder, self.how, query, key, value, batch, window)
+        return attend(self.decoder, self.how, Heads(query, key, value), batch, window)
 
     def heads(self, flat: Any, norm: str, count: int, turn: Any) -> Any:
         """Queries or keys as heads, normalised where and when the family does it, and turned."""

@@ -119,9 +119,12 @@ class Run:
         self._evaluated = learn.evaluator(loss_sum)
 
     def compile(self) -> float:
-        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds."""
+        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds.
+
+        The first step finds it compiled. What `compile` returns is not called: it wants 4-bit weights in a layout
+        of its own.
+        """
         began = time.monotonic()
-        # JAX keeps it for the calls that follow; what is returned would refuse 4-bit arrays, whose layout it mistakes
         self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
         return time.monotonic() - began
 

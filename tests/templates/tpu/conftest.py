@@ -49,8 +49,8 @@ def train_all(
 
     def call(wanted: dict[str, dict[str, Any]]) -> dict[str, Ended]:
         root, plans, folders = tmp_path_factory.mktemp("tpu"), [], {}
-        for name, changes in wanted.items():
-            changes = dict(changes)
+        for name, asked in wanted.items():
+            changes = dict(asked)
             folders[name] = Path(changes.pop("folder", root / name))
             hows = {key: changes.pop(key) for key in ("signal_at", "largest_file") if key in changes}
             job = bench.job(folders[name], **{"compute": "fp32", **changes}).rename(folders[name] / f"{name}.json")

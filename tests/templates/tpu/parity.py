@@ -260,7 +260,9 @@ def exported() -> dict[str, Any]:
         results = {}
         for kind, how in (("logits", model.How(jnp.bfloat16)), ("exact", EXACT)):
             loaded = it.weights(dtype=how.dtype)
-            logits = jax.jit(lambda how=how, loaded=loaded: model.logits(it.decoder, how, loaded, it.start, it.batch))
+            logits = jax.jit(
+                lambda it=it, how=how, loaded=loaded: model.logits(it.decoder, how, loaded, it.start, it.batch)
+            )
             results[kind] = np.asarray(logits())
         picked = np.take_along_axis(results["logits"], np.maximum(it.batch.labels, 0)[..., None], -1)[..., 0]
         each = np.log(np.exp(results["logits"]).sum(-1)) - picked
