@@ -47,7 +47,9 @@ class BackEnd(NamedTuple):
     title: str
     programs: dict[str, str]
     estimator: str  # which formulas of `estimate` are its own
-    preference: dict[str, int]  # back end of the accelerator table -> rank there among our trainers; 0 without one
+    preference: dict[
+        str, int
+    ]  # back end of the accelerator table -> rank there among our trainers, 0 without one; see `takes`
     cannot: tuple[dict[str, Any], ...]
     accelerators: dict[str, dict[str, Any]]
     flavours: dict[str, Flavour]
@@ -71,6 +73,10 @@ class BackEnd(NamedTuple):
     def flavour_on(self, accelerator: str) -> str | None:
         """Its first flavour that computes there."""
         return next((name for name, each in self.flavours.items() if each.accelerator == accelerator), None)
+
+    def takes(self, hardware: str, asked: str = "") -> bool:
+        """Whether it may train on a back end of the accelerator table: below 0 only where asked for by its name."""
+        return self.name == asked or (not asked and self.preference.get(hardware, 0) >= 0)
 
     def table(self, name: str) -> Path | None:
         """A table that it adds to the quote's own, such as `compatibility.csv`; None where it has none."""
@@ -148,6 +154,17 @@ def in_order(hardware: str) -> Iterator[str]:
     """The trainers' names, the preferred ones for a back end of the accelerator table first; "" (none of ours) last."""
     yield from (each.name for each in sorted(all_backends(), key=lambda each: -each.preference.get(hardware, 0)))
     yield ""
+
+
+def named(name: str) -> BackEnd:
+    """The back end of that name that trains. Raises UsageError with the nearest one."""
+    known = {each.name: each for each in all_backends() if each.program("train") is not None}
+    if name not in known:
+        close = nearest(name, list(known))
+        raise UsageError(
+            f"unknown trainer `{name}`", f"did you mean `{close}`?" if close else f"known: {', '.join(known)}"
+        )
+    return known[name]
 
 
 def of_flavour(name: str) -> BackEnd:

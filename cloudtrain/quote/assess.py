@@ -112,7 +112,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
 
 def trained_by(request: Request, chip: Hardware) -> Compatibility:
     """Which software trains the model there; none where our trainer cannot do what the spec asks for besides."""
-    found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
+    found = loads(request, chip.backend, chip.architecture)
     for trainer, why in request.refused:
         if trainer == found.trainer and found.verdict != "no trainer":
             return Compatibility("no trainer", found.stack, why)

@@ -109,10 +109,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return loaded
 
 
-def row_of(backend: str, family: str, method: str) -> dict[str, Any] | None:
+def row_of(backend: str, family: str, method: str, trainer: str = "") -> dict[str, Any] | None:
     """The row that a job goes by: of the trainer that has it, else of the first there; None where there is none."""
     rows = table().get(backend, {})
-    return rows.get(compatibility(backend, family, method).trainer) or next(iter(rows.values()), None)
+    found = compatibility(backend, family, method, trainer=trainer).trainer
+    return rows.get(found) or rows.get(trainer) or next(iter(rows.values()), None)
 
 
 @cache
@@ -121,7 +122,7 @@ def variants(request: Request, backend: str) -> tuple[Quantisation, ...]:
 
     Empty where it has not what was asked for. Other methods than qlora pack nothing.
     """
-    row = row_of(backend, request.spec.family, request.method)
+    row = row_of(backend, request.spec.family, request.method, request.trainer)
     if row is None or request.method != "qlora":
         return ("nf4",)
     able: tuple[Quantisation, ...] = tuple(_of(row, "quantisation", request.spec.family, ["nf4"]))
@@ -145,7 +146,7 @@ def recipe(
     `float32`: it was measured to be the faster type there; of use to trainers that can choose. `quantisation`: one of
     `variants`.
     """
-    row = row_of(backend, request.spec.family, request.method)
+    row = row_of(backend, request.spec.family, request.method, request.trainer)
     if row is None:
         return None
     spec, method = request.spec, request.method

@@ -67,6 +67,7 @@ class Request(NamedTuple):
     bucket: str = ""  # scheme of the state's bucket; "" for none yet: then one of the machine's own cloud is taken
     include_nvidia: bool = False
     experimental: bool = False
+    trainer: str = ""  # the one back end of ours that is asked for; "": whichever does it best
     only_planned: bool = False  # nothing is started, whatever is chosen
     refused: tuple[tuple[str, str], ...] = ()  # (trainer, why) of those that cannot do what a spec asks for
 

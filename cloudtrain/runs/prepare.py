@@ -262,6 +262,7 @@ def make_plan(
     deadline = now + seconds
     document = job.job_document(prepared.spec, prepared.model, run, folder, deadline)
     document = job.on(job.packed_in(document, recipe.options.quantisation), recipe.flavour)
+    document = job.on_chips(document, recipe.flavour, line.offer.hardware, line.assessment.devices)
     if recipe.keeps_quantised and load("pricing", line.offer.provider, PriceSource).terms.sees_client_files:
         quantising_s = times.quantised_parameters(request, recipe) / recipe.quantise_per_s.likely
         document = quantised.kept(document, quantising_s, times.kept_size(request, recipe))

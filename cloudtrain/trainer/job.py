@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 else:
     from cloudtrain.templates.common import limits
 
+EVEN_TWICE = 2.0  # the capacity that every trainer takes unasked
+
 
 def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline: float | None = None) -> dict[str, Any]:
     """The job as JSON, for a processor; paths are absolute. A model folder is used as it is, else the hub id."""
@@ -26,6 +28,7 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
         "revision": spec.revision,
         "method": spec.method,
         **({"quantisation": spec.quantisation} if spec.quantisation and spec.method == "qlora" else {}),
+        **({} if spec.expert_capacity == EVEN_TWICE else {"expert_capacity": spec.expert_capacity}),
         "lora": {
             "rank": spec.lora.rank,
             "alpha": spec.lora.alpha,
@@ -88,6 +91,12 @@ def refusal(backend: backends.BackEnd, job: dict[str, Any]) -> UsageError | None
         f"the `{backend.name}` trainer does not do `{beyond.field}: {shown(beyond.value)}`: {beyond.why}",
         f"it takes {' or '.join(shown(value) for value in beyond.only)}",
     )
+
+
+def on_chips(job: dict[str, Any], flavour: str, chip: str, devices: int) -> dict[str, Any]:
+    """The job that ends early where the machine has not these devices; a processor is what it is."""
+    backend = backends.flavours().get(flavour)
+    return job if backend is None or backend.on_the_host(flavour) else {**job, "chip": chip, "devices": devices}
 
 
 def in_type(job: dict[str, Any], dtype: str) -> dict[str, Any]:

@@ -31,8 +31,20 @@ def serves(key: OfferKey) -> bool:
 
 def hosts(key: OfferKey) -> int:
     """How many machines an offer that `serves` accepts is."""
-    wanted = compute.shape(key)
+    from .shapes import shape
+
+    wanted = shape(key)
     return tpu.hosts(key.offer) if wanted is None else wanted.hosts
+
+
+def unavailable_reason(key: OfferKey) -> str:
+    """Always ""; raises NoQuotaHere when this project may not have it in its place."""
+    from . import quotas, shapes
+
+    where = shapes.zone(key, 1)
+    is_flex = shapes.provisioning(key, where) == "FLEX_START" or tpu.is_flex(key.offer, key.market, where)
+    quotas.check(key, key.market == "spot" or is_flex)
+    return ""
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
@@ -74,13 +86,14 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
 
 
 def findings() -> Iterable[Finding]:
-    """For doctor, of both APIs and of the account as which machines run."""
-    from . import rest
+    """For doctor, of both APIs, of the quotas and of the account as which machines run."""
+    from . import quotas, rest
 
     if rest.reachable(rest.COMPUTE):
         yield from compute.findings()
     if rest.reachable(rest.TPU):
         yield from tpu.findings()
+    yield from quotas.findings()
     yield from service_account.findings()
 
 
@@ -113,6 +126,7 @@ provider = provisioned(
         findings=findings,
         serves=serves,
         hosts=hosts,
+        unavailable_reason=unavailable_reason,
         setup=setup,
         place_of=place_of,
         kept=("Cloud Tasks queue `cloudtrain` (free, shared by all runs)",),

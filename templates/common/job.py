@@ -99,6 +99,7 @@ class Job:
     activation_checkpointing: bool = True
     dtype: Literal["bf16", "amp"] = "bf16"
     quantisation: Literal["nf4", "int8", "int4"] = "nf4"  # of the frozen weights under qlora
+    expert_capacity: float = at_least(0.1, 2.0)  # places for tokens where experts are shared: times an even share
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
     eval: Evaluation = field(default_factory=Evaluation)
     quantised: Quantised = field(default_factory=Quantised)
@@ -142,8 +143,9 @@ class Job:
             "report",
         )
         # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over; what the frozen
-        # weights are packed in is decided by the machine's memory, and an adapter goes on in any of them
-        kept = (*place, "quantised", "compute", "quantisation")
+        # weights are packed in is decided by the machine's memory, and an adapter goes on in any of them; a run that
+        # ended for want of places goes on with more
+        kept = (*place, "quantised", "compute", "quantisation", "expert_capacity")
         return in_whole_steps({key: value for key, value in asdict(self).items() if key not in kept})
 
 

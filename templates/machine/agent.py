@@ -258,9 +258,9 @@ class Agent:
         for shipper in self.shippers:
             if shipper is not self.events:
                 shipper.finish()
-        if record["reason"] == "done" and self.slice.speaks:
-            if not shipping.ship_folder(self.mailbox, self.at("output"), "output"):
-                record.update(reason="failed", message="the result could not be uploaded")
+        is_result = record["reason"] == "done" and self.slice.speaks
+        if is_result and not shipping.ship_folder(self.mailbox, self.at("output"), "output"):
+            record.update(reason="failed", message="the result could not be uploaded")
         self.emit("ended", reason=record["reason"])
         self.events.finish()
         with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):

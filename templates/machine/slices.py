@@ -1,7 +1,7 @@
 """A machine of several hosts: which of them this is, how it learns what the others do, and how they end together.
 
-Every host runs the same agent with the same ticket. Host 0 is the run's voice: its documents lie where a machine's of one
-host do. The others write theirs below `hosts/<attempt>/<number>/`, and live no longer than host 0 does.
+Every host runs the same agent with the same ticket. Host 0 is the run's voice: its documents lie where those of a
+machine of one host do. The others write theirs below `hosts/<attempt>/<number>/`, and live no longer than host 0.
 Standard library only, Python 3.9 to 3.14.
 """
 
@@ -113,8 +113,8 @@ class Slice:
     def verdict(self, record, others_began):
         """What to put into the record of an attempt that broke off here, by what the others say of it.
 
-        Another host's preemption or silence explains everything. Else the record stands, or, where it was `others_began`
-        who ended, theirs.
+        Another host's preemption or silence explains everything. Else the record stands, or, where `others_began` to
+        end, theirs.
         """
         give_up = time.monotonic() + 2 * self.stale_s
         while True:
@@ -122,7 +122,8 @@ class Slice:
             for peer in self.peers:
                 if peer.is_lost(self.stale_s):
                     return {"reason": "preempted", "message": f"host {peer.number} of {self.count} is gone"}
-                if peer.exit is not None and peer.exit.get("reason") == "preempted":
+                told = (peer.exit or {}).get("reason") == "preempted" or (peer.beat or {}).get("preempted")
+                if told:
                     return {"reason": "preempted", "message": f"host {peer.number} of {self.count} was preempted"}
             ended = [peer for peer in self.peers if peer.exit is not None]
             if record["reason"] == "preempted" or len(ended) == len(self.peers) or time.monotonic() > give_up:
@@ -144,9 +145,8 @@ class Slice:
 
 def is_prepared(peer):
     """Whether it waits for the others, or trains already."""
-    return peer.beat is not None and (
-        peer.beat.get("prepared") if peer.number else peer.beat.get("phase") == "training"
-    )
+    beat = peer.beat or {}
+    return beat.get("phase") in ("training", "finishing") or bool(peer.number and beat.get("prepared"))
 
 
 def read(address, attempt):
@@ -174,7 +174,7 @@ def found(kind, count):
 
 def google():
     """Number and addresses of a TPU host, as far as Google's metadata say them; its name may say the number too."""
-    number = next(iter(re.findall(r"^\s*WORKER_ID: *'?(\d+)", attribute("tpu-env"), re.MULTILINE)), "")
+    number = next(iter(re.findall(r"^\s*(?:TPU_)?WORKER_ID: *'?(\d+)", attribute("tpu-env"), re.MULTILINE)), "")
     number = number or attribute("agent-worker-number").strip()
     number = number or next(iter(re.findall(r"-w-(\d+)$", socket.gethostname())), "")
     ends = [each.split(":") for each in attribute("worker-network-endpoints").split(",") if each.strip()]

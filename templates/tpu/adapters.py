@@ -1,7 +1,7 @@
 """LoRA adapters: fresh ones as PEFT makes them, and to and from the files that `PeftModel.from_pretrained` opens.
 
-An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix. Where a
-layer has several matrices of a name (LongCat has two), they follow one another: the first dimension is that much longer.
+An adapter is {"a": (layers, inputs, rank), "b": (layers, rank, outputs)} in float32, by the name of its matrix. Where
+a layer has several of a name (LongCat has two), they follow one another: the first dimension is that much longer.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def fresh(decoder: Decoder, rank: int, seed: int, targets: str | list[str] = "al
     return made
 
 
-def write(
+def write(  # noqa: PLR0913, PLR0917 - what PEFT's settings say
     folder: Path,
     decoder: Decoder,
     adapters: Any,
@@ -122,9 +122,14 @@ def tensors_of(decoder: Decoder, adapters: Any) -> dict[str, np.ndarray[Any, Any
 
 def key(decoder: Decoder, block: int, name: str, side: str) -> str:
     """What PEFT calls the A or B of a matrix, the `block`-th of its name."""
+    return f"base_model.model.{decoder.stem}.{place(decoder, block, name)}.lora_{side}.weight"
+
+
+def place(decoder: Decoder, block: int, name: str) -> str:
+    """The matrix among a model's layers, as its checkpoint has it."""
     places = decoder.modules[name]
     layer, at = divmod(block, len(places))
-    return f"base_model.model.{decoder.stem}.layers.{layer}.{places[at]}.lora_{side}.weight"
+    return f"layers.{layer}.{places[at]}"
 
 
 def read(path: Path, decoder: Decoder) -> Any:

@@ -19,12 +19,14 @@ from longcat import LongCat
 
 
 class Architecture(NamedTuple):
-    """What a trainer does with a model. The first argument of each is the model's own description (`load`: the second)."""
+    """What a trainer does with a model, by what `decoder.from_config` says of it (the description)."""
 
     plan: Callable[..., mesh.Plan]  # (devices, description, rows of a micro-batch)
     load: Callable[..., Any]  # (folder, description, mesh, quantised, dtype): the weights
     shapes: Callable[..., Any]  # (description, mesh, quantised, dtype): the same without values
-    loss_sum: Callable[..., tuple[Any, Any]]  # (description, how, weights, adapters, batch, key): and counts, to be added
+    loss_sum: Callable[
+        ..., tuple[Any, Any]
+    ]  # (description, how, weights, adapters, batch, key): and counts, to be added
     logits: Callable[..., Any]  # (description, how, weights, adapters, batch)
     check: Callable[[Any, Any], None]  # the counts of a step, added up: raises Failure when they show it to be spoilt
 
@@ -38,7 +40,9 @@ def _dense_loss(*given: Any) -> tuple[Any, tuple[()]]:
     return model.loss_sum(*given), ()
 
 
-_DENSE = Architecture(mesh.plan, weights.load, weights.shapes, _dense_loss, model.logits, lambda description, counts: None)
+_DENSE = Architecture(
+    mesh.plan, weights.load, weights.shapes, _dense_loss, model.logits, lambda description, counts: None
+)
 _LONGCAT = Architecture(
     longcat_mesh.plan,
     longcat_weights.load,

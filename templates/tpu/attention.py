@@ -7,7 +7,7 @@ scan chooses its branch by number.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +22,25 @@ BLOCKS = (512, 384, 256, 128)  # positions that the kernel handles at once, best
 HIDDEN = -1e30  # the score of what is not seen
 
 
-def attend(decoder: Decoder, how: How, query: Any, key: Any, value: Any, batch: Batch, window: Any) -> Any:
-    """Causal attention within segments: (rows, length, heads, head_dim) in and out, fewer heads in key and value.
+class Heads(NamedTuple):
+    """What attends, what is attended to, and what it says: (rows, length, heads, head_dim), fewer in the last two."""
+
+    query: Any
+    key: Any
+    value: Any
+
+
+def attend(decoder: Decoder, how: How, heads: Heads, batch: Batch, window: Any) -> Any:
+    """Causal attention within segments, in the shape of the queries.
 
     `window`: the place of the layer's window in `windows(decoder)`.
     """
-    scale = decoder.attention_scale or decoder.head_dim**-0.5
     if how.attention == "splash":
-        query = query * jnp.asarray(scale, query.dtype)
+        scale = decoder.attention_scale or decoder.head_dim**-0.5
+        heads = heads._replace(query=heads.query * jnp.asarray(scale, heads.query.dtype))
         branches = [partial(_splash, decoder, how, size) for size in windows(decoder)]
-        return jax.lax.switch(window, branches, query, key, value, batch.segments)
-    return _dense(decoder, query, key, value, batch.segments, jnp.asarray(windows(decoder))[window], scale)
+        return jax.lax.switch(window, branches, heads, batch.segments)
+    return _dense(decoder, heads, batch.segments, jnp.asarray(windows(decoder))[window])
 
 
 def windows(decoder: Decoder) -> list[int]:
@@ -40,8 +48,10 @@ def windows(decoder: Decoder) -> list[int]:
     return list(dict.fromkeys(decoder.windows))
 
 
-def _dense(decoder: Decoder, query: Any, key: Any, value: Any, segments: Any, window: Any, scale: float) -> Any:
+def _dense(decoder: Decoder, heads: Heads, segments: Any, window: Any) -> Any:
+    query, key, value = heads
     rows, length = query.shape[:2]
+    scale = decoder.attention_scale or decoder.head_dim**-0.5
     grouped = query.reshape(rows, length, key.shape[2], -1, decoder.head_dim)
     scores = jnp.einsum("bqhgd,bkhd->bhgqk", grouped, key).astype(jnp.float32) * scale
     if decoder.attention_softcap:
@@ -53,13 +63,11 @@ def _dense(decoder: Decoder, query: Any, key: Any, value: Any, segments: Any, wi
     return jnp.einsum("bhgqk,bkhd->bqhgd", shares, value).reshape(query.shape)
 
 
-def _splash(decoder: Decoder, how: How, window: int, query: Any, key: Any, value: Any, segments: Any) -> Any:
+def _splash(decoder: Decoder, how: How, window: int, heads: Heads, segments: Any) -> Any:
     """Rows and heads are filled up to what the kernel takes; what fills a row is a segment that nobody else sees."""
-    length = query.shape[1]
+    length = segments.shape[1]
     more, wider = -length % LANES, -decoder.head_dim % LANES
-    query, key, value = (
-        jnp.pad(it, ((0, 0), (0, more), (0, 0), (0, wider))).transpose(0, 2, 1, 3) for it in (query, key, value)
-    )
+    query, key, value = (jnp.pad(it, ((0, 0), (0, more), (0, 0), (0, wider))).transpose(0, 2, 1, 3) for it in heads)
     segments = jnp.pad(segments, ((0, 0), (0, more)))
     shards = how.mesh.shape[how.head_axis] if how.mesh is not None and how.head_axis else 1
     if key.shape[1] % shards:  # too few to share out: every chip has those of its queries

@@ -1,4 +1,4 @@
-"""LongCat's mixture: a router in float32, experts in one grouped multiplication, tokens sent to the devices that hold them.
+"""LongCat's mixture: a router in float32, experts in one grouped multiplication, tokens sent to the devices with them.
 
 Rows only ever move by look-ups, in backward too: each move knows its way back. A TPU adds up scattered rows slowly, and
 in bf16 not exactly.
@@ -6,6 +6,7 @@ in bf16 not exactly.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,60 +32,55 @@ class Routes(NamedTuple):
     picks: Picks
 
 
+class Chips(NamedTuple):
+    """Who shares the experts: devices along the axes of a mesh, or one device and no axis."""
+
+    axes: tuple[str, ...] = ()
+    count: int = 1
+
+
 def mixture(cat: LongCat, how: How, rows: Any, weights: Any, real: Any) -> tuple[Any, Picks]:
     """The experts' weighted sum for rows (batch, length, hidden), and the picks counted over all devices.
 
     `weights`: router (hidden, everyone), router_bias (everyone,), experts {name: (experts, inputs, outputs)}.
     `real` (batch, length): what is no padding; equal tokens in great number would take the places of all others.
     """
-    given = weights["router"], weights["router_bias"], weights["experts"]
+    weights = {name: weights[name] for name in ("router", "router_bias", "experts")}
     flat = rows.reshape(-1, cat.hidden), real.reshape(-1)
     if how.mesh is None:
-        out, picks = _mixed(cat, how, (), 1, *flat, *given)
+        out, picks = _mixed(cat, Chips(), *flat, weights)
         return out.reshape(rows.shape), picks
-    axes = how.mesh.axis_names
-    cut = P(axes)
+    chips = Chips(how.mesh.axis_names, int(how.mesh.size))
+    cut = P(chips.axes)
+    whole = {"router": P(), "router_bias": P()}
     run = jax.shard_map(
-        lambda *own: _mixed(cat, how, axes, int(how.mesh.size), *own),
+        partial(_mixed, cat, chips),
         mesh=how.mesh,
-        in_specs=(cut, cut, P(), P(), jax.tree.map(lambda _: cut, weights["experts"])),
+        in_specs=(cut, cut, {**whole, "experts": jax.tree.map(lambda _: cut, weights["experts"])}),
         out_specs=(cut, P()),
         check_vma=False,
     )
-    out, picks = run(*flat, *given)
+    out, picks = run(*flat, weights)
     return out.reshape(rows.shape), picks
 
 
-def _mixed(
-    cat: LongCat,
-    how: How,
-    axes: tuple[str, ...],
-    devices: int,
-    rows: Any,
-    real: Any,
-    router: Any,
-    bias: Any,
-    experts: Any,
-) -> tuple[Any, Picks]:
-    """One device's rows (tokens, hidden) through everybody's experts; `experts` are those of this device."""
-    picks, shares = chosen(cat, rows, router, bias)
+def _mixed(cat: LongCat, chips: Chips, rows: Any, real: Any, weights: Any) -> tuple[Any, Picks]:
+    """One device's rows (tokens, hidden) through everybody's experts; those in `weights` are this device's own."""
+    picks, shares = chosen(cat, rows, weights["router"], weights["router_bias"])
     picks = jnp.where(real[:, None], picks, cat.experts)  # as if padding chose identities alone
     out = rows.astype(jnp.float32) * jnp.where(picks >= cat.experts, shares, 0).sum(-1, keepdims=True)
-    own, places = cat.experts // devices, cat.places(rows.shape[0], devices)
-    routes = routed(cat, picks.reshape(-1), devices, places)
+    own, places = cat.experts // chips.count, cat.places(rows.shape[0], chips.count)
+    routes = routed(cat, picks.reshape(-1), chips.count, places)
 
     sent = moved(rows, routes.pick // cat.chosen, routes.slot.reshape(picks.shape))
     kind = picks.reshape(-1).at[routes.pick].get(mode="fill", fill_value=own)
     kind = jnp.where(routes.pick < picks.size, kind % own, own)
-    if devices > 1:
-        sent, kind = (_exchanged(it, devices, axes) for it in (sent, kind))
-    done = own_experts(how, own, sent, kind, experts)
-    if devices > 1:
-        done = _exchanged(done, devices, axes)
+    done = own_experts(own, _exchanged(sent, chips), _exchanged(kind, chips), weights["experts"])
+    done = _exchanged(done, chips)
 
     back = moved(done, routes.slot, routes.pick[:, None]).reshape(*picks.shape, cat.hidden)
     out = out + (back.astype(jnp.float32) * shares[..., None]).sum(1)
-    return out.astype(rows.dtype), jax.lax.psum(routes.picks, axes) if axes else routes.picks
+    return out.astype(rows.dtype), jax.lax.psum(routes.picks, chips.axes) if chips.axes else routes.picks
 
 
 def chosen(cat: LongCat, rows: Any, router: Any, bias: Any) -> tuple[Any, Any]:
@@ -113,22 +109,39 @@ def routed(cat: LongCat, picks: Any, devices: int, places: int) -> Routes:
     return Routes(slot, pick, Picks(real.sum(dtype=jnp.int32), (real & ~placed).sum(dtype=jnp.int32)))
 
 
-def own_experts(how: How, own: int, rows: Any, kind: Any, experts: Any) -> Any:
+def own_experts(own: int, rows: Any, kind: Any, experts: Any) -> Any:
     """Rows (slots, hidden), each through the expert `kind` of this device's `own`; kind `own` is no expert."""
     order = jnp.argsort(kind)
     inverse = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
     sizes = jnp.bincount(kind, length=own).astype(jnp.int32)
     rows = moved(rows, order, inverse[:, None])
-    gate = jax.lax.ragged_dot(rows, matrix(experts["gate"], how.dtype), sizes)
-    up = jax.lax.ragged_dot(rows, matrix(experts["up"], how.dtype), sizes)
-    done = jax.lax.ragged_dot(jax.nn.silu(gate) * up, matrix(experts["down"], how.dtype), sizes)
-    return moved(done, inverse, order[:, None])
+    gate, up = _products(rows, experts["gate"], sizes), _products(rows, experts["up"], sizes)
+    return moved(_products(jax.nn.silu(gate) * up, experts["down"], sizes), inverse, order[:, None])
 
 
-def _exchanged(rows: Any, devices: int, axes: tuple[str, ...]) -> Any:
+@jax.checkpoint
+def _products(rows: Any, weight: Any, sizes: Any) -> Any:
+    """Rows, sorted by expert, times their experts' matrices.
+
+    Backward puts the matrices back once more: all three kept until then would be gigabytes, and each of them twice.
+    """
+    return jax.lax.ragged_dot(rows, _matrices(weight, rows.dtype), sizes)
+
+
+def _matrices(weight: Any, dtype: Any) -> Any:
+    """All experts' matrices, of which one at a time is put back from its codes.
+
+    The compiler writes the scales out to the size of what they multiply, in float32: for one that is little.
+    """
+    return jax.lax.map(lambda one: matrix(one, dtype), weight) if isinstance(weight, dict) else matrix(weight, dtype)
+
+
+def _exchanged(rows: Any, chips: Chips) -> Any:
     """What the devices have in their slots for each other; the same again brings it back."""
-    split = rows.reshape(devices, -1, *rows.shape[1:])
-    return jax.lax.all_to_all(split, axes, 0, 0, tiled=True).reshape(rows.shape)
+    if chips.count == 1:
+        return rows
+    split = rows.reshape(chips.count, -1, *rows.shape[1:])
+    return jax.lax.all_to_all(split, chips.axes, 0, 0, tiled=True).reshape(rows.shape)
 
 
 @jax.custom_vjp

@@ -1,4 +1,4 @@
-"""LongCat-Flash's layers, in a scan over stacked weights, recomputed in backward; packed rows are kept apart by segment.
+"""LongCat-Flash's layers: a scan over stacked weights, recomputed in backward; packed rows are kept apart by segment.
 
 Every device has rows of its own. Dense matrices are cut over all devices and gathered, as they are stored, one layer at
 a time; experts stay where they are, and tokens go to them.
@@ -58,9 +58,11 @@ def forward(cat: LongCat, how: How, weights: Any, adapters: Any, batch: Batch, k
     pairs = jax.tree.map(lambda it: it.reshape(cat.layers, HALVES, *it.shape[1:]), adapters or {})
     keys = None if key is None or not how.dropout else jax.random.split(key, cat.layers)
 
+    layer = _Layer(cat, how, batch, turn)
+
     def body(carry: Any, given: Any) -> Any:
         hidden, before = carry
-        hidden, picks = _layer(cat, how, _spread(how, hidden), *given, batch, turn)
+        hidden, picks = layer(_spread(how, hidden), *given)
         return (hidden, jax.tree.map(jnp.add, before, picks)), None
 
     body = jax.checkpoint(body) if how.remat else body
@@ -69,23 +71,46 @@ def forward(cat: LongCat, how: How, weights: Any, adapters: Any, batch: Batch, k
     return normed(hidden, weights["norm"], cat.eps), picks
 
 
-def _layer(
-    cat: LongCat, how: How, hidden: Any, weights: Any, adapters: Any, key: Any, batch: Batch, turn: Any
-) -> tuple[Any, Picks]:
-    """One layer; the mixture sees what the first MLP sees, and is added after the second."""
-    beside = picks = None
-    for half in range(HALVES):
-        own = jax.tree.map(lambda it, half=half: it[half], weights["halves"])
-        pairs = jax.tree.map(lambda it, half=half: it[half], adapters)
-        linear = _Linear(how, own, pairs, None if key is None else jax.random.fold_in(key, half))
+class _Layer:
+    """What all layers have in common: the model, its way, the rows that are in it, and how far they are turned."""
 
-        rows = normed(hidden, own["attention_norm"], cat.eps)
-        hidden = hidden + linear(_latent(cat, how, rows, own, linear, batch, turn), "o")
-        rows = normed(hidden, own["mlp_norm"], cat.eps)
-        if half == 0:
-            beside, picks = mixture(cat, how, rows, weights, batch.segments > 0)
-        hidden = hidden + linear(jax.nn.silu(linear(rows, "gate")) * linear(rows, "up"), "down")
-    return hidden + beside, picks
+    def __init__(self, cat: LongCat, how: How, batch: Batch, turn: Any) -> None:
+        self._cat, self._how, self._batch, self._turn = cat, how, batch, turn
+
+    def __call__(self, hidden: Any, weights: Any, adapters: Any, key: Any) -> tuple[Any, Picks]:
+        """One layer; the mixture sees what the first MLP sees, and is added after the second."""
+        cat, how = self._cat, self._how
+        beside = picks = None
+        for half in range(HALVES):
+            own = jax.tree.map(lambda it, half=half: it[half], weights["halves"])
+            pairs = jax.tree.map(lambda it, half=half: it[half], adapters)
+            linear = _Linear(how, own, pairs, None if key is None else jax.random.fold_in(key, half))
+
+            rows = normed(hidden, own["attention_norm"], cat.eps)
+            hidden = hidden + linear(self._latent(rows, own, linear), "o")
+            rows = normed(hidden, own["mlp_norm"], cat.eps)
+            if half == 0:
+                beside, picks = mixture(cat, how, rows, weights, self._batch.segments > 0)
+            hidden = hidden + linear(jax.nn.silu(linear(rows, "gate")) * linear(rows, "up"), "down")
+        return hidden + beside, picks
+
+    def _latent(self, rows: Any, own: Any, linear: _Linear) -> Any:
+        """Multi-head latent attention before its last projection: (batch, length, heads x value)."""
+        cat, how, turn = self._cat, self._how, self._turn
+        shape = (*rows.shape[:2], cat.heads, -1)
+        grow_query, grow_key = (
+            jnp.asarray((cat.hidden / rank) ** 0.5, how.dtype) for rank in (cat.query_rank, cat.key_rank)
+        )
+        query = linear(normed(linear(rows, "q_a"), own["q_norm"], INNER_EPS), "q_b").reshape(shape) * grow_query
+        squeezed, key_turned = jnp.split(linear(rows, "kv_a"), [cat.key_rank], -1)
+        squeezed = normed(squeezed, own["kv_norm"], INNER_EPS) * grow_key
+        key, value = jnp.split(linear(squeezed, "kv_b").reshape(shape), [cat.plain], -1)
+
+        plain, turned = jnp.split(query, [cat.plain], -1)
+        query = jnp.concatenate([plain, _turned(turned, *turn)], -1)
+        key_turned = jnp.broadcast_to(_turned(key_turned[:, :, None], *turn), (*key.shape[:3], cat.turned))
+        key = jnp.concatenate([key, key_turned], -1)
+        return attended(how, query, key, value, self._batch.segments).reshape(*rows.shape[:2], -1)
 
 
 class _Linear:
@@ -106,24 +131,6 @@ class _Linear:
             )
             rows = jnp.where(kept, rows / (1 - how.dropout), 0).astype(rows.dtype)
         return out + (rows @ pair["a"].astype(how.dtype)) @ pair["b"].astype(how.dtype) * how.scale
-
-
-def _latent(cat: LongCat, how: How, rows: Any, own: Any, linear: _Linear, batch: Batch, turn: Any) -> Any:
-    """Multi-head latent attention before its last projection: (batch, length, heads x value)."""
-    shape = (*rows.shape[:2], cat.heads, -1)
-    grow_query, grow_key = (
-        jnp.asarray((cat.hidden / rank) ** 0.5, how.dtype) for rank in (cat.query_rank, cat.key_rank)
-    )
-    query = linear(normed(linear(rows, "q_a"), own["q_norm"], INNER_EPS), "q_b").reshape(shape) * grow_query
-    squeezed, key_turned = jnp.split(linear(rows, "kv_a"), [cat.key_rank], -1)
-    squeezed = normed(squeezed, own["kv_norm"], INNER_EPS) * grow_key
-    key, value = jnp.split(linear(squeezed, "kv_b").reshape(shape), [cat.plain], -1)
-
-    plain, turned = jnp.split(query, [cat.plain], -1)
-    query = jnp.concatenate([plain, _turned(turned, *turn)], -1)
-    key_turned = jnp.broadcast_to(_turned(key_turned[:, :, None], *turn), (*key.shape[:3], cat.turned))
-    key = jnp.concatenate([key, key_turned], -1)
-    return attended(how, query, key, value, batch.segments).reshape(*rows.shape[:2], -1)
 
 
 def normed(rows: Any, weight: Any, eps: float) -> Any:

@@ -1,9 +1,9 @@
 """Compiles the trainer's own step for a TPU that is only described, and says what memory the compiler gives it.
 
-`python lowering.py < document.json` in the environment with libtpu; no TPU is needed and nothing is allocated. The document
-holds the model's `config` (config.json), the `job`'s keys that matter (method, lora, sequence_length, micro_batch,
-grad_accum, optimizer, activation_checkpointing), the `generation` (v5e, ...) and the number of `devices`. The answer is one
-JSON object: bytes by kind, or `unsupported` with a sentence.
+`python lowering.py < document.json` in the environment with libtpu; no TPU is needed and nothing is allocated. The
+document holds the model's `config` (config.json), the `job`'s keys that matter (method, lora, sequence_length,
+micro_batch, grad_accum, optimizer, activation_checkpointing), the `generation` (v5e, ...) and the number of `devices`.
+The answer is one JSON object: bytes by kind, or `unsupported` with a sentence.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OVERFLOWS = (rf"Used {_SIZE} of {_SIZE} hbm", rf"\({_SIZE}\) exceeds available 
 
 
 class Sizes(NamedTuple):
-    """HBM of each device in bytes, as the compiler has planned it. Without `fits` only `peak` and `available` are known."""
+    """HBM of each device in bytes, as the compiler has planned it; where it does not fit, only the last is told too."""
 
     fits: bool
     peak: int
@@ -49,10 +49,11 @@ class Sizes(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """What came of it: sizes, how the chips share, and the optimised program's text where there is one."""
+    """What came of it: sizes, how the chips share, the program as it was written, and the optimised one if there is."""
 
     sizes: Sizes
     plan: str
+    written: str
     text: str
 
 
@@ -61,6 +62,7 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
 
     Raises failures.BadJob for what the trainer cannot do.
     """
+    import architectures
     import decoder as decoders
     import jax
     import jax.numpy as jnp
@@ -68,11 +70,11 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
     import mesh as meshes
     import model
     import numpy as np
-    import weights
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     decoder = decoders.from_config(config)
-    plan = meshes.plan(devices, decoder, job.micro_batch)
+    parts = architectures.of(decoder)
+    plan = parts.plan(devices, decoder, job.micro_batch)
     mesh = Mesh(np.array(_described(generation, devices)).reshape(plan), meshes.AXES)
     how = model.How(
         scale=job.lora.alpha / job.lora.rank,
@@ -82,12 +84,12 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
         head_axis="tp" if plan.tp > 1 else None,
         remat=job.activation_checkpointing,
     )
-    frozen = weights.shapes(decoder, mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
+    frozen = parts.shapes(decoder, mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
     meshes.check(frozen, mesh)
     change, begun = learn.rule(job), _begun(decoder, job, mesh)
 
-    def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> Any:
-        return model.loss_sum(decoder, how, frozen, trained, batch, key)
+    def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> tuple[Any, Any]:
+        return parts.loss_sum(decoder, how, frozen, trained, batch, key)
 
     whole = NamedSharding(mesh, PartitionSpec())
     rows = jax.ShapeDtypeStruct(
@@ -120,7 +122,8 @@ def _begun(decoder: Any, job: Any, mesh: Any) -> Any:
     trained = {}
     for name in adapters.names(decoder, job.lora.targets):
         inputs, outputs = decoder.matrices[name]
-        halves = {"a": (decoder.layers, inputs, job.lora.rank), "b": (decoder.layers, job.lora.rank, outputs)}
+        count = adapters.blocks(decoder, name)
+        halves = {"a": (count, inputs, job.lora.rank), "b": (count, job.lora.rank, outputs)}
         trained[name] = {side: jax.ShapeDtypeStruct(shape, jnp.float32) for side, shape in halves.items()}
     memory = jax.eval_shape(learn.rule(job).init, trained)
     return jax.tree_util.tree_map_with_path(put, learn.State(trained, memory))
@@ -143,17 +146,18 @@ def _described(generation: str, devices: int) -> list[Any]:
 def _compiled(lowered: Any, plan: str) -> Compiled:
     import jax
 
+    written = lowered.as_text()
     try:
         made = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         needed, available = overflow(str(error))
         if not needed:
             raise
-        return Compiled(Sizes(fits=False, peak=needed, available=available), plan, "")
+        return Compiled(Sizes(fits=False, peak=needed, available=available), plan, written, "")
     told = made.memory_analysis()
     output = told.output_size_in_bytes - told.alias_size_in_bytes
     parts = (told.argument_size_in_bytes, told.temp_size_in_bytes, output, told.generated_code_size_in_bytes)
-    return Compiled(Sizes(True, sum(parts), *parts), plan, made.as_text())
+    return Compiled(Sizes(True, sum(parts), *parts), plan, written, made.as_text())
 
 
 def overflow(message: str) -> tuple[int, int]:

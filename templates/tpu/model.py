@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attention import attend, windows
+from attention import Heads, attend, windows
 from decoder import Decoder
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from quantise import matrix
 from tokens import IGNORED
 
-TILE_BYTES = 1 << 28  # of float32 logits that a device may hold at a time
+TILE_BYTES = 1 << 27  # of float32 logits that a device may hold at a time
 
 
 class How(NamedTuple):
@@ -115,8 +115,12 @@ class _Layer:
         query = self.heads(flat["q"], "q_norm", decoder.heads, turn)
         key = self.heads(flat["k"], "k_norm", decoder.kv_heads, turn)
         value = flat["v"].reshape(*rows.shape[:2], decoder.kv_heads, decoder.head_dim)
-        mixed = attend(decoder, self.how, query, key, value, batch, window)
+        mixed = self.attend(query, key, value, batch, window)
         return self.linear(mixed.reshape(*rows.shape[:2], -1), "o")
+
+    def attend(self, query: Any, key: Any, value: Any, batch: Batch, window: Any) -> Any:
+        """Attention; what decodes token by token has its own."""
+        return attend(self.decoder, self.how, Heads(query, key, value), batch, window)
 
     def heads(self, flat: Any, norm: str, count: int, turn: Any) -> Any:
         """Queries or keys as heads, normalised where and when the family does it, and turned."""

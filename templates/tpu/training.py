@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import architectures
 import chips
 import course
 import jax
@@ -17,7 +18,6 @@ import model
 import numpy as np
 import source
 import state
-import weights
 from batches import BLOCK, TPU_BLOCKS, Batches, in_order, row_length
 from checkpoints import step_of
 from decoder import Decoder
@@ -25,12 +25,13 @@ from failures import of_a_save
 from jax.sharding import NamedSharding, PartitionSpec
 from job import Job
 from learn import State
+from longcat import LongCat
 
 
 class Model(NamedTuple):
     """What computes: its shape, its way, its frozen weights."""
 
-    decoder: Decoder
+    decoder: Decoder | LongCat
     how: model.How
     frozen: Any
 
@@ -38,13 +39,15 @@ class Model(NamedTuple):
 def load(job: Job, given: course.Given) -> course.Loaded:
     """Weights on the devices, the adapter beside them, and the loop over both. Raises BadJob."""
     chips.keep_compiled(job)
-    folder = source.folder(job)
+    folder = source.place(job.model, job.revision)
     decoder = source.described(job, folder)
     found = chips.devices(job.accelerator)
-    plan = mesh.plan(len(found), decoder, job.micro_batch)
+    parts = architectures.of(decoder)
+    plan = parts.plan(len(found), decoder, job.micro_batch)
     print(f"{plan}: {found[0].device_kind}", file=sys.stderr)
     how = way(job, plan)
-    frozen = weights.load(folder, decoder, how.mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
+    packed = job.quantisation if job.method == "qlora" else ""
+    frozen = parts.load(folder, decoder, how.mesh, packed, how.dtype)
     change = learn.rule(job)
     begun, fresh = _begun(job, given, decoder, change)
     if fresh and given.resume is not None:
@@ -82,7 +85,7 @@ def placed(how: model.How, begun: State) -> State:
     return jax.tree_util.tree_map_with_path(put, begun)
 
 
-def _begun(job: Job, given: course.Given, decoder: Decoder, change: Any) -> tuple[State, bool]:
+def _begun(job: Job, given: course.Given, decoder: Decoder | LongCat, change: Any) -> tuple[State, bool]:
     """Adapters and the optimizer's memory of the checkpoint, else new ones; and whether the memory is new."""
     if given.resume is None:
         trained = state.fresh(job, decoder)
@@ -100,6 +103,7 @@ class Run:
         decoder, how, frozen = base
         self.job, self.reports, self.tokenizer = job, given.reports, given.tokenizer
         self.decoder, self.how, self.frozen, self.state = decoder, how, frozen, begun
+        self.parts = architectures.of(decoder)
         self.history = [] if given.resume is None else state.history(given.resume)
         self.done = 0 if given.resume is None else step_of(given.resume)
         blocks = (BLOCK,) if job.accelerator == "cpu" else TPU_BLOCKS
@@ -109,15 +113,19 @@ class Run:
         self.rate = learn.rate(job, given.reports.progress.steps)
 
         def loss_sum(trained: Any, frozen: Any, batch: model.Batch, key: Any) -> Any:
-            return model.loss_sum(decoder, how, frozen, trained, batch, key)
+            return self.parts.loss_sum(decoder, how, frozen, trained, batch, key)
 
         self._step = learn.stepper(loss_sum, change, begun, draws=job.lora.dropout > 0)
         self._evaluated = learn.evaluator(loss_sum)
 
     def compile(self) -> float:
-        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds."""
+        """Compile the step for its only shapes, before the clock of any step runs; returns the seconds.
+
+        The first step finds it compiled. What `compile` returns is not called: it wants 4-bit weights in a layout
+        of its own.
+        """
         began = time.monotonic()
-        self._step = self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
+        self._step.lower(*self._arguments(self.batches.step(self.done))).compile()
         return time.monotonic() - began
 
     def steps(self) -> None:
@@ -143,8 +151,9 @@ class Run:
         batch = self.batches.step(self.done)
         self.reports.progress.tokens += int((batch.segments > 0).sum())
         rate = self.rate(self.done)
-        self.state, loss = self._step(*self._arguments(batch))
+        self.state, loss, counts = self._step(*self._arguments(batch))
         value = float(loss)
+        self.parts.check(self.decoder, counts)
         self.done += 1
         self.reports.end_step()
         self.history.append({"step": self.done, "loss": value, "learning_rate": rate})

@@ -23,7 +23,6 @@ from quantise import GROUP, KINDS, check, quantise
 from shards import Shards
 
 PIECE = 1 << 26  # bytes of a table that are read at a time
-SCALES = jnp.float32  # of quantised groups: as bitsandbytes has them
 
 Index = tuple[slice, ...]
 Piece = tuple[tuple[int, ...], np.ndarray[Any, Any]]  # where along the first dimensions, and what
@@ -34,9 +33,9 @@ def load(
 ) -> Any:
     """All weights of the model: {"layers": {name: stack}, "embedding", "norm", "head" unless it is the embedding}.
 
-    Stacks are (layers, inputs, outputs) or, `quantised` ("nf4", "int8" or "int4"), codes with scales; tables are
-    (vocabulary, hidden). `source` is the model's folder. Raises BadJob for weights that are not the model's, or that
-    the devices cannot share.
+    Stacks are (layers, inputs, outputs) or, `quantised` ("nf4", "int8" or "int4"), codes with scales in `dtype`; tables
+    are (vocabulary, hidden). `source` is the model's folder. Raises BadJob for weights that are not the model's, or
+    that the devices cannot share.
     """
     shards = Shards(source)
     stem = next((stem for stem in decoder.stems if f"{stem}.embed_tokens.weight" in shards), decoder.stems[0])
@@ -74,7 +73,7 @@ def shapes(decoder: Decoder, mesh: Mesh | None, quantised: str = "", dtype: Any 
             continue
         check(decoder.modules[name][0], inputs)
         cut = meshes.matrix_cut(mesh, name, shape, GROUP)
-        scales = array((decoder.layers, inputs // GROUP, outputs), SCALES, cut)
+        scales = array((decoder.layers, inputs // GROUP, outputs), dtype, cut)
         layers[name] = {"codes": array(shape, KINDS[quantised], cut), "scales": scales}
     for name, (_, size) in decoder.vectors.items():
         layers[name] = array((decoder.layers, size), dtype, PartitionSpec())
@@ -139,7 +138,7 @@ def spread(wanted: Any, whole: Any, pieces: Any, turned: bool = False, quantised
 def _place(held: list[Any], piece: Any, at: Any, turned: bool, quantised: str) -> list[Any]:
     """The arrays with a piece put in at that place of their first dimensions, on the device that has them."""
     made = piece.swapaxes(-1, -2) if turned else piece
-    news = jax.tree.leaves(quantise(made, quantised, SCALES) if quantised else made)
+    news = jax.tree.leaves(quantise(made, quantised) if quantised else made)
     pairs = zip(held, news, strict=True)
     return [
         jax.lax.dynamic_update_slice(array, new.astype(array.dtype), (*at, *(0,) * (array.ndim - len(at))))

@@ -28,7 +28,8 @@ def offered(store: Store, run: Run, plan: Plan, url: Callable[[str], str]) -> Ti
     """The ticket's part: what there is, and what may be written; None where the back end keeps nothing."""
     from cloudtrain.records.ticket import TicketCompiled, TicketFile
 
-    if not backends.of_flavour(plan.flavour).compiled:
+    backend = backends.of_flavour(plan.flavour)
+    if not backend.compiled or backend.on_the_host(plan.flavour):  # one processor's machine code is not another's
         return None
     files, left = [], MOST_BYTES
     for name in sorted(store.children(run.key(FOLDER)))[:MOST_FILES]:

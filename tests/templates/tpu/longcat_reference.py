@@ -1,7 +1,7 @@
 """Run in the environment with transformers 4.57.6: a tiny random LongCat, and what it computes, as the truth.
 
-python longcat_reference.py make FOLDER [STEPS]     the model, its logits, loss, every gradient, steps with an adapter
-python longcat_reference.py open MODEL ADAPTER OUT  logits of the model with an adapter of PEFT's
+python longcat_reference.py make FOLDER   the model, an adapter, logits, every gradient, losses of five steps
+python longcat_reference.py open FOLDER   the same model with the adapter that the TPU trainer has written there
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ SIZES: dict[str, Any] = {
     "moe_topk": 4,
     "routed_scaling_factor": 6.0,
     "rope_theta": 1e7,
-    "rms_norm_eps": 1e-5,
+    "rms_norm_eps": 1e-2,  # far from that of the norms inside attention, which is not the configuration's
     "max_position_embeddings": 128,
     "attn_implementation": "eager",
 }
-ROWS, LENGTH, RANK, ALPHA, RATE = 8, 32, 4, 8, 1e-2
+ROWS, LENGTH, RANK, ALPHA, RATE, STEPS = 8, 32, 4, 8, 1e-2, 5
 TARGETS = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
 TARGETS += [f"mlps.{half}.{name}_proj" for half in (0, 1) for name in ("gate", "up", "down")]
 
@@ -57,20 +57,32 @@ def model() -> Any:
     return made
 
 
-def gradients(made: Any) -> dict[str, Any]:
-    """Of every parameter that has one."""
-    return {name: each.grad.clone() for name, each in made.named_parameters() if each.grad is not None}
-
-
-def adapted(made: Any, b: bool) -> Any:
-    """The model with an adapter on attentions and dense layers, B drawn too, so that A has a gradient."""
-    torch.manual_seed(1)
+def adapted(made: Any) -> Any:
+    """The model with an adapter on attentions and dense layers, B drawn too, so that A has a gradient; all learns."""
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
     wrapped = get_peft_model(made, config)
+    torch.manual_seed(1)
     for name, parameter in wrapped.named_parameters():
-        if b and "lora_B" in name:
-            parameter.data = torch.randn_like(parameter) * 0.02
+        if "lora_" in name:
+            parameter.data = torch.randn_like(parameter) * (0.02 if "lora_B" in name else 0.1)
+        parameter.requires_grad_(True)
     return wrapped
+
+
+def gradients(wrapped: Any, folder: Path) -> None:
+    """Those of the adapter under PEFT's names, those of the weights as a checkpoint of its own.
+
+    There are zeros for the correction bias, and for experts that nobody chose.
+    """
+    found = {name.replace(".default.", "."): each for name, each in wrapped.named_parameters()}
+    pairs = {name: each.grad for name, each in found.items() if "lora_" in name}
+    save_file(pairs, folder / "adapter_gradients.safetensors")
+    short = {name.removeprefix("base_model.model.").replace(".base_layer.", "."): each for name, each in found.items()}
+    names = load_file(folder / "model" / "model.safetensors")
+    grads = {name: short[name].grad if name in short else None for name in names}
+    whole = {name: torch.zeros_like(names[name]) if grad is None else grad for name, grad in grads.items()}
+    (folder / "gradients").mkdir()
+    save_file(whole, folder / "gradients" / "model.safetensors")
 
 
 def make(folder: Path, steps: int) -> None:
@@ -78,47 +90,48 @@ def make(folder: Path, steps: int) -> None:
     made = model()
     made.save_pretrained(folder / "model")
     ids = torch.randint(0, SIZES["vocab_size"], (ROWS, LENGTH))
-    whole = made(input_ids=ids, labels=ids, use_cache=False)
-    whole.loss.backward()
-    found = gradients(made)  # as a checkpoint of its own: zeros for the bias, and for experts that nobody chose
-    whole_model = {name: found.get(name, torch.zeros_like(each)) for name, each in made.state_dict().items()}
-    (folder / "gradients").mkdir()
-    save_file(whole_model, folder / "gradients" / "model.safetensors")
-    save_file({"ids": ids, "logits": whole.logits.detach().clone()}, folder / "answer.safetensors")
-    made.zero_grad(set_to_none=True)
-
-    wrapped = adapted(made, b=True)
+    wrapped = adapted(made)
     wrapped.save_pretrained(folder / "adapter")
-    trained = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
+    trained = [parameter for name, parameter in wrapped.named_parameters() if "lora_" in name]
     rule = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
     losses = []
     for step in range(steps):
         result = wrapped(input_ids=ids, labels=ids, use_cache=False)
-        rule.zero_grad(set_to_none=True)
+        wrapped.zero_grad(set_to_none=True)
         result.loss.backward()
         if step == 0:
-            found = {name.replace(".default.", "."): grad for name, grad in gradients(wrapped).items()}
-            save_file(found, folder / "adapter_gradients.safetensors")
+            gradients(wrapped, folder)
+            save_file({"ids": ids, "logits": result.logits.detach().clone()}, folder / "answer.safetensors")
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         rule.step()
         losses.append(result.loss.item())
-    (folder / "losses.json").write_text(json.dumps({"model": whole.loss.item(), "adapter": losses}))
+    (folder / "losses.json").write_text(json.dumps(losses))
 
 
-def opened(source: Path, adapter: Path, out: Path) -> None:
-    """Logits with the adapter, for the ids in `out`, written over it."""
+def opened(folder: Path) -> None:
+    """How far the logits of PEFT with the trainer's adapter are from the trainer's own, and where it is."""
+    source = folder / "model"
     base = LongcatFlashForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager")
-    wrapped = PeftModel.from_pretrained(base, adapter)
+    wrapped = PeftModel.from_pretrained(base, folder / "ours")
+    ids, expected = load_file(folder / "answer.safetensors")["ids"], load_file(folder / "ours.safetensors")["logits"]
     with torch.no_grad():
-        found = wrapped(input_ids=load_file(out)["ids"].long(), use_cache=False).logits
-    layers = sorted({name.split(".lora_")[0] for name, _ in wrapped.named_parameters() if ".lora_" in name})
-    save_file({"logits": found.clone()}, out)
-    print(json.dumps(layers))
+        found = wrapped(input_ids=ids, use_cache=False).logits
+        with wrapped.disable_adapter():
+            without = wrapped(input_ids=ids, use_cache=False).logits
+    layers = {
+        name.split(".lora_")[0].removeprefix("base_model.model.")
+        for name, _ in wrapped.named_parameters()
+        if ".lora_" in name
+    }
+    size = torch.linalg.norm(found)
+    answer = {
+        "difference": float(torch.linalg.norm(found - expected) / size),
+        "effect": float(torch.linalg.norm(found - without) / size),
+        "layers": sorted(layers),
+    }
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":
-    command, *places = sys.argv[1:]
-    if command == "make":
-        make(Path(places[0]), int(places[1]) if places[1:] else 5)
-    else:
-        opened(*map(Path, places))
+    command, place = sys.argv[1:3]
+    make(Path(place), STEPS) if command == "make" else opened(Path(place))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from safetensors.numpy import load_file, save_file
 FOLDER = Path(sys.argv[1])
 RATE = 1e-3
 EXACT = model.How(jnp.float32)
+PLANS = (meshes.Plan(8), meshes.Plan(4, 2), meshes.Plan(2, 4))
 
 
 def batch_of(answer: dict[str, Any]) -> model.Batch:
@@ -41,6 +43,7 @@ def batch_of(answer: dict[str, Any]) -> model.Batch:
     return model.Batch(*(np.asarray(it, np.int32) for it in (answer["tokens"], following, positions, segments)))
 
 
+@cache
 class Family:
     """A model of the reference, its adapter and its rows."""
 
@@ -50,18 +53,22 @@ class Family:
         self.answer = load_file(self.folder / "answer.safetensors")
         self.batch = batch_of(self.answer)
         self.start = adapters.read(self.folder / "adapter", self.decoder)
+        self.compiled: dict[model.How, Any] = {}
         self.trained = int((self.batch.labels != model.IGNORED).sum())
 
     def weights(self, mesh: Any = None, quantised: str = "", dtype: Any = jnp.float32) -> Any:
         """Its weights on the devices."""
         return weights.load(self.folder, self.decoder, mesh, quantised, dtype)
 
-    def loss(self, how: model.How, loaded: Any, batch: model.Batch | None = None, **options: Any) -> tuple[float, Any]:
-        """The sum of the losses, and the adapters' gradients."""
-        batch = self.batch if batch is None else batch
-        known, key = options.get("decoder", self.decoder), options.get("key")
-        made = jax.jit(jax.value_and_grad(lambda pairs, loaded: model.loss_sum(known, how, loaded, pairs, batch, key)))
-        value, gradient = made(self.start, loaded)
+    def loss(self, how: model.How, loaded: Any, batch: Any = None, key: Any = None) -> tuple[float, Any]:
+        """The sum of the losses, and the adapters' gradients; compiled once for all that looks alike."""
+        if how not in self.compiled:
+
+            def loss_sum(pairs: Any, loaded: Any, batch: Any, key: Any) -> Any:
+                return model.loss_sum(self.decoder, how, loaded, pairs, batch, key)
+
+            self.compiled[how] = jax.jit(jax.value_and_grad(loss_sum))
+        value, gradient = self.compiled[how](self.start, loaded, self.batch if batch is None else batch, key)
         return float(value), jax.tree.map(np.asarray, gradient)
 
 
@@ -144,31 +151,30 @@ def coarse() -> dict[str, Any]:
     return {kind: apart(found, weight) for kind, found in back.items()}
 
 
-def sharded() -> dict[str, Any]:
-    """Eight devices in three meshes against one: loss, gradients and the bytes that each holds."""
+def sharded(name: str = "llama", kind: str = "", plans: tuple[meshes.Plan, ...] = PLANS) -> dict[str, Any]:
+    """Eight devices in several meshes against one: loss, gradients and the bytes that each holds."""
     found: dict[str, Any] = {}
-    for name, kind in (("llama", ""), ("llama", "nf4"), ("gemma2", "")):
-        it = Family(name)
-        batch = model.Batch(*(np.tile(array, (4, 1)) for array in it.batch))
-        alone, one = it.loss(EXACT, it.weights(quantised=kind), batch)
-        for plan in (meshes.Plan(8), meshes.Plan(4, 2), meshes.Plan(2, 4)) if name == "llama" else (meshes.Plan(4, 2),):
-            mesh = meshes.make(plan)
-            loaded = it.weights(mesh, kind)
-            cut = NamedSharding(mesh, PartitionSpec("fsdp"))
-            rows = model.Batch(*(jax.device_put(array, cut) for array in batch))
-            loss, gradient = it.loss(EXACT._replace(mesh=mesh), loaded, rows)
-            arrays = jax.tree.leaves(loaded)
-            held = [
-                sum(s.data.nbytes for a in arrays for s in a.addressable_shards if s.device == d)
-                for d in mesh.devices.flat
-            ]
-            large = [array for array in arrays if array.ndim > 1 and array.size > 2000]
-            found[f"{name} {kind} {plan}"] = {
-                "loss": abs(loss - alone) / alone,
-                "gradients": furthest(gradient, one),
-                "held": max(held) / sum(array.nbytes for array in arrays),
-                "copies": max(s.data.nbytes * 8 / a.nbytes for a in large for s in a.addressable_shards),
-            }
+    it = Family(name)
+    batch = model.Batch(*(np.tile(array, (4, 1)) for array in it.batch))
+    alone, one = it.loss(EXACT, it.weights(quantised=kind), batch)
+    for plan in plans:
+        mesh = meshes.make(plan)
+        loaded = it.weights(mesh, kind)
+        cut = NamedSharding(mesh, PartitionSpec("fsdp"))
+        rows = model.Batch(*(jax.device_put(array, cut) for array in batch))
+        loss, gradient = it.loss(EXACT._replace(mesh=mesh), loaded, rows)
+        arrays = jax.tree.leaves(loaded)
+        shards = [shard for array in arrays for shard in array.addressable_shards]
+        held = [sum(shard.data.nbytes for shard in shards if shard.device == each) for each in mesh.devices.flat]
+        large = [array for array in arrays if array.ndim > 1 and array.size > 2000]
+        found[str(plan)] = {
+            "loss": abs(loss - alone) / alone,
+            "gradients": furthest(gradient, one),
+            "held": max(held) / sum(array.nbytes for array in arrays),
+            "copies": max(
+                shard.data.nbytes * 8 / array.nbytes for array in large for shard in array.addressable_shards
+            ),
+        }
     return found
 
 
@@ -197,7 +203,7 @@ def variants() -> dict[str, Any]:
     kept, other = it.loss(EXACT._replace(remat=False), loaded)
     whole, model.TILE_BYTES = model.TILE_BYTES, 96 * 4 * 2 * 8
     tiles = model._tiles(it.decoder, EXACT, 2, 40)
-    tiled, third = it.loss(EXACT, loaded)
+    tiled, third = it.loss(EXACT._replace(interpret=True), loaded)  # which dense attention does not look at
     model.TILE_BYTES = whole
     return {
         "kept": abs(kept - usual) / usual,
@@ -235,14 +241,11 @@ def dropout() -> dict[str, Any]:
 
 def splash() -> dict[str, Any]:
     """The kernel, interpreted, against dense attention: short heads, an awkward length, windows, caps, few keys."""
-    found = {}
-    for name in ("gemma2",):
-        it = Family(name)
-        loaded = it.weights()
-        dense, one = it.loss(EXACT, loaded)
-        kernel, other = it.loss(EXACT._replace(attention="splash", interpret=True), loaded)
-        found[name] = {"loss": abs(kernel - dense) / dense, "gradients": furthest(other, one)}
-    return found
+    it = Family("gemma2")
+    loaded = it.weights()
+    dense, one = it.loss(EXACT, loaded)
+    kernel, other = it.loss(EXACT._replace(attention="splash", interpret=True), loaded)
+    return {"loss": abs(kernel - dense) / dense, "gradients": furthest(other, one)}
 
 
 def exported() -> dict[str, Any]:
@@ -254,10 +257,17 @@ def exported() -> dict[str, Any]:
         out.mkdir(exist_ok=True)
         adapters.write(out, it.decoder, it.start, str(it.folder), alpha=8)
         again = adapters.read(out, it.decoder)
-        how = model.How(jnp.bfloat16)
-        loaded = it.weights(dtype=jnp.bfloat16)
-        logits = jax.jit(lambda pairs: model.logits(it.decoder, how, loaded, pairs, it.batch))(it.start)  # noqa: B023
-        save_file({"logits": np.asarray(logits)}, it.folder / "ours.safetensors")
+        results = {}
+        for kind, how in (("logits", model.How(jnp.bfloat16)), ("exact", EXACT)):
+            loaded = it.weights(dtype=how.dtype)
+            logits = jax.jit(
+                lambda it=it, how=how, loaded=loaded: model.logits(it.decoder, how, loaded, it.start, it.batch)
+            )
+            results[kind] = np.asarray(logits())
+        picked = np.take_along_axis(results["logits"], np.maximum(it.batch.labels, 0)[..., None], -1)[..., 0]
+        each = np.log(np.exp(results["logits"]).sum(-1)) - picked
+        results["loss"] = np.asarray(each[it.batch.labels != model.IGNORED].mean())
+        save_file(results, it.folder / "ours.safetensors")
         found[name] = furthest(again, it.start)
     return found
 
@@ -273,7 +283,7 @@ def memory() -> dict[str, Any]:
     tensors = {
         f"model.layers.{at}.{module}.weight": (outputs, inputs)
         for at in range(60)
-        for name, module in known.modules.items()
+        for name, (module,) in known.modules.items()
         for inputs, outputs in [known.matrices[name]]
     }
     tensors |= {f"model.layers.{at}.{module}": (size,) for at in range(60) for module, size in known.vectors.values()}
@@ -360,6 +370,8 @@ def names() -> dict[str, Any]:
 
 CHECKS = {
     **{"nf4": nf4, "coarse": coarse, "sharded": sharded, "packed": packed, "variants": variants, "dropout": dropout},
+    "sharded nf4": lambda: sharded(kind="nf4", plans=PLANS[1:2]),
+    "sharded windows": lambda: sharded("gemma2", plans=PLANS[1:2]),
     **{"splash": splash, "exported": exported, "memory": memory, "refusals": refusals, "names": names},
 }
 for each in sys.argv[2:]:

@@ -2,11 +2,12 @@
 
 python reference.py FOLDER FAMILY...: for each a folder with the model, `adapter/` (LoRA on all linear layers, B not zero)
 and `answer.safetensors`: batch, logits, losses of five AdamW steps, gradients of the first. All in float32.
-python reference.py FOLDER open FAMILY...: the logits in bf16 of each model with the adapter in its `exported/`.
+python reference.py FOLDER open FAMILY...: how far PEFT is from `parity.py` with the adapter in each one's `exported/`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ WINDOW = {"sliding_window": 8}
 ALTERNATE = {
     **WINDOW,
     "num_hidden_layers": 3,
-    "layer_types": ["sliding_attention", "full_attention"] + ["sliding_attention"],
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
 GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 24}
 OWN: dict[str, dict[str, Any]] = {
@@ -128,19 +129,25 @@ def four_bit() -> None:
     save_file({"weight": weight, "dequantised": dequantize_4bit(packed_, state)}, FOLDER / "nf4.safetensors")
 
 
-def opened(family: str) -> None:
-    """Write the logits of the exported adapter, as PEFT opens it, in bf16."""
+def opened(family: str) -> dict[str, float]:
+    """How far our results are from those of PEFT with the exported adapter: logits and loss in bf16, and in float32."""
     folder = FOLDER / family
-    base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager")
-    model = PeftModel.from_pretrained(base, folder / "exported").eval()
-    with torch.no_grad():
-        save_file({"logits": packed(model).logits.float().clone()}, folder / "opened.safetensors")
+    ours, found = load_file(folder / "ours.safetensors"), {}
+    for name, dtype in (("logits", torch.bfloat16), ("exact", torch.float32)):
+        base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+        model = PeftModel.from_pretrained(base, folder / "exported").eval()
+        with torch.no_grad():
+            out = packed(model, LABELS)
+        theirs = out.logits.float()
+        found[name] = ((ours[name] - theirs).norm() / theirs.norm()).item()
+        if name == "logits":
+            found["loss"] = ((ours["loss"] - out.loss).abs() / out.loss).item()
+    return found
 
 
 torch.set_num_threads(1)
 if FAMILIES[0] == "open":
-    for each in FAMILIES[1:]:
-        opened(each)
+    print(json.dumps({each: opened(each) for each in FAMILIES[1:]}))
 else:
     four_bit()
     for each in FAMILIES or OWN:

@@ -33,7 +33,9 @@ class Groups:
         group["_slow_s"] = seconds if fault == "slow" else 0.0
         if fault == "stale":
             self.table.hidden[group["selfLink"]] = self.table.clock.now() + seconds
-        if fault in ("no_capacity", "quota"):
+        if lacking := self.machines.lacking(target, template["properties"], int(body["targetSize"])):
+            self._starve(group, lacking)
+        elif fault in ("no_capacity", "quota"):
             self._starve(group, QUOTA if fault == "quota" else STOCKOUT)
         else:
             self.run_due()
