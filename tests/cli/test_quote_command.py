@@ -101,10 +101,9 @@ def test_compare_puts_two_rows_side_by_side(cloudtrain: Command) -> None:
 
 
 def test_a_folded_row_names_the_size_that_a_change_helps(cloudtrain: Command) -> None:
-    """One chip is too small whatever the method; with another one a slice of several is not."""
-    words = ["--method", "dora", "--infra", "gcp", "--hardware", "v5e", "--table"]
-    shown = cloudtrain("quote", "llama-3.3-70b", *words).out
-    assert " x v5e --method qlora: likely $" in shown
+    """One chip is too small whatever the method; sixteen are not."""
+    words = ["--infra", "aws", "--hardware", "trainium1", "--table"]
+    assert " -> on 16 x Trainium1 --method lora: likely $" in cloudtrain("quote", "qwen3-8b", *words).out
 
 
 def test_infra_hardware_and_market_narrow_the_table(cloudtrain: Command) -> None:
