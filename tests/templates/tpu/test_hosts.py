@@ -47,7 +47,8 @@ class Slice:
         for number in range(self.hosts):
             place = {"CLOUDTRAIN_HOST": str(number), "CLOUDTRAIN_HOSTS": str(self.hosts)}
             place["CLOUDTRAIN_COORDINATOR"] = f"127.0.0.1:{port}"
-            job = self.bench.job(self.at(number), **self.changes)
+            saves = {"folder": str(self.at(number) / "ckpt"), "every_s": 600, **self.changes.get("checkpoint", {})}
+            job = self.bench.job(self.at(number), **{**self.changes, "checkpoint": saves})
             signals = [str(int(each)) for each in (sends or {}).get(number, ())]
             command = [str(self.python), str(PROGRAM), str(job), *signals]
             with (self.at(number) / f"{attempt}.out").open("wb") as out, (self.at(number) / "errors").open("ab") as err:
@@ -81,9 +82,7 @@ MakeSlice = Callable[..., Slice]
 
 
 @pytest.fixture
-def slice_of(
-    bench: Bench, jax_python: Path, jax_environment: dict[str, str], tmp_path: Path
-) -> Iterator[MakeSlice]:
+def slice_of(bench: Bench, jax_python: Path, jax_environment: dict[str, str], tmp_path: Path) -> Iterator[MakeSlice]:
     """Hosts, by their number and changes of the job."""
     made: list[Slice] = []
 
@@ -128,16 +127,16 @@ def test_an_interrupted_slice_resumes_to_equal_losses(
     """A host that is asked to stop, or dies, ends all; then every loss is that of a run that nobody disturbed."""
     job = {**more, "eval": {"every_steps": 2}, "checkpoint": {"every_s": 0, "keep": 9}}
     job["data"] = {"path": str(slice_of(1).bench.data), "eval_fraction": 0.2}
-    made = slice_of(hosts, **with_folders(job))
+    made = slice_of(hosts, **job)
     whole = made.run("whole")
     assert [each.code for each in whole] == [0] * hosts, whole[0].stderr[-2000:]
     assert all(each.losses == whole[0].losses for each in whole)
     assert (made.at(0) / "output" / "adapter_model.safetensors").exists()
     assert not (made.at(1) / "output").exists()
-    alone = slice_of(1, **with_folders(job)).run("whole")[0]
+    alone = slice_of(1, **job).run("whole")[0]
     assert whole[0].losses == pytest.approx(alone.losses, rel=1e-5)
     assert whole[0].one("done")["eval_loss"] == pytest.approx(alone.one("done")["eval_loss"], rel=1e-5)
-    again = slice_of(hosts, **with_folders(job))
+    again = slice_of(hosts, **job)
     first = again.run("first", **{f"host_{hosts - 1}": (3, stop)})
     codes = [each.code for each in first]
     assert codes == [75] * hosts if stop is signal.SIGTERM else 0 not in codes
@@ -146,8 +145,3 @@ def test_an_interrupted_slice_resumes_to_equal_losses(
     assert [each.code for each in second] == [0] * hosts, second[0].stderr[-2000:]
     assert second[0].one("start")["resumed_from"] in (2, 3)
     assert {**first[0].losses, **second[0].losses} == whole[0].losses
-
-
-def with_folders(job: dict[str, Any]) -> dict[str, Any]:
-    """The job's changes as they are for every host: its checkpoints lie in its own folder."""
-    return job
