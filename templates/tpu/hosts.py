@@ -160,7 +160,7 @@ def _welcome(here: machine.Host, join_s: float) -> dict[int, socket.socket]:
             try:
                 link = door.accept()[0]
                 link.settimeout(max(0.01, give_up - time.monotonic()))
-                number = int(link.recv(16) or -1)
+                number = int(_line(link))
             except TimeoutError:
                 absent = [str(number) for number in range(1, here.hosts) if number not in links]
                 raise Failure(
@@ -189,6 +189,14 @@ def _knock(here: machine.Host, join_s: float) -> socket.socket:
             continue
         link.settimeout(None)
         return link
+
+
+def _line(link: socket.socket) -> bytes:
+    """What somebody says first, to the end of the line and no further: more may follow at once."""
+    found = b""
+    while not found.endswith(b"\n") and len(found) < 16 and (byte := link.recv(1)):
+        found += byte
+    return found
 
 
 def _leave(code: int) -> NoReturn:
