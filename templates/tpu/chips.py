@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import hosts
 import machine
 from failures import NoAccelerator, one_line
 from job import Job
@@ -34,6 +33,8 @@ def see(job: Job) -> dict[str, Any]:
     os.environ.setdefault("NPROC", str(machine.usable_cores()))  # of a processor; else it takes all that the host has
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "2")
+    import hosts
+
     here = hosts.join().here
     found = devices(job.accelerator)
     kind, count = found[0].device_kind, len(found)
