@@ -20,6 +20,7 @@ import machine
 from failures import Failure, one_line
 
 JOIN_S = 600.0  # within which all trainers of a slice have started: their agents have waited for each other
+GREETING_S = 10.0  # within which who has come says its number
 HEARTBEAT_S = 60  # JAX ends a process that has heard nothing of the others for so long
 LAST_WORDS_S = 5.0  # for a host that is about to end by itself, and can say more than that another one is gone
 
@@ -156,21 +157,19 @@ def _welcome(here: machine.Host, join_s: float) -> dict[int, socket.socket]:
     give_up = time.monotonic() + join_s
     with socket.create_server(("", int(here.coordinator.rpartition(":")[2]))) as door:
         while len(links) < here.hosts - 1:
-            door.settimeout(max(0.01, give_up - time.monotonic()))
             try:
+                door.settimeout(max(0.01, give_up - time.monotonic()))
                 link = door.accept()[0]
-                link.settimeout(max(0.01, give_up - time.monotonic()))
-                number = int(_line(link))
             except TimeoutError:
                 absent = [str(number) for number in range(1, here.hosts) if number not in links]
                 raise Failure(
                     f"host {', '.join(absent)} of {here.hosts} did not come within {join_s:.0f} s to {here.coordinator}"
                 ) from None
-            except (OSError, ValueError):
-                continue  # somebody who belongs not to us
-            link.settimeout(None)
-            if 0 < number < here.hosts:
+            number = _number(link)
+            if 0 < number < here.hosts and number not in links:
                 links[number] = link
+            else:
+                link.close()  # somebody who does not belong to us
     return dict(sorted(links.items()))
 
 
@@ -191,12 +190,17 @@ def _knock(here: machine.Host, join_s: float) -> socket.socket:
         return link
 
 
-def _line(link: socket.socket) -> bytes:
-    """What somebody says first, to the end of the line and no further: more may follow at once."""
+def _number(link: socket.socket) -> int:
+    """Who has come; -1 for who does not say. No byte behind the line is read: more follows at once."""
     found = b""
-    while not found.endswith(b"\n") and len(found) < 16 and (byte := link.recv(1)):
-        found += byte
-    return found
+    try:
+        link.settimeout(GREETING_S)
+        while not found.endswith(b"\n") and len(found) < 16 and (byte := link.recv(1)):
+            found += byte
+        link.settimeout(None)
+        return int(found)
+    except (OSError, ValueError):
+        return -1
 
 
 def _leave(code: int) -> NoReturn:
