@@ -20,7 +20,7 @@ from tests.trainer_fixtures import TEMPLATES, demo_model, trainer_python, warm_p
 
 __all__ = ["demo_model", "trainer_python", "warm_python"]
 pytestmark = [pytest.mark.engine, pytest.mark.trainer, pytest.mark.soak]
-CHIPS, HOSTS, STEPS = 16, 4, 16
+CHIPS, HOSTS, STEPS = 16, 4, 8
 ROWS = (f"micro_batch={CHIPS}", "grad_accum=1")
 
 

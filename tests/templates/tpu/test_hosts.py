@@ -18,7 +18,7 @@ from tests.patience import PATIENCE_S
 from tests.templates.conftest import Bench, Ended
 
 pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("tpu")]
-CHIPS = 4  # of all hosts together
+CHIPS = 4  # of all hosts together, where nothing else is said
 STEPS = 5
 PROGRAM = Path(__file__).with_name("host.py")
 
@@ -32,6 +32,7 @@ class Slice:
     variables: dict[str, str]
     folder: Path
     hosts: int
+    chips: int
     changes: dict[str, Any]
     alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -43,7 +44,7 @@ class Slice:
         """Start all trainers; `sends` is which host gets which signal after which step."""
         with socket.create_server(("127.0.0.1", 0)) as door:
             port = door.getsockname()[1]
-        chips = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={CHIPS // self.hosts}"}
+        chips = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={self.chips // self.hosts}"}
         for number in range(self.hosts):
             place = {"CLOUDTRAIN_HOST": str(number), "CLOUDTRAIN_HOSTS": str(self.hosts)}
             place["CLOUDTRAIN_COORDINATOR"] = f"127.0.0.1:{port}"
@@ -86,9 +87,9 @@ def slice_of(bench: Bench, jax_python: Path, jax_environment: dict[str, str], tm
     """Hosts, by their number and changes of the job."""
     made: list[Slice] = []
 
-    def call(hosts: int, **changes: Any) -> Slice:
+    def call(hosts: int, chips: int = CHIPS, **changes: Any) -> Slice:
         job = {"compute": "fp32", "micro_batch": CHIPS, "max_steps": STEPS, "lora": {"dropout": 0.1}, **changes}
-        of_these = Slice(bench, jax_python, jax_environment, tmp_path / f"{hosts}-{len(made)}", hosts, job)
+        of_these = Slice(bench, jax_python, jax_environment, tmp_path / f"{hosts}-{len(made)}", hosts, chips, job)
         made.append(of_these)
         return of_these
 
@@ -100,16 +101,16 @@ def slice_of(bench: Bench, jax_python: Path, jax_environment: dict[str, str], tm
 
 def test_a_slice_stops_together_and_one_machine_goes_on(slice_of: MakeSlice) -> None:
     """Asked to stop, host 1 takes host 0 with it; losses are those of one host with as many chips."""
-    alone = slice_of(1).run("whole")[0]
+    alone = slice_of(1, chips=2).run("whole")[0]
     assert alone.code == 0, alone.stderr[-2000:]
-    both = slice_of(2)
+    both = slice_of(2, chips=2)
     stopped = both.run("first", host_1=(3, signal.SIGTERM))
     assert [(each.code, each.one("stopped")["reason"]) for each in stopped] == [(75, "SIGTERM")] * 2, stopped[0].stderr
     assert [list(each.losses) for each in stopped] == [[1, 2, 3]] * 2
     assert [len(each.of("checkpoint")) for each in stopped] == [1, 0]
     assert not [path for path in (both.at(1) / "ckpt").iterdir() if path.name.isdigit()]
-    assert {(each.one("start")["hosts"], each.one("start")["devices"]["count"]) for each in stopped} == {(2, CHIPS)}
-    one = slice_of(1)
+    assert {(each.one("start")["hosts"], each.one("start")["devices"]["count"]) for each in stopped} == {(2, 2)}
+    one = slice_of(1, chips=2)
     shutil.copytree(both.at(0) / "ckpt", one.at(0) / "ckpt")
     resumed = one.run("second")[0]
     assert resumed.one("start")["resumed_from"] == 3
