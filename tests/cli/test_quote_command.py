@@ -232,12 +232,12 @@ def test_a_tpu_row_is_chosen_near_the_cheapest_of_google(cloudtrain: Command) ->
 
 
 def test_longcat_has_slices_with_what_its_weights_are_packed_in(cloudtrain: Command) -> None:
-    """int4 on v6e-16, int8 on the 8 chips of v5p-16; experimental, with dollars, and not started yet."""
+    """int4 on v6e-16, int8 on the 8 chips of v5p-16; experimental, with dollars."""
     lines = lines_of(cloudtrain("quote", "longcat-flash", "--method", "qlora", "-o", "json"))
     for offer, kind in (("v6e-16", "int4"), ("v5p-16", "int8")):
         rows = [line for line in lines if line["offer"] == offer and line["price_usd_per_hour"] is not None]
         assert rows
         assert {(line["recipe"]["quantisation"], line["loads"], line["launch"], line["viable"]) for line in rows} == {
-            (kind, "experimental", "not yet", True)
+            (kind, "experimental", "yes", True)
         }
         assert all(line["total_usd"] for line in rows)
