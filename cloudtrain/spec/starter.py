@@ -25,6 +25,8 @@ data:
   eval_fraction: 0.0
 
 method: qlora
+# quantisation: nf4
+expert_capacity: 2.0
 lora:
   rank: 16
   # alpha: 32
