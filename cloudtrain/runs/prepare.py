@@ -174,7 +174,9 @@ def chosen_line(quote: Quote) -> QuoteRow:
     if quote.chosen is not None:
         return quote.lines[quote.chosen]
     request = quote.request
-    startable = [line for line in quote.lines if line.assessment.launch == "yes" and (line.viable or line.too_dear)]
+    asked_for = ("yes", "experimental") if request.experimental else ("yes",)
+    able = (line for line in quote.lines if line.assessment.launch == "yes" and line.assessment.loads in asked_for)
+    startable = [line for line in able if line.viable or line.too_dear]
     cheapest = min(startable, key=lambda line: line.expected_usd, default=None)
     if cheapest is not None and request.max_cost is not None and not any(line.viable for line in startable):
         price = cheapest.offer.price
