@@ -54,7 +54,7 @@ def of_one_process(made: World, folder: Path) -> dict[int, float]:
     return dict(losses(done.stdout))
 
 
-def test_a_slice_that_loses_a_host_goes_on(rented: World, demo_model: Path, tmp_path: Path) -> None:
+def test_a_lost_host_is_survived_with_equal_losses(rented: World, demo_model: Path, tmp_path: Path) -> None:
     """On another slice, from the checkpoint of host 0, which alone has written one; the adapter comes home."""
     model = tiny(tmp_path / "made" / NAME, demo_model)
     client = demo(with_model(rented, model), model, STEPS, every="1s")
