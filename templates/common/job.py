@@ -113,6 +113,10 @@ class Job:
             return self.lr
         return 2e-5 if self.method in ("full", "freeze") else 2e-4
 
+    def warmup_steps(self, steps: int) -> int:
+        """Of so many steps, those of the warm-up: `warmup` below 1 is a part of them, else their number."""
+        return int(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
+
     @property
     def adapter(self) -> bool:
         """Whether the result is an adapter for an unchanged model."""

@@ -5,6 +5,20 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Rows(NamedTuple):
+    """Documents (`tokens.Document`) and which of them share a row, by their indexes."""
+
+    documents: Sequence[Any]
+    groups: list[list[int]]
+
+
+def in_rows(documents: Sequence[Any], capacity: int, packing: bool) -> Rows:
+    """The documents packed whole into rows of at most `capacity` tokens, or one a row."""
+    lengths = [len(document.ids) for document in documents]
+    return Rows(documents, pack(lengths, capacity) if packing else [[index] for index in range(len(documents))])
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:

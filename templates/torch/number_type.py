@@ -12,8 +12,7 @@ from devices import computes_in_bf16
 from events import Events
 from job import Job
 from products import TYPES, Shape, faster, race, shapes
-
-SAVED = "compute"  # the key in a checkpoint's progress
+from reports import COMPUTE
 
 
 class Choice(NamedTuple):
@@ -48,7 +47,7 @@ def choose(job: Job, saved: dict[str, Any] | None) -> Choice:
     """
     by_processor = "bf16" if computes_in_bf16(job.accelerator) else "fp32"
     if saved is not None:
-        before = saved.get(SAVED)  # none in a checkpoint of an older version
+        before = saved.get(COMPUTE)  # none in a checkpoint of an older version
         return Choice(before if before in TYPES else by_processor, "as the checkpoint was computed in")
     if job.compute in ("bf16", "fp32"):
         return Choice(job.compute, "the job says so")

@@ -112,6 +112,8 @@ def step_times(
     import loading
     import loop
     from job import Checkpoint, Data, Job
+    from packing import in_rows
+    from reports import Progress, Reports
     from tokens import Document, load_tokenizer
 
     class Timed(loop.Watcher):
@@ -130,14 +132,13 @@ def step_times(
     times: dict[int, list[float]] = {}
     where = model / dtype
     job = Job(str(model), Data("none"), Checkpoint(str(where)), str(where / "output"))
-    job = replace(job, sequence_length=LONG, compute=dtype, packing=False)  # type: ignore[arg-type]  # one of the two
+    job = replace(job, sequence_length=LONG, compute=dtype)  # type: ignore[arg-type]  # one of the two
     rows = [Document([3 + at % (VOCAB - 3) for at in range(length)], [4] * length, 0) for length in lengths]
-    data = loop.dataset([row for row in rows for _ in range(steps)], job)
-    job = replace(job, packing=True)
+    data = loop.dataset(in_rows([row for row in rows for _ in range(steps)], LONG, False))
     store = checkpoints.Store(where, 1)
     store.prepare()
-    progress = loop.Progress(steps * len(lengths))
-    watcher = Timed(job, store, progress, Silence())  # type: ignore[arg-type]  # in place of the stream
+    silence: Any = Silence()  # in place of the stream
+    watcher = Timed(Reports(job, store, Progress(steps * len(lengths)), silence))
     loaded = loading.load_model(job)
     adapter = loading.adapter_config(job, loaded)
     loop.run(loop.build(job, loaded, adapter, load_tokenizer(job), (data, None), watcher), None)

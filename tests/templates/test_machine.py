@@ -131,9 +131,9 @@ def test_events_are_json_and_prints_of_libraries_are_kept_out() -> None:
 WRAPPED = """
 import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
-import train, machine
+import train, course, machine
 machine.start_again_with_environment = lambda accelerator: None
-def work(job, events, stop, began):
+def work(job, back_end, events, stop, began):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(3600)
@@ -142,7 +142,7 @@ def work(job, events, stop, began):
             raise RuntimeError("could not import module") from error
         stop.act = lambda: None
         raise RuntimeError("broken while training")
-train._fine_tune = work
+course.fine_tune = work
 sys.exit(train.main([sys.argv[2]]))
 """
 

@@ -19,6 +19,8 @@ import transformers
 from checkpoints import Store
 from events import Events
 from job import Checkpoint, Data, Job
+from packing import in_rows
+from reports import Progress, Reports
 from tokens import IGNORED, Encoder, load_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -93,11 +95,11 @@ def tiny_documents(count: int) -> list[Any]:
 
 def trainer(described: Job, documents: list[Any]) -> Any:
     """Our trainer over the documents, ready to train."""
-    progress = loop.Progress(steps=1, evaluates=True)
-    watcher = loop.Watcher(described, Store(Path(FOLDER) / "ckpt", 1), progress, Events(sys.stderr))
+    progress = Progress(steps=1, evaluates=True)
+    watcher = loop.Watcher(Reports(described, Store(Path(FOLDER) / "ckpt", 1), progress, Events(sys.stderr)))
     model = loading.load_model(described)
     peft = loading.adapter_config(described, model) if described.adapter else None
-    data = loop.dataset(documents, described)
+    data = loop.dataset(in_rows(documents, described.sequence_length, described.packing))
     return loop.build(described, model, peft, load_tokenizer(described), (data, data), watcher)
 
 

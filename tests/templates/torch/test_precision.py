@@ -17,13 +17,14 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import checkpoints, dataclasses, job, loading, loop
+from reports import Progress, Reports
 from tokens import load_tokenizer
 from datasets import Dataset
 path = Path(sys.argv[2])
 described = dataclasses.replace(job.read(path), compute=sys.argv[3])
 model = loading.load_model(described)
 data = Dataset.from_dict({"input_ids": [[1, 2]], "labels": [[1, 2]], "seq_lengths": [[2]]})
-watcher = loop.Watcher(described, checkpoints.Store(path.parent / "ckpt", 1), loop.Progress(1), None)
+watcher = loop.Watcher(Reports(described, checkpoints.Store(path.parent / "ckpt", 1), Progress(1), None))
 adapter = loading.adapter_config(described, model)
 trainer = loop.build(described, model, adapter, load_tokenizer(described), (data, None), watcher)
 found = {name: parameter for name, parameter in trainer.model.named_parameters()}
