@@ -99,6 +99,7 @@ class Job:
     activation_checkpointing: bool = True
     dtype: Literal["bf16", "amp"] = "bf16"
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
+    trainer: Literal["fast", "plain"] = "fast"  # "plain": nothing but the libraries, also where we have faster parts
     eval: Evaluation = field(default_factory=Evaluation)
     quantised: Quantised = field(default_factory=Quantised)
     report: Literal["none", "tensorboard"] = "none"
@@ -127,7 +128,7 @@ class Job:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
         place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
         # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over
-        kept = (*place, "quantised", "compute")
+        kept = (*place, "quantised", "compute", "trainer")
         return in_whole_steps({key: value for key, value in asdict(self).items() if key not in kept})
 
 
