@@ -55,6 +55,7 @@ checkpoint:
 eval:
   every: 0
 report: none
+trainer: fast
 
 budget:
   # max_cost: 10

@@ -96,7 +96,7 @@ class Job:
     optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion"] = "adamw"
     weight_decay: float = at_least(0, 0.0)
     seed: int = at_least(0, 42)
-    activation_checkpointing: bool = True
+    activation_checkpointing: bool | Literal["auto"] = "auto"  # "auto": not where the fast path has the memory
     dtype: Literal["bf16", "amp"] = "bf16"
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
     trainer: Literal["fast", "plain"] = "fast"  # "plain": nothing but the libraries, also where we have faster parts
@@ -128,15 +128,16 @@ class Job:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
         place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
         # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over
-        kept = (*place, "quantised", "compute", "trainer")
+        kept = (*place, "quantised", "compute")
         return in_whole_steps({key: value for key, value in asdict(self).items() if key not in kept})
 
 
 def in_whole_steps(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe, also an older checkpoint's, without how the sequences of a step are split up: machines may differ."""
+    """A recipe, also an older checkpoint's, without how a step is split up and computed: machines may differ."""
+    how = ("micro_batch", "grad_accum", "activation_checkpointing", "trainer")
+    rest = {key: value for key, value in recipe.items() if key not in how}
     if "micro_batch" not in recipe:
-        return recipe
-    rest = {key: value for key, value in recipe.items() if key not in ("micro_batch", "grad_accum")}
+        return rest
     return {**rest, "step_sequences": recipe["micro_batch"] * recipe["grad_accum"]}
 
 

@@ -11,7 +11,7 @@ import transformers.trainer
 from accelerate import skip_first_batches
 from checkpoints import step_of
 from failures import SaveFailed
-from fast import path
+from fast import memory, path
 from job import Job
 from number_type import in_bf16
 from packing import Rows
@@ -166,8 +166,8 @@ def dataset(rows: Rows) -> Any:
     )
 
 
-def arguments(job: Job, reports: Reports, fast: bool) -> Any:
-    """TRL's settings for the job; `fast`: without autocast."""
+def arguments(job: Job, reports: Reports, fast: bool, checkpointing: bool) -> Any:
+    """TRL's settings for the job; `fast`: without autocast; `checkpointing`: layers are computed again."""
     progress = reports.progress
     periodic = progress.evaluates and job.eval.every_steps > 0
     return SFTConfig(
@@ -184,7 +184,7 @@ def arguments(job: Job, reports: Reports, fast: bool) -> Any:
         seed=job.seed,
         bf16=in_bf16(job) and not fast,
         use_cpu=job.accelerator == "cpu",
-        gradient_checkpointing=job.activation_checkpointing,
+        gradient_checkpointing=checkpointing,
         max_length=None,  # the documents are cut and packed already
         padding_free=job.packing,
         eval_strategy="steps" if periodic else "no",
@@ -202,10 +202,13 @@ def build(job: Job, model: Any, peft_config: Any, tokenizer: Any, data: tuple[An
     """The trainer over (train, eval or None), with the watcher as its only voice."""
     train, evaluation = data
     fast = path.wanted(job) and not path.refusal(job, model)
+    checkpointing = (
+        memory.checkpoints(job, model, 2 if in_bf16(job) else 4) if fast else bool(job.activation_checkpointing)
+    )
     set_seed(job.seed)  # here too: TRL 0.24 (LongCat's) makes the adapter before it sets the seed
     trainer = Trainer(
         model=model,
-        args=arguments(job, watcher.reports, fast),
+        args=arguments(job, watcher.reports, fast, checkpointing),
         train_dataset=train,
         eval_dataset=evaluation,
         processing_class=tokenizer,
@@ -215,6 +218,8 @@ def build(job: Job, model: Any, peft_config: Any, tokenizer: Any, data: tuple[An
     if not in_bf16(job) or (fast and job.adapter):
         widen(trainer.model)
     trainer.fast = path.prepare(job, trainer.model)
+    if trainer.fast is not None:
+        trainer.fast.checkpointing = checkpointing
     trainer.remove_callback(PrinterCallback)
     trainer.reports = watcher.reports
     trainer.carries_moments = job.adapter and job.optimizer == moments.OPTIMIZER

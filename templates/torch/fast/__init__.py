@@ -8,7 +8,8 @@
     loss       cross entropy over the tokens that are trained on, its gradient made in the forward pass
     pieces_of  which piece takes which module of a model; what none takes stays as it is
     path       the whole of it, as the training loop uses it
+    memory     whether there is room to keep what the backward pass needs
 
-There is no autocast: weights and activations are bf16 (or float32 throughout), adapters are float32 and are rounded where
-they are used, and their gradients come back in float32.
+There is no autocast: weights and activations are bf16 (or float32 throughout), adapters are float32 and are rounded
+where they are used, and their gradients come back in float32.
 """

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -47,7 +48,7 @@ class Documents:
 
     def of(self, starts: Sequence[int]) -> None:
         """Take over cumulative lengths: 0, end of the first, end of the second..."""
-        self.bounds = [(begin, end) for begin, end in zip(starts[:-1], starts[1:], strict=True) if end > begin]
+        self.bounds = [(begin, end) for begin, end in pairwise(starts) if end > begin]
 
 
 class Block(NamedTuple):

@@ -1,4 +1,4 @@
-"""Linear layers that are frozen, with LoRA or without: y = x W' + b + s (x A') B', layers with one input in one product.
+"""Frozen linear layers, with LoRA or without: y = x W' + b + s (x A') B', layers with one input in one product.
 
 Only x and x A' are kept for the backward pass, and x only where there is an adapter to learn from it. With g = dL/dy:
 

@@ -34,11 +34,17 @@ class Fast:
 
     def __init__(self, causal: Any, documents: Documents, parts: Parts) -> None:
         self.causal, self.documents, self.parts = causal, documents, parts
+        self.checkpointing = False  # layers are computed again in the backward pass
 
     @property
     def about(self) -> dict[str, Any]:
         """For the `loaded` event."""
-        return {"trainer": "fast", "fast": dict(self.parts.fast), "plain": self.parts.plain}
+        return {
+            "trainer": "fast",
+            "fast": dict(self.parts.fast),
+            "plain": self.parts.plain,
+            "checkpointing": self.checkpointing,
+        }
 
     def loss(self, inputs: dict[str, Any], count: Tensor | float | None) -> Tensor:
         """The summed loss of a batch over `count`; over its own tokens with a label, if that is None."""
@@ -57,16 +63,16 @@ class Fast:
 def prepare(job: Job, model: Any) -> Fast | None:
     """Take over the model of a job (PEFT's, or itself), if the job, its machine and the model allow it; say so."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    why = refusal(job, causal)
-    family = family_of(causal)
-    if why or family is None:
+    why, family = refusal(job, causal), family_of(causal)
+    if why or family is None or not wanted(job):
         if why:
             print(f"plain trainer: {why}", file=sys.stderr, flush=True)
         return None
     documents = Documents()
     parts = replace(causal, family, documents)
     fast = Fast(causal, documents, parts)
-    _without_mask(causal)
+    if "attention" not in parts.plain:
+        _without_mask(causal)
     print(_sentence(parts), file=sys.stderr, flush=True)
     return fast
 
