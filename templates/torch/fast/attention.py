@@ -21,8 +21,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from fast.rotary import Angles, turn
 from torch import Tensor
+
+from fast.rotary import Angles, turn
 
 BLOCK = 256  # queries at a time
 KEEP = 512  # the longest document whose probabilities are kept: memory grows with its square
@@ -67,15 +68,14 @@ def blocks(begin: int, end: int, window: int | None) -> Iterator[Block]:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, by: Angles | None, documents: Documents, shape: Shape) -> Tensor:
     """[tokens, heads x size] of the attention's output, from matrices [tokens, heads x size] before they are turned."""
-    found: Tensor = _Attend.apply(q, k, v, by, documents, shape)
+    found: Tensor = _Attend.apply(q, k, v, by, (documents, shape))
     return found
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, by: Angles | None, documents: Documents, shape: Shape
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, by: Angles | None, where: tuple[Documents, Shape]) -> Tensor:
+        documents, shape = where
         tokens = q.shape[0]
         queries, keys, values = (heads_first(each, shape) for each in (q, k, v))
         turned, turned_keys = (torch.empty(each.shape, dtype=q.dtype) for each in (queries, keys))
@@ -112,7 +112,7 @@ class _Attend(torch.autograd.Function):
                 weights = next(kept) if end - begin <= KEEP else probabilities(laid, block, shape)
                 back(laid, to, rows_of(above, block.begin, block.end), weights, block, shape)
         ctx.kept = ctx.sums = ctx.out = None
-        return (*side_by_side(to, ctx.by, shape), None, None, None)
+        return (*side_by_side(to, ctx.by, shape), None, None)
 
 
 class Laid(NamedTuple):

@@ -30,21 +30,16 @@ def cross_entropy(rows: Tensor, head: Head, targets: Tensor, count: Tensor | flo
     """The sum over `rows` [tokens, width] of the loss against `targets`, divided by `count`; float32."""
     if rows.shape[0] == 0:
         return (rows.sum() * 0.0).float()
-    found: Tensor = _CrossEntropy.apply(rows, head.weight, head.bias, head.cap, targets, float(count))
+    found: Tensor = _CrossEntropy.apply(rows, head.weight, head.bias, targets, (head.cap, float(count)))
     return found
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        rows: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        cap: float | None,
-        targets: Tensor,
-        count: float,
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, about: tuple[float | None, float]
     ) -> Tensor:
+        cap, count = about
         learns, head_learns, bias_learns = ctx.needs_input_grad[:3]
         to_rows = torch.empty_like(rows) if learns else None
         to_weight = torch.zeros(weight.shape, dtype=torch.float32) if head_learns else None
@@ -79,7 +74,7 @@ class _CrossEntropy(torch.autograd.Function):
         return (total / count).float()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         factor = float(gradient) / ctx.count
         to_rows, to_weight, to_bias = (None if each is None else each * factor for each in ctx.saved_tensors)
         kind, bias_kind = ctx.kinds
@@ -87,7 +82,6 @@ class _CrossEntropy(torch.autograd.Function):
             to_rows,
             None if to_weight is None else to_weight.to(kind),
             None if to_bias is None else to_bias.to(bias_kind),
-            None,
             None,
             None,
         )

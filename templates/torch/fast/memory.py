@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import machine
+
 from fast.attention import KEEP
 
 SHARE = 0.5  # of the free memory that activations may take: others on the machine need some, and estimates err

@@ -10,11 +10,12 @@ import sys
 from typing import Any, NamedTuple
 
 import torch
+from job import Job
+from torch import Tensor
+
 from fast.attention import Documents
 from fast.loss import Head, cross_entropy
 from fast.pieces_of import Parts, family_of, replace
-from job import Job
-from torch import Tensor
 
 NO_LABEL = -100
 NAME = "documents"  # of our attention, as transformers is to call it: it makes no mask for it

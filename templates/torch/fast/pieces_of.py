@@ -1,6 +1,6 @@
 """Which piece computes which module of a model: by the names of its family's classes, and by what a module is made of.
 
-To add a family is a line in `FAMILIES`, if its parts are of these kinds; to add a part, a function in `PARTS`. A function
+A new family is a line in `FAMILIES`, if its parts are of these kinds; a new part is a function in `PARTS`. A function
 gets a module and makes its forward function, or says why it cannot: that module then stays as it is.
 """
 
@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from fast.attention import Documents, Shape, attend
 from fast.gated import activation, gated
 from fast.linear import Product, described
 from fast.norm import rms_norm
 from fast.rotary import angles
-from torch import Tensor
 
 Forward = Callable[..., Any]
 

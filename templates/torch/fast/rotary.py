@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
 import torch
+from torch import Tensor
 
 
 class Angles(NamedTuple):

@@ -87,7 +87,7 @@ def stock(model: str, turns: Turns) -> Any:
     from transformers import BitsAndBytesConfig
     from trl import SFTConfig, SFTTrainer
 
-    rows = [json.loads(line)["messages"] for line in Path(GIVEN["data"]).open()]
+    rows = [json.loads(line)["messages"] for line in Path(GIVEN["data"]).read_text().splitlines()]
     options: dict[str, Any] = {}
     if GIVEN["method"] == "qlora":
         options["quantization_config"] = BitsAndBytesConfig(
