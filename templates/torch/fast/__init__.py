@@ -5,6 +5,7 @@
     gated      the product in the middle of SwiGLU and GeGLU
     attention  documents attend to themselves, by batched products
     rotary     rotary positions
+    threshold  from which length of a document PyTorch's own attention is faster here
     loss       cross entropy over the tokens that are trained on, its gradient made in the forward pass
     pieces_of  which piece takes which module of a model; what none takes stays as it is
     path       the whole of it, as the training loop uses it

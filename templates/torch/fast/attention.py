@@ -26,6 +26,7 @@ from torch import Tensor
 from fast.rotary import Angles, turn
 
 BLOCK = 256  # queries at a time
+NEVER = 1 << 62  # no document is so long
 KEEP = 512  # the longest document whose probabilities are kept: memory grows with its square
 
 
@@ -45,7 +46,7 @@ class Documents:
     """Where the documents of the batch at hand begin and end, set once a batch; and from where flash is faster."""
 
     bounds: Sequence[tuple[int, int]] = ()
-    flash_from: int = 1 << 62
+    flash_from: int = NEVER
 
     def of(self, starts: Sequence[int]) -> None:
         """Take over cumulative lengths: 0, end of the first, end of the second..."""

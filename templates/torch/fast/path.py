@@ -15,7 +15,8 @@ from torch import Tensor
 
 from fast.attention import Documents
 from fast.loss import Head, cross_entropy
-from fast.pieces_of import Parts, family_of, replace
+from fast.pieces_of import Parts, family_of, replace, shape_of
+from fast.threshold import flash_from
 
 NO_LABEL = -100
 NAME = "documents"  # of our attention, as transformers is to call it: it makes no mask for it
@@ -71,6 +72,10 @@ def prepare(job: Job, model: Any) -> Fast | None:
         return None
     documents = Documents()
     parts = replace(causal, family, documents)
+    attention = next((each for each in causal.modules() if hasattr(each, "o_proj")), None)
+    if attention is not None and "attention" not in parts.plain:
+        kind = causal.get_input_embeddings().weight.dtype
+        documents.flash_from = flash_from(shape_of(attention), kind, job.sequence_length)
     fast = Fast(causal, documents, parts)
     if "attention" not in parts.plain:
         _without_mask(causal)

@@ -131,7 +131,7 @@ def _attention(module: Any, family: Family, documents: Documents, parts: Parts) 
         return "attention sinks"
     if not module.is_causal:
         return "not causal"
-    shape = _shape(module)
+    shape = shape_of(module)
     widths = [shape.heads * shape.size, *[shape.key_heads * shape.size] * 2]
     fused = hasattr(module, "qkv_proj")
     apart = [] if fused else [module.q_proj, module.k_proj, module.v_proj]
@@ -163,7 +163,8 @@ def _normed(norm: Any, rows: Tensor, size: int) -> Tensor:
     return norm(rows.view(rows.shape[0], -1, size)).view(rows.shape)  # type: ignore[no-any-return]
 
 
-def _shape(module: Any) -> Shape:
+def shape_of(module: Any) -> Shape:
+    """Of an attention module's layer."""
     config = module.config
     window = module.sliding_window if hasattr(module, "sliding_window") else getattr(config, "sliding_window", None)
     cap = getattr(module, "attn_logit_softcapping", None)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from fast.attention import BLOCK, KEEP, Documents, Shape, attend
+from fast.attention import BLOCK, KEEP, NEVER, Documents, Shape, attend
 from fast.gated import gated
 from fast.linear import Adapter, Layer, Product, joined
 from fast.loss import Head, cross_entropy
 from fast.norm import rms_norm
 from fast.rotary import Angles, angles, turn
+from fast.threshold import flash_from
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
@@ -171,15 +172,15 @@ def attention() -> None:
         chances = torch.softmax(scores.masked_fill(~visible, -math.inf), -1)
         return (chances @ laid(v).repeat_interleave(heads // key_heads, 0)).transpose(0, 1).reshape(tokens, -1)
 
-    for name, window, cap, flash_from in (
-        ("attention", None, None, 1 << 62),
-        ("attention in a window", 40, None, 1 << 62),
-        ("attention in a wide window", BLOCK + 77, None, 1 << 62),
-        ("attention with a cap", None, 2.0, 1 << 62),
+    for name, window, cap, limit in (
+        ("attention", None, None, NEVER),
+        ("attention in a window", 40, None, NEVER),
+        ("attention in a wide window", BLOCK + 77, None, NEVER),
+        ("attention with a cap", None, 2.0, NEVER),
         ("attention by flash", None, None, 100),
     ):
         shape = Shape(heads, key_heads, size, 0.4, window, cap)
-        documents = Documents(flash_from=flash_from)
+        documents = Documents(flash_from=limit)
         documents.of(starts)
         compare(
             name,
@@ -187,6 +188,21 @@ def attention() -> None:
             lambda shape=shape: right(shape),
             [q, k, v],
         )
+
+
+def threshold() -> None:
+    """PyTorch's own attention is taken where it is clearly faster, by a clock that says so."""
+    shape = Shape(4, 2, 8, 0.4)
+
+    def clock(*seconds: float) -> Callable[[], float]:
+        times = iter([at for each in seconds for at in (0.0, each)])
+        return lambda: next(times)
+
+    kind = torch.float32
+    FOUND["flash where it is faster"] = flash_from(shape, kind, 600, clock(5, 3, 2, 2)) == KEEP
+    FOUND["products where it is about as fast"] = flash_from(shape, kind, 600, clock(5, 3, 2.9, 2.9)) == NEVER
+    FOUND["products for short documents"] = flash_from(shape, kind, KEEP) == NEVER
+    FOUND["products with a cap"] = flash_from(shape._replace(cap=2.0), kind, 4096) == NEVER
 
 
 def loss() -> None:
@@ -218,6 +234,6 @@ def loss() -> None:
     nothing.backward()
 
 
-for check in (linear, four_bit, elementwise, attention, loss):
+for check in (linear, four_bit, elementwise, attention, threshold, loss):
     check()
 print(json.dumps(FOUND))
