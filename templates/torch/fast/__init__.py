@@ -1,6 +1,7 @@
 """The fast path on processors: the modules of a loaded model get forward functions of ours, one small module a piece.
 
     linear     LoRA over frozen weights, wide or in 4 bit; layers with the same input are one product
+    pages      memory of weights that were read in place, given back once they are elsewhere
     norm       RMSNorm
     gated      the product in the middle of SwiGLU and GeGLU
     attention  documents attend to themselves, by batched products

@@ -33,6 +33,20 @@ def gated(gate: Tensor, up: Tensor, kind: str) -> Tensor:
     return found
 
 
+def product(gate: Tensor, up: Tensor, kind: str) -> Tensor:
+    """a(gate) up, as a number: nothing is kept."""
+    return _active(gate, kind).mul_(up)
+
+
+def gradients(gradient: Tensor, gate: Tensor, up: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Of gate and up, side by side in one matrix."""
+    both = gradient.new_empty(*gate.shape[:-1], gate.shape[-1] + up.shape[-1])
+    to_gate, to_up = both[..., : gate.shape[-1]], both[..., gate.shape[-1] :]
+    torch.mul(_active(gate, kind), gradient, out=to_up)
+    _BACKWARD[kind](gradient * up, gate, to_gate)
+    return to_gate, to_up
+
+
 def _active(gate: Tensor, kind: str) -> Tensor:
     return torch.nn.functional.silu(gate) if kind == "silu" else torch.nn.functional.gelu(gate, approximate="tanh")
 
@@ -42,13 +56,9 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, kind: str) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.kind = kind
-        return _active(gate, kind).mul_(up)
+        return product(gate, up, kind)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
-        both = gradient.new_empty(*gate.shape[:-1], gate.shape[-1] + up.shape[-1])
-        to_gate, to_up = both[..., : gate.shape[-1]], both[..., gate.shape[-1] :]
-        torch.mul(_active(gate, ctx.kind), gradient, out=to_up)
-        _BACKWARD[ctx.kind](gradient * up, gate, to_gate)
-        return to_gate, to_up, None
+        return (*gradients(gradient, gate, up, ctx.kind), None)

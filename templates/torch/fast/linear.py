@@ -1,6 +1,7 @@
 """Frozen linear layers, with LoRA or without: y = x W' + b + s (x A') B', layers with one input in one product.
 
-Only x and x A' are kept for the backward pass, and x only where there is an adapter to learn from it. With g = dL/dy:
+Only x and x A' are kept for the backward pass, and x only where there is an adapter to learn from it. Where x is the
+middle of a gated layer, gate and up are kept in its place, and x is made again from them. With g = dL/dy:
 
     dB = s g' (x A')      dA = (s g B)' x      dx = g W + (s g B) A
 
@@ -15,6 +16,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from fast import gated
+from fast.pages import give_back, lies_in_a_file
 
 
 class Adapter(NamedTuple):
@@ -81,12 +85,18 @@ class Product:
         self.bias = None if all(each is None for each in biases) else _filled(biases, self.outputs)
 
     def _share(self) -> Tensor:
-        """The weights as one matrix, of which the layers' own become views: there is no second copy."""
-        if len(self.layers) == 1:
-            return self.layers[0].base.weight.data
-        whole = torch.cat([layer.base.weight.data for layer in self.layers])
+        """The weights as one matrix in memory of our own, of which the layers' own become views: no second copy stays.
+
+        What is read in place from a file begins anywhere, which products do not like, and its pages would stay too.
+        """
+        weights = [layer.base.weight.data for layer in self.layers]
+        if len(weights) == 1 and not lies_in_a_file(weights[0]):
+            return weights[0]
+        whole = torch.cat(weights)
         for layer, part in zip(self.layers, whole.split(self.outputs), strict=True):
             layer.base.weight.data = part
+        for weight in weights:
+            give_back(weight)
         return whole
 
     def weight(self, dtype: torch.dtype) -> Tensor:
@@ -103,19 +113,21 @@ class Product:
             part.copy_(dequantize_4bit(packed, state))
         return whole.to(dtype)
 
-    def __call__(self, rows: Tensor, learns: bool) -> tuple[Tensor, ...]:
-        """The outputs for [tokens, inputs]; `learns` switches dropout on."""
+    def __call__(self, rows: Tensor, learns: bool, up: Tensor | None = None, kind: str = "") -> tuple[Tensor, ...]:
+        """The outputs for [tokens, inputs]; `learns` switches dropout on. With `up`, for `gated(rows, up, kind)`."""
         factors: list[Tensor] = []
         for layer in self.layers:
             if layer.adapter is not None:
                 factors += (layer.adapter.down, layer.adapter.up)
-        found = _Product.apply(rows, self, learns, *factors)
+        found = _Product.apply(rows, up, (self, learns, kind), *factors)
         return found if isinstance(found, tuple) else (found,)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, product: Product, learns: bool, *factors: Tensor) -> Any:
+    def forward(ctx: Any, first: Tensor, up: Tensor | None, how: tuple[Product, bool, str], *factors: Tensor) -> Any:
+        product, learns, gate_kind = how
+        rows = first if up is None else gated.product(first, up, gate_kind)
         kind = rows.dtype
         weight = product.weight(kind)
         bias = product.bias
@@ -128,16 +140,16 @@ class _Product(torch.autograd.Function):
         else:
             down = _stacked(factors[::2], kind)
             low = list(torch.mm(rows, down.t()).split([each.shape[0] for each in factors[::2]], 1)) if adapters else []
-        for part, small, up, each in zip(_adapted(out, product), low, factors[1::2], adapters, strict=True):
-            part.addmm_(small, _scaled(up, each, kind).t())
-        ctx.product, ctx.masks = product, masks
-        ctx.save_for_backward(rows if adapters else None, *low, *factors)
+        for part, small, factor, each in zip(_adapted(out, product), low, factors[1::2], adapters, strict=True):
+            part.addmm_(small, _scaled(factor, each, kind).t())
+        ctx.product, ctx.masks, ctx.gate_kind = product, masks, gate_kind
+        ctx.save_for_backward(first if adapters or up is not None else None, up, *low, *factors)
         return out if len(product.splits) == 1 else tuple(out.split(product.splits, 1))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         product: Product = ctx.product
-        rows, *rest = ctx.saved_tensors
+        first, up, *rest = ctx.saved_tensors
         gradient = joined(gradients)
         kind = gradient.dtype
         adapters = [layer.adapter for layer in product.layers if layer.adapter is not None]
@@ -145,13 +157,15 @@ class _Product(torch.autograd.Function):
         lows = torch.empty(gradient.shape[0], sum(each.down.shape[0] for each in adapters), dtype=kind)
         slots = lows.split([each.down.shape[0] for each in adapters], 1) if adapters else ()
         found: list[Tensor] = []
-        for part, small, slot, up, each in zip(
+        for part, small, slot, factor, each in zip(
             _adapted(gradient, product), low, slots, factors[1::2], adapters, strict=True
         ):
-            torch.mm(part, _scaled(up, each, kind), out=slot)
+            torch.mm(part, _scaled(factor, each, kind), out=slot)
             found.append(torch.mm(part.t(), small).float().mul_(each.scale))
+        rows = first if up is None or not adapters else gated.product(first, up, ctx.gate_kind)
         downs = _downs(rows, lows, slots, ctx.masks)
-        back = None
+        del rows
+        back = to_up = None
         if ctx.needs_input_grad[0]:
             back = torch.mm(gradient, product.weight(kind))
             if all(mask is None for mask in ctx.masks):
@@ -161,8 +175,10 @@ class _Product(torch.autograd.Function):
                 for slot, down, mask in zip(slots, factors[::2], ctx.masks, strict=True):
                     through = torch.mm(slot, down.to(kind))
                     back.add_(through if mask is None else through.mul_(mask))
-        pairs = [each.to(up.dtype) for down, up in zip(downs, found, strict=True) for each in (down, up)]
-        return back, None, None, *pairs
+            if up is not None:
+                back, to_up = gated.gradients(back, first, up, ctx.gate_kind)
+        pairs = [each for pair in zip(downs, found, strict=True) for each in pair]
+        return back, to_up, None, *(each.to(factor.dtype) for each, factor in zip(pairs, factors, strict=True))
 
 
 def _downs(rows: Tensor, lows: Tensor, slots: Sequence[Tensor], masks: Sequence[Tensor | None]) -> list[Tensor]:

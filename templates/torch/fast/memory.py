@@ -2,7 +2,7 @@
 
 A token of a layer keeps, in numbers: its input to two norms and what they give, 4 x hidden; queries, keys and values,
 and where they are normed what they were before, (heads + 2 key heads) x head size each; the output of attention, heads
-x head size; gate, up and their product, 3 x feed-forward; and a probability a head for each token of its document.
+x head size; gate and up, 2 x feed-forward; and a probability a head for each token of its document.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def kept_bytes(config: Any, tokens: int, longest: int, number_bytes: int) -> int
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     projected = (heads + 2 * key_heads) * size
-    numbers = 4 * config.hidden_size + 2 * projected + heads * size + 3 * config.intermediate_size
+    numbers = 4 * config.hidden_size + 2 * projected + heads * size + 2 * config.intermediate_size
     numbers += heads * min(longest, KEEP)
     return config.num_hidden_layers * tokens * numbers * number_bytes
 

@@ -86,10 +86,11 @@ class Projections:
         if self.product is None:
             parts.plain["linear"] = next(each for each in found if isinstance(each, str))
 
-    def __call__(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The outputs [tokens, each of the splits] for rows [tokens, inputs]."""
+    def __call__(self, rows: Tensor, up: Tensor | None = None, kind: str = "") -> tuple[Tensor, ...]:
+        """The outputs [tokens, each of the splits] for rows [tokens, inputs]; with `up`, of their gated product."""
         if self.product is not None:
-            return self.product(rows, self.modules[0].training)
+            return self.product(rows, self.modules[0].training, up, kind)
+        rows = rows if up is None else gated(rows, up, kind)
         found = [as_it_is(module, rows) for module in self.modules]
         return tuple(found) if len(found) == len(self.splits) else tuple(found[0].split(self.splits, 1))
 
@@ -120,7 +121,7 @@ def _feed_forward(module: Any, family: Family, documents: Documents, parts: Part
 
     def forward(hidden_states: Tensor) -> Tensor:
         gate, up = first(hidden_states.reshape(-1, hidden_states.shape[-1]))
-        (out,) = second(gated(gate, up, kind))
+        (out,) = second(gate, up, kind)
         return out.view(hidden_states.shape)
 
     return forward

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from fast.gated import gated
 from fast.linear import Adapter, Layer, Product, joined
 from fast.loss import Head, cross_entropy
 from fast.norm import rms_norm
+from fast.pages import give_back, lies_in_a_file
 from fast.rotary import Angles, angles, turn
 from fast.threshold import flash_from
 from torch import Tensor, nn
@@ -83,6 +86,13 @@ def linear() -> None:
         return bases[0](rows) + 1.7 * ((rows * kept) @ factors[0][0].t()) @ factors[0][1].t()
 
     compare("linear dropout", dropped, plain, [rows, *factors[0]])
+    gate, up = drawn(10, 24), drawn(10, 24)
+    compare(
+        "linear after a gate",
+        lambda: product(gate, True, up, "silu"),
+        lambda: product(nn.functional.silu(gate) * up, True),
+        [gate, up, *learnt],
+    )
     whole = torch.randn(6, 10)
     FOUND["joined without a copy"] = joined(whole.split((4, 6), 1)).data_ptr() == whole.data_ptr()
     apart = [torch.randn(6, 4), torch.randn(6, 6)]
@@ -190,6 +200,30 @@ def attention() -> None:
         )
 
 
+def pages() -> None:
+    """A weight that lies in a file: known as such, copied by a product, and its pages given back."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "weights"
+        torch.randn(1 << 20).numpy().tofile(path)
+        mapped = torch.from_file(str(path), shared=False, size=1 << 20).view(1024, 1024)
+        sum_before = mapped.sum()
+        FOUND["a file's pages are known"] = lies_in_a_file(mapped) and not lies_in_a_file(torch.randn(1024, 1024))
+        before = resident_file_bytes()
+        give_back(mapped)
+        FOUND["a file's pages are given back"] = before - resident_file_bytes() > 3 << 20
+        FOUND["a file's pages can be read again"] = bool(mapped.sum() == sum_before)
+        base = nn.Linear(1024, 1024, bias=False).requires_grad_(False)
+        base.weight.data = mapped
+        own = Product([Layer(base, 1024, None)]).dense
+        FOUND["a product's weights are its own"] = not lies_in_a_file(own) and base.weight.data_ptr() == own.data_ptr()
+
+
+def resident_file_bytes() -> int:
+    """Of this process."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssFile:"))
+
+
 def threshold() -> None:
     """PyTorch's own attention is taken where it is clearly faster, by a clock that says so."""
     shape = Shape(4, 2, 8, 0.4)
@@ -234,6 +268,6 @@ def loss() -> None:
     nothing.backward()
 
 
-for check in (linear, four_bit, elementwise, attention, threshold, loss):
+for check in (linear, four_bit, elementwise, attention, pages, threshold, loss):
     check()
 print(json.dumps(FOUND))
