@@ -8,7 +8,7 @@
 # make campaign CLOUD=aws|digitalocean|gce|tpu|runpod SEED=1 TRIALS=100 [KILL=1] [PROTOCOL=off] [SLOW=10] [JOBS=1] [LYING=1]
 #             random faults (and kills of real processes) against a fake cloud; exit 1 when anything leaks or lies;
 #             python -m tests.campaign.nights CLOUD SEED NIGHTS [--seeds N]: a schedule's nights, ticks dropped, late, killed
-#             JOBS=1: whole runs on machines that really run; LYING=1: on machines that lie
+#             JOBS=1: whole runs on machines that really run (CLOUD=v6e too: TPUs of Compute Engine); LYING=1: on machines that lie
 #
 # Needs only Python 3.11. Whatever else is missing is installed here and said; caches lie in ~/.cache/cloudtrain
 # (CLOUDTRAIN_CACHE moves them), keyed by their locks.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from cloudtrain.errors import UsageError, nearest
 
 _SAID = {"version", "about", "title", "programs", "estimator", "preference", "cannot"}
-KEYS = _SAID | {"accelerators", "image", "flavours"}
+KEYS = _SAID | {"accelerators", "image", "flavours", "compiled"}
 NOT_SHIPPED = (".in", ".sh", ".pyc")
 NOT_SHIPPED_FOLDERS = {"quote", "__pycache__"}
 
@@ -38,8 +38,8 @@ class Flavour(NamedTuple):
 class BackEnd(NamedTuple):
     """A folder of `templates/`. `programs` are paths from it, by what they do: train, check_data, ask, merge, ...
 
-    `accelerators` are {name: {"variables", "device_file", "platform", "absent", "memory"}}; `cannot` is a list of
-    {"field", "only": [values], "why"} over the job document.
+    `accelerators` are {name: {"variables", "device_file", "alone", "platform", "absent", "memory"}}; `cannot` is a list
+    of {"field", "only": [values], "why"} over the job document.
     """
 
     name: str
@@ -47,10 +47,13 @@ class BackEnd(NamedTuple):
     title: str
     programs: dict[str, str]
     estimator: str  # which formulas of `estimate` are its own
-    preference: dict[str, int]  # back end of the accelerator table -> rank there among our trainers; 0 without one
+    preference: dict[
+        str, int
+    ]  # back end of the accelerator table -> rank there among our trainers, 0 without one; see `takes`
     cannot: tuple[dict[str, Any], ...]
     accelerators: dict[str, dict[str, Any]]
     flavours: dict[str, Flavour]
+    compiled: str = ""  # the variable that names a folder for compiled programs; "": it keeps none
 
     def program(self, what: str) -> Path | None:
         """The path of the program that does it; None where the back end has none."""
@@ -70,6 +73,10 @@ class BackEnd(NamedTuple):
     def flavour_on(self, accelerator: str) -> str | None:
         """Its first flavour that computes there."""
         return next((name for name, each in self.flavours.items() if each.accelerator == accelerator), None)
+
+    def takes(self, hardware: str, asked: str = "") -> bool:
+        """Whether it may train on a back end of the accelerator table: below 0 only where asked for by its name."""
+        return self.name == asked or (not asked and self.preference.get(hardware, 0) >= 0)
 
     def table(self, name: str) -> Path | None:
         """A table that it adds to the quote's own, such as `compatibility.csv`; None where it has none."""
@@ -135,6 +142,7 @@ def read(path: Path) -> BackEnd:
                 )
                 for name, about in document["flavours"].items()
             },
+            document.get("compiled", ""),
         )
     except KeyError as absent:
         raise UsageError(f"{path}: the key {absent} is missing", "see templates/README.md") from None
@@ -146,6 +154,17 @@ def in_order(hardware: str) -> Iterator[str]:
     """The trainers' names, the preferred ones for a back end of the accelerator table first; "" (none of ours) last."""
     yield from (each.name for each in sorted(all_backends(), key=lambda each: -each.preference.get(hardware, 0)))
     yield ""
+
+
+def named(name: str) -> BackEnd:
+    """The back end of that name that trains. Raises UsageError with the nearest one."""
+    known = {each.name: each for each in all_backends() if each.program("train") is not None}
+    if name not in known:
+        close = nearest(name, list(known))
+        raise UsageError(
+            f"unknown trainer `{name}`", f"did you mean `{close}`?" if close else f"known: {', '.join(known)}"
+        )
+    return known[name]
 
 
 def of_flavour(name: str) -> BackEnd:

@@ -128,6 +128,10 @@ class Quota(ProviderError):
     exit_code = 4
 
 
+class NoQuotaHere(Quota):
+    """The same, known of one place before anything was asked for there: another place may have it."""
+
+
 class Balance(ProviderError):
     """The account has not enough money, or is closed."""
 

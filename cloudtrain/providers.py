@@ -230,10 +230,10 @@ class Cloud:
     serves: Callable[[OfferKey], bool]  # can `resources` make it
     kept: tuple[str, ...] = ()  # what stays afterwards, as text
     image: Callable[[OfferKey], str] = lambda key: ""  # what its machine starts from, if it matters
-    # why this account can have nothing in its place, such as a region that is not enabled; "" if it can
+    hosts: Callable[[OfferKey], int] = lambda key: 1  # machines that one of it is; each runs the same job
+    # why this account can have nothing in its place, "" if it can; may raise NoQuotaHere
     unavailable_reason: Callable[[OfferKey], str] = lambda key: ""
-    # what whoever administers the account runs once: file name -> text, least rights with the names filled in
-    setup: Callable[[Setup], Mapping[str, str]] | None = None
+    setup: Callable[[Setup], Mapping[str, str]] | None = None  # least rights, to be given once: file name -> text
     place_of: Callable[[str], dict[str, str]] | None = None  # an account's name -> its place, where nobody can be asked
 
 

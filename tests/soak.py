@@ -72,6 +72,7 @@ ITEMS = (
     *(campaign(cloud, 1000, 12) for cloud in TARGETS),
     *(campaign(cloud, 20, 25, "--kill") for cloud in TARGETS),
     *(campaign(cloud, 40, 40, "--jobs") for cloud in TARGETS),
+    campaign("v6e", 40, 10, "--jobs"),
     *(campaign(cloud, 100, 30, "--lying") for cloud in TARGETS),
     *(
         Item(f"nights-{cloud}", 6, ("-m", "tests.campaign.nights", cloud, "{seed}", "30", "--seeds", "4"))

@@ -49,6 +49,12 @@ def longcat_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def jax_python() -> Path:
+    """The Python of the environment with JAX for processors."""
+    return environment.ensure("jax", print)
+
+
+@pytest.fixture(scope="session")
 def warm_python(trainer_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A program like `trainer_python` that need not import PyTorch."""
     yield from warm("cpu", trainer_python, tmp_path_factory)

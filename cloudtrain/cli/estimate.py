@@ -35,6 +35,13 @@ OPTIMIZERS = ["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", 
 @click.option("--loss", type=click.Choice(["hf", "chunked"]), default="hf", show_default=True)
 @click.option("--grad-accum", type=Count(), default=1, show_default=True)
 @click.option("--embed-fp32", is_flag=True, help="Embeddings, head and norms in 32 bit.")
+@click.option(
+    "--quantisation",
+    type=click.Choice(["nf4", "int8", "int4"]),
+    default="nf4",
+    help="Of qlora's weights on TPUs.",
+    show_default=True,
+)
 @click.option("--experts-4bit/--no-experts-4bit", default=None, help="Experts in 4 bit.  [default: only LongCat]")
 @click.option("--expert-dequant", type=click.Choice(["single", "layer"]), default="single", show_default=True)
 @click.option("--attention", type=click.Choice(["sdpa", "eager"]), default="sdpa", show_default=True)

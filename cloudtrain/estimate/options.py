@@ -12,6 +12,7 @@ Method = Literal["full", "lora", "qlora", "dora", "freeze"]
 Dtype = Literal["bf16", "fp32", "amp"]
 Optimizer = Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion", "adamw_master", "adamw_foreach"]
 Sharding = Literal["fsdp", "zero2", "tp", "ep", "pp"]
+Quantisation = Literal["nf4", "int8", "int4"]
 Estimator = Literal["torch", "tpu", "mlx"]  # whose formulas
 
 ADAPTER_METHODS = ("lora", "qlora", "dora")
@@ -46,6 +47,7 @@ class Options(NamedTuple):
     estimator: Estimator = "torch"
     chip: str = ""
     adapter_dtype: Literal["fp32", "bf16"] = "fp32"
+    quantisation: Quantisation = "nf4"  # of the frozen weights under qlora; the TPU trainer has all of them
 
     @property
     def adapts(self) -> bool:

@@ -19,8 +19,8 @@ from cloudtrain.estimate.options import ADAPTER_METHODS, Method, Options
 from cloudtrain.models.spec import ModelSpec
 from cloudtrain.offer import Range
 
-# What our own trainer reaches on each back end: a plain PyTorch loop, or a framework made for the chip.
-DEFAULT_TIERS: dict[str, Tier] = {"mlx": "framework", "gaudi": "framework", "tpu": "framework", "neuron": "framework"}
+# What our own trainer reaches on each back end: a plain PyTorch loop, a framework made for the chip, or our own JAX.
+DEFAULT_TIERS: dict[str, Tier] = {"mlx": "framework", "gaudi": "framework", "tpu": "own", "neuron": "framework"}
 CHIPS_PER_NODE = 8
 
 # 4-bit weights are dequantised in every pass: torchtune 0.78-0.98, ROCm blog 0.63. On a CPU it hardly shows (own runs).
@@ -78,7 +78,7 @@ def tokens_per_second(
         return Throughput(None, f"hours unknown: no figure for the {kind}{note}")
     tier = work.tier or default_tier(chip)
     adapts = work.method in ADAPTER_METHODS
-    own = work.tier is None and chip.backend == "torch-cpu"
+    own = work.tier is None and chip.backend in ("torch-cpu", "tpu")
     found = efficiency(Query(chip, tier, adapts, work.moe, work.precision, own), known)
     factors = _scaling(chip, count * units), _method_factor(chip, work.method)
     off = max(chip.spread, 1.0)

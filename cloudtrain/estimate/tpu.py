@@ -1,8 +1,10 @@
-"""Memory on a TPU: a formula fitted to what the TPU compiler itself reports for a fine-tuning step in JAX.
+"""Memory on a TPU: a formula fitted to what the TPU compiler reports for our own trainer's step (templates/tpu).
 
-XLA lays a step out as one program: layers run in a scan over stacked weights, logits are kept at six bytes each,
-gradients of stacked weights are allocated whole. The constants below were fitted to compiled cases (the shared ones and
-our own, both in the tests' data); `--verify` compiles and replaces the formula.
+XLA lays a step out as one program. Arguments are exact: frozen weights, adapters and their moments in float32.
+Beside them lie the input of every layer, copies of the stacked attention matrices in another layout, a tile of logits,
+gradients, and what a layer at work needs while it is computed again. The constants were fitted to compiled steps, and
+others score them (tests/estimate/data/tpu_steps.csv); `--verify` compiles the step and replaces the formula.
+The trainer has adapters alone so far, and its loss is always in tiles; other methods are counted by the same parts.
 """
 
 from __future__ import annotations
@@ -10,46 +12,50 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cloudtrain.estimate.options import Options
-from cloudtrain.estimate.phases import LOSS_CHUNKS, Parts
+from cloudtrain.estimate.phases import Parts
 from cloudtrain.estimate.states import States
 from cloudtrain.models.counts import layer_linear, layer_parameters
 from cloudtrain.models.shape import Shape
 from cloudtrain.models.spec import ModelSpec
 
-INT4_BYTES_PER_WEIGHT = 0.5 + 2 / 64  # int4 with one bfloat16 scale per 64 weights (Qwix)
-LOGIT_BYTES = 6  # float32 logits and the bfloat16 gradient
+GROUP = 64  # weights that share a scale; in float32, of experts in bfloat16
+CODE_BYTES = {"nf4": 0.5, "int4": 0.5, "int8": 1.0}
+TILE_BYTES = 1 << 28  # of float32 logits that a device holds at a time: `TILE_BYTES` of templates/tpu/model.py
 LANES = 128  # the last axis of an array is padded to this many numbers: narrow heads are stored as wide ones
+MOST_TILES = 1 << 20
+CODE = 27 * 2**20  # the program itself: 24 to 30 MiB
 
-
-class _Working(NamedTuple):
-    """Bytes per number that one layer keeps: per hidden, per widest MLP and per (padded) query number."""
-
-    hidden: float
-    wide: float
-    query: float
-
-
-_KEPT_TRAINED = _Working(10, 7, 24)  # without rematerialisation; flash attention keeps two float32 lanes rows per head
-_KEPT_FROZEN = _Working(14, 8, 26)
-_REDONE_TRAINED = 24  # bytes per wide number while one layer is differentiated; half of it with frozen weights
-_REDONE_FROZEN = 13
-_SCORE_BYTES = 9  # of each attention score without a flash kernel
-# TPU7x holds scores even with the flash kernel (5 bytes each are left in the backward pass), and lays the stacked
-# weights out anew: this many copies of them all in bfloat16, or of one layer where they are quantised.
-_TPU7X_SCORE_BYTES_BACKWARD = 5
-_TPU7X_COPIES = {"full": 0.7, "freeze": 0.7, "lora": 1.6, "dora": 1.6}
-_TPU7X_LAYERS = 2.0
-_TILED_HEAD_COPIES = 2.5  # a loss in tiles carries copies of the vocabulary matrix through its loop
-_QK_NORM = 8  # bytes per query and key number that a norm on them keeps
-_GATHERED_LAYERS = 3  # FSDP: this layer's weights, the next one's, and one unsharded gradient
+_TILES = 2.0  # tiles of float32 logits: scores, and their gradient; one more where scores are capped
+# Where a hidden state fills no whole lanes (576 and 960), the vocabulary matrix is copied and a tile more is kept.
+_RAGGED_TABLES, _RAGGED_TILES = 3.0, 1.0
+_GRADIENTS = 2.0  # of the adapters: those summed up, and those of a micro-batch
+_QUERY, _WIDE = 16.0, 8.0  # bytes for each (padded) query number and MLP number of a token while a layer is redone
+_KEPT_HIDDEN, _KEPT_WIDE, _KEPT_QUERY = 14.0, 8.0, 26.0  # per layer and token without rematerialisation
+_GATHERED_LAYERS = 2.0  # weights of the layer at work and of the next one, whole, where devices share them
+_UNPACKED_LAYERS = 1.0  # 4-bit matrices of the layer at work, in bfloat16
+# A mixture spread over devices: its own experts of a layer unpacked, this many times; and buffers of what is exchanged,
+# per token that a device has: from the steps of LongCat-Flash on v6e-16 (int4) and on 8 v5p chips (int8).
+_UNPACKED_EXPERTS = 1.51
+_EXCHANGED = 378.0  # bytes per hidden number of a token
 
 
 def phase_parts(spec: ModelSpec, options: Options, held: States) -> dict[str, Parts]:
     """The phases of one step on one TPU device; sharding over several is FSDP whatever the options say."""
     sizes = _sizes(spec, options, held)
+    gradients = _GRADIENTS * sizes.gradients
+    layer = gradients, sizes.saved + sizes.redone, 0.0, sizes.copies + sizes.gathered
+    moments = {
+        "forward": (0.0, *layer[1:]),
+        "loss": (gradients, sizes.saved, sizes.logits, sizes.copies + sizes.tables),
+        "last_layer": layer,
+        "first_layer": layer,
+        "end_backward": (gradients, 0.0, 0.0, 0.0),
+        "optimizer": (gradients, 0.0, 0.0, 0.0),
+    }
+    weights, states = round(sizes.weights), round(sizes.optimizer)
     return {
-        name: Parts(round(sizes.weights), round(gradients), round(sizes.optimizer), *map(round, rest))
-        for name, (gradients, *rest) in _moments(spec, options, sizes).items()
+        name: Parts(weights, round(learns), states, round(active), round(scores), round(work) + CODE)
+        for name, (learns, active, scores, work) in moments.items()
     }
 
 
@@ -57,73 +63,44 @@ class _Sizes(NamedTuple):
     weights: float
     optimizer: float
     gradients: float
-    saved: float
-    redone: float
-    scores_gone: float  # part of `redone` that the backward pass no longer holds
+    saved: float  # inputs of the layers
+    redone: float  # by a layer at work
     logits: float
-    head: float  # one bfloat16 copy of the vocabulary matrix
-    cast: float  # bfloat16 copies of float32 weights
-    gathered: float
     copies: float  # of weights in another layout
-
-
-def _moments(spec: ModelSpec, options: Options, sizes: _Sizes) -> dict[str, tuple[float, float, float, float]]:
-    """`(gradients, activations, logits, workspace)` of each phase."""
-    wide_master = 2.0 if options.dtype in ("amp", "fp32") and not options.adapts else 1.0
-    table_gradients = 0.0
-    if options.method == "full":
-        table_gradients = sizes.head * wide_master * (4 if options.loss == "chunked" else 2) / options.devices
-    loss_workspace = sizes.head + sizes.cast + (2 * sizes.head if sizes.cast else 0.0)
-    backward = table_gradients + sizes.gathered + sizes.copies
-    layer = sizes.redone - sizes.scores_gone
-    if options.adapts:  # frozen weights are laid out anew for the forward pass too
-        loss_workspace += sizes.copies + (_TILED_HEAD_COPIES * sizes.head if options.loss == "chunked" else 0.0)
-    return {
-        "forward": (0.0, sizes.saved + sizes.redone, 0.0, sizes.cast + sizes.gathered),
-        "loss": (0.0, sizes.saved + sizes.redone, sizes.logits, loss_workspace),
-        "last_layer": (sizes.gradients, sizes.saved + layer, 0.0, backward),
-        "first_layer": (sizes.gradients, layer, 0.0, backward),
-        "end_backward": (sizes.gradients, 0.0, 0.0, table_gradients),
-        "optimizer": (sizes.gradients, 0.0, 0.0, 0.0),
-    }
+    gathered: float  # of what devices share and a layer at work needs
+    tables: float  # copies of the vocabulary matrix
 
 
 def _sizes(spec: ModelSpec, options: Options, held: States) -> _Sizes:
-    shape, counts, devices = spec.shape, spec.counts, options.devices
+    shape, devices = spec.shape, options.devices
     tokens = -(-options.batch // devices) * options.sequence_length
+    trained = held.trainable.sum / devices
     base, adapters = _weights(spec, options, held)
-    trained = held.trainable.sum
-    replicas = 1 if options.adapts else devices  # adapters are small and lie on every device
-    gradients = trained * held.gradient_bytes / replicas
-    head = 2.0 * shape.vocab * shape.hidden
-    layers = options.train_layers if options.method == "freeze" else shape.layers
-    scores = _scores(shape, options)
-    kept = _kept_bytes(shape, options) * tokens + scores
-    if options.checkpointing:
-        saved = 2.0 * shape.hidden * tokens * shape.layers
-    else:
-        saved = kept * layers + (2.0 * layer_linear(shape) * shape.layers if options.method == "qlora" else 0.0)
-    redone = (_REDONE_FROZEN if options.adapts else _REDONE_TRAINED) * _wide(shape) * tokens
-    amp = options.dtype == "amp" and not options.adapts
-    seven = options.chip == "tpu7x"
-    gathered = 0.0
-    if devices > 1 and not options.adapts:
-        gathered = _GATHERED_LAYERS * 2.0 * layer_parameters(shape)
-        gathered = min(gathered, (1 - 1 / devices) * (base + trained * held.gradient_bytes))
+    ragged = shape.hidden % LANES != 0
+    saved = 2.0 * -(-shape.hidden // LANES) * LANES * tokens * shape.layers
+    tiles = _TILES + (shape.family == "gemma2") + _RAGGED_TILES * ragged
+    redone = (_QUERY * _padded_query(shape) + _WIDE * _wide(shape)) * tokens
+    if not options.checkpointing:
+        kept = _KEPT_HIDDEN * shape.hidden + _KEPT_WIDE * _wide(shape) + _KEPT_QUERY * _padded_query(shape)
+        saved = kept * tokens * shape.layers
+    layer = 2.0 * layer_linear(shape)
+    gathered = _UNPACKED_LAYERS * layer if options.method == "qlora" else 0.0
+    if shape.experts and options.method == "qlora":
+        experts = 2.0 * shape.experts * shape.expert_weights / devices
+        gathered += _UNPACKED_EXPERTS * experts + _EXCHANGED * shape.hidden * tokens
+    elif devices > 1:
+        whole = 2.0 * layer_parameters(shape)
+        gathered = min(_GATHERED_LAYERS * whole, (1 - 1 / devices) * base)
     return _Sizes(
-        weights=base / devices + adapters,
-        optimizer=trained * held.optimizer_bytes / replicas,
-        gradients=gradients,
+        weights=base / devices + adapters / devices,
+        optimizer=trained * held.optimizer_bytes,
+        gradients=trained * held.gradient_bytes,
         saved=saved,
-        redone=redone + scores if options.checkpointing else 0.0,
-        scores_gone=scores * (1 - _TPU7X_SCORE_BYTES_BACKWARD / _SCORE_BYTES)
-        if seven and options.checkpointing
-        else 0.0,
-        logits=float(LOGIT_BYTES * shape.vocab * tokens) / (LOSS_CHUNKS if options.loss == "chunked" else 1),
-        head=head,
-        cast=2.0 * counts.total / devices if amp else 0.0,
+        redone=redone,
+        logits=tiles * _tile(shape, options) / devices,
+        copies=_copies(shape) / devices,
         gathered=gathered,
-        copies=_tpu7x_copies(spec, options) / replicas if seven else 0.0,
+        tables=_RAGGED_TABLES * 2.0 * shape.vocab * shape.hidden / devices if ragged else 0.0,
     )
 
 
@@ -136,30 +113,33 @@ def _weights(spec: ModelSpec, options: Options, held: States) -> tuple[float, fl
     if options.method != "qlora":
         return held.weights.sum - adapters, adapters
     quantised = counts.linear + (counts.experts if options.experts_4bit else 0)
-    return INT4_BYTES_PER_WEIGHT * quantised + held.weight_bytes * (counts.total - quantised), adapters
+    packed = CODE_BYTES[options.quantisation] + (2 if spec.shape.experts else 4) / GROUP
+    return packed * quantised + held.weight_bytes * (counts.total - quantised), adapters
 
 
-def _tpu7x_copies(spec: ModelSpec, options: Options) -> float:
-    if options.method == "qlora":
-        return _TPU7X_LAYERS * 2.0 * layer_parameters(spec.shape)
-    return _TPU7X_COPIES[options.method] * 2.0 * (spec.params_linear + spec.params_experts)
+def _tile(shape: Shape, options: Options) -> float:
+    """Bytes of one tile of float32 logits over all devices: rows are cut along into the fewest parts that are small."""
+    rows = -(-options.batch // options.devices) * options.devices
+    length = options.sequence_length
+    whole = 4.0 * rows * length * shape.vocab
+    parts = max(1, -(-whole // (options.devices * TILE_BYTES)))
+    while length % parts and parts < min(length, MOST_TILES):
+        parts += 1
+    return whole / min(parts, length)
+
+
+def _copies(shape: Shape) -> float:
+    """Stacked query, key and value matrices, laid out anew for the loop; not where layers differ in their window."""
+    if 0 < shape.sliding_layers < shape.layers or shape.traits.mla:
+        return 0.0
+    return 2.0 * shape.layers * shape.hidden * (shape.query_width + 2 * shape.key_width)
 
 
 def _wide(shape: Shape) -> int:
     """The widest array of one layer, per token."""
-    dense = 0 if shape.experts and shape.traits.blocks_per_layer == 1 else shape.intermediate
-    return max(dense, shape.expert_intermediate * shape.top_k, shape.query_width)
+    return max(shape.intermediate, shape.query_width)
 
 
-def _kept_bytes(shape: Shape, options: Options) -> float:
-    working = _KEPT_FROZEN if options.adapts else _KEPT_TRAINED
-    padded = -(-shape.head_dim // LANES) * LANES * shape.heads * shape.traits.blocks_per_layer
-    normed = 0 if shape.qk_norm == "none" else _QK_NORM * (shape.query_width + shape.key_width)
-    return working.hidden * shape.hidden + working.wide * _wide(shape) + working.query * padded + normed
-
-
-def _scores(shape: Shape, options: Options) -> float:
-    if options.attention != "eager" and options.chip != "tpu7x":
-        return 0.0
-    sequences = -(-options.batch // options.devices)
-    return float(_SCORE_BYTES * shape.heads * options.sequence_length**2 * sequences)
+def _padded_query(shape: Shape) -> int:
+    """Numbers of all query heads as they are stored."""
+    return -(-shape.head_dim // LANES) * LANES * shape.heads * shape.traits.blocks_per_layer

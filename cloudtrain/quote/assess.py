@@ -13,11 +13,11 @@ from cloudtrain.offer import Offer, Range, Terms
 from cloudtrain.quote import batches, probed
 from cloudtrain.quote.assessment import NO_EXTRA_COSTS, Assessment, Instead, Learnt
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.compatibility import loads
+from cloudtrain.quote.compatibility import Compatibility, loads
 from cloudtrain.quote.costs import extras
 from cloudtrain.quote.machine import loading
 from cloudtrain.quote.machine.disk import Disk, disk
-from cloudtrain.quote.recipes import Recipe, recipe
+from cloudtrain.quote.recipes import Recipe, recipe, variants
 from cloudtrain.quote.sampling import times
 from cloudtrain.quote.sampling.clock import Clock
 from cloudtrain.quote.sampling.draws import Stretches
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cloudtrain.estimate.hardware import Hardware
-    from cloudtrain.quote.compatibility import Compatibility
     from cloudtrain.quote.request import Request
     from cloudtrain.quote.sampling.parts import TimePart
 
@@ -57,11 +56,11 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
         return rejected(f"`{offer.hardware or offer.name}` is not in the accelerator table")
     if not chip.trains:
         return rejected("" if offer.limits.barred else chip.why_not)  # said once is enough
-    found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
+    found = trained_by(request, chip)
     devices = devices_of(chip, offer)
     usable = budget.usable_bytes(chip, offer.memory_bytes)
     reasons: list[str] = []
-    ours = recipe(request, chip.backend, devices, chip.key)
+    ours = packed(request, chip, devices, usable)
     if ours is None:
         return rejected(found.reason)
     factor = 1.0 if measured is None else measured.memory_factor(ours, request)
@@ -84,7 +83,7 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     if verdict != "no" and (short := loading.shortage(request, ours, chip, offer, estimated)):
         verdict = "no"
         reasons.append(short)
-    reasons.extend(loading_reasons(request, found, chip.backend))
+    reasons.extend(loading_reasons(request, found, chip.backend, "" if learnt else ours.untried))
     kept = times.kept_bytes(request, ours, offer, terms)
     room = disk(request, offer, ours, estimated.params_trainable, terms.sees_client_files, kept)
     room = times.at_cheapest_speed(request, ours, terms, offer, room, rate)
@@ -111,6 +110,35 @@ def assess(request: Request, offer: Offer, terms: Terms, measured: Measured | No
     )
 
 
+def trained_by(request: Request, chip: Hardware) -> Compatibility:
+    """Which software trains the model there; none where our trainer cannot do what the spec asks for besides."""
+    found = loads(request, chip.backend, chip.architecture)
+    for trainer, why in request.refused:
+        if trainer == found.trainer and found.verdict != "no trainer":
+            return Compatibility("no trainer", found.stack, why)
+    if found.verdict != "no trainer" and not variants(request, chip.backend):
+        return Compatibility(
+            "no trainer", found.stack, f"our trainer there does not pack weights in {request.quantisation}"
+        )
+    return found
+
+
+def packed(request: Request, chip: Hardware, devices: int, usable: int) -> Recipe | None:
+    """Our recipe with the frozen weights in the most exact form that fits; in the smallest where none does."""
+    kinds = variants(request, chip.backend) or ("nf4",)
+    found = [recipe(request, chip.backend, devices, chip.key, quantisation=kind) for kind in kinds]
+    if len(found) > 1:
+        for accepted in ("fits", "tight"):
+            for each in found:
+                if (
+                    each is not None
+                    and budget.verdict(each.required_bytes(memory.estimate(request.spec, each.options)), usable)
+                    == accepted
+                ):
+                    return each
+    return found[-1]
+
+
 def faster_type(
     request: Request, chip: Hardware, offer: Offer, usual: Recipe, factor: float
 ) -> tuple[Recipe, tuple[str, ...]]:
@@ -128,10 +156,15 @@ def faster_type(
     return usual, (f"float32 would be {gain:.1f} times as fast here, but needs {gib(required)}",)
 
 
-def loading_reasons(request: Request, found: Compatibility, backend: str) -> Iterator[str]:
-    """Why a back end's trainer does not load the model, or what it does to weights in a format of their own."""
+def loading_reasons(request: Request, found: Compatibility, backend: str, untried: str = "") -> Iterator[str]:
+    """Why a back end's trainer does not load the model, or what it does to weights in a format of their own.
+
+    `untried`: that nobody has run it there.
+    """
     if found.reason and found.verdict != "yes":
         yield found.reason
+    if untried and found.verdict != "no trainer":
+        yield untried
     if found.verdict != "no trainer" and request.spec.published.format:
         from cloudtrain.models.loadable import remarks
 
@@ -181,13 +214,14 @@ def clock(
     request: Request, offer: Offer, terms: Terms, ours: Recipe, rate: Range | None, room: Disk
 ) -> tuple[tuple[TimePart, ...], Clock | None]:
     """The stretches before the first step, and the clock of the job; None when the rate is unknown."""
-    setup = tuple(times.setup_parts(request, ours, terms, offer.vcpus, room.speed))
+    place = terms, offer.vcpus, room.speed, room.hosts
+    setup = tuple(times.setup_parts(request, ours, *place))
     if rate is None:
         return setup, None
     accelerator, spots = ours.backend != "torch-cpu", offer.market == "spot"
     stretches = Stretches(
         setup=setup,
-        restart=tuple(times.restart_parts(request, ours, terms, offer.vcpus, room.speed)) if spots else setup,
+        restart=tuple(times.restart_parts(request, ours, *place)) if spots else setup,
         steps=tuple(times.step_parts(request, ours, rate, offer.vcpus)),
         write=times.checkpoint_s(room),
         assumed_s=times.assumed_s(room),

@@ -96,6 +96,11 @@ class Assessment:
     instead: Instead | None = None  # a larger micro-batch that takes less time, where nobody left that to us
 
     @property
+    def untried(self) -> str:
+        """Why its speed is to be taken with care; "" where we, or this state's runs, have seen it."""
+        return self.recipe.untried if self.recipe and self.learnt is None and self.loads != "no trainer" else ""
+
+    @property
     def hours(self) -> Range | None:
         """Wall time with all waiting; None when no throughput is known."""
         return self.clock.hours if self.clock else None

@@ -17,7 +17,6 @@ from cloudtrain.providers import Stack, load, names
 
 if TYPE_CHECKING:
     from cloudtrain.models.loadable import Refusal
-    from cloudtrain.models.spec import ModelSpec
     from cloudtrain.quote.request import Request
 
 TABLE = Path(__file__).with_name("compatibility.csv")
@@ -80,14 +79,17 @@ def _chips(cell: str) -> tuple[str, frozenset[str]]:
 
 
 @cache
-def compatibility(backend: str, family: str, method: str, architecture: str = "") -> Compatibility:
+def compatibility(backend: str, family: str, method: str, architecture: str = "", trainer: str = "") -> Compatibility:
     """What is known of training `family` with `method` on `backend`; nothing known means no trainer.
 
-    `architecture` is that of the chip; rows about single architectures are passed over where none is given.
+    `architecture` is that of the chip; rows about single architectures are passed over where none is given. `trainer`:
+    the one back end of ours that is asked for.
     """
     first: dict[str, Compatibility] = {}
+    ours = {each.name for each in backends.all_backends() if each.takes(backend, trainer)}
+    ours |= set() if trainer else {""}  # what other people's trainers do
     for entry in entries():
-        if entry.holds(backend, family, method, architecture):
+        if entry.found.trainer in ours and entry.holds(backend, family, method, architecture):
             first.setdefault(entry.found.trainer, entry.found)
     if not first:
         return Compatibility("no trainer", "", f"no entry for {family} with {method} on {backend or 'this hardware'}")
@@ -95,9 +97,10 @@ def compatibility(backend: str, family: str, method: str, architecture: str = ""
     return min(first.values(), key=lambda found: (VERDICTS.index(found.verdict), order.index(found.trainer)))
 
 
-def loads(spec: ModelSpec, method: str, sequence_length: int, backend: str, architecture: str = "") -> Compatibility:
+def loads(request: Request, backend: str, architecture: str = "") -> Compatibility:
     """What is known of training this very model: its architecture, its class, its weights' format, its positions."""
-    found = compatibility(backend, spec.family, method, architecture)
+    spec, method, sequence_length = request.spec, request.method, request.sequence_length
+    found = compatibility(backend, spec.family, method, architecture, request.trainer)
     if spec.is_usual(sequence_length):  # most models, asked a thousand times by a quote
         return found
     from cloudtrain.models import formats, loadable

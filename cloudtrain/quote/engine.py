@@ -13,7 +13,7 @@ from cloudtrain.quote.assess import Measured, assess
 from cloudtrain.quote.assessment import Assessment
 from cloudtrain.quote.catalog import version
 from cloudtrain.quote.chips import chips
-from cloudtrain.quote.machine import environments
+from cloudtrain.quote.machine import environments, sharing
 from cloudtrain.quote.row import Quote, QuoteRow
 from cloudtrain.units import SECONDS_PER_HOUR
 
@@ -181,14 +181,23 @@ def launch_status(
 
 
 def environment_verdict(request: Request, offer: Offer, assessment: Assessment, stack: Stack) -> environments.Verdict:
-    """Whether the environment that `up` ships runs this job on the offer's machine; on our own one it was made here."""
+    """Whether the environment that `up` ships runs this job on the offer's machine; on our own one it was made here.
+
+    What is not started yet can be looked at: a dry run with `--experimental` plans it.
+    """
     if assessment.recipe is None:
         return environments.Verdict("no", "there is no recipe for it")
     if stack.cloud is None:
         return environments.Verdict("yes")
     image = stack.cloud.image(offer.key)
     job = environments.Job(assessment.recipe.flavour, request.spec.family, request.method)
-    return environments.verdict(job, offer.hardware, assessment.devices, image)
+    hosts = assessment.disk.hosts if assessment.disk else 1
+    found = environments.verdict(job, offer.hardware, assessment.devices, image, hosts)
+    if found.word in ("yes", "experimental") and (uneven := sharing.uneven(request.spec, assessment.recipe.options)):
+        found = environments.Verdict("later", uneven, "the same with `grad_accum` as said, or a single chip")
+    if found.word == "later":
+        return found._replace(word="experimental" if request.experimental and request.only_planned else "no")
+    return found
 
 
 def choose(viable: list[QuoteRow], request: Request) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtrain import backends
-from cloudtrain.estimate.options import Options
+from cloudtrain.estimate.options import Options, Quantisation
 from cloudtrain.offer import Range
 from cloudtrain.quote.compatibility import compatibility
 
@@ -39,10 +39,12 @@ class Recipe(NamedTuple):
     environment_bytes: int  # of the packages, unpacked
     writes_quantised: bool  # 4-bit weights are a file of their own before they are loaded
     keeps_quantised: bool  # our trainer can keep 4-bit weights beside the run, and load them instead of making them
+    streams_per_s: Range | None  # bytes that each of several hosts reads of its part of the weights; None: whole files
     compile_s: Range
-    quantise_per_s: Range
+    quantise_per_s: Range  # of each host
     dequantise_per_vcpu_s: Range | None
     memory: tuple[float, int] | None  # (factor on activations and logits, runtime bytes) where we measured our own runs
+    untried: str  # why its figures are to be taken with care; "" where we ran it
     experts: str  # how a mixture's experts are kept, as text; "" for a dense model
     notes: tuple[str, ...]
 
@@ -80,6 +82,7 @@ class Recipe(NamedTuple):
             "loss": self.loss,
             "dtype": options.dtype,
             "adapter_dtype": options.adapter_dtype,
+            "quantisation": options.quantisation if options.method == "qlora" and options.estimator != "mlx" else "",
             "experts": self.experts,
             "sharding": options.sharding if options.devices > 1 else "none",
             "checkpointing": options.checkpointing,
@@ -106,25 +109,51 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return loaded
 
 
-def row_of(backend: str, family: str, method: str) -> dict[str, Any] | None:
+def row_of(backend: str, family: str, method: str, trainer: str = "") -> dict[str, Any] | None:
     """The row that a job goes by: of the trainer that has it, else of the first there; None where there is none."""
     rows = table().get(backend, {})
-    return rows.get(compatibility(backend, family, method).trainer) or next(iter(rows.values()), None)
+    found = compatibility(backend, family, method, trainer=trainer).trainer
+    return rows.get(found) or rows.get(trainer) or next(iter(rows.values()), None)
 
 
 @cache
-def recipe(request: Request, backend: str, devices: int, chip: str, float32: bool = False) -> Recipe | None:
+def variants(request: Request, backend: str) -> tuple[Quantisation, ...]:
+    """What our trainer there can pack the frozen weights in, the most exact one first; of these what was asked for.
+
+    Empty where it has not what was asked for. Other methods than qlora pack nothing.
+    """
+    row = row_of(backend, request.spec.family, request.method, request.trainer)
+    if row is None or request.method != "qlora":
+        return ("nf4",)
+    able: tuple[Quantisation, ...] = tuple(_of(row, "quantisation", request.spec.family, ["nf4"]))
+    also = (*able, *row.get("quantisation_asked", ()))
+    if request.quantisation is None:
+        return able
+    return (request.quantisation,) if request.quantisation in also else ()
+
+
+def _of(row: dict[str, Any], key: str, family: str, default: Any = None) -> Any:
+    """A row's value, or the one that it has for an architecture alone."""
+    return row.get(f"{key}_{family}", row.get(key, default))
+
+
+@cache
+def recipe(
+    request: Request, backend: str, devices: int, chip: str, float32: bool = False, quantisation: Quantisation = "nf4"
+) -> Recipe | None:
     """Our recipe for the request on `devices` devices of a back end; None where we have none.
 
-    `float32`: it was measured to be the faster type there; of use to trainers that can choose.
+    `float32`: it was measured to be the faster type there; of use to trainers that can choose. `quantisation`: one of
+    `variants`.
     """
-    row = row_of(backend, request.spec.family, request.method)
+    row = row_of(backend, request.spec.family, request.method, request.trainer)
     if row is None:
         return None
     spec, method = request.spec, request.method
     has_experts = spec.params_experts > 0
-    experts_4bit, experts = expert_treatment(spec.family, method, backend) if has_experts else (False, "")
+    experts_4bit, experts = expert_treatment(spec.family, method, backend, quantisation) if has_experts else (False, "")
     targets = request.targets or (row["targets_experts"] if has_experts else row["targets"])
+    memory = _of(row, "memory", spec.family)
     wide = "float32_on" in row and (
         float32 or chip in row["float32_on"]
     )  # no bf16 worth computing in: our trainer uses float32 for everything
@@ -132,24 +161,25 @@ def recipe(request: Request, backend: str, devices: int, chip: str, float32: boo
         method=method,
         dtype="fp32" if wide else "bf16",
         sequence_length=request.sequence_length,
-        batch=request.batch,
+        batch=_sequences(request, devices) if row.get("sequence_per_device") else request.batch,
         rank=request.rank,
         targets=targets,
         checkpointing=row["checkpointing"],
-        loss=row.get("memory", row)["loss"],
+        loss=(memory or row).get("loss", row["loss"]),
         attention=row["attention"],
         optimizer=row["optimizer"],
         adapter_dtype="fp32" if wide else row["adapter_dtype"].get(method, "fp32"),
         experts_4bit=experts_4bit,
         expert_dequant="single",
         devices=devices,
-        sharding=row.get(f"sharding_{method}", row["sharding"]),
+        sharding=row.get(f"sharding_{method}", _of(row, "sharding", spec.family)),
         estimator=row["estimator"],
         chip=chip,
+        quantisation=quantisation,
     )
     return Recipe(
         backend,
-        row.get(f"flavour_{spec.family}", row["flavour"]),
+        _of(row, "flavour", spec.family),
         row["stack"],
         row["packing"],
         row["loss"],
@@ -158,25 +188,40 @@ def recipe(request: Request, backend: str, devices: int, chip: str, float32: boo
         row["environment_bytes"],
         row.get("writes_quantised", False),
         row.get("keeps_quantised", False),
-        Range(*row["compile_s"]),
+        Range(*row["streams_per_s"]) if "streams_per_s" in row else None,
+        Range(*_of(row, "compile_s", spec.family)),
         Range(*row["quantise_per_s"]),
         Range(*row["dequantise_per_vcpu_s"]) if "dequantise_per_vcpu_s" in row else None,
-        (row["memory"]["working_factor"], row["memory"]["runtime_bytes"]) if "memory" in row else None,
+        (memory["working_factor"], memory["runtime_bytes"]) if memory else None,
+        row.get("untried", ""),
         experts,
         tuple(row["notes"]),
     )
 
 
-def expert_treatment(family: str, method: str, backend: str) -> tuple[bool, str]:
-    """Whether the experts of a mixture are kept in 4 bit, and how, as text.
+def _sequences(request: Request, devices: int) -> int:
+    """Sequences at once, one for each device where nobody said; what does not split up a step of the optimizer is not.
+
+    A trainer that shards by sequences leaves devices idle otherwise.
+    """
+    if request.batch_given:
+        return request.batch
+    step = request.step_sequences
+    return devices if step is None else max(size for size in range(1, min(step, devices) + 1) if step % size == 0)
+
+
+def expert_treatment(family: str, method: str, backend: str, quantisation: str = "nf4") -> tuple[bool, str]:
+    """Whether the experts of a mixture are packed, and how, as text.
 
     transformers 5 keeps fused experts in bfloat16 under `load_in_4bit` (bitsandbytes issue 1849); the LongCat recipe
     pins transformers 4.57.6, whose experts are plain linears; MLX quantises them itself.
     """
     if method != "qlora":
         return False, "bf16"
-    if backend in ("mlx", "tpu"):
+    if backend == "mlx":
         return True, "4-bit"
+    if backend == "tpu":
+        return True, f"{quantisation}, each device its own"
     if family in LONGCAT:
         return True, "4-bit, unpacked one expert at a time"
     return False, "bf16 (the stock loader does not quantise fused experts)"

@@ -13,7 +13,7 @@ from cloudtrain.providers import names
 Sort = Literal["dollars", "hours"]
 
 if TYPE_CHECKING:
-    from cloudtrain.estimate.options import Method
+    from cloudtrain.estimate.options import Method, Quantisation
     from cloudtrain.models.adapters import Targets
     from cloudtrain.models.spec import ModelSpec
 
@@ -46,6 +46,7 @@ class Request(NamedTuple):
     batch: int = 1
     batch_given: bool = True  # False: nobody said, so that a row may take a better one; see its recipe's options
     step_sequences: int | None = None  # in a step of the optimizer, where a spec says it: a row splits them up
+    quantisation: Quantisation | None = None  # of frozen weights under qlora; None: the row's own
     rank: int = 16
     targets: Targets | None = None  # None: what our trainer uses there
     tokens: int = DEFAULT_TOKENS
@@ -66,6 +67,9 @@ class Request(NamedTuple):
     bucket: str = ""  # scheme of the state's bucket; "" for none yet: then one of the machine's own cloud is taken
     include_nvidia: bool = False
     experimental: bool = False
+    trainer: str = ""  # the one back end of ours that is asked for; "": whichever does it best
+    only_planned: bool = False  # nothing is started, whatever is chosen
+    refused: tuple[tuple[str, str], ...] = ()  # (trainer, why) of those that cannot do what a spec asks for
 
     def __hash__(self) -> int:
         """By what mostly tells two of them apart: a quote looks things up by its request hundreds of times."""

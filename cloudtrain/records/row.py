@@ -64,6 +64,7 @@ class RecipeRecord(Form):
     loss: str = ""
     dtype: str = "bf16"
     adapter_dtype: str = ""
+    quantisation: str = ""  # of the frozen weights under qlora
     experts: str = ""
     sharding: str = ""
     checkpointing: bool = True

@@ -61,6 +61,28 @@ class TicketAddress(Form):
     url: str
 
 
+class TicketHost(Form):
+    """Where one host of a machine writes its heartbeat and its exit record, for the others to read."""
+
+    hb: TicketAddress
+    exit: TicketAddress
+
+
+class TicketRented(Form):
+    """What was rented: the accelerator table's key, the devices of all hosts together, each host of several."""
+
+    chip: str
+    devices: int
+    hosts: tuple[TicketHost, ...] = ()
+
+
+class TicketCompiled(Form):
+    """Compiled programs that are kept beside the run: what there is to fetch, and how much may be written."""
+
+    most_bytes: int
+    files: tuple[TicketFile, ...] = ()
+
+
 class TicketEnd(Form):
     """How the machine ends itself: the provider's key."""
 
@@ -99,3 +121,5 @@ class TicketRecord(Record):
     micro_batch: int | None = None  # sequences at once on this machine; None: as the bundle's job says
     end: TicketEnd
     rest: TicketRest | None = None
+    rented: TicketRented | None = None
+    compiled: TicketCompiled | None = None  # None: the trainer keeps none

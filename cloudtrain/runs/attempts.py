@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
-from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, OverBudget
+from cloudtrain.errors import Cancelled, CloudtrainError, NoCapacity, NoQuotaHere, OverBudget
 from cloudtrain.plan import Plan
 from cloudtrain.runs import candidates, launch, live_price
 from cloudtrain.runs.candidates import Keyed
@@ -76,10 +76,10 @@ def start_somewhere(
 
     `plan_at` is the run's plan in a place, priced and agreed to; an error of a kind in `passed_over` rules out that
     place alone. Returns the run, or None and the last answer when no place has a machine. Raises Cancelled when
-    the run was ended by another client, Interrupted or TeardownIncomplete after Ctrl-C, and what `plan_at` and the
-    stack raise.
+    the run was ended by another client, Interrupted or TeardownIncomplete after Ctrl-C, NoQuotaHere when the account
+    lacks the quota in every place, and what `plan_at` and the stack raise.
     """
-    answer = ""
+    answer, lacking = "", None
     for place in places:
         try:
             plan = plan_at(place)
@@ -94,6 +94,11 @@ def start_somewhere(
             emit(PlaceFull(place.key.offer, candidates.region_and_zone(place.key), error.message))
             if Run(store, plan.run).wanted == "down":
                 raise Cancelled(f"run `{plan.run}` was ended by `cloudtrain down`") from None
+        except NoQuotaHere as error:
+            lacking = lacking or error
+            emit(PlaceFull(place.key.offer, candidates.region_and_zone(place.key), error.message))
         except KeyboardInterrupt:
             raise outcome.interrupted_launch(Run(store, plan.run)) from None
+    if lacking is not None and not answer:
+        raise lacking
     return None, answer

@@ -41,14 +41,15 @@ def rentable(quote: Quote, experimental: bool) -> list[QuoteRow]:
 
 
 def for_job(lines: Iterable[QuoteRow]) -> list[QuoteRow]:
-    """Those of the lines on which a job can run, all in the environment of the cheapest: a run has one bundle."""
+    """Those of the lines on which a job can run, all by the cheapest one's recipe: a run has one bundle and one job."""
     able = sorted((line for line in lines if line.assessment.launch == "yes"), key=lambda line: line.rank)
-    return [line for line in able if recipe_flavour(line) == recipe_flavour(able[0])]
+    return [line for line in able if shipped(line) == shipped(able[0])]
 
 
-def recipe_flavour(line: QuoteRow) -> str:
-    """The environment that the line's recipe needs."""
-    return line.assessment.recipe.flavour if line.assessment.recipe else ""
+def shipped(line: QuoteRow) -> tuple[str, str]:
+    """The environment that the line's recipe needs, and what the job says that its weights are packed in."""
+    recipe = line.assessment.recipe
+    return (recipe.flavour, recipe.options.quantisation) if recipe else ("", "")
 
 
 def by_zone(line: QuoteRow) -> list[QuoteRow]:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudtrain import backends
 from cloudtrain.errors import NothingViable, OverBudget, UsageError
 from cloudtrain.plan import Plan, deadline_seconds
 from cloudtrain.providers import PriceSource, load
@@ -128,6 +129,7 @@ def request_for(
         batch=spec.micro_batch or 1,
         batch_given=spec.micro_batch is not None,
         step_sequences=spec.step_sequences,
+        quantisation=spec.quantisation,
         rank=spec.lora.rank,
         targets=target_group(spec),
         tokens=work[0],
@@ -140,7 +142,15 @@ def request_for(
         max_cost=max_cost,
         places=places,
         experimental=experimental,
+        refused=refusing(prepared),
     )
+
+
+def refusing(prepared: Prepared) -> tuple[tuple[str, str], ...]:
+    """(trainer, why) of those that cannot do what the spec asks for, so that no row of theirs is taken for it."""
+    document = job.job_document(prepared.spec, prepared.model, "check", Path("/"))
+    found = ((backend.name, job.refusal(backend, document)) for backend in backends.all_backends())
+    return tuple((name, why.message) for name, why in found if why is not None)
 
 
 def refusal(prepared: Prepared, request: Request) -> UsageError | None:
@@ -250,7 +260,9 @@ def make_plan(
     if line.offer.price.is_assumed and basis.startswith("--max-cost"):
         basis += ", electricity that is assumed"
     deadline = now + seconds
-    document = job.on(job.job_document(prepared.spec, prepared.model, run, folder, deadline), recipe.flavour)
+    document = job.job_document(prepared.spec, prepared.model, run, folder, deadline)
+    document = job.on(job.packed_in(document, recipe.options.quantisation), recipe.flavour)
+    document = job.on_chips(document, recipe.flavour, line.offer.hardware, line.assessment.devices)
     if recipe.keeps_quantised and load("pricing", line.offer.provider, PriceSource).terms.sees_client_files:
         quantising_s = times.quantised_parameters(request, recipe) / recipe.quantise_per_s.likely
         document = quantised.kept(document, quantising_s, times.kept_size(request, recipe))

@@ -44,6 +44,14 @@ sys.exit(0 if answer.status == 200 else program + ": " + words)
 PATIENCE_S = 10.0
 
 
+def played_tpu(chips: int) -> dict[str, str]:
+    """The variables of a machine whose TPU chips the processor plays: JAX finds as many devices."""
+    return {
+        "CLOUDTRAIN_PRETEND_ACCELERATOR": "tpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={chips}",
+    }
+
+
 class Sandbox:
     """Made cold; `boot` or `run` starts it, `cut` ends it for good. `folder` stays for who wants to look."""
 

@@ -40,6 +40,18 @@ class Spec(Record):
         default="qlora",
         description="qlora, lora or dora train a small adapter; freeze trains the last layers, full everything",
     )
+    quantisation: Literal["nf4", "int8", "int4"] | None = Field(
+        default=None,
+        description="what qlora packs the frozen weights in; when left out, what fits best on the machine: nf4 but "
+        "for LongCat on TPUs, which takes int8 where that fits, else int4",
+    )
+    expert_capacity: float = Field(
+        default=2.0,
+        ge=1,
+        le=64,
+        description="LongCat on TPUs: places a chip has for tokens of its experts, as a multiple of an even share; "
+        "a step in which over 2 % find none ends the run, and more places take more memory",
+    )
     lora: Lora = Field(default=Lora(), description="the adapter; full and freeze ignore it")
     train_layers: int = Field(
         default=2, ge=1, le=10_000, description="how many of the last layers freeze trains; the other methods ignore it"
@@ -155,6 +167,8 @@ class Spec(Record):
         left_out["data"] = {"path", "eval_path"}
         left_out["lora"] = self.method not in ADAPTER_METHODS
         left_out["train_layers"] = self.method != "freeze"
+        left_out["quantisation"] = self.quantisation is None or self.method != "qlora"
+        left_out["expert_capacity"] = self.expert_capacity == type(self).model_fields["expert_capacity"].default
         decisive = self.model_dump(mode="json", exclude={key: value for key, value in left_out.items() if value})
         decisive["micro_batch"] = self.micro_batch or 1
         return hashlib.sha256(json.dumps(decisive, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -25,6 +25,7 @@ data:
   eval_fraction: 0.0
 
 method: qlora
+# quantisation: nf4
 lora:
   rank: 16
   # alpha: 32

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Layout = Literal[1, 2]
 NEWEST: Final = 2
 MACHINES = frozenset(
-    {"hb.json", "exit.json", "log", "ckpt", "output", "processes.json", "quantised"}
+    {"hb.json", "exit.json", "log", "ckpt", "output", "processes.json", "quantised", "compiled", "hosts"}
 )  # only it writes these
 EVENTS = "events.jsonl"  # a file of the client's, and one of the machine's
 

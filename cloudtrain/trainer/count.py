@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 FAILED = ("the counting failed", "the system ended the counting")
-SCRIPT = "count_parameters.py"
+SCRIPT = "verify/count_parameters.py"
 
 
 def find(text: str, say: Say = lambda sentence: None) -> ModelSpec:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 else:
     from cloudtrain.templates.common import limits
 
+EVEN_TWICE = 2.0  # the capacity that every trainer takes unasked
+
 
 def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline: float | None = None) -> dict[str, Any]:
     """The job as JSON, for a processor; paths are absolute. A model folder is used as it is, else the hub id."""
@@ -25,6 +27,8 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
         "model": model.path if model.path and Path(spec.model).is_dir() else model.hub_id,
         "revision": spec.revision,
         "method": spec.method,
+        **({"quantisation": spec.quantisation} if spec.quantisation and spec.method == "qlora" else {}),
+        **({} if spec.expert_capacity == EVEN_TWICE else {"expert_capacity": spec.expert_capacity}),
         "lora": {
             "rank": spec.lora.rank,
             "alpha": spec.lora.alpha,
@@ -74,18 +78,36 @@ def on(job: dict[str, Any], flavour: str) -> dict[str, Any]:
     backend = backends.flavours().get(flavour)
     if backend is None:
         return job
-    beyond = limits.refusal(backend.cannot, job)
-    if beyond is not None:
-        raise UsageError(
-            f"the `{backend.name}` trainer does not do `{beyond.field}: {shown(beyond.value)}`: {beyond.why}",
-            f"it takes {' or '.join(shown(value) for value in beyond.only)}",
-        )
+    if (beyond := refusal(backend, job)) is not None:
+        raise beyond
     return {**job, "accelerator": backend.flavours[flavour].accelerator}
+
+
+def refusal(backend: backends.BackEnd, job: dict[str, Any]) -> UsageError | None:
+    """What a back end cannot do of the job, and what it takes instead; None where it can do all of it."""
+    beyond = limits.refusal(backend.cannot, job)
+    if beyond is None:
+        return None
+    return UsageError(
+        f"the `{backend.name}` trainer does not do `{beyond.field}: {shown(beyond.value)}`: {beyond.why}",
+        f"it takes {' or '.join(shown(value) for value in beyond.only)}",
+    )
+
+
+def on_chips(job: dict[str, Any], flavour: str, chip: str, devices: int) -> dict[str, Any]:
+    """The job that ends early where the machine has not these devices; a processor is what it is."""
+    backend = backends.flavours().get(flavour)
+    return job if backend is None or backend.on_the_host(flavour) else {**job, "chip": chip, "devices": devices}
 
 
 def in_type(job: dict[str, Any], dtype: str) -> dict[str, Any]:
     """The job on a row whose memory was counted in `dtype`: for float32, the trainer may take whichever is faster."""
     return {**job, "compute": "measured"} if dtype == "fp32" else job
+
+
+def packed_in(job: dict[str, Any], quantisation: str) -> dict[str, Any]:
+    """The job with what the row's memory was counted for: NF4 is what every trainer does unasked."""
+    return job if quantisation == "nf4" or job["method"] != "qlora" else {**job, "quantisation": quantisation}
 
 
 def in_batches(job: dict[str, Any], size: int) -> dict[str, Any]:

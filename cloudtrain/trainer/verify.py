@@ -1,7 +1,7 @@
 """Proves what a training step needs instead of estimating it: on fake tensors (PyTorch), or by compiling it (TPU).
 
-The programs of `templates/verify` do the work, in environments of their own that are made on first use; neither needs
-an accelerator. Each gets one JSON document on standard input and prints one.
+`templates/verify/torch_step.py` and the TPU trainer's own `lowering.py` do the work, in environments of the trainers
+that are made on first use; neither needs an accelerator. Each gets one JSON document on standard input and prints one.
 """
 
 from __future__ import annotations
@@ -31,23 +31,18 @@ from cloudtrain.trainer.keyless import without_keys
 
 LONGEST_S = 3600  # the largest models take about a minute; this is for a machine that has something else to do
 GENERATIONS = {"tpu-v4": "v4", "tpu-v5e": "v5e", "tpu-v5p": "v5p", "tpu-v6e": "v6e", "tpu7x": "tpu7x"}
-TPU_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma3")  # whose layer templates/verify has in JAX
-# What the compiled step can be; everything else is estimated only.
+# What the TPU trainer's step can be; everything else is estimated only.
 _TPU_CHOICES: dict[str, tuple[Any, ...]] = {
-    "method": ("full", "lora", "qlora"),
-    "optimizer": ("adamw", "sgd"),
-    "dtype": ("bf16", "amp"),
-    "grad_accum": (1,),
-    "dropout": (0.0,),
+    "method": ("lora", "qlora"),
+    "optimizer": ("adamw", "adafactor", "sgd", "lion"),
+    "dtype": ("bf16",),
+    "attention": ("sdpa",),
+    "adapter_dtype": ("fp32",),
     "embed_fp32": (False,),
 }
 _TORCH_OPTIONS = (
     *("method", "sequence_length", "batch", "checkpointing", "dtype", "optimizer", "rank", "loss", "grad_accum"),
     *("embed_fp32", "experts_4bit", "expert_dequant", "attention", "dropout", "train_layers", "adapter_dtype"),
-)
-_TPU_OPTIONS = (
-    *("method", "sequence_length", "batch", "checkpointing", "dtype", "optimizer", "rank", "loss", "attention"),
-    "adapter_dtype",
 )
 _HUGGING_FACE = {"gemma3": "gemma3_text"}  # where the library's name of an architecture is not ours
 _MATRICES = {  # our roles of matrices as transformers names them
@@ -82,9 +77,9 @@ def verify(spec: ModelSpec, options: Options, log: Callable[[str], None]) -> Ver
     """
     spec, options = checked(spec, options)
     if options.estimator == "torch":
-        document, script, flavour = torch_document(spec, options), "torch_step.py", "cpu"
+        document, script, flavour = torch_document(spec, options), "verify/torch_step.py", "cpu"
     elif options.estimator == "tpu":
-        document, script, flavour = tpu_document(spec, options), "tpu_step.py", "tpu-compiler"
+        document, script, flavour = tpu_document(spec, options), "tpu/lowering.py", "tpu"
         _platform_has_libtpu()
     else:
         raise UsageError(
@@ -123,14 +118,8 @@ def torch_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
 
 
 def tpu_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
-    """What tpu_step.py is given. Raises UsageError for steps that it cannot compile."""
+    """What the TPU trainer's lowering.py is given. Raises UsageError for steps that it cannot compile."""
     generation = _generation(options.chip)
-    if spec.family not in TPU_FAMILIES:
-        known = ", ".join(TPU_FAMILIES)
-        raise UsageError(
-            f"models of family `{spec.family}` cannot be compiled for a TPU here",
-            f"families that can: {known}; the estimate without --verify holds for the others",
-        )
     for name, choices in _TPU_CHOICES.items():
         value = getattr(options, name)
         if value not in choices:
@@ -138,24 +127,17 @@ def tpu_document(spec: ModelSpec, options: Options) -> dict[str, Any]:
                 f"a TPU step with {name.replace('_', ' ')} {value} cannot be compiled here",
                 f"it can be with {name.replace('_', ' ')} {' or '.join(map(str, choices))}",
             )
-    shape = spec.shape
-    adapted = [linear.role for linear in adapted_attention(shape, options.targets)]
-    if options.targets == "all-linear":
-        adapted += ["gate", "up", "down"]
     return {
+        "config": _configuration(spec, options),
         "generation": generation,
         "devices": options.devices,
-        "model": {
-            **{name: getattr(shape, name) for name in ("hidden", "layers", "heads", "kv_heads", "head_dim")},
-            **{name: getattr(shape, name) for name in ("intermediate", "vocab", "tied")},
-            "qk_norm": shape.qk_norm == "head",
-            "post_norms": shape.traits.norms == 4,
-            "activation": "gelu" if shape.family.startswith("gemma") else "silu",
-            "biases": [role for role in "qkvo" if role in shape.attention_bias]
-            if shape.attention_bias != "none"
-            else [],
+        "job": {
+            **{"method": options.method, "quantisation": options.quantisation, "optimizer": options.optimizer},
+            **{"sequence_length": options.sequence_length, "grad_accum": options.grad_accum},
+            "micro_batch": -(-options.batch // options.devices) * options.devices,
+            "activation_checkpointing": options.checkpointing,
+            "lora": {"rank": options.rank, "dropout": options.dropout, "targets": options.targets},
         },
-        "options": {**{name: getattr(options, name) for name in _TPU_OPTIONS}, "adapted": adapted},
     }
 
 
@@ -201,20 +183,12 @@ def read(answer: dict[str, Any], options: Options, seconds: float) -> Verified:
     """A program's answer as a record. Raises UsageError when it says that it cannot."""
     if "unsupported" in answer:
         raise UsageError(f"the step cannot be proven: {answer['unsupported']}", "the estimate without --verify holds")
-    versions = answer["versions"]
+    versions, took = answer["versions"], round(seconds, 1)
     if options.estimator == "torch":
         how = f"FakeTensorMode, torch {versions['torch']}"
-    else:
-        how = f"compiled for {options.chip}, libtpu {versions['libtpu']}"
-    return Verified(
-        peak_bytes=answer["peak_bytes"],
-        phase=answer.get("phase", "step"),
-        parts=answer.get("parts"),
-        fits=answer.get("fits"),
-        how=how,
-        seconds=round(seconds, 1),
-        available_bytes=answer.get("available_bytes"),
-    )
+        return Verified(answer["peak_bytes"], answer["phase"], answer["parts"], None, how, took)
+    how = f"the trainer's own step compiled for {options.chip}, libtpu {versions['libtpu']}"
+    return Verified(answer["peak"], "step", None, answer["fits"], how, took, answer["available"])
 
 
 def _configuration(spec: ModelSpec, options: Options) -> dict[str, Any]:
@@ -263,11 +237,11 @@ PROOF = ("the step could not be proven", "the system ended the proof of the step
 
 
 def run(python: Path, script: str, document: dict[str, Any], failed: tuple[str, str] = PROOF) -> Any:
-    """The answer of a program of templates/verify. Raises CloudtrainError with the last of what it said.
+    """The answer of a program of `templates`, by its path there. Raises CloudtrainError with the last of what it said.
 
     `failed` are the words for a program that failed, and for one that the system ended.
     """
-    path = Path(str(files("cloudtrain.templates"))) / "verify" / script
+    path = Path(str(files("cloudtrain.templates"))) / script
     inherited = {
         name: value for name, value in without_keys(os.environ).items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")
     }

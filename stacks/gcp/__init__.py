@@ -29,6 +29,24 @@ def serves(key: OfferKey) -> bool:
     return compute.serves(key) or tpu.serves(key)
 
 
+def hosts(key: OfferKey) -> int:
+    """How many machines an offer that `serves` accepts is."""
+    from .shapes import shape
+
+    wanted = shape(key)
+    return tpu.hosts(key.offer) if wanted is None else wanted.hosts
+
+
+def unavailable_reason(key: OfferKey) -> str:
+    """Always ""; raises NoQuotaHere when this project may not have it in its place."""
+    from . import quotas, shapes
+
+    where = shapes.zone(key, 1)
+    is_flex = shapes.provisioning(key, where) == "FLEX_START" or tpu.is_flex(key.offer, key.market, where)
+    quotas.check(key, key.market == "spot" or is_flex)
+    return ""
+
+
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
     """What to make for a plan whose offer `serves` accepts."""
     if compute.serves(plan.line.key):
@@ -68,13 +86,14 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
 
 
 def findings() -> Iterable[Finding]:
-    """For doctor, of both APIs and of the account as which machines run."""
-    from . import rest
+    """For doctor, of both APIs, of the quotas and of the account as which machines run."""
+    from . import quotas, rest
 
     if rest.reachable(rest.COMPUTE):
         yield from compute.findings()
     if rest.reachable(rest.TPU):
         yield from tpu.findings()
+    yield from quotas.findings()
     yield from service_account.findings()
 
 
@@ -95,7 +114,7 @@ def setup(asked: Setup) -> Mapping[str, str]:
 provider = provisioned(
     "gcp",
     guards=guards,
-    backends=frozenset({"torch-cpu"}),
+    backends=frozenset({"torch-cpu", "tpu"}),
     billed=billing.BILLED,
     cloud=Cloud(
         account=account,
@@ -106,6 +125,8 @@ provider = provisioned(
         console_url=console_url,
         findings=findings,
         serves=serves,
+        hosts=hosts,
+        unavailable_reason=unavailable_reason,
         setup=setup,
         place_of=place_of,
         kept=("Cloud Tasks queue `cloudtrain` (free, shared by all runs)",),

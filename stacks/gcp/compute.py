@@ -14,13 +14,13 @@ from cloudtrain.providers import Driver, Finding, Guard, OwnedResource, Resource
 
 from .._lifecycle import boot, names
 from . import service_account
-from .shapes import Shape, shape, zone
+from .shapes import Shape, provisioning, shape, zone
 
 if TYPE_CHECKING:
     from cloudtrain.offer import OfferKey
     from cloudtrain.plan import Plan
 
-MODELS = {"on_demand": "STANDARD", "spot": "SPOT"}
+MARKETS = ("on_demand", "spot")
 GUARDS = (
     Guard("instance time limit of Compute Engine, with DELETE", alone=True),
     Guard(
@@ -41,7 +41,7 @@ _PAGES = {
 
 def serves(key: OfferKey) -> bool:
     """Whether `resources` can make it."""
-    return key.market in MODELS and shape(key) is not None
+    return key.market in MARKETS and shape(key) is not None
 
 
 def guards(offer: str, market: str) -> tuple[Guard, ...]:
@@ -54,7 +54,7 @@ def guards(offer: str, market: str) -> tuple[Guard, ...]:
 
 
 def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
-    """One instance, or policy, template and group fora slice of several hosts. Needs `serves(plan.line.key)`."""
+    """One instance, or policy, template and group for a slice of several hosts. Needs `serves(plan.line.key)`."""
     wanted = shape(plan.line.key)
     if wanted is None:
         raise ValueError(f"Compute Engine does not rent {plan.line.offer}")
@@ -67,14 +67,16 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         token = names.request_id(plan, role)
         return Resource(role, kind, {**inputs, "kind": kind, "request_id": token, **more}, after, summary)
 
-    disk_gb = plan.line.disk_to_ask_gb
-    machine = {
-        **_machine(wanted, market, disk_gb),
+    disk_gb, model = plan.line.disk_to_ask_gb, provisioning(plan.line.key, where)
+    title = "flex-start" if model == "FLEX_START" else market.replace("_", " ")
+    machine: dict[str, Any] = {
+        **boot.inputs(plan),
+        **_machine(wanted, model, disk_gb),
         "service_account": service_account.address(account["project"]),
     }
-    message = f"{wanted.machine_type}, {disk_gb:,} GB disk, {market.replace('_', ' ')}, {where}"
+    message = f"{wanted.machine_type}, {disk_gb:,} GB disk, {title}, {where}"
     if wanted.hosts == 1:
-        return [made("machine", "instance", (), f"machine {message}", **machine, **boot.inputs(plan))]
+        return [made("machine", "instance", (), f"machine {message}", **machine)]
     hosts: dict[str, Any] = {"hosts": wanted.hosts, "machine_type": wanted.machine_type}
     return [
         made("policy", "workload_policy", (), f"workload policy {wanted.topology}", topology=wanted.topology),
@@ -106,10 +108,10 @@ def console_url(inputs: Mapping[str, Any], id: str) -> str:  # noqa: A002  # the
     return f"https://console.cloud.google.com/{page}?project={place['project']}"
 
 
-def _machine(wanted: Shape, market: str, disk_gb: int) -> dict[str, Any]:
+def _machine(wanted: Shape, model: str, disk_gb: int) -> dict[str, Any]:
     return {
         "machine_type": wanted.machine_type,
-        "model": MODELS[market],
+        "model": model,
         "image": wanted.image,
         "disk_gb": disk_gb,
         "disk_type": wanted.disk_type,

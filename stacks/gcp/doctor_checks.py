@@ -16,12 +16,7 @@ PERMISSIONS = (
     *("compute.instances.setLabels", "compute.instances.setMetadata", "compute.instances.setServiceAccount"),
     *("compute.disks.setLabels", "compute.subnetworks.use", "compute.subnetworks.useExternalIp"),
     *("compute.zoneOperations.list", "compute.regionOperations.list", "compute.globalOperations.list"),
-    "compute.zones.list",
-)
-TPU_QUOTAS = (
-    "PREEMPTIBLE-TPU-V6E-per-project-region (spot v6e)",
-    "TPUS-PER-TPU-FAMILY-per-project-region with CT6E (v6e on demand; 0 unless requested)",
-    "TPU-V5P-per-project-region and PREEMPTIBLE-TPU-V5P-per-project-region",
+    *("compute.zones.list", "cloudquotas.quotas.get"),
 )
 
 
@@ -41,8 +36,6 @@ def findings() -> Iterator[Finding]:
         return
     yield _permissions(project)
     yield _all_regions(project)
-    for quota in TPU_QUOTAS:
-        yield Finding(f"quota {quota}", "unknown", "Compute Engine does not report it", QUOTAS)
 
 
 def _permissions(project: str) -> Finding:

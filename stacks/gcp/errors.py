@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,9 @@ class AlreadyThere(Rejected):
     """Something has the name. Whoever asked looks whether it is ours; unless it is, this is our request's fault."""
 
 
-QUOTAS = "ask for more at https://console.cloud.google.com/iam-admin/quotas"
+QUOTA_PAGE = "https://console.cloud.google.com/iam-admin/quotas"
+QUOTAS = f"ask for more at {QUOTA_PAGE}"
+_QUOTA_NAME = re.compile(r"quota (?:limit )?'([\w-]{3,100})'", re.IGNORECASE)
 ACCOUNT = "`cloudtrain doctor gcp` prints the commands that make the account for machines, and let you use it"
 SIGN_IN = (
     "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file, which a state in gs:// needs; with one in "
@@ -119,10 +122,16 @@ def provider_error(codes: list[str], message: str, status: int = 0) -> ProviderE
     if status != 404:
         for part, kind, hint in _BY_TEXT:
             if part in text:
-                return kind(said, hint)
+                return kind(said, _named(hint, message))
     for each in codes:
         if each in _BY_CODE:
             kind, hint = _BY_CODE[each]
-            return kind(said, hint)
+            return kind(said, _named(hint, message))
     kind, hint = _BY_STATUS.get(status, (Rejected, "this is a defect in cloudtrain's request; please report it"))
     return kind(said, hint)
+
+
+def _named(hint: str, message: str) -> str:
+    """The hint about quotas with the quota's own name in it, by which its page finds it."""
+    name = _QUOTA_NAME.search(message)
+    return f"ask for more of {name[1]} at {QUOTA_PAGE}" if name and hint == QUOTAS else hint

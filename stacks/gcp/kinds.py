@@ -104,6 +104,8 @@ def machine_properties(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _instance_body(inputs: Mapping[str, Any]) -> dict[str, Any]:
     zone, body = inputs["place"]["zone"], machine_properties(inputs)
+    if inputs["model"] == "FLEX_START":  # what is not to be had at once is asked for elsewhere
+        body["params"] = {"requestValidForDuration": {"seconds": "0"}}
     if inputs.get("disk_type"):
         disk = body["disks"][0]["initializeParams"]
         disk["diskType"] = f"zones/{zone}/diskTypes/{inputs['disk_type']}"

@@ -16,7 +16,17 @@ PROVIDER = "forge"
 ROLE = "cloudtrain"
 ASK = "bigquery.jobs.create"  # what was billed; the export's dataset is opened by hand, where there is one
 LOOK = ("iam.serviceAccounts.get", "resourcemanager.projects.getIamPolicy")  # of `doctor`
-APIS = ("cloudresourcemanager", "cloudtasks", "compute", "iam", "iamcredentials", "storage", "sts", "tpu")
+APIS = (
+    "cloudquotas",
+    "cloudresourcemanager",
+    "cloudtasks",
+    "compute",
+    "iam",
+    "iamcredentials",
+    "storage",
+    "sts",
+    "tpu",
+)
 PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 

@@ -35,13 +35,14 @@ PROJECTS = Api("https://cloudresourcemanager.googleapis.com", "/v1", "CLOUDTRAIN
 IAM = Api("https://iam.googleapis.com", "/v1", "CLOUDTRAIN_GCE_URL")
 TPU = Api("https://tpu.googleapis.com", "/v2alpha1", "CLOUDTRAIN_TPU_URL")
 TASKS = Api("https://cloudtasks.googleapis.com", "/v2", "CLOUDTRAIN_TASKS_URL")
+QUOTAS = Api("https://cloudquotas.googleapis.com", "/v1", "CLOUDTRAIN_GCP_QUOTAS_URL")
 BIGQUERY = Api("https://bigquery.googleapis.com", "/bigquery/v2", "CLOUDTRAIN_BIGQUERY_URL")
 TPU_ENDPOINT = "CLOUDTRAIN_TPU_ENDPOINT"  # host:port of the fake's gRPC server
 
 
 def simulating() -> bool:
     """Whether any Google API is replaced by a fake. Then no call goes to a real one."""
-    variables = (COMPUTE.variable, TPU.variable, TASKS.variable, BIGQUERY.variable, TPU_ENDPOINT)
+    variables = (QUOTAS.variable, COMPUTE.variable, TPU.variable, TASKS.variable, BIGQUERY.variable, TPU_ENDPOINT)
     return any(endpoints.override(variable) for variable in variables)
 
 

@@ -24,6 +24,12 @@ _CPU_TYPE = re.compile(r"(c3|c3d|c4|c4d|m1|m3|m4|n4a|n4d)-[a-z]+-\d+")
 _LETTERS = {"us-east1": "bcd", "europe-west1": "bcd", "us-central1": "abcf"}
 
 
+# Where Compute Engine rents TPUs by flex-start: not preempted, cheaper than on demand, against the quota of preemptible
+# chips, which projects have without asking. cloud.google.com/tpu/docs/request-using-flex-start for v6e, Google's TPU
+# builders' guide (2026-07) for v5p.
+FLEX_ZONES = {"v6e": {"asia-northeast1-b", "us-east5-a"}, "v5p": {"us-east5-a"}}
+
+
 class Shape(NamedTuple):
     """What is rented. `topology` is empty on one host, where no workload policy is needed."""
 
@@ -51,6 +57,13 @@ def zone(key: OfferKey, attempt: int) -> str:
     """The zone of an attempt: every attempt takes the next of those in which the offer's price holds."""
     zones = key.zone.split() or [f"{key.region}-{letter}" for letter in _LETTERS.get(key.region, "abc")]
     return zones[(attempt - 1) % len(zones)]
+
+
+def provisioning(key: OfferKey, where: str) -> str:
+    """The provisioning model under which it is rented in a zone."""
+    if key.market == "spot":
+        return "SPOT"
+    return "FLEX_START" if where in FLEX_ZONES.get(key.offer.partition("-")[0], ()) else "STANDARD"
 
 
 def _tpu(machine_type: str, topologies: Mapping[int, str], count: int, named_so: bool) -> Shape | None:

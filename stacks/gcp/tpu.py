@@ -97,7 +97,7 @@ def resources(plan: Plan, account: Mapping[str, str]) -> Sequence[Resource]:
         "accelerator": offer,
         "runtime": _RUNTIMES.get(offer.partition("-")[0], _RUNTIME_OF_OLDER),
         "spot": market == "spot",
-        **(boot.inputs(plan) if hosts(offer) == 1 else {}),
+        **boot.inputs(plan),
     }
     if is_flex(offer, market, zone):
         summary = f"queued resource {offer}, {BOOT_DISK}, flex-start, {zone}"

@@ -17,7 +17,6 @@ from cloudtrain.providers import Finding, OwnedResource
 
 from .._lifecycle.names import A_KEY, EXPIRES, KEY
 from . import rest
-from .errors import QUOTAS
 from .rest import PROJECTS, TASKS, TPU
 from .tpu import FLEX, QUEUED, TASK, console_url, task_region
 from .tpu_limit import QUEUE_NAME
@@ -55,7 +54,7 @@ def list_owned(run: str | None, places: Sequence[Mapping[str, str]] | None) -> I
 
 
 def findings() -> Iterator[Finding]:
-    """Whether both APIs answer; the quota cannot be read through them."""
+    """Whether both APIs answer."""
     if not rest.reachable(TPU):
         return
     for what, api in (("Cloud TPU API", TPU), ("Cloud Tasks API", TASKS)):
@@ -65,7 +64,6 @@ def findings() -> Iterator[Finding]:
         except ProviderError as error:
             yield Finding(what, "problem", error.message, error.hint)
     yield _permissions()
-    yield Finding("TPU quota", "unknown", "service tpu.googleapis.com, per chip, zone and spot or not", QUOTAS)
 
 
 def _permissions() -> Finding:

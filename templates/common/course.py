@@ -63,12 +63,11 @@ class Loaded(NamedTuple):
 
 
 class BackEnd(NamedTuple):
-    """What computes. Its functions are called in this order; `wake` is the first that may import anything slow."""
+    """What computes. Its functions are called in this order; `wake` is where slow imports belong."""
 
     description: Mapping[str, Any]  # its backend.json
     devices: Callable[[Job], dict[str, Any]]  # what `start` says of them beside the accelerator. Raises NoAccelerator
-    quiet: Callable[[Job], None]  # settings of libraries that have to be made before they are imported
-    wake: Callable[[Job], None]  # imports them and tries the accelerator. Raises NoAccelerator
+    wake: Callable[[Job], None]  # makes the libraries' settings, imports them, tries the accelerator
     settle: Callable[[Job, Events, Path | None], Job]  # decides `compute`, with one event that says how
     load: Callable[[Job, Given], Loaded]  # Raises BadJob for a model that cannot be trained
     is_state: Callable[[str], bool]  # whether a file of a checkpoint is only for resuming
@@ -125,7 +124,6 @@ def fine_tune(job: Job, back_end: BackEnd, events: Events, stop: Stop, began: fl
         machine.guard_deadline(job.deadline, job.grace_s, stop.because)
     store.prepare()
     _quiet(job)
-    back_end.quiet(job)
     if resume is not None and checkpoints.step_of(resume) >= checkpoints.progress(resume)["steps"]:
         final = resume  # it died between its last step and its result
     else:

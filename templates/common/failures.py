@@ -67,8 +67,16 @@ class OutOfMemory(Failure):
     exit_code = 137
 
 
-# What PyTorch's allocators say; they raise RuntimeError, not MemoryError.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "defaultcpuallocator")
+# What the allocators of PyTorch and XLA say; they raise RuntimeError, not MemoryError.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "not enough memory",
+    "defaultcpuallocator",
+    "resource_exhausted",
+)
+# safetensors, tokenizers and torch.save each wrap a full disk in an error of their own.
+_DISK_FULL = ("No space left", "File too large", "failed writing", "unexpected pos")
 
 
 def as_failure(error: BaseException) -> Failure:
@@ -82,6 +90,13 @@ def as_failure(error: BaseException) -> Failure:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return SaveFailed(f"the disk is full: {_first_line(text)}")
     return Failure(f"{type(error).__name__}: {_first_line(text)}")
+
+
+def of_a_save(error: Exception) -> SaveFailed | None:
+    """The SaveFailed for an exception of a library that says that a checkpoint's disk is full; None for any other."""
+    if not any(phrase in str(error) for phrase in _DISK_FULL):
+        return None
+    return SaveFailed(f"a checkpoint could not be saved, the one before it is intact: {_first_line(str(error))}")
 
 
 def _first_line(text: str) -> str:

@@ -98,12 +98,16 @@ class Job:
     seed: int = at_least(0, 42)
     activation_checkpointing: bool | Literal["auto"] = "auto"  # "auto": not where the fast path has the memory
     dtype: Literal["bf16", "amp"] = "bf16"
+    quantisation: Literal["nf4", "int8", "int4"] = "nf4"  # of the frozen weights under qlora
+    expert_capacity: float = at_least(0.1, 2.0)  # places for tokens where experts are shared: times an even share
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
     trainer: Literal["fast", "plain"] = "fast"  # "plain": nothing but the libraries, also where we have faster parts
     eval: Evaluation = field(default_factory=Evaluation)
     quantised: Quantised = field(default_factory=Quantised)
     report: Literal["none", "tensorboard"] = "none"
     accelerator: str = "cpu"  # one that the back end has
+    chip: str | None = None  # what was rented: its key in the accelerator table
+    devices: int | None = at_least(1, None)  # and how many of them a framework has to see
     deadline: float | None = None
     grace_s: float = at_least(0, 60.0)
 
@@ -126,9 +130,23 @@ class Job:
     @property
     def recipe(self) -> dict[str, Any]:
         """What two processes must agree on for one to resume the other's checkpoint; places and limits may differ."""
-        place = ("run", "model", "data", "checkpoint", "output", "accelerator", "deadline", "grace_s", "report")
-        # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over
-        kept = (*place, "quantised", "compute")
+        place = (
+            "run",
+            "model",
+            "data",
+            "checkpoint",
+            "output",
+            "accelerator",
+            "chip",
+            "devices",
+            "deadline",
+            "grace_s",
+            "report",
+        )
+        # places may differ; a checkpoint has a type of its own, which whoever resumes it takes over; what the frozen
+        # weights are packed in is decided by the machine's memory, and an adapter goes on in any of them; a run that
+        # ended for want of places goes on with more
+        kept = (*place, "quantised", "compute", "quantisation", "expert_capacity")
         return in_whole_steps({key: value for key, value in asdict(self).items() if key not in kept})
 
 

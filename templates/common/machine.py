@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import resource
@@ -9,9 +10,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from failures import NoAccelerator
 
@@ -55,8 +56,20 @@ def set_threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or cores)
 
 
+_device_memory: list[Callable[[], int]] = []
+
+
+def count_memory_by(peak: Callable[[], int]) -> None:
+    """From now on the peak is that of an accelerator's own memory, in bytes, as this function says."""
+    _device_memory[:] = [peak]
+
+
 def peak_bytes() -> int:
-    """The highest resident memory of this process so far, in bytes."""
+    """The highest memory so far, in bytes: of this process, or of the accelerator that it computes with."""
+    return (_device_memory[0]() if _device_memory else 0) or _resident_bytes()
+
+
+def _resident_bytes() -> int:
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -89,10 +102,51 @@ def _lines(path: Path) -> list[list[str]]:
 
 
 def look_for_accelerator(accelerator: Mapping[str, Any]) -> None:
-    """Raise NoAccelerator when its device file or platform is absent: known in a millisecond, before any import."""
-    device, platform = accelerator.get("device_file"), accelerator.get("platform")
-    if (device and not Path(device).exists()) or (platform and sys.platform != platform):
+    """Raise NoAccelerator when its device file or platform is absent: known in a millisecond, before any import.
+
+    Also when another process has one of the files open and the accelerator is one process's `alone`.
+    """
+    named, platform = accelerator.get("device_file") or (), accelerator.get("platform")
+    files = [Path(each) for each in ([named] if isinstance(named, str) else named)]
+    if (files and not any(file.exists() for file in files)) or (platform and sys.platform != platform):
         raise NoAccelerator(accelerator["absent"])
+    if accelerator.get("alone") and (other := holder(files)):
+        raise NoAccelerator(f"the accelerator is held by process {other}, and one process at a time can have it")
+
+
+def holder(files: Sequence[Path], processes: Path = Path("/proc")) -> str:
+    """The process that has one of these files, or one below them, open: its number and name; "" for none seen."""
+    for entry in processes.glob("[0-9]*"):
+        if entry.name == str(os.getpid()):
+            continue
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            opened = [Path(os.readlink(each)) for each in (entry / "fd").iterdir()]
+            if any(_is_below(path, file) for path in opened for file in files):
+                return f"{entry.name} (`{(entry / 'comm').read_text().strip()}`)"
+    return ""
+
+
+def _is_below(path: Path, file: Path) -> bool:
+    """Whether it is that file, one of its like (/dev/accel0, /dev/accel3) or, of a folder, one in it (/dev/vfio/0)."""
+    alike = path.parent == file.parent and path.name.rstrip("0123456789") == file.name.rstrip("0123456789")
+    return alike or file in path.parents
+
+
+class Host(NamedTuple):
+    """Which host of a machine this is; of one host alone, and on a machine of one's own, the values here."""
+
+    number: int = 0
+    hosts: int = 1
+    coordinator: str = ""  # address and port at which the others find host 0
+
+
+def this_host(variables: Mapping[str, str] = os.environ) -> Host:
+    """By the environment variables with which the machine's agent starts a trainer."""
+    return Host(
+        int(variables.get("CLOUDTRAIN_HOST") or 0),
+        int(variables.get("CLOUDTRAIN_HOSTS") or 1),
+        variables.get("CLOUDTRAIN_COORDINATOR", ""),
+    )
 
 
 def guard_deadline(deadline: float, grace_s: float, stop: Callable[[str], None]) -> None:

@@ -17,24 +17,20 @@ import time
 from http.client import HTTPException
 
 import bucket
+import compiled
 import notice
+import orders
 import shipping
-import trainer
+import slices
 import weights
+from preparing import Ended, prepare
 from shipping import read_json
 
 LOOK_S = 0.1
 STARTS = 3  # of the supervisor, in one attempt
 LATE_S = 2.0  # the supervisor sees the end of the time first
+SLICE = "slice"  # why it is ended, where another host is the cause
 MARGIN_S = 60.0  # beyond the grace time, to ship what there is before the machine's own timer fires
-
-
-class Ended(Exception):
-    """The attempt is over before its trainer could say so."""
-
-    def __init__(self, reason, message, code=1):
-        super().__init__(message)
-        self.record = {"code": code, "signal": 0, "reason": reason, "message": message}
 
 
 class Agent:
@@ -51,18 +47,23 @@ class Agent:
         self.heartbeat_s = max(0.05, float(self.ticket.get("heartbeat_s") or 30))
         self.grace_s = float(self.ticket.get("grace_s") or 60)
         self.timers = notice.Timers(os.path.dirname(place), self.ticket["end"]["kind"], float(self.ticket["deadline"]))
-        self.mailbox = bucket.Mailbox(
-            self.ticket["post"], float(self.ticket["deadline"]) + 600, min(bucket.LONGEST_WAIT_S, self.heartbeat_s)
-        )
-        self.phase = "boot"
+        self.slice = slices.Slice(self.ticket, self.heartbeat_s)
+        form, until = self.slice.post(self.ticket["post"]), float(self.ticket["deadline"]) + 600
+        self.mailbox = bucket.Mailbox(form, until, min(bucket.LONGEST_WAIT_S, self.heartbeat_s))
+        self.phase, self.prepared = "boot", False
         self.fetching = None
-        self.reason = self.notes["reason"]  # why we end it: preempted, no_progress, cancelled
+        self.reason = self.notes["reason"]  # why we end it: preempted, no_progress, cancelled, slice
         self.changed = threading.Event()
         shared = (self.mailbox, self.folder, self.notes)
-        self.log = shipping.LogShipper(*shared, int(self.ticket.get("log_bytes") or 0), self.heartbeat_s)
+        before = int(self.ticket.get("log_bytes") or 0) if self.slice.speaks else 0
+        self.log = shipping.LogShipper(*shared, before, self.heartbeat_s)
         self.events = shipping.EventShipper(*shared)
         self.checkpoints = shipping.CheckpointShipper(*shared)
         self.kept = weights.KeptShipper(*shared, self.ticket.get("quantised"))
+        self.compiled = compiled.CompiledShipper(*shared, self.ticket.get("compiled"))
+        self.shippers = [self.log, self.events]
+        if self.slice.speaks:
+            self.shippers += [self.checkpoints, self.kept, self.compiled]
 
     def at(self, *names):
         return os.path.join(self.folder, *names)
@@ -86,6 +87,7 @@ class Agent:
             self.reason = reason
             self.notes.note(reason=reason)
             self.emit("ending", reason=reason)
+            self.changed.set()  # the heartbeat tells it, at once
 
     def check(self):
         """Raise Ended when nothing more is to be begun."""
@@ -102,9 +104,10 @@ class Agent:
         # A machine that shuts down says so to every process. In a thread, because a handler may interrupt anything.
         metadata = threading.Thread(target=self.end_because, args=("preempted",), daemon=True)
         signal.signal(signal.SIGTERM, lambda number, frame: None if metadata.ident else metadata.start())
-        for work in (self.pulse, lambda: notice.watch(self.ticket["end"]["kind"], self.heartbeat_s, self.end_because)):
+        notices = (self.ticket["end"]["kind"], self.heartbeat_s, self.end_because)
+        for work in (self.pulse, self.watch_others, lambda: notice.watch(*notices)):
             threading.Thread(target=work, daemon=True).start()
-        for shipper in (self.log, self.events, self.checkpoints, self.kept):
+        for shipper in self.shippers:
             shipper.start()
         try:
             record = self.notes["record"] or self.on_time(read_json(self.at("exit.json")) or self.work())
@@ -142,10 +145,8 @@ class Agent:
             return False
         found = {}
         for name in ("exit", "hb"):
-            status, data = bucket.get(self.ticket[name]["url"]) if self.ticket.get(name) else (0, b"")
-            with contextlib.suppress(ValueError):
-                found[name] = json.loads(data) if status == 200 else {}
-        mine = [name for name, document in found.items() if document.get("attempt") == self.ticket["attempt"]]
+            found[name] = slices.read(self.slice.own.get(name), self.ticket["attempt"])
+        mine = [name for name, document in found.items() if document]
         if "hb" in mine and "exit" not in mine and found["hb"].get("phase") in ("training", "finishing"):
             record = self.record_of(Ended("preempted", "the machine restarted without its disk", 75))
             record.update(log_bytes=found["hb"].get("log_shipped_bytes"))
@@ -172,6 +173,8 @@ class Agent:
         """What is known now; the trainer's figures are the supervisor's."""
         known = dict(read_json(self.at("hb.json")) or {}, time=bucket.CLOCK.now(), attempt=self.ticket["attempt"])
         known.update(phase=self.phase, preempted=self.reason == "preempted")
+        if not self.slice.speaks:
+            known.update(prepared=self.prepared)
         known["log_bytes"] = self.log.start_byte + self.log.size()
         known["log_shipped_bytes"] = self.log.start_byte + (self.notes["log"] or 0)
         if self.fetching is not None and self.phase == "weights":
@@ -181,7 +184,11 @@ class Agent:
     def work(self):
         """The exit record of the trainer, which is started when it does not run yet."""
         if read_json(self.at("processes.json")) is None and not notice.is_locked(self.at("supervised")):
-            self.set_up()
+            prepare(self)
+            self.prepared = True
+            self.changed.set()
+            if absent := self.slice.gather(self.check):
+                raise Ended("preempted", absent, 75)
         self.enter("training")
         moved_at, moved = time.monotonic(), None
         while True:
@@ -199,41 +206,20 @@ class Agent:
                 self.end_because("no_progress")
             time.sleep(LOOK_S)
 
-    def set_up(self):
-        """Environment, weights, checkpoint, documents. Raises Ended."""
-        try:
-            self.enter("environment")
-            job = read_json(os.path.join(self.bundle, "job.json")) or {}
-            backend = trainer.BackEnd(self.bundle)
-            maker = trainer.Maker(backend, os.path.dirname(self.place), self.check, self.emit)
-            python = maker.python()
-            self.enter("weights")
-            found = weights.Weights(self)
-            found.bring(job)
-            found.bring_checkpoint()
-            trainer.take_at_once(job, self.ticket.get("micro_batch"))
-            job.update(run=self.ticket["run"], deadline=self.stop_at - bucket.CLOCK.ahead_s, grace_s=self.grace_s)
-            metadata = {"attempt": self.ticket["attempt"], "heartbeat_s": min(5.0, self.heartbeat_s)}
-            metadata["rest"] = trainer.foresight(self.ticket.get("rest"), bucket.CLOCK.ahead_s)
-            metadata["env"] = trainer.hub_access(self.ticket.get("hub_token"), self.place)
-            trainer.write_documents(job, metadata, python, backend, self.folder)
-            if found.withheld and not maker.agrees(python, "check_kept", self.at("job.json")):
-                found.bring_withheld(job)
-        except trainer.WrongAccelerator as error:
-            raise Ended("wrong_accelerator", str(error), 70) from None
-        except trainer.NoEnvironment as error:
-            raise Ended("no_environment", str(error)) from None
-        except bucket.Unfetched as error:
-            raise Ended("no_weights", str(error)) from None
-        except (KeyError, TypeError, FileNotFoundError) as error:
-            raise Ended("bad_bundle", f"{type(error).__name__}: {error}") from None
-        except OSError as error:
-            raise Ended("no_weights", f"{error.strerror}: {error.filename}") from None
+    def watch_others(self):
+        """End when another host of the machine does; until then, look."""
+        while self.slice.peers and self.reason is None:
+            if self.phase == "training":
+                self.slice.look()
+                if why := self.slice.broken():
+                    self.emit("slice broken", message=why)
+                    self.end_because(SLICE)
+            time.sleep(self.slice.look_s)
 
-    def fetch(self, folder, files):
-        """Bring files into a folder."""
+    def fetch(self, folder, files, stall_s=None):
+        """Bring files into a folder. Raises Unfetched."""
         os.makedirs(folder, exist_ok=True)
-        patience = (self.mailbox.longest_wait_s, self.ticket.get("no_progress_s"))
+        patience = (self.mailbox.longest_wait_s, stall_s or self.ticket.get("no_progress_s"))
         self.fetching = bucket.Download(folder, files, self.check, *patience)
         began = time.monotonic()
         self.fetching.run()
@@ -262,22 +248,25 @@ class Agent:
         self.notes.note(starts=starts)
         program = os.path.join(self.bundle, "supervisor", "supervisor.py")
         log = os.path.join(self.place, "supervisor.log")
-        trainer.supervise(program, self.folder, log, self.ticket["run"], notice.lock(self.at("supervised")))
+        orders.supervise(program, self.folder, log, self.ticket["run"], notice.lock(self.at("supervised")))
 
     def finish(self, record):
         """Ship what is left, the exit record last."""
         record = self.final_record(record)
         self.enter("finishing")
-        self.kept.finish()
-        self.log.finish()
-        self.checkpoints.finish()
-        if record["reason"] == "done" and not shipping.ship_folder(self.mailbox, self.at("output"), "output"):
+        self.kept.closing.set()
+        for shipper in self.shippers:
+            if shipper is not self.events:
+                shipper.finish()
+        is_result = record["reason"] == "done" and self.slice.speaks
+        if is_result and not shipping.ship_folder(self.mailbox, self.at("output"), "output"):
             record.update(reason="failed", message="the result could not be uploaded")
         self.emit("ended", reason=record["reason"])
         self.events.finish()
         with contextlib.suppress(bucket.Refused, OSError, ValueError, HTTPException):
             self.mailbox.put("hb.json", json.dumps(self.heartbeat()).encode())
         self.mailbox.ship("exit.json", json.dumps(record).encode())
+        self.slice.wait_for_the_last_word(float(self.ticket["deadline"]))
         with contextlib.suppress(OSError):
             open(os.path.join(self.place, "over"), "w", encoding="utf-8").close()
 
@@ -286,7 +275,10 @@ class Agent:
         if self.notes["record"]:
             return dict(self.notes["record"])
         record = dict(record, log_bytes=self.log.start_byte + self.log.size())
-        if self.reason and record["reason"] in ("cancelled", "preempted", "killed", "failed"):
+        is_early = record["reason"] in ("cancelled", "preempted", "killed", "failed", SLICE)
+        if self.slice.peers and is_early and self.reason in (None, SLICE):
+            record.update(self.slice.verdict(record, self.reason == SLICE))
+        elif self.reason and record["reason"] in ("cancelled", "preempted", "killed", "failed"):
             record["reason"] = self.reason
         elif record["reason"] == "preempted" and record["ended_at"] >= self.stop_at - 1:
             record["reason"] = "deadline"  # the trainer looked at its clock before the supervisor did

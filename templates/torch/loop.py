@@ -10,7 +10,7 @@ import moments
 import transformers.trainer
 from accelerate import skip_first_batches
 from checkpoints import step_of
-from failures import SaveFailed
+from failures import of_a_save
 from fast import memory, path
 from job import Job
 from number_type import in_bf16
@@ -28,8 +28,6 @@ OPTIMIZERS = {
     "sgd": "sgd",
     "lion": "lion_32bit",
 }
-# safetensors, tokenizers and torch.save each wrap a full disk in an error of their own.
-_DISK_FULL = ("No space left", "File too large", "failed writing", "unexpected pos")
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -249,7 +247,6 @@ def run(trainer: Trainer, resume: Path | None) -> None:
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except Exception as error:
-        if any(phrase in str(error) for phrase in _DISK_FULL):
-            reason = str(error).splitlines()[0]
-            raise SaveFailed(f"a checkpoint could not be saved, the one before it is intact: {reason}") from error
+        if (failed := of_a_save(error)) is not None:
+            raise failed from error
         raise

@@ -31,7 +31,7 @@ STATE = {
 
 def main(arguments: list[str]) -> int:
     """Run the job whose file is the one argument; returns the exit code."""
-    return course.main(arguments, course.BackEnd(BACK_END, _devices, _quiet, _wake, _settle, _load, _is_state))
+    return course.main(arguments, course.BackEnd(BACK_END, _devices, _wake, _settle, _load, _is_state))
 
 
 def _devices(job: Job) -> dict[str, Any]:
@@ -39,13 +39,10 @@ def _devices(job: Job) -> dict[str, Any]:
     return {}
 
 
-def _quiet(job: Job) -> None:
+def _wake(job: Job) -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if job.report == "tensorboard":
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(Path(job.checkpoint.folder) / "tensorboard")
-
-
-def _wake(job: Job) -> None:
     try_accelerator(job.accelerator)
     import loop  # noqa: F401  # here, and not when the data has been counted: the events come one after another
 

@@ -1,7 +1,7 @@
-"""Rows as arrays of one fixed shape, so that a step is compiled once: documents side by side, each with a segment of its own.
+"""Rows as arrays of one fixed shape, so that a step is compiled once: documents side by side, each a segment.
 
-The order of an epoch is that of PyTorch's sampler for the same seed: a run that goes on with the torch trainer, or comes
-from it, sees every row once an epoch.
+The order of an epoch is that of PyTorch's sampler for the same seed: a run that goes on with the torch trainer, or
+comes from it, sees every row once an epoch.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def packed(rows: Rows, chosen: Sequence[int], count: int, length: int) -> Batch:
 
 def permutation(count: int, seed: int) -> np.ndarray:
     """PyTorch's `randperm(count)` for a generator with that seed: its Mersenne Twister, its way to shuffle."""
-    draws = np.random.RandomState(seed % 2**32).randint(0, 2**32, max(count - 1, 0), np.uint32)  # noqa: NPY002
+    draws = np.random.RandomState(seed % 2**32).randint(0, 2**32, max(count - 1, 0), np.uint32)
     order = np.arange(count)
     for at, draw in enumerate(draws.tolist()):
         other = at + draw % (count - at)

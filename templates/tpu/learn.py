@@ -20,7 +20,8 @@ CLIP = 1.0  # the highest norm of all gradients together
 SEED_OF_DROPOUT = 1  # folded into the job's seed, so that dropout and first weights are not drawn alike
 BETAS = {"adamw": (0.9, 0.999), "lion": (0.9, 0.999)}  # those that transformers gives them
 
-LossSum = Callable[..., Any]  # (trained, frozen, batch, key or None) -> float32 sum over the trained tokens
+# (trained, frozen, batch, key or None) -> the float32 sum over the trained tokens, and counts to be added up likewise
+LossSum = Callable[..., tuple[Any, Any]]
 
 
 class State(NamedTuple):
@@ -67,30 +68,35 @@ def _adafactor() -> optax.GradientTransformation:
     return optax.GradientTransformation(jax.vmap(one.init), jax.vmap(one.update))
 
 
-def stepper(loss_sum: LossSum, change: optax.GradientTransformation, draws: bool = False) -> Any:
-    """One compiled step: (state, frozen, batches, rate, number) -> (state, mean loss over its trained tokens).
+def stepper(loss_sum: LossSum, change: optax.GradientTransformation, begun: State, draws: bool = False) -> Any:
+    """One compiled step: (state, frozen, batches, rate, number) -> (state, mean loss over its trained tokens, counts).
 
-    `batches` are micro-batches stacked, whose gradients are summed before the state changes; the state given is used up.
+    `begun` is a state as the first one is. `batches` are micro-batches stacked, whose gradients are summed before the
+    state changes; the given state is gone.
     `draws`: the loss takes random numbers; those of a step depend on its `number` (seed and step) alone.
     """
 
-    def step(state: State, frozen: Any, batches: Any, rate: Any, number: Any) -> tuple[State, Any]:
+    def step(state: State, frozen: Any, batches: Any, rate: Any, number: Any) -> tuple[State, Any, Any]:
         trained_tokens = jnp.maximum((batches.labels != IGNORED).sum(), 1).astype(jnp.float32)
         keys = jax.random.split(number, batches.labels.shape[0]) if draws else None
 
         def add(total: Any, one: Any) -> tuple[Any, None]:
             batch, key = one
-            found = jax.value_and_grad(loss_sum)(state.trained, frozen, batch, key)
+            found = jax.value_and_grad(loss_sum, has_aux=True)(state.trained, frozen, batch, key)
             return jax.tree.map(jnp.add, total, found), None
 
-        zeros = jnp.float32(0), jax.tree.map(lambda it: jnp.zeros(it.shape, jnp.float32), state.trained)
-        (loss, gradient), _ = jax.lax.scan(add, zeros, (batches, keys))
+        first = jax.tree.map(lambda it: it[0], (batches, keys))
+        sums = jax.eval_shape(loss_sum, state.trained, frozen, *first)
+        zeros = jax.tree.map(lambda it: jnp.zeros(it.shape, it.dtype), sums)
+        zeros = zeros, jax.tree.map(lambda it: jnp.zeros(it.shape, jnp.float32), state.trained)
+        ((loss, counts), gradient), _ = jax.lax.scan(add, zeros, (batches, keys))
         gradient = _clipped(jax.tree.map(lambda it: it / trained_tokens, gradient))
         update, memory = change.update(gradient, state.memory, state.trained)
         trained = jax.tree.map(lambda old, by: (old - rate * by).astype(old.dtype), state.trained, update)
-        return State(trained, memory), loss / trained_tokens
+        return State(trained, memory), loss / trained_tokens, counts
 
-    return jax.jit(step, donate_argnums=0)
+    places = jax.tree.map(lambda it: it.sharding, begun)  # where they were: else a second step is compiled anew
+    return jax.jit(step, donate_argnums=0, out_shardings=(places, None, None))
 
 
 def number(seed: int, step: int) -> Any:
@@ -107,5 +113,5 @@ def _clipped(gradient: Any) -> Any:
 def evaluator(loss_sum: LossSum) -> Any:
     """(trained, frozen, batch) -> (sum of the losses, trained tokens) of one micro-batch, compiled."""
     return jax.jit(
-        lambda trained, frozen, batch: (loss_sum(trained, frozen, batch, None), (batch.labels != IGNORED).sum())
+        lambda trained, frozen, batch: (loss_sum(trained, frozen, batch, None)[0], (batch.labels != IGNORED).sum())
     )

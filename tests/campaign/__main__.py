@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.campaign import in_process, kills
-from tests.campaign.clouds import TARGETS
+from tests.campaign.clouds import TARGETS, WHOLE_RUNS
 from tests.campaign.in_process import Outcome
 
 
 def main(argv: list[str]) -> int:
     """0 when nothing leaked and every exit code told the truth, else 1."""
     parser = argparse.ArgumentParser(prog="campaign")
-    parser.add_argument("cloud", choices=sorted(TARGETS))
+    parser.add_argument("cloud", choices=sorted(WHOLE_RUNS))
     parser.add_argument("seed", type=int)
     parser.add_argument("trials", type=int)
     parser.add_argument("--kill", action="store_true", help="SIGKILL real processes, on the real engine")
@@ -25,6 +25,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--jobs", action="store_true", help="whole runs: machines that run, a bucket, people")
     parser.add_argument("--lying", action="store_true", help="whole runs on machines that write whatever they can")
     given = parser.parse_args(argv)
+    if given.cloud not in TARGETS and not (given.jobs or given.lying):
+        parser.error(f"{given.cloud} is there for whole runs alone: --jobs or --lying")
     where = "SIGKILLs on the real engine" if given.kill else "in process, virtual clock"
     how = "plain cancel and destroy" if given.plain else "crash protocol"
     what = "machines that lie" if given.lying else "whole runs" if given.jobs else f"{where}, {how}"

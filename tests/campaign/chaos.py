@@ -88,9 +88,9 @@ class Chaos:
 
     def preempt(self, name: str, notice_s: float) -> None:
         """The provider takes it back."""
-        if self.world.name == "gce":
+        if self.world.target == "gce":
             name = self.fake._machine(name)["name"]
-        power_button = (self.random.random() < 0.5,) if self.world.name in ("gce", "tpu") else ()
+        power_button = (self.random.random() < 0.5,) if self.world.target in ("gce", "tpu") else ()
         self.fake.preempt(name, notice_s, *power_button)
 
     def cut(self, name: str, what: str) -> None:
@@ -100,7 +100,7 @@ class Chaos:
 
     def reboot(self, name: str, box: Sandbox) -> str:
         """The machine starts again on its disk; a container loses it, half of the time."""
-        if self.world.name != "runpod":
+        if self.world.target != "runpod":
             with self.fake.clock.lock:
                 self.fake.restart(name)
             return f"rebooted {name}"

@@ -89,3 +89,5 @@ TARGETS = {
         line("digitalocean", "gpu-mi350x1-288gb-spot", "ric1", "mi350x", "spot"),
     ),
 }
+# Whole runs are on all of them, and on the TPUs of a Google whose machines else are processors: name -> target.
+WHOLE_RUNS = {**{name: name for name in TARGETS}, "v6e": "gce"}

@@ -194,7 +194,7 @@ class Verifier:
                 return "a machine that nobody ever knew"
         taken = sum(what in TAKEN for what in self.happened)
         # RunPod gives up a pod that may run by then: that is a machine taken away like any other.
-        if self.world.name == "runpod":
+        if self.world.target == "runpod":
             taken += sum(kind == "no_capacity_later" for _, kind in self.world.fake.faults.happened)
         return "more machines taken away than it may have" if taken > int(self.knobs["restarts"]) else ""
 

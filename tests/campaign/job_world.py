@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.cloud_with_bucket import Together
-from tests.campaign.clouds import TARGETS
+from tests.campaign.clouds import TARGETS, WHOLE_RUNS
 from tests.campaign.fork_server import MACHINE, SHORT_LEASE, Forked, ForkServer
 from tests.campaign.forked_client import ForkedClient
 from tests.campaign.job_trainer import install
@@ -24,21 +23,15 @@ STATE = f"s3://{BUCKET}/team?region=us-east-1"
 class Rental(NamedTuple):
     """The words for `up` that lead to a machine for a job, the markets to choose from, the trainer's flavour.
 
-    `rows` take the place of the provider's price rows; `libraries` are what its commands take long to import.
+    `libraries` are what its commands take long to import.
     """
 
     words: tuple[str, ...]
     markets: tuple[str, ...]
     flavour: str
-    rows: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
 
 
-# Slices that the catalogue here calls processors: no trainer of ours runs on a TPU yet, and what a machine boots, writes
-# and ends by does not depend on it. us-west4-a has flex-start, the others are rented without a limit on the run.
-SLICE = (
-    "gcp,v5litepod-4,cpu-amx,,,,112,192,{place},4.80,1.92,per second,cpu torch,yes,2026-11-01,a campaign,VERIFIED,,tpu"
-)
 RENTALS = {
     "aws": Rental(
         ("--infra", "aws/us-east-1", "--infra", "aws/us-west-2", "--hardware", "cpu-amx"),
@@ -52,25 +45,16 @@ RENTALS = {
         ("--spot", "--on-demand"),
         "rocm",
     ),
+    # On both the processor plays the chips, and what trains is a fake of the TPU trainer: a step of JAX takes longer.
+    # us-west4-a has flex-start, the others are rented without a limit on the run.
     "tpu": Rental(
-        ("--infra", "gcp", "--hardware", "cpu-amx"),
+        ("--infra", "gcp/us-west4", "--infra", "gcp/us-central1", "--hardware", "tpu-v5e:4"),
         ("--spot", "--on-demand"),
-        "cpu",
-        (SLICE.format(place="us-west4,a b"), SLICE.format(place="us-central1,a")),
-        ("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
+        "jax",
+        libraries=("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),
     ),
+    "v6e": Rental(("--infra", "gcp/us-central1", "--hardware", "tpu-v6e:1"), ("--spot", "--on-demand"), "jax"),
 }
-
-
-def catalog(folder: Path, provider: str, rows: tuple[str, ...]) -> Path | None:
-    """The shipped catalogue with these rows of a provider instead of its own; None when there are none."""
-    if not rows:
-        return None
-    shutil.copytree(str(files("cloudtrain.pricing").joinpath("snapshots")), folder)
-    path = folder / f"{provider}.csv"
-    heading = path.read_text().partition("\n")[0]
-    path.write_text("".join(f"{line}\n" for line in (heading, *rows)))
-    return folder
 
 
 class Command:
@@ -110,8 +94,6 @@ class Person(ForkedClient):
             "CLOUDTRAIN_DEBUG": "1",
         }
         both = world.both
-        if world.catalog is not None:
-            own["CLOUDTRAIN_CATALOG"] = str(world.catalog)
         super().__init__(world.fork_server, folder, both.fake, **both.environment(), **own, CLOUDTRAIN_STATE=STATE)
         self.output = folder / "output.txt"
         self.output.touch()
@@ -127,10 +109,10 @@ class JobWorld:
     def __init__(self, name: str, server: ForkServer | None = None) -> None:
         """Commands are forked by `server`, which stays; without one, by one of its own."""
         self.name, self.rental = name, RENTALS[name]
+        self.target = WHOLE_RUNS[name]
         self.folder = Path(tempfile.mkdtemp(prefix="cloudtrain-campaign-"))
         self.cache = install(self.folder / "image", self.rental.flavour)
-        self.catalog = catalog(self.folder / "catalog", TARGETS[name].provider, self.rental.rows)
-        made: Any = TARGETS[name].fake(Clock())
+        made: Any = TARGETS[self.target].fake(Clock())
         self.both = Together(made)
         self.fake = made
         self.people = 0

@@ -79,7 +79,7 @@ class JobTrial:
 
     def scatter(self) -> None:
         """Random faults of the cloud, within what the timing promises."""
-        cloud = load("stacks", TARGETS[self.world.name].provider, Stack).cloud
+        cloud = load("stacks", TARGETS[self.world.target].provider, Stack).cloud
         assert cloud is not None
         self.world.fake.faults.scatter(self.random, self.world.fake.fault_table, self.random.randint(1, 3), 2.5, 0.25)
 
@@ -218,7 +218,7 @@ class JobTrial:
             self.verifier.lies.append("nothing kept it from its beginning, and there is no run")
         self.world.fake.clock.advance(2 * HOUR)
         person.environment["CLOUDTRAIN_NOW"] = str(self.world.fake.clock.now())
-        self.command(person, "sweep", "--yes", "--provider", TARGETS[self.world.name].provider)
+        self.command(person, "sweep", "--yes", "--provider", TARGETS[self.world.target].provider)
         self.verifier.check("swept")
         self.verifier.secrets()
 

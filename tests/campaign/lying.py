@@ -195,7 +195,7 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 def stranger(world: JobWorld) -> tuple[str, ...]:
     """Let a machine of somebody else's run stand in the account, for days; returns what the fake calls it."""
-    target, fake = TARGETS[world.name], world.fake
+    target, fake = TARGETS[world.target], world.fake
     fake.machines_run = False
     with variables(fake.environment()):
         cloud = load("stacks", target.provider, Stack).cloud

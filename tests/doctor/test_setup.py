@@ -206,6 +206,8 @@ def permission_of(call: str) -> str:
         return "compute.globalOperations.list"
     if noun == "serviceAccounts" or noun.endswith(".serviceAccounts"):
         return f"iam.serviceAccounts.{VERBS.get(verb, verb)}"
+    if call == "services.quotaInfos":
+        return "cloudquotas.quotas.get"
     if call == "projects.getIamPolicy":
         return "resourcemanager.projects.getIamPolicy"
     return f"compute.{noun}.{VERBS.get(verb, verb)}"

@@ -48,6 +48,15 @@ GCP = Cloud(
     fake("gcp.compute", "GceCloud"), ("--infra", "gcp/us-central1", "--hardware", "cpu-amx"), "instances.insert"
 )
 PODS = fake("runpod", "RunpodCloud")
+COMPUTE, SLICES = fake("gcp.compute", "GceCloud"), fake("gcp.tpu", "TpuCloud")
+US = ("--infra", "gcp/us-central1")
+TPUS = {
+    "v6e": Cloud(COMPUTE, (*US, "--hardware", "tpu-v6e:1"), "instances.insert", "tpu"),
+    "v6e-4": Cloud(COMPUTE, (*US, "--hardware", "tpu-v6e:4"), "instances.insert", "tpu"),
+    "v5e": Cloud(SLICES, (*US, "--hardware", "tpu-v5e:4"), "Tpu.CreateQueuedResource", "tpu"),
+    "v6e-16": Cloud(COMPUTE, (*US, "--hardware", "tpu-v6e:16"), "instanceGroupManagers.insert", "tpu"),
+    "v5e-16": Cloud(SLICES, (*US, "--hardware", "tpu-v5e:16"), "Tpu.CreateQueuedResource", "tpu"),
+}
 CLOUDS = {
     "aws": AWS,
     "gcp": GCP,
@@ -75,7 +84,7 @@ class World:
     """
 
     def __init__(self, name: str, folder: Path, server: ForkServer | None = None, state: str = "s3") -> None:
-        self.name, self.folder, self.cloud, self.server = name, folder, CLOUDS[name], server
+        self.name, self.folder, self.cloud, self.server = name, folder, {**CLOUDS, **TPUS}[name], server
         made: Any = self.cloud.make(Clock())
         self.fake = made
         self.both = Together(made, GcsCloud(made.clock) if state == "gs" else None)
@@ -83,6 +92,8 @@ class World:
         self.both.bucket(BUCKET)
         self.state = f"{state}://{BUCKET}/{TEAM}" + ("?region=us-east-1" if state == "s3" else "")
         made.machines_run = True
+        if self.cloud.make is SLICES:
+            made.tpu.wait_s = made.tpu.boot_s = made.tpu.delete_s = 0.1  # Google takes minutes
         self.room = made.room
         self.room.environment.update(HF_HUB_OFFLINE="1")
         self.catalog = folder / "catalog"
@@ -129,7 +140,8 @@ class World:
 
     def use_fake_trainer(self) -> None:
         """On every machine, in the environment that its accelerator wants."""
-        self.room.environment.update(CLOUDTRAIN_CACHE=str(fake_trainer(self.folder / "image", self.cloud.accelerator)))
+        flavour = {"tpu": "jax"}.get(self.cloud.accelerator, self.cloud.accelerator)  # that a fake machine takes
+        self.room.environment.update(CLOUDTRAIN_CACHE=str(fake_trainer(self.folder / "image", flavour)))
 
     def use_cache(self, cache: Path) -> None:
         """The machines' cache, with the trainer's environment in it; a CPU plays the accelerator where one is asked."""
@@ -217,9 +229,14 @@ class World:
 
     def take_back(self, machine: str, notice_s: float) -> None:
         """The provider takes a machine back and says so before."""
-        if self.name == "gcp":
+        if self.is_compute_engine:
             machine = self._instance(machine)["name"]
         self.fake.preempt(machine, notice_s)
+
+    @property
+    def is_compute_engine(self) -> bool:
+        """Whether its machines are Google's instances."""
+        return self.cloud.make in (COMPUTE, GCP.make)
 
     def _instance(self, machine: str) -> Any:
         return next(each for each in self.fake.table.of("instances") if each["id"] == machine)
@@ -230,8 +247,10 @@ class World:
             if self.name == "aws":
                 ended = import_module("cloudtrain.simulator.aws.machines").end
                 ended(self.fake, self.fake.machines[machine], "Server.InternalError", "somebody pulled the plug")
-            elif self.name == "gcp":
+            elif self.is_compute_engine:
                 self.fake.machines.end(self._instance(machine), "DELETE")
+            elif self.cloud.make is SLICES:
+                self.fake.crash(machine)
             else:
                 self.fake.pods.end_container(machine, "EXITED")
 

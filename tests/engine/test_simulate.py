@@ -38,7 +38,7 @@ class Newcomer:
         self.folder, self.home, self.temporary = folder / "work", folder / "home", folder / "tmp"
         for made in (self.folder, self.home, self.temporary):
             made.mkdir(parents=True)
-        cache = shared_cache or fake_trainer(self.home / "cache")
+        cache = shared_cache or fake_trainer(fake_trainer(self.home / "cache"), "jax")
         if not shared_cache:
             model = cache / "models" / "SmolLM2-135M-Instruct"
             model.mkdir(parents=True)

@@ -83,20 +83,18 @@ TPU_CHIPS = {"v5e": "tpu-v5e", "v6e": "tpu-v6e", "v5p": "tpu-v5p", "tpu7x": "tpu
 
 
 def compiled_options(row: dict[str, str]) -> Options:
-    """The options of a row of tpu_truth.csv."""
+    """The options of a row of tpu_steps.csv: our TPU trainer's step."""
     return Options(
         method=row["method"],  # type: ignore[arg-type]
+        quantisation=row["quantisation"] or "nf4",  # type: ignore[arg-type]
         sequence_length=int(row["seq"]),
         batch=int(row["batch"]),
-        checkpointing=row["remat"] == "True",
-        dtype=row["dtype"],  # type: ignore[arg-type]
-        optimizer=row["optim"],  # type: ignore[arg-type]
         rank=int(row["rank"]),
-        loss="chunked" if row["vocab_tiling"] not in ("", "0") else "hf",
-        attention="sdpa" if row["attn"] == "flash" else "eager",
+        targets=row["targets"],  # type: ignore[arg-type]
+        checkpointing=row["remat"] == "True",
         devices=int(row["devices"]),
         estimator="tpu",
-        chip=TPU_CHIPS[row["tpu"]],
+        chip=TPU_CHIPS[row["chip"]],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cloudtrain.estimate import tpu
 from cloudtrain.estimate.memory import estimate
 from cloudtrain.estimate.options import Options
 from cloudtrain.models.spec import ModelSpec
@@ -30,9 +31,13 @@ def test_parts_sum_to_the_peak_of_the_deciding_phase(spec: ModelSpec, chosen: Op
 @many
 @given(specs(), options(), st.sampled_from(["batch", "sequence_length", "rank", "grad_accum"]), st.integers(1, 5))
 def test_more_work_never_needs_less(spec: ModelSpec, chosen: Options, what: str, more: int) -> None:
-    """Memory is monotone in batch, length, rank and accumulation."""
+    """Memory is monotone in batch, length, rank and accumulation; on a TPU but for its tiles of logits.
+
+    These are whole parts of a sequence, so that a sequence a little longer may be cut into smaller ones.
+    """
     larger = chosen._replace(**{what: getattr(chosen, what) + more})
-    assert estimate(spec, larger).peak_bytes >= estimate(spec, chosen).peak_bytes
+    tiles = 4 * tpu.TILE_BYTES if chosen.estimator == "tpu" else 0
+    assert estimate(spec, larger).peak_bytes >= estimate(spec, chosen).peak_bytes - tiles
 
 
 @many

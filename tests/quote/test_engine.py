@@ -247,7 +247,10 @@ def test_compatibility_names_known_families_and_gives_reasons() -> None:
         assert entry.families <= {*FAMILIES, *KINDS, "*"}
         assert entry.found.verdict in ("yes", "experimental", "no trainer")
         assert entry.found.reason or entry.found.verdict == "yes"
-    assert compatibility("tpu", "longcat_flash", "qlora").verdict == "no trainer"
+    assert compatibility("tpu", "longcat_flash", "qlora").verdict == "experimental"
+    assert compatibility("tpu", "qwen3", "qlora", "v6e").verdict == "yes"
+    assert compatibility("tpu", "qwen3", "qlora", "v3").verdict == "experimental"
+    assert compatibility("tpu", "qwen3", "full", "v6e").verdict == "no trainer"
     assert compatibility("torch-cpu", "longcat_flash", "qlora").verdict == "yes"
     assert compatibility("mlx", "longcat_flash", "qlora").verdict == "yes"
     assert compatibility("neuron", "llama", "qlora").verdict == "no trainer"

@@ -64,3 +64,15 @@ def test_what_it_says_nothing_of_is_left_to_the_others(other: Make) -> None:
     other(1, "torch-cpu,llama,*,yes,mine,\n")
     assert flavour("qwen3-0.6b") == "cpu"
     assert flavour("longcat-flash") == "longcat"
+
+
+def test_some_trainers_are_taken_only_by_their_name() -> None:
+    """JAX on a processor is for rehearsals: whoever does not ask for it gets the torch trainer."""
+    asked = Request(spec=registry.find("smollm2-135m"), method="lora", trainer="tpu")
+    found = recipes.recipe(asked, "torch-cpu", 1, "cpu-zen")
+    assert found is not None
+    assert (found.flavour, found.options.dtype) == ("jax", "fp32")
+    assert flavour("smollm2-135m") == "cpu"
+    assert compatibility.loads(asked, "torch-cpu").verdict == "yes"
+    assert compatibility.loads(asked._replace(method="full"), "torch-cpu").verdict == "no trainer"
+    assert compatibility.loads(asked._replace(trainer="torch"), "tpu").verdict == "no trainer"

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from cloudtrain.errors import Cancelled, CloudtrainError, Interrupted, NoCapacity, OverBudget, TeardownIncomplete
+from cloudtrain.errors import (
+    Cancelled,
+    CloudtrainError,
+    Interrupted,
+    NoCapacity,
+    NoQuotaHere,
+    OverBudget,
+    TeardownIncomplete,
+)
 from cloudtrain.offer import OfferKey
 from cloudtrain.plan import Plan
 from cloudtrain.records import AttemptRecord, GoneRecord
@@ -126,3 +134,23 @@ def test_after_an_interrupt_a_run_that_had_a_machine_continues(run: Run, monkeyp
     assert end_of(run, monkeypatch, interrupt).hint == "`cloudtrain up` starts it again"
     run.write("attempts/001.json", AttemptRecord(machine=machine()))
     assert end_of(Run(run.store, "mine"), monkeypatch, interrupt).hint == "`cloudtrain up` resumes it"
+
+
+def test_a_place_without_quota_is_passed_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not remembered as full; where no place has the quota, that is why nothing starts (exit 4)."""
+    asked: list[str] = []
+
+    def start(store: Any, plan: Plan, log: Any) -> Any:
+        asked.append("")
+        if len(asked) == 2:
+            return run
+        raise NoQuotaHere("quota X is 0 in here", "ask for more of X: the page")
+
+    told: list[Event] = []
+    assert search(run, monkeypatch, start, told=told) == (run, "")
+    assert [event.answer for event in told if isinstance(event, PlaceFull)] == ["quota X is 0 in here"]
+    assert not candidates.full_places(run.store)
+    asked.append("")
+    error = end_of(run, monkeypatch, start)
+    assert (type(error), error.exit_code) == (NoQuotaHere, 4)
+    assert error.hint == "ask for more of X: the page"

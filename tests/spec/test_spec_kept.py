@@ -57,11 +57,13 @@ def test_identity_is_what_decides_the_result() -> None:
         "report: tensorboard",
         "train_layers: 9",
         "lr: 2e-4",
+        "expert_capacity: 2",
     ):
         assert read(SHORT + line).identity() == same
     assert read(SHORT, "data=elsewhere.jsonl").identity() == same
     for line in ("lr: 3e-4", "seed: 1", "lora: {rank: 8}", "method: lora", "revision: x", "packing: no", "epochs: 2"):
         assert read(SHORT + line).identity() != same
+    assert read(SHORT + "expert_capacity: 3").identity() != same
     full = read(SHORT + "method: full").identity()
     assert read(SHORT + "method: full\nlora: {rank: 8}").identity() == full
     assert read(SHORT + "method: freeze\ntrain_layers: 9").identity() != read(SHORT + "method: freeze").identity()

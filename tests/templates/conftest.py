@@ -19,6 +19,7 @@ from tests.patience import PATIENCE_S
 from tests.trainer_fixtures import (
     TEMPLATES,
     demo_model,
+    jax_python,
     longcat_python,
     trainer_python,
     warm_cache,
@@ -26,7 +27,7 @@ from tests.trainer_fixtures import (
     warm_python,
 )
 
-__all__ = ["demo_model", "longcat_python", "trainer_python", "warm_cache", "warm_longcat", "warm_python"]
+__all__ = ["demo_model", "jax_python", "longcat_python", "trainer_python", "warm_cache", "warm_longcat", "warm_python"]
 TORCH, COMMON = TEMPLATES / "torch", TEMPLATES / "common"
 sys.path[:0] = [str(TORCH), str(COMMON)]  # the trainer's modules import each other by plain names
 

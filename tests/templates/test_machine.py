@@ -157,3 +157,44 @@ def test_a_stop_while_libraries_load_is_always_a_stop(tmp_path: Path, when: str,
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert json.loads(done.stdout)["event"] == event
+
+
+def test_one_of_several_device_files_is_enough(tmp_path: Path) -> None:
+    """Generations of one accelerator have drivers with names of their own."""
+    about = {"device_file": [str(tmp_path / "new"), str(tmp_path / "old0")], "absent": "no such thing here"}
+    with pytest.raises(failures.NoAccelerator, match="no such thing here"):
+        machine.look_for_accelerator(about)
+    (tmp_path / "old0").touch()
+    machine.look_for_accelerator(about)
+    with pytest.raises(failures.NoAccelerator):
+        machine.look_for_accelerator({**about, "device_file": str(tmp_path / "new")})
+
+
+@pytest.mark.parametrize("opened", ["accel0", "accel3", "vfio/0"])
+def test_who_holds_the_accelerator_is_named(tmp_path: Path, opened: str) -> None:
+    """One process at a time has the chips, whichever of them it has opened; who holds nothing is in nobody's way."""
+    (tmp_path / "vfio").mkdir()
+    for name in ("accel0", "accel3", "vfio/0", "else"):
+        (tmp_path / name).touch()
+    about = {"device_file": [str(tmp_path / "vfio"), str(tmp_path / "accel0")], "alone": True, "absent": ""}
+    hold = "import sys, time; file = open(sys.argv[1]); print('here', flush=True); time.sleep(600)"
+    for name, is_held in (("else", False), (opened, True)):
+        words = [sys.executable, "-c", hold, str(tmp_path / name)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
+            assert other.stdout
+            other.stdout.readline()
+            try:
+                if not is_held:
+                    machine.look_for_accelerator(about)
+                    continue
+                with pytest.raises(failures.NoAccelerator, match=f"held by process {other.pid} "):
+                    machine.look_for_accelerator(about)
+                machine.look_for_accelerator({**about, "alone": False})
+            finally:
+                other.kill()
+
+
+def test_a_trainer_knows_which_host_it_is_on() -> None:
+    assert machine.this_host({}) == machine.Host(0, 1, "")
+    told = {"CLOUDTRAIN_HOST": "2", "CLOUDTRAIN_HOSTS": "4", "CLOUDTRAIN_COORDINATOR": "10.0.0.2:21000"}
+    assert machine.this_host(told) == machine.Host(2, 4, "10.0.0.2:21000")

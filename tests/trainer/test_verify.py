@@ -27,9 +27,9 @@ TORCH_ANSWER = {
     "versions": {"torch": "2.13.0", "transformers": "5.23.0"},
 }
 OVERFLOW = {
-    "peak_bytes": 20 * GIB,
+    "peak": 20 * GIB,
     "fits": False,
-    "available_bytes": 16 * GIB,
+    "available": 16 * GIB,
     "versions": {"jax": "0.10.2", "jaxlib": "0.10.2", "libtpu": "0.0.42.1"},
 }
 MODELS = [spec for spec in registry.all_models() if spec.family != "longcat_flash_ngram"]
@@ -42,19 +42,20 @@ def torch_document(model: str, **options: Any) -> dict[str, Any]:
 
 
 def tpu_document(model: str, options: Options) -> dict[str, Any]:
-    """What tpu_step.py gets."""
+    """What the trainer's lowering.py gets."""
     return verify.tpu_document(*checked(registry.find(model), options))
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[str]]:
     """Put a Python program in the place of the proving ones; it gets the document as `document`."""
-    (tmp_path / "verify").mkdir()
+    programs = [tmp_path / "verify" / "torch_step.py", tmp_path / "tpu" / "lowering.py"]
     said: list[str] = []
 
     def put(body: str) -> list[str]:
-        for name in ("torch_step.py", "tpu_step.py"):
-            (tmp_path / "verify" / name).write_text(f"import json, os, sys\ndocument = json.load(sys.stdin)\n{body}\n")
+        for path in programs:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"import json, os, sys\ndocument = json.load(sys.stdin)\n{body}\n")
         monkeypatch.setattr(verify, "files", lambda package: tmp_path)
         monkeypatch.setattr(environment, "ensure", lambda flavour, say: said.append(flavour) or Path(sys.executable))
         return said
@@ -103,18 +104,15 @@ def test_an_architecture_is_named_as_the_library_names_it() -> None:
     assert kinds == {"gemma-3-1b": "gemma3_text", "kimi-k2": "deepseek_v3", "phi-4": "phi3"}
 
 
-def test_a_tpu_step_has_the_models_sizes_and_chip() -> None:
-    """Biases, norms and adapted matrices are those of the architecture."""
-    found = tpu_document("qwen2.5-0.5b", TPU._replace(devices=4, targets="attention"))
+def test_a_tpu_step_is_the_trainers_job_for_a_chip() -> None:
+    """The model's own configuration, the keys of the job, and a sequence for each chip at least."""
+    found = tpu_document("qwen2.5-0.5b", TPU._replace(devices=4, targets="attention", method="lora", rank=8))
     assert (found["generation"], found["devices"]) == ("v5e", 4)
-    assert (found["model"]["hidden"], found["model"]["biases"], found["model"]["qk_norm"]) == (
-        896,
-        ["q", "k", "v"],
-        False,
-    )
-    assert found["options"]["adapted"] == ["q", "k", "v", "o"]
-    gemma = tpu_document("gemma-3-1b", TPU._replace(chip="TPU7x"))
-    assert (gemma["generation"], gemma["model"]["post_norms"], gemma["model"]["activation"]) == ("tpu7x", True, "gelu")
+    assert found["config"] == verify.config_keys(registry.find("qwen2.5-0.5b").shape)
+    assert (found["job"]["method"], found["job"]["micro_batch"]) == ("lora", 4)
+    assert found["job"]["lora"] == {"rank": 8, "dropout": 0.0, "targets": "attention"}
+    gemma = tpu_document("gemma-3-1b", TPU._replace(chip="TPU7x", quantisation="int8"))
+    assert (gemma["generation"], gemma["job"]["quantisation"]) == ("tpu7x", "int8")
 
 
 @pytest.mark.parametrize(
@@ -127,10 +125,9 @@ def test_a_tpu_step_has_the_models_sizes_and_chip() -> None:
         ("smollm2-135m", Options(estimator="tpu"), "compiled for one kind of chip"),
         ("smollm2-135m", TPU._replace(chip="mi300x"), "no step can be compiled for `mi300x`"),
         ("smollm2-135m", TPU._replace(chip="tpu-v2"), "no step can be compiled for `tpu-v2`"),
-        ("longcat-flash", TPU, "family `longcat_flash` cannot be compiled for a TPU"),
         ("smollm2-135m", TPU._replace(method="dora"), "a TPU step with method dora cannot be compiled"),
-        ("smollm2-135m", TPU._replace(grad_accum=2), "a TPU step with grad accum 2 cannot be compiled"),
-        ("smollm2-135m", TPU._replace(optimizer="lion"), "a TPU step with optimizer lion cannot be compiled"),
+        ("smollm2-135m", TPU._replace(optimizer="adamw8bit"), "a TPU step with optimizer adamw8bit cannot be compiled"),
+        ("smollm2-135m", TPU._replace(attention="eager"), "a TPU step with attention eager cannot be compiled"),
     ],
 )
 def test_what_cannot_be_proven_is_a_sentence_and_starts_nothing(
@@ -170,7 +167,11 @@ def test_the_compilers_refusal_is_a_verdict(program: Callable[[str], list[str]])
     flavours = program(f"print(json.dumps({OVERFLOW!r}))")
     found = verify.verify(registry.find("smollm2-135m"), TPU, lambda sentence: None)
     assert (found.fits, found.peak_bytes, found.available_bytes) == (False, 20 * GIB, 16 * GIB)
-    assert (found.phase, found.how, flavours) == ("step", "compiled for tpu-v5e, libtpu 0.0.42.1", ["tpu-compiler"])
+    assert (found.phase, found.how, flavours) == (
+        "step",
+        "the trainer's own step compiled for tpu-v5e, libtpu 0.0.42.1",
+        ["tpu"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ def below(quote: Quote, option: Option) -> list[str]:
         known.append(f"{100 * line.p_shown:.0f} % sure to end in time")
     if line.assessment.learnt:
         known.append("measured here")
+    if line.assessment.untried:
+        known.append(line.assessment.untried)
     if owned.is_asked(quote, line):
         return wrapped("; ".join([*known, owned.note(line)]), WIDTH - len(INDENT))
     if line.offer.price.is_assumed:

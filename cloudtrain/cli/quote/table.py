@@ -28,7 +28,7 @@ OTHERS = (Column("offer"), Column("market", drop=2), Column("fits", drop=6), Col
 VERDICTS = ("fits", "loads", "launch", "allowed", "priced", "in time")
 PAINTS = {"fits": green, "yes": green, "tight": yellow, "experimental": yellow, "by hand": yellow, "not yet": dim,
           "no": red, "no trainer": red}  # fmt: skip
-MEASURED = "^"
+MEASURED, UNTRIED = "^", "?"  # behind the hours
 
 
 class Group(NamedTuple):
@@ -93,8 +93,13 @@ def grouped(
     return list(groups.values())
 
 
-def viable_rows(groups: list[Group], chosen: int | None, mark: str = MEASURED) -> list[list[str]]:
-    """The rows above the line; `mark` stands behind hours that runs measured here have corrected."""
+def hours_mark(line: QuoteRow) -> str:
+    """What stands behind hours that runs measured here have corrected, and behind those of what nobody ran."""
+    return MEASURED if line.assessment.learnt else UNTRIED if line.assessment.untried else ""
+
+
+def viable_rows(groups: list[Group], chosen: int | None) -> list[list[str]]:
+    """The rows above the line."""
     rows = []
     for group in groups:
         index, line = next(((i, m) for i, m in group.lines if i == chosen), group.lines[0])
@@ -113,7 +118,7 @@ def viable_rows(groups: list[Group], chosen: int | None, mark: str = MEASURED) -
                 line.assessment.launch,
                 money(line.offer.usd_per_hour),
                 line.offer.price.as_of or ("assumed" if line.offer.price.is_assumed else "today"),
-                f"{hours_text(hours.likely)}{mark if line.assessment.learnt else ''}",
+                f"{hours_text(hours.likely)}{hours_mark(line)}",
                 f"{hours_text(hours.low)} .. {hours_text(hours.high)}",
                 money(usd.likely),
                 f"{money(usd.low)} .. {money(usd.high)}",

@@ -71,6 +71,8 @@ def show_foot(quoted: Quote, output: str) -> None:
         print_message(f"no prices from {provider}: {reason}")
     if any(line.assessment.learnt for line in quoted.lines):
         print_text("\n^ corrected by runs measured here: --why ROW says how, `cloudtrain measurements list` which")
+    if untried := {line.assessment.untried for line in quoted.lines if line.viable} - {""}:
+        print_text(f"\n? {', '.join(sorted(untried))}: the speed is foretold from other people's runs there")
     found = ages.by_provider((line.offer for line in quoted.lines if line.viable), now)
     click.echo()
     if found:

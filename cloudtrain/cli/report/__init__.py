@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ BY = ("week", "month", "provider", "spec")
 @click.option("--by", "by_what", type=click.Choice(BY), help="Sums of each week, month, provider or spec.")
 @click.option("--trend", is_flag=True, help="How $/M tokens, tokens/s and losses of each spec move.")
 @click.option("--html", "page", metavar="FILE", type=click.Path(path_type=Path), help="Write all of it as one page.")
+@click.option("--share", is_flag=True, help="An anonymous line of each run's speed, to send to us.")
 @output_option()
 @click.pass_context
 def command(  # noqa: PLR0913, PLR0917 - one argument for each option
@@ -43,6 +45,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument for each option
     by_what: By | None,
     trend: bool,
     page: Path | None,
+    share: bool,
     output: str,
 ) -> None:
     """The account of RUN in full, or of all runs in a line each and a total.
@@ -55,12 +58,16 @@ def command(  # noqa: PLR0913, PLR0917 - one argument for each option
 
     if run_name is not None and (by_what or trend or page):
         raise UsageError("RUN is one run, and --by, --trend and --html are about all", "leave one of them out")
+    if share and (by_what or trend or page or billed):
+        raise UsageError("--share prints lines to send, and nothing else", "leave the other options out")
     if by_what and trend:
         raise UsageError("--by and --trend are two reports", "ask for one of them")
     store = open_store(settings.load().state)
     if billed:
         tell_billed(store)
     begun_after = settings.now() - since if since else 0.0
+    if share:
+        return lines_to_share(store, run_name, begun_after)
     if run_name is not None:
         account = report(find(store, run_name))
         return print_json(account.document()) if output == "json" else one.show(account, output)
@@ -76,6 +83,23 @@ def command(  # noqa: PLR0913, PLR0917 - one argument for each option
         show(found, by_what, trend, output)
     refuse_damaged(list(found.faults))
     return None
+
+
+def lines_to_share(store: Store, run_name: str | None, begun_after: float) -> None:
+    """A line of JSON for each run that measured a speed. Raises UsageError where there is none."""
+    from cloudtrain.report.share import document, shared
+
+    runs, damaged = ([find(store, run_name)], []) if run_name is not None else readable_runs(store)
+    lines = [line for run in runs if run.intent.created >= begun_after and (line := shared(run)) is not None]
+    for line in lines:
+        click.echo(json.dumps(document(line)))
+    if not lines:
+        what = f"run `{run_name}` has" if run_name is not None else "no run has"
+        raise UsageError(
+            f"{what} no speed to share", "a run that finished at least 1,000 tokens has one; a demo has not"
+        )
+    print_message("nothing else of these runs is in the lines: read them, then send them with an issue")
+    refuse_damaged(damaged)
 
 
 def tell_billed(store: Store) -> None:

@@ -33,6 +33,7 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.option(
     "--row", shell_complete=words.rows, metavar="ID", help="Only this row of the quote: runpod/mi300x/eu-ro-1."
 )
+@click.option("--backend", metavar="NAME", help="Only this trainer: torch, or tpu (JAX, also on a processor).")
 @click.option("--spot/--on-demand", default=None, help="Only spot, or nothing on spot.")
 @click.option(
     "--max-hours",

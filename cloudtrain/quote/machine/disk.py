@@ -81,16 +81,13 @@ class Disk(NamedTuple):
     checkpoint: int  # bytes of one
     speed: Speed
     pace: Pace
-
-    @property
-    def hosts(self) -> int:
-        """Machines with such a disk each; 0 where it is part of the machine's price."""
-        return self.billed_gb // self.gb if self.gb else 0
+    hosts: int = 1  # that make up the machine, each with such a disk
 
     @property
     def paid_mb_s(self) -> int:
         """MB/s of all hosts together that cost more than the disk."""
-        return 0 if self.speed.asked_mb_s is None else self.hosts * (self.speed.asked_mb_s - int(self.pace.mb_s))
+        paid = self.hosts if self.billed_gb else 0  # 0 where it is part of the machine's price
+        return 0 if self.speed.asked_mb_s is None else paid * (self.speed.asked_mb_s - int(self.pace.mb_s))
 
     @property
     def shortage(self) -> str:
@@ -119,13 +116,19 @@ def disk(request: Request, offer: Offer, recipe: Recipe, trainable: int, at_home
         most_gb = known.most_gb_per_vcpu * offer.vcpus
     fixed = known.fixed
     gb = most_gb if fixed and most_gb is not None else max(known.least_gb, needed_gb)
-    hosts = math.ceil(offer.count / known.chips_per_host) if known.chips_per_host else 1
+    hosts = hosts_of(offer)
     billed_gb = 0 if fixed else hosts * gb
     one, pace = parts.checkpoints // (request.checkpoints_kept + 1), known.pace
     first = pace.choices(offer.vcpus)[:1]
     speed = pace.speed(gb, offer.vcpus, first[0] if first else None)
     sizes = known.system_gb, needed_gb, gb, billed_gb, most_gb
-    return Disk(parts, *sizes, fixed, known.output_gb, known.source, one, speed, pace)
+    return Disk(parts, *sizes, fixed, known.output_gb, known.source, one, speed, pace, hosts)
+
+
+def hosts_of(offer: Offer) -> int:
+    """How many hosts make up an offer's machine: a slice of chips has several from some size on."""
+    known = rule(catalog.folder(), offer.provider, offer.name)
+    return math.ceil(offer.count / known.chips_per_host) if known.chips_per_host else 1
 
 
 @lru_cache(maxsize=64)  # a quote asks for the same job on every kind of machine

@@ -27,7 +27,7 @@ def host_bytes(request: Request, recipe: Recipe, estimated: MemoryEstimate) -> i
     """
     spec, shape = request.spec, request.spec.shape
     piece = shape.vocab * shape.hidden
-    if spec.params_experts and not recipe.experts.startswith("4-bit"):
+    if spec.params_experts and not recipe.options.experts_4bit:
         piece = max(piece, spec.params_experts // max(1, shape.layers - shape.dense_layers))
     pieces = piece * (2 + recipe.width_bytes)
     return pieces + (estimated.parts.weights if recipe.backend in ON_THE_HOST else RUNTIME_BYTES)

@@ -160,7 +160,7 @@ def assessed(quote: Quote, request: Request, offer: Offer) -> engine.Kind | None
     chip = chips().get(offer.hardware)
     if chip is None:
         return None
-    found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
+    found = loads(request, chip.backend, chip.architecture)
     if found.verdict == "no trainer":
         return None  # asked first, because it costs nothing
     try:

@@ -31,26 +31,33 @@ def quantised_parameters(request: Request, recipe: Recipe) -> int:
 
 
 def setup_parts(
-    request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED
+    request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED, hosts: int = 1
 ) -> list[TimePart]:
-    """Everything before the first step. Sources: the provider's terms, the recipe data and the disk's speed."""
+    """Everything before the first step. Sources: the provider's terms, the recipe data and the disk's speed.
+
+    Each of several `hosts` fetches, reads and packs the part that its devices hold; a trainer that can read parts of
+    files has it then without a disk in between.
+    """
     spec = request.spec
-    weights_bytes = spec.weights_bytes("bf16")
+    weights_bytes = round(spec.weights_bytes("bf16") / hosts)
+    each = f" on each of {hosts} hosts" if hosts > 1 else ""
     parts = [TimePart("boot", terms.boot_s, terms.source)]
     if terms.image_needed:
         image = over(recipe.image_bytes, terms.image_bytes_per_s)
         parts.append(TimePart("image", image, f"{recipe.image_bytes / 1e9:.1f} GB compressed"))
-    if not (terms.sees_client_files and spec.path):
-        download = over(weights_bytes, slower(terms.download_bytes_per_s, speed.write))
-        parts.append(TimePart("weights", download, f"{weights_bytes / 1e9:,.1f} GB in bf16"))
-    parts.append(TimePart("load", over(weights_bytes, speed.read), f"reading the weights at {mb_text(speed.read)}"))
+    if hosts > 1 and recipe.streams_per_s:
+        how = f"{weights_bytes / 1e9:,.1f} GB in bf16{each}, its part at {mb_text(recipe.streams_per_s)}"
+        parts.append(TimePart("weights", over(weights_bytes, recipe.streams_per_s), how))
+    else:
+        if not (terms.sees_client_files and spec.path):
+            download = over(weights_bytes, slower(terms.download_bytes_per_s, speed.write))
+            parts.append(TimePart("weights", download, f"{weights_bytes / 1e9:,.1f} GB in bf16{each}"))
+        parts.append(TimePart("load", over(weights_bytes, speed.read), f"reading the weights at {mb_text(speed.read)}"))
     quantised = quantised_parameters(request, recipe)
     if quantised:
-        parts.append(
-            TimePart(
-                "quantise", over(quantised, recipe.quantise_per_s), f"{quantised / 1e9:,.1f} B parameters to 4 bit"
-            )
-        )
+        kind = "4 bit" if recipe.options.quantisation == "nf4" else recipe.options.quantisation
+        seconds = over(quantised, recipe.quantise_per_s.scaled(hosts))
+        parts.append(TimePart("quantise", seconds, f"{quantised / 1e9:,.1f} B parameters to {kind}"))
     parts.append(TimePart("compile", recipe.compile_s, "libraries and slower first steps, from the recipe data"))
     return parts
 
@@ -83,14 +90,14 @@ def kept_bytes(request: Request, recipe: Recipe, offer: Offer, terms: Terms) -> 
 
 
 def restart_parts(
-    request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED
+    request: Request, recipe: Recipe, terms: Terms, vcpus: int | None, speed: Speed = ANY_SPEED, hosts: int = 1
 ) -> list[TimePart]:
     """Everything before the first step of a machine that goes on with a run: as `setup_parts` where nothing is kept.
 
     Kept weights are fetched instead of those in bf16, and not made again. A machine that was taken away while it made
     them leaves what it had, so that no work is done twice; that one's restart is not shown apart.
     """
-    parts = setup_parts(request, recipe, terms, vcpus, speed)
+    parts = setup_parts(request, recipe, terms, vcpus, speed, hosts)
     if not is_kept(request, recipe, terms):
         return parts
     kept = kept_size(request, recipe)
@@ -154,7 +161,7 @@ def at_cheapest_speed(
     if len(choices) < 2 or rate is None or offer.usd_per_hour is None or per_month is None:
         return disk
     work_s = sum(part.seconds.likely for part in step_parts(request, recipe, rate, offer.vcpus))
-    setup = setup_parts(request, recipe, terms, offer.vcpus, disk.speed)
+    setup = setup_parts(request, recipe, terms, offer.vcpus, disk.speed, disk.hosts)
     others_s = work_s + sum(part.seconds.likely for part in setup if part.name not in ("weights", "load"))
     weights, fetched = request.spec.weights_bytes("bf16"), terms.download_bytes_per_s.likely
 

@@ -22,6 +22,7 @@ class UpOptions:
     infra: tuple[str, ...] = ()  # empty: what the settings say
     hardware: tuple[str, ...] = ()
     row: str | None = None
+    backend: str | None = None  # the trainer: a folder of templates/; None: the best of those that can
     spot: bool | None = None  # True: no on-demand offers; False: none on spot
     max_hours: float | None = None  # the run is ended after so many hours
     max_cost: Decimal | None = None  # US dollars: the run is ended before it costs more

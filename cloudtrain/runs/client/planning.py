@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cloudtrain import hub
+from cloudtrain import backends, hub
 from cloudtrain.errors import Cancelled, NothingViable, UsageError, visible
 from cloudtrain.providers import Stack, load
 from cloudtrain.quote.document import frozen
@@ -201,7 +201,9 @@ class Planner:
         )
         hardware = tuple(each for text in options.hardware for each in parse_hardware(text))
         asked, hour_usd = markets(options.spot), self.settings.hour_is_worth
-        return request._replace(hardware=hardware, markets=asked, weights_bytes=self.weights_bytes, hour_usd=hour_usd)
+        request = request._replace(hardware=hardware, markets=asked, weights_bytes=self.weights_bytes)
+        trainer = backends.named(options.backend).name if options.backend else ""
+        return request._replace(hour_usd=hour_usd, only_planned=options.dry_run, trainer=trainer)
 
     def wanted(self) -> tuple[Place, ...]:
         """The places that were asked for; () for all."""

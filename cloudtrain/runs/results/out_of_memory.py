@@ -168,7 +168,7 @@ class Estimate(NamedTuple):
     def loads(self, request: Request) -> bool:
         """Whether the trainer has the method for this architecture there."""
         chip = chips()[self.hardware]
-        found = loads(request.spec, request.method, request.sequence_length, chip.backend, chip.architecture)
+        found = loads(request, chip.backend, chip.architecture)
         return found.verdict == "yes"
 
 

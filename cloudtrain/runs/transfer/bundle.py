@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 VERSION = 1
 LARGEST_DATA_BYTES = 2 << 30
 EVERY_MACHINES = ("machine", "supervisor", "common")  # folders of `templates/` that are in every bundle
-MACHINES_OWN = ("run", "deadline", "grace_s", "output", "quantised")  # keys of the job that the machine fills in
+MACHINES_OWN = (
+    "run",
+    "deadline",
+    "grace_s",
+    "output",
+    "quantised",
+    "chip",
+    "devices",
+)  # keys of the job that the machine fills in
 
 
 class Bundle(NamedTuple):

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudtrain.errors import UsageError
+from cloudtrain.providers import Stack, load
 from cloudtrain.runs.chunks import log_size
 from cloudtrain.runs.record import Run
-from cloudtrain.runs.transfer import hub_token, kept, multipart
+from cloudtrain.runs.transfer import compiled, hub_token, kept, multipart
 from cloudtrain.signing import urls
 from cloudtrain.state.errors import BucketDenied, BucketUnreachable
 from cloudtrain.state.store import write_record
@@ -24,7 +25,7 @@ from cloudtrain.state.store import write_record
 if TYPE_CHECKING:
     from cloudtrain.plan import Plan
     from cloudtrain.records import TicketFile, TicketFiles, TicketRecord
-    from cloudtrain.records.ticket import TicketAddress
+    from cloudtrain.records.ticket import TicketAddress, TicketRented
     from cloudtrain.runs.transfer.bundle import Bundle
     from cloudtrain.state.protocol import Store
 
@@ -76,6 +77,23 @@ def record(store: Store, run: Run, plan: Plan, bundle: Bundle) -> TicketRecord:
         micro_batch=plan.line.recipe.batch if plan.line.recipe else None,
         end=TicketEnd(kind=plan.provider),
         rest=None if plan.rest is None else TicketRest(**plan.rest),
+        rented=rented(run, plan, url),
+        compiled=compiled.offered(store, run, plan, url),
+    )
+
+
+def rented(run: Run, plan: Plan, url: Url) -> TicketRented:
+    """What the machine is to find itself to be; of several hosts, where each writes for the others to read."""
+    from cloudtrain.records.ticket import TicketAddress, TicketHost, TicketRented
+
+    cloud = load("stacks", plan.provider, Stack).cloud
+    count = 1 if cloud is None else cloud.hosts(plan.line.key)
+    folders = ["", *(f"hosts/{plan.attempt}/{number}/" for number in range(1, count))] if count > 1 else []
+    hosts = [
+        {name: TicketAddress(url=url(run.key(f"{each}{name}.json"))) for name in ("hb", "exit")} for each in folders
+    ]
+    return TicketRented(
+        chip=plan.line.hardware, devices=plan.line.devices, hosts=tuple(TicketHost(**each) for each in hosts)
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cloudtrain.simulator.gcp.compute import GceCloud
+    from cloudtrain.simulator.gcp.whole import GoogleCloud
 
 
-def roomy() -> GceCloud:
-    """An account with room: no quota is in the way."""
-    from cloudtrain.simulator.gcp.compute import GceCloud
+def roomy() -> GoogleCloud:
+    """An account with room, at both APIs that rent machines: no quota is in the way."""
+    from cloudtrain.simulator.gcp.whole import GoogleCloud
 
-    return GceCloud()
+    return GoogleCloud()

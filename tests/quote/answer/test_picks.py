@@ -82,7 +82,7 @@ def test_what_is_missing_is_named_with_the_first_remedy() -> None:
     bare = start(quote, row, NOBODY)
     provider = quote.lines[row].offer.provider
     assert bare.missing == ("bucket", f"{provider} key", "licence")
-    assert bare.command == "cloudtrain config set state s3://BUCKET"
+    assert bare.command == "cloudtrain config set state gs://BUCKET"
     ready = start(quote, row, SOMEBODY)
     assert ready.missing == ()
     assert ready.command.startswith("cloudtrain up")

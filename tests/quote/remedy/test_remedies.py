@@ -120,10 +120,10 @@ def test_what_is_over_the_ceiling_is_not_advised() -> None:
 
 
 def test_another_method_is_advised_where_only_that_loads() -> None:
-    """Qwen3 in 4 bit has no TPU trainer; LoRA has."""
+    """A TPU has no DoRA of ours; QLoRA and LoRA it has."""
     tpu = offer(name="v6e-4", hardware="tpu-v6e", count=4, memory_bytes=32 * GIB)
-    asked = request("qwen3-8b", method="qlora")
-    assert advice(asked, tpu) == f"--method lora: {then(asked, tpu, method='lora')}"
+    asked = request("qwen3-8b", method="dora")
+    assert advice(asked, tpu) == f"--method qlora: {then(asked, tpu, method='qlora')}"
 
 
 def test_the_length_that_a_model_has_positions_for_is_advised() -> None:

@@ -54,6 +54,18 @@ def test_an_operations_error_is_read_from_its_first_part() -> None:
     assert type(google.refusal(document)) is errors.Quota
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Quota 'PREEMPTIBLE-TPU-V6E-per-project-region' exceeded. Limit: 0.0 in region us-east5.",
+        "Quota limit 'TPUV6EPerProjectPerZoneForTPUAPI' has been exceeded. Limit: 0 in zone us-east5-a.",
+    ],
+)
+def test_a_quota_is_asked_for_by_its_own_name(message: str) -> None:
+    error = google.refusal({"error": {"errors": [{"code": "QUOTA_EXCEEDED", "message": message}]}})
+    assert error.hint == f"ask for more of {message.split(chr(39))[1]} at {google.QUOTA_PAGE}"
+
+
 def test_a_machines_name_in_a_message_cannot_break_a_line() -> None:
     document = {"error": {"message": "bad\x1b[2J\nname", "errors": []}}
     assert google.refusal(document, 400).message.isprintable()

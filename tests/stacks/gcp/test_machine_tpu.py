@@ -168,7 +168,7 @@ def test_a_request_that_waits_past_its_valid_until_time_is_no_capacity(cloud):
 
 
 @pytest.mark.parametrize(("offer", "hosts"), [("v5litepod-8", 1), ("v5litepod-16", 4), ("v4-8", 1), ("v3-32", 4)])
-def test_a_slice_of_one_host_is_sent_its_job(cloud, monkeypatch, offer, hosts):
+def test_every_host_of_a_slice_is_sent_its_job(cloud, monkeypatch, offer, hosts):
     """Its address stands in the machine's script, and not in what the journal keeps."""
     boot = import_module("cloudtrain.stacks._lifecycle.boot")
     monkeypatch.setattr(boot, "ticket_url", lambda given: "http://ticket" if given.get("boot") else "")
@@ -178,7 +178,7 @@ def test_a_slice_of_one_host_is_sent_its_job(cloud, monkeypatch, offer, hosts):
         "metadata"
     ]
     assert tpu.hosts(offer) == hosts
-    assert ("export CLOUDTRAIN_TICKET='http://ticket'" in script["startup-script"]) == (hosts == 1)
+    assert "export CLOUDTRAIN_TICKET='http://ticket'" in script["startup-script"]
     assert "http://ticket" not in str(inputs)
 
 

@@ -303,6 +303,6 @@ def test_what_is_foreseen_is_by_the_machines_own_clock(machine: Machine, box: Ma
     assert record["reason"] == "over_cap"
     assert box.get("ckpt/LATEST") == f"{record['step']}\n".encode()
     assert record["paced"]["left_s"][0] > 600
-    asked = "import sys; sys.path.insert(0, sys.argv[1]); import trainer; print(trainer.foresight({'ends_at': 9}, 2))"
+    asked = "import sys; sys.path.insert(0, sys.argv[1]); import orders; print(orders.foresight({'ends_at': 9}, 2))"
     program = [sys.executable, "-c", asked, str(backends.templates() / "machine")]
     assert subprocess.check_output(program, text=True) == "{'ends_at': 7}\n"

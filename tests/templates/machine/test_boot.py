@@ -229,3 +229,44 @@ def test_a_machine_with_another_python_carries_a_run_through(machine: Machine, b
     machine.start(FAKE_TRAINER=json.dumps({"steps": 4}))
     assert machine.ends() == 0
     assert box.document("exit.json")["reason"] == "done"
+
+
+def test_an_old_python_fetches_one_for_the_tpu_trainer() -> None:
+    """Google's TPU image has Python 3.10, and JAX 0.10.2 is for 3.11 and later: uv brings one that the locks are for."""
+    from cloudtrain import backends
+
+    tpu = backends.of_flavour("tpu")
+    code = (
+        f"import sys; sys.path.insert(0, {str(backends.templates() / 'machine')!r}); import flavours, trainer\n"
+        "sys.version_info = (3, 10, 12); trainer.shutil.which = lambda name: None\n"
+        f"print(trainer.chosen(flavours.pythons({tpu.flavours['tpu'].packages!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "((3, 12), '3.12')"
+
+
+METADATA = [
+    (
+        {"tpu-env": "ZONE: 'x'\nWORKER_ID: '2'\n", "worker-network-endpoints": "ct-a,ct-b,ct-c"},
+        (2, ["ct-a", "ct-b", "ct-c"]),
+    ),
+    (
+        {"agent-worker-number": "1", "worker-network-endpoints": "unknown:unknown:10.0.0.2,unknown:unknown:10.0.0.3"},
+        (1, ["10.0.0.2", "10.0.0.3"]),
+    ),
+    ({"worker-network-endpoints": ""}, (None, [])),
+]
+
+
+@pytest.mark.parametrize(("attributes", "found"), METADATA)
+def test_a_host_finds_its_number_and_the_others(attributes: dict[str, str], found: object) -> None:
+    """In the words of Compute Engine and of the Cloud TPU API."""
+    from cloudtrain import backends
+
+    code = (
+        f"import sys; sys.path.insert(0, {str(backends.templates() / 'machine')!r}); import slices\n"
+        f"slices.attribute = lambda name: {attributes!r}.get(name, '')\n"
+        "slices.socket.gethostname = lambda: 'somewhere'\nprint(slices.google())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(found)

@@ -21,12 +21,13 @@ from cloudtrain.simulator.gcp.compute.answers import (
     machine_type,
     place_document,
     public,
+    quota_document,
     reply,
 )
 from cloudtrain.simulator.gcp.compute.calls import FAULT_TABLE, KINDS
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid, not_found
 from cloudtrain.simulator.gcp.compute.groups import Groups
-from cloudtrain.simulator.gcp.compute.machines import Machines, check_properties
+from cloudtrain.simulator.gcp.compute.machines import TPU_TYPES, Machines, check_properties
 from cloudtrain.simulator.gcp.compute.resources import (
     ROOT,
     ZONE_LETTERS,
@@ -37,19 +38,12 @@ from cloudtrain.simulator.gcp.compute.resources import (
     Target,
 )
 from cloudtrain.simulator.gcp.compute.routes import Route, route
+from cloudtrain.simulator.gcp.quotas import Quotas
 from cloudtrain.simulator.guests import machine_url
 from cloudtrain.simulator.http_server import Front, Reply, Request
+from cloudtrain.simulator.sandbox import played_tpu
 
 TOKEN = "PLANTED-SECRET-GCE-4a1f"  # noqa: S105  # planted: a test looks whether it turns up anywhere
-READ_PARAMETERS = {
-    "filter",
-    "pageToken",
-    "maxResults",
-    "includeAllScopes",
-    "returnPartialSuccess",
-    "alt",
-    "prettyPrint",
-}
 
 
 class GceCloud(Front):
@@ -60,6 +54,7 @@ class GceCloud(Front):
         self.fault_table = FAULT_TABLE
         self.table = ResourceTable(self.clock, self.ledger)
         self.accounts = ServiceAccounts()
+        self.quotas = Quotas(PROJECT)
         self.reset()
 
     def reset(self, clock: Clock | None = None) -> None:
@@ -71,8 +66,8 @@ class GceCloud(Front):
         self.faults.happened.clear()
         self.calls.clear()
         self.table = ResourceTable(self.clock, self.ledger, self.table.number())  # what is still due meets no new thing
-        self.accounts = ServiceAccounts()
-        self.machines = Machines(self.table, self.accounts)
+        self.accounts, self.quotas = ServiceAccounts(), Quotas(PROJECT)
+        self.machines = Machines(self.table, self.accounts, self.quotas)
         self.machines.powered_on = self._power_on
         self.machines.powered_off = lambda machine: self.room.cut(machine["id"])
         self.groups = Groups(self.table, self.machines)
@@ -81,6 +76,7 @@ class GceCloud(Front):
     def environment(self) -> dict[str, str]:
         return {
             "CLOUDTRAIN_GCE_URL": self.url,
+            "CLOUDTRAIN_GCP_QUOTAS_URL": self.url,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "CLOUDTRAIN_SIMULATOR_TOKEN": TOKEN,
         }
@@ -106,7 +102,9 @@ class GceCloud(Front):
 
     def _power_on(self, machine: Document) -> None:
         inside = machine_url(self.url, machine["id"])
-        sandbox = self.run_machine(machine["id"], {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_COMPUTE": self.url})
+        known = {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_COMPUTE": self.url}
+        chips = TPU_TYPES.get(str(machine["machineType"]).rpartition("/")[2], 0)
+        sandbox = self.run_machine(machine["id"], {**known, **(played_tpu(chips) if chips else {})})
         script = metadata.startup_script(machine)
         if sandbox and script:
             sandbox.boot(script)
@@ -167,7 +165,7 @@ class GceCloud(Front):
         place, _, where = asked.target.scope.partition("/")
         if where and where not in (ZONES if place == "zones" else ZONE_LETTERS):
             raise invalid(f"Invalid value for field '{place.removesuffix('s')}': '{where}'. Unknown {place}.")
-        allowed = {"requestId", "noGracefulShutdown"} if self.mutates(asked.call) else READ_PARAMETERS
+        allowed = {"requestId", "noGracefulShutdown"} if self.mutates(asked.call) else query.parameters(asked.call)
         if unknown := set(request.query) - allowed:
             raise invalid(f'Invalid JSON payload received. Unknown name "{sorted(unknown)[0]}": Cannot bind parameter.')
 
@@ -182,13 +180,14 @@ class GceCloud(Front):
             "listErrors": lambda target, _: {"items": self.groups.errors(target)},
             "testIamPermissions": lambda _, sent: json.loads(sent.body),
             "getIamPolicy": lambda _, __: {"bindings": self.accounts.bindings},
+            "quotaInfos": lambda _, sent: quota_document(self.quotas, sent),
         }
         if asked.target.collection == "serviceAccounts":
             return account_document(self.accounts, asked.target, request)
         if verb not in readers:
             raise Refusal(404, "notFound", f"The fake has no {asked.call}")
         document = readers[verb](asked.target, request)
-        if verb in ("listErrors", "testIamPermissions", "getIamPolicy"):
+        if verb in ("listErrors", "testIamPermissions", "getIamPolicy", "quotaInfos"):
             return document
         return {"kind": kind_of(asked.target, verb), **document}
 
@@ -260,7 +259,7 @@ class GceCloud(Front):
 
     def _get(self, target: Target) -> Document:
         if not target.collection:
-            return place_document(target)
+            return place_document(target, self.quotas.gpus)
         if target.collection == "operations":
             for operation in self.table.operations:
                 if operation["name"] == target.name:

@@ -12,6 +12,7 @@ from cloudtrain.simulator.gcp import accounts
 from cloudtrain.simulator.gcp.compute.documents import Refusal, invalid, not_found
 from cloudtrain.simulator.gcp.compute.machines import TPU_TYPES
 from cloudtrain.simulator.gcp.compute.resources import ROOT, ZONE_LETTERS, ZONES, Document, Target
+from cloudtrain.simulator.gcp.quotas import Quotas
 from cloudtrain.simulator.http_server import Reply, Request
 
 PROJECT = "simulation-project"
@@ -49,6 +50,16 @@ def account_document(known: accounts.ServiceAccounts, target: Target, request: R
     return {"permissions": wanted} if target.name in known.usable else {}
 
 
+def quota_document(known: Quotas, request: Request) -> Document:
+    """What the Cloud Quotas API says. Refuses (403) who may not ask, and (404) a quota that is not there."""
+    if not known.readable:
+        raise Refusal(403, "forbidden", "Required 'cloudquotas.quotas.get' permission")
+    found = known.document(request.path)
+    if found is None:
+        raise Refusal(404, "notFound", "Quota not found")
+    return found
+
+
 def check_uuid(token: str) -> None:
     """Refuse (400) a request id that is none."""
     try:
@@ -59,13 +70,13 @@ def check_uuid(token: str) -> None:
         raise invalid(f"Invalid value for field 'requestId': '{token}'.")
 
 
-def place_document(target: Target) -> Document:
+def place_document(target: Target, gpus: float = 1.0) -> Document:
     """A project, region or zone, with its quotas. Refuses (404) one that is not there."""
     names: Mapping[str, Any] = {"zones": ZONES, "regions": ZONE_LETTERS}.get(target.scope, {})  # type: ignore[assignment]
     quotas = [
         {"metric": "CPUS", "limit": 500.0, "usage": 0.0},
         {"metric": "PREEMPTIBLE_CPUS", "limit": 500.0, "usage": 0.0},
-        {"metric": "GPUS_ALL_REGIONS", "limit": 1.0, "usage": 0.0},
+        {"metric": "GPUS_ALL_REGIONS", "limit": gpus, "usage": 0.0},
     ]
     if target.scope and target.name not in names:
         raise not_found(f"{target.scope}/{target.name}")

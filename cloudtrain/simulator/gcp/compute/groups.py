@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid
-from cloudtrain.simulator.gcp.compute.machines import QUOTA, STOCKOUT, Machines
+from cloudtrain.simulator.gcp.compute.machines import QUOTA, STOCKOUT, TPU_TYPES, Machines
 from cloudtrain.simulator.gcp.compute.resources import ROOT, Document, Failure, ResourceTable, Target
 
 
@@ -33,7 +33,9 @@ class Groups:
         group["_slow_s"] = seconds if fault == "slow" else 0.0
         if fault == "stale":
             self.table.hidden[group["selfLink"]] = self.table.clock.now() + seconds
-        if fault in ("no_capacity", "quota"):
+        if lacking := self.machines.lacking(target, template["properties"], int(body["targetSize"])):
+            self._starve(group, lacking)
+        elif fault in ("no_capacity", "quota"):
             self._starve(group, QUOTA if fault == "quota" else STOCKOUT)
         else:
             self.run_due()
@@ -110,12 +112,20 @@ class Groups:
             return
         name = f"{group['baseInstanceName']}-{self.table.number():04x}"
         body = dict(template["properties"])
-        made_by = {"key": "created-by", "value": group["selfLink"].removeprefix(f"{ROOT}/")}
+        known = {"created-by": group["selfLink"].removeprefix(f"{ROOT}/")}
+        taken = {machine["_worker"] for machine in self.members(group)}
+        worker = next(number for number in range(len(taken) + 1) if number not in taken)
+        if body["machineType"] in TPU_TYPES:
+            # As Google writes them; every host of a fake one is to be found on this machine.
+            known["tpu-env"] = f"ACCELERATOR_TYPE: 'tpu'\nWORKER_ID: '{worker}'\n"
+            known["worker-network-endpoints"] = ",".join(["127.0.0.1"] * int(group["targetSize"]))
         metadata = body.get("metadata") or {}
+        more = [{"key": key, "value": value} for key, value in known.items()]
         body.update(
             name=name,
             machineType=f"{target.scope}/machineTypes/{body['machineType']}",
-            metadata={**metadata, "items": [*metadata.get("items", []), made_by]},
+            metadata={**metadata, "items": [*metadata.get("items", []), *more]},
             _group=group,
+            _worker=worker,
         )
         self.machines.make(target._replace(collection="instances", name=name), body, group["_slow_s"])

@@ -10,6 +10,7 @@ from typing import Any
 from cloudtrain.simulator.gcp.accounts import ServiceAccounts
 from cloudtrain.simulator.gcp.compute.documents import Refusal, check, invalid
 from cloudtrain.simulator.gcp.compute.resources import Document, Failure, ResourceTable, Target
+from cloudtrain.simulator.gcp.quotas import Name, Quotas, of_machine
 
 TPU_TYPES = {"ct6e-standard-1t": 1, "ct6e-standard-4t": 4, "ct6e-standard-8t": 8, "ct5p-hightpu-4t": 4}
 CPU_TYPE = re.compile(r"(c3|c3d|c4|c4d|m1|m3|m4|n4a|n4d)-(highmem|megamem|ultramem|standard)-\d+")
@@ -23,6 +24,7 @@ STOCKOUT = Failure(
     "The zone does not have enough resources available to fulfill the request. Try a different zone, or try later.",
 )
 QUOTA = Failure("QUOTA_EXCEEDED", "Quota 'PREEMPTIBLE-TPU-V6E-per-project-region' exceeded. Limit: 0.0 in region.")
+GPUS = Failure("QUOTA_EXCEEDED", "Quota 'GPUS_ALL_REGIONS' exceeded. Limit: 0.0 globally.")
 
 
 def check_properties(body: Mapping[str, Any], now: float) -> None:
@@ -103,9 +105,10 @@ def _limit_s(payload: Mapping[str, Any], now: float) -> float:
 class Machines:
     """Starts and ends the machines of a project. `boot_s` until RUNNING; `operation_s` until an operation is done."""
 
-    def __init__(self, table: ResourceTable, accounts: ServiceAccounts) -> None:
+    def __init__(self, table: ResourceTable, accounts: ServiceAccounts, quotas: Quotas) -> None:
         self.table = table
         self.accounts = accounts
+        self.quotas = quotas
         self.boot_s = 0.05
         self.operation_s = 0.0
         self.ended: Callable[[Document], None] = lambda machine: None  # a group hears of its machine's end
@@ -124,6 +127,8 @@ class Machines:
         check_properties(body, self.table.clock.now())
         if refused := self.accounts.refuses(body.get("serviceAccounts") or []):
             return self.table.operate(target, "insert", self.operation_s, lambda: Failure(*refused))
+        if lacking := self.lacking(target, body, 1):
+            return self.table.operate(target, "insert", self.operation_s, lambda: lacking)
         machine = self.make(target, body, slow_s=seconds if fault == "slow" else 0.0)
         if fault == "stale":
             self.table.hidden[machine["selfLink"]] = self.table.clock.now() + seconds
@@ -138,6 +143,21 @@ class Machines:
 
         machine["_fails"] = True
         return self.table.operate(target, "insert", seconds if fault == "no_capacity_later" else 0.0, give_up)
+
+    def lacking(self, target: Target, body: Mapping[str, Any], count: int) -> Failure | None:
+        """Why so many more machines would be more than the project may have there; None when they would not."""
+        name, zone = _quota_of(body), target.scope.partition("/")[2]
+        if name is None:
+            return None
+        if not self.quotas.gpus:
+            return GPUS
+        region = zone.rpartition("-")[0]
+        held = (each for each in self.table.of("instances") if _quota_of(each) == name)
+        chips = sum(_chips(each) for each in held if f"/zones/{region}-" in each["selfLink"])
+        limit = self.quotas.limit(name, region)
+        if chips + count * _chips(body) <= limit:
+            return None
+        return Failure("QUOTA_EXCEEDED", f"Quota '{name.id}' exceeded. Limit: {limit:.1f} in region {region}.")
 
     def make(self, target: Target, body: Mapping[str, Any], slow_s: float = 0.0) -> Document:
         """A machine that is being made, with its boot disk; both cost from now on. Refuses (409) a taken name."""
@@ -213,6 +233,15 @@ class Machines:
         if machine["status"] == "TERMINATED":
             return  # stopping clears the limit: a stopped machine is not deleted by it any more
         self.end(machine, (machine.get("scheduling") or {}).get("instanceTerminationAction") or "STOP")
+
+
+def _chips(body: Mapping[str, Any]) -> int:
+    return TPU_TYPES.get(str(body["machineType"]).rpartition("/")[2], 0)
+
+
+def _quota_of(body: Mapping[str, Any]) -> Name | None:
+    model = (body.get("scheduling") or {}).get("provisioningModel", "STANDARD")
+    return of_machine(str(body["machineType"]).rpartition("/")[2], model)
 
 
 def _usd_per_hour(body: Mapping[str, Any]) -> float:

@@ -11,6 +11,20 @@ from cloudtrain.simulator.gcp.compute.documents import invalid
 PAGE = 2  # small on purpose: who reads only the first page is caught
 Document = Mapping[str, Any]
 _CLAUSE = re.compile(r'\(?\s*([A-Za-z.][\w.-]*)\s*(!=|=|:|\beq\b|\bne\b)\s*("[^"]*"|[^\s()]+)\s*\)?')
+READ_PARAMETERS = {
+    "filter",
+    "pageToken",
+    "maxResults",
+    "includeAllScopes",
+    "returnPartialSuccess",
+    "alt",
+    "prettyPrint",
+}
+
+
+def parameters(call: str) -> set[str]:
+    """What a call that changes nothing may be asked with. The Cloud Quotas API counts pages in its own words."""
+    return {"pageSize", "pageToken"} if call == "services.quotaInfos" else READ_PARAMETERS
 
 
 def matcher(text: str) -> Callable[[Document], bool]:

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from cloudtrain.simulator.gcp import quotas
 from cloudtrain.simulator.gcp.compute.resources import Target
 
 PREFIX = "/compute/v1/projects/"
@@ -32,9 +33,11 @@ _PROJECT = re.compile(r"/v1/projects/([^/:]+):(testIamPermissions|getIamPolicy)"
 
 
 def _of_other_apis(method: str, path: str) -> Route:
-    """IAM and the Cloud Resource Manager: service accounts, and who may do what in the project."""
+    """IAM, the Cloud Resource Manager and Cloud Quotas: accounts, who may do what in the project, how much of it."""
     if (found := _PROJECT.fullmatch(path)) and method == "POST":
         return Route(f"projects.{found[2]}", Target(found[1], "", "", ""))
+    if (found := quotas.PATH.fullmatch(path)) and method == "GET":
+        return Route("services.quotaInfos", Target(found[1], "", "", ""))
     if found := _ACCOUNT.fullmatch(path):
         verb = {("GET", ""): "get", ("POST", ":testIamPermissions"): "test"}.get((method, found[3] or ""), "")
         return Route(f"serviceAccounts.{verb}", Target(found[1], "", "serviceAccounts", found[2])) if verb else NOWHERE

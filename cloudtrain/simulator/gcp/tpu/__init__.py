@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults, FaultTable, Kind
 from cloudtrain.simulator.gcp.tpu.catalog import PROJECT, refusal
@@ -73,6 +75,7 @@ class TpuCloud(Front):
             "CLOUDTRAIN_TPU_ENDPOINT": self.endpoint,
             "CLOUDTRAIN_TPU_URL": self.url,
             "CLOUDTRAIN_TASKS_URL": self.url,
+            "CLOUDTRAIN_GCP_QUOTAS_URL": self.url,
             "CLOUDTRAIN_SIMULATOR_TOKEN": TOKEN,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
@@ -119,6 +122,8 @@ class TpuCloud(Front):
         return call.endswith((".create", ".delete"))
 
     def perform(self, call: str, request: Request) -> Reply:
+        if request.method == "GET" and (found := self.tpu.quotas.document(request.path)):
+            return Reply(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
         return self.rest.answer(request)
 
     def refuse(self, kind: str) -> Reply:

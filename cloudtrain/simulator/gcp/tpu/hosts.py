@@ -13,6 +13,7 @@ from cloudtrain.simulator.gcp.tpu.state import Record, TpuState
 from cloudtrain.simulator.gcp.tpu.validation import Document
 from cloudtrain.simulator.guests import machine_url
 from cloudtrain.simulator.http_server import Front, Reply, Request
+from cloudtrain.simulator.sandbox import played_tpu
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # the only one that the Cloud TPU API takes
 OWN_CALLS = ("queuedResources.delete", "nodes.delete")  # of the role `cloudtrainTpuMachine`
@@ -79,7 +80,7 @@ class Hosts:
             self.machines[id_] = (record, machine)
             inside = machine_url(self.cloud.url, id_)
             known = {"CLOUDTRAIN_METADATA": inside, "CLOUDTRAIN_TPU": self.cloud.url}
-            sandbox = self.cloud.run_machine(id_, known)
+            sandbox = self.cloud.run_machine(id_, {**known, **played_tpu(record.chips // hosts_of(record))})
             script = metadata.startup_script(machine)
             if sandbox and script:
                 sandbox.boot(script)
@@ -94,6 +95,9 @@ class Hosts:
         owner = self.state.queued.get(record.queued)
         account = record.body.get("serviceAccount", {})
         name = f"t1v-n-{record.number:08x}-w-{worker}"
+        # As Google writes them; every host of a fake slice is to be found on this machine.
+        ends = ",".join(["unknown:unknown:127.0.0.1"] * hosts_of(record))
+        known = {"agent-worker-number": str(worker), "worker-network-endpoints": ends}
         return {
             "id": f"{record.number}{worker:03}",
             "name": name,
@@ -101,5 +105,7 @@ class Hosts:
             "machineType": record.body["acceleratorType"],
             "scheduling": {"provisioningModel": "SPOT" if owner and "spot" in owner.body else "STANDARD"},
             "serviceAccounts": [{"email": account.get("email", DEFAULT), "scopes": account.get("scope", [SCOPE])}],
-            "metadata": {"items": [{"key": k, "value": v} for k, v in record.body.get("metadata", {}).items()]},
+            "metadata": {
+                "items": [{"key": k, "value": v} for k, v in {**record.body.get("metadata", {}), **known}.items()]
+            },
         }

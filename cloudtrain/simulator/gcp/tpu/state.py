@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from cloudtrain.simulator.clock import Clock
 from cloudtrain.simulator.faults import Faults
+from cloudtrain.simulator.gcp.quotas import Name, Quotas, of_slice
 from cloudtrain.simulator.gcp.tpu.catalog import (
     ACT_AS,
     CHIPS,
+    PROJECT,
     REFUSALS,
     WORKER,
     ZONES,
@@ -57,6 +59,7 @@ class TpuState:
     delete_s: float = 1.0
     account: str = WORKER  # the one that there is, and that the caller may act as
     chips_per_zone: int = 512  # the quota; what FAILED or SUSPENDED holds counts too
+    quotas: Quotas = field(default_factory=lambda: Quotas(PROJECT))
     queued: dict[str, Record] = field(default_factory=dict)
     nodes: dict[str, Record] = field(default_factory=dict)
     operations: dict[str, Document] = field(default_factory=dict)
@@ -84,7 +87,8 @@ class TpuState:
             raise Refusal("ALREADY_EXISTS", f"Resource '{path}' already exists.")
         if f"{parent}/nodes/{node_id}" in self.nodes:
             raise Refusal("ALREADY_EXISTS", f"Resource '{parent}/nodes/{node_id}' already exists.")
-        self._admit(call, zone, chips)
+        preemptible = "spot" in body or body.get("provisioningModel") in ("SPOT", "FLEX_START")
+        self._admit(call, zone, chips, of_slice(str(node["acceleratorType"]), preemptible))
         record = Record(path, dict(body), WAITING, self._hidden(call), None, f"{parent}/nodes/{node_id}", "", chips)
         self.queued[path] = record
         slow = self.faults.take(call, "slow")
@@ -123,7 +127,7 @@ class TpuState:
         _, chips = generation_of(body, zone)
         if f"{parent}/nodes/{name}" in self.nodes:
             raise Refusal("ALREADY_EXISTS", f"Resource '{parent}/nodes/{name}' already exists.")
-        self._admit(call, zone, chips)
+        self._admit(call, zone, chips, None)
         path = f"{parent}/nodes/{_id(name)}"
         record = Record(path, dict(body), "CREATING", self._hidden(call), chips=chips)
         self._begin_node(record)
@@ -192,13 +196,16 @@ class TpuState:
             raise Refusal("INVALID_ARGUMENT", f"Location {matched[2]} is not a zone of this API.")
         return matched[2]
 
-    def _admit(self, call: str, zone: str, chips: int) -> None:
+    def _admit(self, call: str, zone: str, chips: int, pool: Name | None) -> None:
         if fault := self.faults.take(call, "no_capacity", "quota", "permission", "balance"):
             raise refusal(fault.kind)
         alone = (node for node in self.nodes.values() if not node.queued)
         held = sum(r.chips for r in (*self.queued.values(), *alone) if f"/locations/{zone}/" in r.name)
         if held + chips > self.chips_per_zone:
             raise refusal("quota")
+        if pool is not None and chips > (limit := self.quotas.limit(pool, zone)):
+            message = f"Quota limit '{pool.id}' has been exceeded. Limit: {limit} in zone {zone}."
+            raise Refusal("RESOURCE_EXHAUSTED", message)
 
     def _hidden(self, call: str) -> float:
         fault = self.faults.take(call, "stale")
