@@ -26,6 +26,7 @@ data:
 
 method: qlora
 # quantisation: nf4
+expert_capacity: 2.0
 lora:
   rank: 16
   # alpha: 32

@@ -127,7 +127,10 @@ def fine_tune(job: Job, back_end: BackEnd, events: Events, stop: Stop, began: fl
     if resume is not None and checkpoints.step_of(resume) >= checkpoints.progress(resume)["steps"]:
         final = resume  # it died between its last step and its result
     else:
-        final = _steps(job, back_end, events, stop, store, resume)
+        made = _steps(job, back_end, events, stop, store, resume)
+        if made is None:
+            return
+        final = made
     stop.act = lambda: None  # from here to the end it is quicker to finish
     metrics = output.metrics(job, final, time.monotonic() - began, *_losses(final))
     output.write(job, final, metrics, back_end.is_state)
@@ -136,8 +139,11 @@ def fine_tune(job: Job, back_end: BackEnd, events: Events, stop: Stop, began: fl
 
 def _steps(
     job: Job, back_end: BackEnd, events: Events, stop: Stop, store: checkpoints.Store, resume: Path | None
-) -> Path:
-    """Make the optimizer steps that are left. Returns the final checkpoint; raises Preempted when stopped before it."""
+) -> Path | None:
+    """Make the optimizer steps that are left. Returns the final checkpoint; None, after `done`, where host 0 has it.
+
+    Raises Preempted when stopped before it.
+    """
     found, held_out = read_rows(job)  # before the slow imports: bad data is reported at once
     back_end.wake(job)
     tokenizer = load_tokenizer(job)
@@ -165,6 +171,9 @@ def _steps(
     if stop.reason:  # a library has swallowed the interruption
         stop.act()
     loaded.run()
+    if progress.elsewhere:
+        events.emit("done", steps=steps, tokens=progress.tokens, train_seconds=progress.train_seconds)
+        return None
     final = store.newest()
     if final is None or checkpoints.step_of(final) < steps:
         raise Preempted(progress.stop)

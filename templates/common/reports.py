@@ -30,6 +30,7 @@ class Progress:
     peak_bytes: int = 0  # of the processes before this one
     evaluates: bool = False  # there are rows to evaluate on
     stop: str = ""  # why to stop at the next step boundary
+    elsewhere: bool = False  # all steps are made, and another host of this machine has the result
 
     def saved(self) -> dict[str, Any]:
         """What goes into a checkpoint."""

@@ -29,16 +29,21 @@ _HELD = ("already in use", "busy", "lockfile")  # what libtpu says when another 
 
 
 def see(job: Job) -> dict[str, Any]:
-    """What the `start` event says of the devices. Raises NoAccelerator when they are not those that were rented."""
+    """What the `start` event says of the devices, of all hosts. Raises NoAccelerator when others were rented."""
     os.environ.setdefault("NPROC", str(machine.usable_cores()))  # of a processor; else it takes all that the host has
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "2")
+    import hosts
+
+    here = hosts.join().here
     found = devices(job.accelerator)
     kind, count = found[0].device_kind, len(found)
     check(job, kind, count)
     if job.accelerator != "cpu":
-        machine.count_memory_by(lambda: max(peak_bytes(each) for each in found))
-    return {"devices": {"kind": kind, "count": count}}
+        own = [each for each in found if each.process_index == here.number]
+        machine.count_memory_by(lambda: max(peak_bytes(each) for each in own))
+    several = {} if here.hosts == 1 else {"host": here.number, "hosts": here.hosts}
+    return {"devices": {"kind": kind, "count": count}, **several}
 
 
 def devices(accelerator: str) -> list[Any]:

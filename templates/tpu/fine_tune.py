@@ -15,6 +15,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # wh
 import checkpoints
 import chips
 import course
+import hosts
 from events import Events
 from job import Job
 from reports import COMPUTE
@@ -22,7 +23,8 @@ from reports import COMPUTE
 
 def main(arguments: list[str]) -> int:
     """Run the job whose file is the one argument; returns the exit code."""
-    return course.main(arguments, course.BackEnd(chips.BACK_END, chips.see, _wake, _settle, _load, _is_state))
+    code = course.main(arguments, course.BackEnd(chips.BACK_END, chips.see, _wake, _settle, _load, _is_state))
+    return hosts.joined().end(code)
 
 
 def _wake(job: Job) -> None:

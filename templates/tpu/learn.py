@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 from job import Job
 from tokens import IGNORED
 
@@ -96,7 +97,13 @@ def stepper(loss_sum: LossSum, change: optax.GradientTransformation, begun: Stat
         return State(trained, memory), loss / trained_tokens, counts
 
     places = jax.tree.map(lambda it: it.sharding, begun)  # where they were: else a second step is compiled anew
-    return jax.jit(step, donate_argnums=0, out_shardings=(places, None, None))
+    return jax.jit(step, donate_argnums=0, out_shardings=(places, everywhere(begun), everywhere(begun)))
+
+
+def everywhere(begun: State) -> NamedSharding | None:
+    """Where a figure lies so that every process can read it; None where no devices share the work."""
+    meshes = [it.sharding.mesh for it in jax.tree.leaves(begun) if isinstance(it.sharding, NamedSharding)]
+    return NamedSharding(meshes[0], PartitionSpec()) if meshes else None
 
 
 def number(seed: int, step: int) -> Any:
@@ -110,8 +117,9 @@ def _clipped(gradient: Any) -> Any:
     return jax.tree.map(lambda it: it * jnp.minimum(1.0, CLIP / (norm + 1e-6)), gradient)
 
 
-def evaluator(loss_sum: LossSum) -> Any:
+def evaluator(loss_sum: LossSum, begun: State) -> Any:
     """(trained, frozen, batch) -> (sum of the losses, trained tokens) of one micro-batch, compiled."""
     return jax.jit(
-        lambda trained, frozen, batch: (loss_sum(trained, frozen, batch, None)[0], (batch.labels != IGNORED).sum())
+        lambda trained, frozen, batch: (loss_sum(trained, frozen, batch, None)[0], (batch.labels != IGNORED).sum()),
+        out_shardings=everywhere(begun),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from failures import BadJob
 
 if TYPE_CHECKING:
+    import jax
     from decoder import Decoder
     from jax.sharding import Mesh, PartitionSpec
 
@@ -64,6 +65,26 @@ def make(chosen: Plan, devices: Sequence[Any] | None = None) -> Mesh | None:
     if chosen.devices == 1:
         return None
     return Mesh(np.array(devices[: chosen.devices]).reshape(chosen), AXES)
+
+
+def put(array: Any, mesh: Mesh, cut: PartitionSpec) -> jax.Array:
+    """An array of the host on the devices; of several processes, all of which have it, each fills its own devices."""
+    import jax
+    from jax.sharding import NamedSharding
+
+    whole = np.asarray(array)
+    return jax.make_array_from_callback(whole.shape, NamedSharding(mesh, cut), lambda index: whole[index])
+
+
+def whole(arrays: Any, mesh: Mesh | None) -> Any:
+    """Arrays of the devices as arrays of this host, though other processes hold parts: all of them have to call it."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    if mesh is None or jax.process_count() == 1:
+        return arrays
+    gather = jax.jit(lambda it: it, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return jax.tree.map(np.asarray, gather(arrays))
 
 
 def cut(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import architectures
 import chips
 import course
+import hosts
 import jax
 import jax.numpy as jnp
 import learn
@@ -21,11 +22,12 @@ import state
 from batches import BLOCK, TPU_BLOCKS, Batches, in_order, row_length
 from checkpoints import step_of
 from decoder import Decoder
-from failures import of_a_save
-from jax.sharding import NamedSharding, PartitionSpec
+from failures import Failure, of_a_save
+from jax.sharding import PartitionSpec
 from job import Job
 from learn import State
 from longcat import LongCat
+from stop import report
 
 
 class Model(NamedTuple):
@@ -38,6 +40,8 @@ class Model(NamedTuple):
 
 def load(job: Job, given: course.Given) -> course.Loaded:
     """Weights on the devices, the adapter beside them, and the loop over both. Raises BadJob."""
+    hosts.joined().watch(lambda failure: report(given.reports.events, failure))
+    _same_beginning(given)
     chips.keep_compiled(job)
     folder = source.place(job.model, job.revision)
     decoder = source.described(job, folder)
@@ -56,6 +60,14 @@ def load(job: Job, given: course.Given) -> course.Loaded:
     trainable = sum(leaf.size for leaf in jax.tree.leaves(begun.trained))
     about = {"mesh": str(plan), "length": run.length, "compile_seconds": run.compile()}
     return course.Loaded(trainable, source.parameters(folder) + trainable, about, run.steps)
+
+
+def _same_beginning(given: course.Given) -> None:
+    """Raise Failure where the hosts of a machine would not go on from the same step."""
+    steps = hosts.joined().share(0 if given.resume is None else step_of(given.resume))
+    for number, step in enumerate(steps):
+        if step != steps[0]:
+            raise Failure(f"host 0 goes on from step {steps[0]}, and host {number} of {len(steps)} from step {step}")
 
 
 def way(job: Job, plan: mesh.Plan) -> model.How:
@@ -80,7 +92,7 @@ def placed(how: model.How, begun: State) -> State:
         side = getattr(path[-1], "key", "")
         adapter = side in ("a", "b") and leaf.ndim == 3
         cut = mesh.adapter_cut(how.mesh, side, leaf.shape) if adapter else PartitionSpec()
-        return jax.device_put(leaf, NamedSharding(how.mesh, cut))
+        return mesh.put(leaf, how.mesh, cut)
 
     return jax.tree_util.tree_map_with_path(put, begun)
 
@@ -103,7 +115,7 @@ class Run:
         decoder, how, frozen = base
         self.job, self.reports, self.tokenizer = job, given.reports, given.tokenizer
         self.decoder, self.how, self.frozen, self.state = decoder, how, frozen, begun
-        self.parts = architectures.of(decoder)
+        self.parts, self.hosts = architectures.of(decoder), hosts.joined()
         self.history = [] if given.resume is None else state.history(given.resume)
         self.done = 0 if given.resume is None else step_of(given.resume)
         blocks = (BLOCK,) if job.accelerator == "cpu" else TPU_BLOCKS
@@ -116,7 +128,7 @@ class Run:
             return self.parts.loss_sum(decoder, how, frozen, trained, batch, key)
 
         self._step = learn.stepper(loss_sum, change, begun, draws=job.lora.dropout > 0)
-        self._evaluated = learn.evaluator(loss_sum)
+        self._evaluated = learn.evaluator(loss_sum, begun)
 
     def compile(self) -> float:
         """Compile the step for its only shapes, before the clock of any step runs; returns the seconds.
@@ -137,14 +149,23 @@ class Run:
             self._make_step()
             ends = self.done >= progress.steps
             every = self.job.eval.every_steps
-            if progress.evaluates and not progress.stop and (ends or (every and self.done % every == 0)):
+            if progress.evaluates and (ends or (every and self.done % every == 0)) and not self._stops():
                 self._evaluate()
-            if saved := self.reports.saves_after(self.done):
+            if saved := self.hosts.share(self.reports.saves_after(self.done))[0]:
                 self._save(ends)
-            if progress.stop and not ends:
+            if self._stops() and not ends:
                 if not saved:
                     self._save(ends)
-                return
+                break
+        self.hosts.part()
+        progress.elsewhere = self.hosts.here.number > 0 and self.done >= progress.steps
+
+    def _stops(self) -> bool:
+        """Whether any host was asked to stop; all of them come to know it here, at the same step."""
+        reasons = [reason for reason in self.hosts.share(self.reports.progress.stop) if reason]
+        if reasons:
+            self.reports.progress.stop = self.reports.progress.stop or reasons[0]
+        return bool(reasons)
 
     def _make_step(self) -> None:
         self.reports.begin_step()
@@ -168,7 +189,7 @@ class Run:
         """The mean of the micro-batches' losses by their rows, as transformers has it; dropped when asked to stop."""
         losses, shares = [], []
         for batch in self._held_out():
-            if self.reports.progress.stop:
+            if self._stops():
                 return
             total, count = self._evaluated(self.state.trained, self.frozen, self._placed(batch, 0))
             losses.append(float(total) / max(int(count), 1))
@@ -182,11 +203,14 @@ class Run:
         return in_order(self.held_out, self.length, self.job.micro_batch)
 
     def _save(self, last: bool) -> None:
-        """Publish a checkpoint of this step boundary. Raises SaveFailed."""
+        """Publish a checkpoint of this step boundary, on host 0 for all. Raises SaveFailed."""
         self.reports.pace.begin()
+        whole = mesh.whole(self.state, self.how.mesh)
+        if self.hosts.here.number:
+            return
         written = self.reports.store.partial / f"checkpoint-{self.done}"
         try:
-            state.save(written, self.job, state.Saved(self.decoder, self.state, self.tokenizer, self.history), last)
+            state.save(written, self.job, state.Saved(self.decoder, whole, self.tokenizer, self.history), last)
         except Exception as error:
             if (failed := of_a_save(error)) is not None:
                 raise failed from error
@@ -197,5 +221,5 @@ class Run:
         """The arrays on the devices, their rows (the axis) cut over those that share a batch."""
         if self.how.mesh is None:
             return model.Batch(*(jnp.asarray(each) for each in batch))
-        cut = NamedSharding(self.how.mesh, PartitionSpec(*(None,) * axis, self.how.batch_axes))
-        return model.Batch(*(jax.device_put(each, cut) for each in batch))
+        cut = PartitionSpec(*(None,) * axis, self.how.batch_axes)
+        return model.Batch(*(mesh.put(each, self.how.mesh, cut) for each in batch))

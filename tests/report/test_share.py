@@ -43,7 +43,7 @@ def run_of(store: LocalFolder, model: str = "llama-3.1-8b", name: str = SECRET, 
     return run
 
 
-def test_the_line_says_what_was_run_on_what_and_how_fast(tmp_path: Path) -> None:
+def test_the_line_says_what_ran_where_and_how_fast(tmp_path: Path) -> None:
     """Speed to four digits, of all chips together."""
     line = shared(run_of(LocalFolder(tmp_path)))
     assert line is not None

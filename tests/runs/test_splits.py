@@ -28,9 +28,9 @@ ROWS = [{"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant"
 SPLIT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import trainer
+import orders
 job, most = json.load(sys.stdin)
-trainer.take_at_once(job, most)
+orders.take_at_once(job, most)
 print(json.dumps(job))
 """
 

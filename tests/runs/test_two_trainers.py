@@ -27,7 +27,7 @@ def desk(tmp_path: Path, tiny_model: Path, own_world: Path, warm_cache: Path) ->
     return Desk(tmp_path, tiny_model, own_world / "state")
 
 
-def test_a_run_goes_on_with_the_trainer_that_is_asked_for(desk: Desk) -> None:
+def test_a_run_goes_on_with_the_trainer_asked_for(desk: Desk) -> None:
     """Begun by PyTorch, ended by `down`, finished by JAX: every step once, one result, one report."""
     client = desk.start("up", "-y", "--infra", "local")
     desk.wait_for_step(12)

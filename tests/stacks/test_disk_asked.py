@@ -22,7 +22,7 @@ GB = 10**9
 DROPLETS = data()
 METHODS = ("qlora", "lora", "dora", "freeze", "full")
 WHOLE = ("qlora", "full")  # what is written least and most: all models in the gate
-PACKAGES = {"cpu": 5.4, "longcat": 5.3, "rocm": 15.0}  # GB: `du` of the environments that are made here; rocm at least
+PACKAGES = {"cpu": 5.4, "longcat": 5.3, "tpu": 1.57, "rocm": 15.0}  # GB: `du` of those made here; rocm at least
 KEPT = 2
 ACCOUNT = {"project": "p", "account": "1", "user": "u", "key": "k", "owner": "o"}
 
@@ -68,6 +68,8 @@ def sent_to_aws(machine: Resource) -> int:
 
 
 def sent_to_google(machine: Resource) -> int:
+    if machine.kind.startswith(("queued_resource", "flex")):
+        return 100  # the Cloud TPU API's own, which nobody can ask to be larger
     body = import_module("cloudtrain.stacks.gcp.kinds").NOUNS[machine.kind].body(machine.inputs)
     return int(body["disks"][0]["initializeParams"]["diskSizeGb"])
 

@@ -21,7 +21,7 @@ def test_memory_that_is_missing_has_its_own_code_and_advice(said: str) -> None:
     assert "smaller micro_batch" in str(found)
 
 
-def test_a_full_disk_is_told_from_other_faults_of_a_save() -> None:
+def test_a_full_disk_is_told_from_other_faults() -> None:
     """By what the libraries say that write files."""
     assert "the one before it is intact" in str(
         of_a_save(Exception("I/O error: No space left on device (os error 28)"))

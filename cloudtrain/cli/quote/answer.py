@@ -111,7 +111,9 @@ def last(quote: Quote, found: Answer) -> list[str]:
         able = any("--experimental" in option.start.flags for option in found.options)
         return [f"`up` {'takes none of these without --experimental' if able else 'starts none of these yet'}"]
     faster = found.picks.barely_dearer
-    more = "" if faster is None else f"; {difference(quote.lines[faster], quote.lines[quote.chosen])}"
+    untried = quote.lines[quote.chosen].assessment.untried
+    more = f", {untried}" if untried else ""
+    more += "" if faster is None else f"; {difference(quote.lines[faster], quote.lines[quote.chosen])}"
     return [
         *wrapped(f"`up` takes {quote.id_of(quote.chosen)}: {found.why}{more}"),
         *wrapped(f"before `up`: cloudtrain init {shlex.quote(name_of(quote.request))} data.jsonl"),
@@ -168,7 +170,7 @@ def below(quote: Quote, option: Option) -> list[str]:
         known.append(f"{100 * line.p_shown:.0f} % sure to end in time")
     if line.assessment.learnt:
         known.append("measured here")
-    if line.assessment.untried:
+    if line.assessment.untried and "chosen" not in option.roles:  # of what `up` takes the last sentence says it
         known.append(line.assessment.untried)
     if owned.is_asked(quote, line):
         return wrapped("; ".join([*known, owned.note(line)]), WIDTH - len(INDENT))

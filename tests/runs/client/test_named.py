@@ -39,7 +39,7 @@ def test_a_row_that_cannot_be_started_says_why() -> None:
     """By hand, not yet, too large, experimental: exit 3 and the reason; a machine alone needs no reason."""
     for provider, model, row, says in [
         ("kaggle", "qwen3-0.6b", "kaggle/tpuv5e8/free", "only a person can start it"),
-        ("gcp", "qwen3-0.6b", "gcp/v5litepod-1/us-central1-a", "LoRA works"),
+        ("gcp", "qwen3-30b-a3b", "gcp/v6e-1/us-central1", "one mixture of experts"),
         ("runpod", "llama-3.1-405b", "runpod/mi300x/eu-ro-1", "needs"),
         ("aws", "qwen3-0.6b", "aws/trn1.2xlarge/use1-az5", "no Neuron back end"),
     ]:
@@ -47,9 +47,9 @@ def test_a_row_that_cannot_be_started_says_why() -> None:
         with pytest.raises(NothingViable, match=f"row `{row}` cannot be started: .*{says}") as raised:
             named.only(whole, UpOptions(row=row))
         assert f"--why {row}" in raised.value.hint
-    with pytest.raises(NothingViable, match="`up` cannot"):
-        named.only(quoted("gcp", method="lora"), UpOptions(row="gcp/v5litepod-1/us-central1-a"))
-    cut = named.only(quoted("gcp", method="lora"), UpOptions(row="gcp/v5litepod-1/us-central1-a", machine_only=True))
+    with pytest.raises(NothingViable, match="nobody has shown"):
+        named.only(quoted("aws", method="lora"), UpOptions(row="aws/trn1.2xlarge/use1-az5"))
+    cut = named.only(quoted("aws", method="lora"), UpOptions(row="aws/trn1.2xlarge/use1-az5", machine_only=True))
     assert (len(cut.lines), cut.chosen) == (1, 0)
 
 

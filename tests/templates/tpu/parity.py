@@ -225,9 +225,7 @@ def dropout() -> dict[str, Any]:
 
     first = draw(0, "q")
     loaded = it.weights()
-    losses = [
-        it.loss(how, loaded, key=key)[0] for key in (None, jax.random.key(1), jax.random.key(1), jax.random.key(2))
-    ]
+    losses = [it.loss(how, loaded, key=jax.random.key(seed))[0] for seed in (1, 1, 2)]
     many = np.mean([draw(key, "q") for key in range(40)])
     return {
         "values": sorted({round(float(value), 4) for value in first.ravel()}),
@@ -258,15 +256,12 @@ def exported() -> dict[str, Any]:
         adapters.write(out, it.decoder, it.start, str(it.folder), alpha=8)
         again = adapters.read(out, it.decoder)
         results = {}
-        for kind, how in (("logits", model.How(jnp.bfloat16)), ("exact", EXACT)):
+        for kind, how in (("bf16", model.How(jnp.bfloat16)), ("exact", EXACT)):
             loaded = it.weights(dtype=how.dtype)
             logits = jax.jit(
                 lambda it=it, how=how, loaded=loaded: model.logits(it.decoder, how, loaded, it.start, it.batch)
             )
             results[kind] = np.asarray(logits())
-        picked = np.take_along_axis(results["logits"], np.maximum(it.batch.labels, 0)[..., None], -1)[..., 0]
-        each = np.log(np.exp(results["logits"]).sum(-1)) - picked
-        results["loss"] = np.asarray(each[it.batch.labels != model.IGNORED].mean())
         save_file(results, it.folder / "ours.safetensors")
         found[name] = furthest(again, it.start)
     return found

@@ -69,7 +69,7 @@ def test_chips_that_another_process_holds_are_said_to_be(chips: Any, monkeypatch
         chips.devices("tpu")
 
 
-def test_every_chip_with_a_name_here_is_in_the_accelerator_table(chips: Any) -> None:
+def test_every_chip_named_here_is_in_the_table(chips: Any) -> None:
     """Under the key that a job names it by."""
     table = (files("cloudtrain.estimate") / "accelerators.csv").read_text(encoding="utf-8")
     assert set(chips.KINDS) <= {row["key"] for row in csv.DictReader(table.splitlines())}

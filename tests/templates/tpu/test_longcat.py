@@ -173,7 +173,7 @@ def test_quantised_weights_compute_as_the_same_put_back(quantised: Any, kind: st
 @pytest.mark.soak
 @together
 @pytest.mark.trainer
-def test_the_trainers_step_over_eight_devices_draws_dropout_by_its_key(folder: Path) -> None:
+def test_a_step_over_devices_draws_dropout_by_its_key(folder: Path) -> None:
     """The same step twice is the same to the last digit; the next draws otherwise; picks of micro-batches add up."""
     found = probed(folder, "step")["step"]
     assert found["losses"][0] == found["losses"][1] != found["losses"][2]

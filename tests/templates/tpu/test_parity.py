@@ -172,7 +172,7 @@ def test_the_splash_kernel_agrees_with_dense_attention(found: Found) -> None:
 
 
 def test_peft_opens_exported_adapters(made: tuple[Path, Found], warm_python: Path) -> None:
-    """Read back they are the same; in bf16 PEFT's logits and ours are as near as two ways of rounding are."""
+    """Read back they are the same; in bf16 we round no worse than PEFT does."""
     folder, found = made
     assert [found["exported"][name] for name in OPENED] == [0, 0, 0]
     answer = run([warm_python, HERE / "reference.py", folder, "open", *OPENED], {**ONE_THREAD, **QUIET})
@@ -180,8 +180,7 @@ def test_peft_opens_exported_adapters(made: tuple[Path, Found], warm_python: Pat
     assert list(came) == OPENED
     for apart in came.values():
         assert apart["exact"] < 1e-5
-        assert apart["logits"] < 1e-2
-        assert apart["loss"] < 1e-3
+        assert apart["bf16"] < 1.2 * apart["theirs"]
 
 
 def test_loading_holds_a_few_pieces_on_the_host(found: Found) -> None:

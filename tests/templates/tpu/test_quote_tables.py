@@ -8,7 +8,6 @@ import json
 
 import pytest
 
-from cloudtrain import backends
 from cloudtrain.models import families
 from cloudtrain.models.families import MODEL_TYPES
 from cloudtrain.quote.compatibility import VERDICTS, compatibility
@@ -61,13 +60,13 @@ def test_a_plain_yes_is_of_a_family_that_was_compiled(chip: str) -> None:
     assert compatibility("tpu", "llama", "lora", "v2").verdict == "experimental"
 
 
-def test_slices_of_several_hosts_hang_on_one_row() -> None:
-    """One host starts; several are planned in a dry run with --experimental, and not started."""
+def test_slices_of_several_hosts_start_like_one_host() -> None:
+    """Of the chips that the step is compiled for; LongCat needs several."""
     job = environments.Job("tpu", "llama", "lora")
-    assert environments.verdict(job, "tpu-v6e", 4, "", hosts=1).word == "yes"
-    several = environments.verdict(job, "tpu-v6e", 16, "", hosts=4)
-    assert (several.word, several.reason) == ("later", "a slice of 4 hosts: one host so far")
-    table = backends.of_flavour("tpu").table("environments.csv")
-    assert table is not None
-    rows = [row for row in csv.DictReader(table.open()) if row["flavour"] == "tpu" and row["hosts"] == "2+"]
-    assert len(rows) == 1
+    assert {environments.verdict(job, "tpu-v6e", 4 * hosts, "", hosts=hosts).word for hosts in (1, 4)} == {"yes"}
+    assert environments.verdict(job, "tpu-v4", 16, "", hosts=4).word == "experimental"
+    longcat = environments.Job("tpu", "longcat_flash", "qlora")
+    assert [environments.verdict(longcat, "tpu-v6e", 4 * hosts, "", hosts=hosts).word for hosts in (1, 4)] == [
+        "no",
+        "yes",
+    ]

@@ -42,7 +42,7 @@ def runs(train_all: Runs, bench: Bench, tmp_path_factory: pytest.TempPathFactory
             "none packed": {**once, "micro_batch": 24, "packing": False, "checkpoint": saved(root / "alone")},
             "qlora": {"method": "qlora", "max_steps": 2, "compute": "auto"},
             "other rank": {**whole, **saves["whole"], "lora": {"rank": 4}},
-            "diverged": {"lr": 1e17, "optimizer": "sgd"},
+            "diverged": {"lr": 1e17, "optimizer": "sgd", "lora": {"alpha": 1e12}},
             "full disk": {**whole, **saves["full"], "largest_file": 20_000},
             "bad data": {"data": {"path": str(bad)}},
             "too long": {"sequence_length": 1024},
