@@ -116,8 +116,9 @@ class Spec(Record):
         default="none", description="none, or tensorboard for event files next to the adapter"
     )
     trainer: Literal["fast", "plain"] = Field(
-        default="fast",
-        description="fast computes with parts of our own where there are some; plain only with libraries",
+        default="plain",
+        description="plain computes with the libraries alone; fast, on processors, with parts of our own where there are "
+        "some: experimental, faster, not yet in quotes, whose hours and memory are those of plain",
     )
     budget: Budget = Field(
         default=Budget(), description="limits of this run; what is not set here, the settings decide"
@@ -158,9 +159,8 @@ class Spec(Record):
     def identity(self) -> str:
         """sha256 (hex) over what decides the result, defaults filled in.
 
-        Left out: budget, checkpoint, report and trainer, which decide nothing about the weights (one trainer resumes
-        what the other began); parts that the method ignores; and
-        the paths of the data, because the caller mixes in the sha256 of the files themselves. A `micro_batch` that is
+        Left out: budget, checkpoint, report and trainer, which do not decide what is trained (either trainer resumes
+        what the other began); parts that the method ignores; and the paths of the data, because the caller mixes in the sha256 of the files themselves. A `micro_batch` that is
         left out counts as 1, whatever a machine takes: the steps are those of single sequences.
         """
         left_out: dict[str, Any] = {"budget": True, "checkpoint": True, "report": True, "trainer": True}

@@ -57,7 +57,7 @@ checkpoint:
 eval:
   every: 0
 report: none
-trainer: fast
+trainer: plain
 
 budget:
   # max_cost: 10

@@ -96,12 +96,12 @@ class Job:
     optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion"] = "adamw"
     weight_decay: float = at_least(0, 0.0)
     seed: int = at_least(0, 42)
-    activation_checkpointing: bool | Literal["auto"] = "auto"  # "auto": not where the fast path has the memory
+    activation_checkpointing: bool | Literal["auto"] = True  # "auto": not where the fast trainer has the memory
     dtype: Literal["bf16", "amp"] = "bf16"
     quantisation: Literal["nf4", "int8", "int4"] = "nf4"  # of the frozen weights under qlora
     expert_capacity: float = at_least(0.1, 2.0)  # places for tokens where experts are shared: times an even share
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
-    trainer: Literal["fast", "plain"] = "fast"  # "plain": nothing but the libraries, also where we have faster parts
+    trainer: Literal["fast", "plain"] = "plain"  # "fast": on a processor, parts of our own; experimental
     eval: Evaluation = field(default_factory=Evaluation)
     quantised: Quantised = field(default_factory=Quantised)
     report: Literal["none", "tensorboard"] = "none"

@@ -89,9 +89,9 @@ def wanted(job: Job) -> bool:
 
 
 def refusal(job: Job, causal: Any) -> str:
-    """Why the whole of it stays with the plain path; nothing when it need not."""
+    """Why a job that asks for the fast path stays with the plain one as a whole; nothing when it need not."""
     if not wanted(job):
-        return "the job says so" if job.trainer == "plain" else ""
+        return ""
     if family_of(causal) is None:
         return f"{type(causal).__name__} has no fast parts yet"
     if type(causal.lm_head) is not torch.nn.Linear:

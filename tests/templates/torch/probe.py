@@ -139,7 +139,7 @@ def gradients(built: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 def after_evaluation(switch_off: bool) -> float:
     """The relative change of the gradients of 4-bit training that one evaluation makes."""
-    described = job(method="qlora", model=FOUR_BIT, activation_checkpointing=False, trainer="plain")
+    described = job(method="qlora", model=FOUR_BIT, activation_checkpointing=False)
     built = trainer(described, tiny_documents(2))
     torch.manual_seed(0)
     for name, parameter in built.model.named_parameters():
