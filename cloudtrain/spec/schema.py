@@ -117,8 +117,8 @@ class Spec(Record):
     )
     trainer: Literal["fast", "plain"] = Field(
         default="plain",
-        description="plain computes with the libraries alone; fast, on processors, with parts of our own where there are "
-        "some: experimental, faster, not yet in quotes, whose hours and memory are those of plain",
+        description="plain computes with the libraries alone; fast, on processors, with parts of our own where there "
+        "are some: experimental, faster, not yet in quotes, whose hours and memory are those of plain",
     )
     budget: Budget = Field(
         default=Budget(), description="limits of this run; what is not set here, the settings decide"
@@ -160,8 +160,9 @@ class Spec(Record):
         """sha256 (hex) over what decides the result, defaults filled in.
 
         Left out: budget, checkpoint, report and trainer, which do not decide what is trained (either trainer resumes
-        what the other began); parts that the method ignores; and the paths of the data, because the caller mixes in the sha256 of the files themselves. A `micro_batch` that is
-        left out counts as 1, whatever a machine takes: the steps are those of single sequences.
+        what the other began); parts that the method ignores; and the paths of the data, because the caller mixes in
+        the sha256 of the files themselves. A `micro_batch` that is left out counts as 1, whatever a machine takes: the
+        steps are those of single sequences.
         """
         left_out: dict[str, Any] = {"budget": True, "checkpoint": True, "report": True, "trainer": True}
         left_out["data"] = {"path", "eval_path"}

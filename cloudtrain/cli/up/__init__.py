@@ -57,8 +57,8 @@ from cloudtrain.units import SECONDS_PER_HOUR
 @click.option(
     "--trainer",
     type=click.Choice(["fast", "plain"]),
-    help="The spec's `trainer`, `plain` unless it says so. `fast` is experimental: faster on processors, not yet in quotes, "
-    "whose hours and memory are those of `plain`.",
+    help="The spec's `trainer`, `plain` unless it says so. `fast` is experimental: faster on processors, not yet in "
+    "quotes, whose hours and memory are those of `plain`.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return; `cloudtrain logs -f` follows.")
