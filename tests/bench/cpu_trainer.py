@@ -6,7 +6,8 @@ Settings: lora, qlora (SmolLM2-135M-Instruct), shape (LoRA on random weights in 
 `SFTTrainer` with its defaults: batches of 4 rows, padded, checkpointing, bf16 autocast, memory handed out as glibc
 does. `plain` and `fast` are train.py with `trainer: plain` and `trainer: fast`: the same rows packed, two rows of 512
 a step, the allocator set. Each is a process of its own that makes a step when it is told to, so whatever else runs on
-the machine falls on all three. Printed are ratios of useful tokens (no padding) a second, with their spread over the
+the machine falls on all three. `plain` computes layers again in the backward pass; `fast` only where memory is short,
+or always with BENCH_CHECKPOINTING=1, as it does for a spec. Printed are ratios of useful tokens (no padding) a second, with their spread over the
 steps, and the highest memory of each. Ratios hold for this kind of processor only.
 """
 

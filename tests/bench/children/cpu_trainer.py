@@ -141,6 +141,7 @@ def ours(model: str, turns: Turns) -> Any:
         "max_steps": GIVEN["steps"],
         "compute": os.environ.get("BENCH_COMPUTE", "measured"),
         "trainer": NAME,
+        "activation_checkpointing": True if "BENCH_CHECKPOINTING" in os.environ else "auto",
         "checkpoint": {"folder": str(FOLDER / "ckpt"), "every_s": 86400},
         "output": str(FOLDER / "output"),
     }
