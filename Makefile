@@ -25,7 +25,7 @@ PYTEST := -n $(WORKERS) --dist loadgroup --durations=30
 # What Python compiles is kept, here and in whatever is started: each worker would rewrite and compile all tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check soak lint types imports fast on-the-wheel pulumi campaign docs wheel bench lock clean
+.PHONY: demo test check soak lint types imports fast on-the-wheel pulumi campaign docs wheel bench bench-cpu lock clean
 
 $(BIN)/.ready: requirements-dev.lock pyproject.toml
 	@echo "making $(VENV): the locked packages that the project and its checks need (about 200 MB, once)"
@@ -83,6 +83,10 @@ soak: $(BIN)/.ready
 
 bench: $(BIN)/.ready
 	@for bench in tests/bench/*.py; do $(BIN)/python $$bench; done
+
+# Stock TRL, our plain trainer and our fast one on this processor: STEPS steps each, in turn; SETTING: lora, qlora, shape.
+bench-cpu: $(BIN)/.ready
+	@$(BIN)/python tests/bench/cpu_trainer.py $(or $(STEPS),5) $(SETTING)
 
 lock: $(BIN)/.ready
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \

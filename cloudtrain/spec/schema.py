@@ -115,6 +115,11 @@ class Spec(Record):
     report: Literal["none", "tensorboard"] = Field(
         default="none", description="none, or tensorboard for event files next to the adapter"
     )
+    trainer: Literal["fast", "plain"] = Field(
+        default="plain",
+        description="plain computes with the libraries alone; fast, on processors, with parts of our own where there "
+        "are some: experimental, faster, not yet in quotes, whose hours and memory are those of plain",
+    )
     budget: Budget = Field(
         default=Budget(), description="limits of this run; what is not set here, the settings decide"
     )
@@ -154,11 +159,12 @@ class Spec(Record):
     def identity(self) -> str:
         """sha256 (hex) over what decides the result, defaults filled in.
 
-        Left out: budget, checkpoint and report, which change nothing in the weights; parts that the method ignores; and
-        the paths of the data, because the caller mixes in the sha256 of the files themselves. A `micro_batch` that is
-        left out counts as 1, whatever a machine takes: the steps are those of single sequences.
+        Left out: budget, checkpoint, report and trainer, which do not decide what is trained (either trainer resumes
+        what the other began); parts that the method ignores; and the paths of the data, because the caller mixes in
+        the sha256 of the files themselves. A `micro_batch` that is left out counts as 1, whatever a machine takes: the
+        steps are those of single sequences.
         """
-        left_out: dict[str, Any] = {"budget": True, "checkpoint": True, "report": True}
+        left_out: dict[str, Any] = {"budget": True, "checkpoint": True, "report": True, "trainer": True}
         left_out["data"] = {"path", "eval_path"}
         left_out["lora"] = self.method not in ADAPTER_METHODS
         left_out["train_layers"] = self.method != "freeze"

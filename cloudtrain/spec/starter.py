@@ -57,6 +57,7 @@ checkpoint:
 eval:
   every: 0
 report: none
+trainer: plain
 
 budget:
   # max_cost: 10

@@ -62,6 +62,7 @@ def job_document(spec: Spec, model: ModelSpec, run: str, folder: Path, deadline:
         },
         "eval": {"every_steps": spec.eval.every},
         "report": spec.report,
+        "trainer": spec.trainer,
         "accelerator": "cpu",
         "output": str(folder / "output"),
         "deadline": deadline,

@@ -96,11 +96,12 @@ class Job:
     optimizer: Literal["adamw", "adamw8bit", "adafactor", "sgd", "lion"] = "adamw"
     weight_decay: float = at_least(0, 0.0)
     seed: int = at_least(0, 42)
-    activation_checkpointing: bool = True
+    activation_checkpointing: bool | Literal["auto"] = True  # "auto": not where the fast trainer has the memory
     dtype: Literal["bf16", "amp"] = "bf16"
     quantisation: Literal["nf4", "int8", "int4"] = "nf4"  # of the frozen weights under qlora
     expert_capacity: float = at_least(0.1, 2.0)  # places for tokens where experts are shared: times an even share
     compute: Literal["auto", "measured", "bf16", "fp32"] = "auto"  # "measured": there is memory for float32
+    trainer: Literal["fast", "plain"] = "plain"  # "fast": on a processor, parts of our own; experimental
     eval: Evaluation = field(default_factory=Evaluation)
     quantised: Quantised = field(default_factory=Quantised)
     report: Literal["none", "tensorboard"] = "none"
@@ -150,10 +151,11 @@ class Job:
 
 
 def in_whole_steps(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe, also an older checkpoint's, without how the sequences of a step are split up: machines may differ."""
+    """A recipe, also an older checkpoint's, without how a step is split up and computed: machines may differ."""
+    how = ("micro_batch", "grad_accum", "activation_checkpointing", "trainer")
+    rest = {key: value for key, value in recipe.items() if key not in how}
     if "micro_batch" not in recipe:
-        return recipe
-    rest = {key: value for key, value in recipe.items() if key not in ("micro_batch", "grad_accum")}
+        return rest
     return {**rest, "step_sequences": recipe["micro_batch"] * recipe["grad_accum"]}
 
 

@@ -80,6 +80,27 @@ def _resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def free_bytes() -> int | None:
+    """Memory that this process may still take: what the machine has left, and its control group; None if unknown."""
+    found = [int(words[1]) * 1024 for words in _lines(Path("/proc/meminfo")) if words[:1] == ["MemAvailable:"]]
+    for folder, limit, used in (
+        (_own_group(), "memory.max", "memory.current"),
+        (CONTROL_GROUPS, "memory.max", "memory.current"),
+        (CONTROL_GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        numbers = _fields(folder / limit) + _fields(folder / used)
+        if found and len(numbers) == 2 and all(each.isdigit() for each in numbers):
+            found.append(max(0, int(numbers[0]) - int(numbers[1])))
+    return min(found, default=None)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return []
+
+
 def look_for_accelerator(accelerator: Mapping[str, Any]) -> None:
     """Raise NoAccelerator when its device file or platform is absent: known in a millisecond, before any import.
 

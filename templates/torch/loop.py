@@ -11,6 +11,7 @@ import transformers.trainer
 from accelerate import skip_first_batches
 from checkpoints import step_of
 from failures import of_a_save
+from fast import memory, path
 from job import Job
 from number_type import in_bf16
 from packing import Rows
@@ -39,12 +40,22 @@ class Trainer(SFTTrainer):
 
     reports: Reports
     carries_moments: bool  # those of an adapter's AdamW
+    fast: path.Fast | None = None  # None: as the libraries compute it
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """One micro-batch, counted before it runs: packed rows have no padding, padded ones say so in the mask."""
         mask = inputs.get("attention_mask")
         self.reports.progress.tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
         return super().training_step(model, inputs, *args, **kwargs)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of a micro-batch, by the fast path where the model has one."""
+        if self.fast is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        count = kwargs.get("num_items_in_batch")
+        loss = self.fast.loss(inputs, count)
+        over_all = count is not None and self.args.average_tokens_across_devices
+        return loss * self.accelerator.num_processes if over_all else loss
 
     def _inner_training_loop(self, batch_size: int | None = None, **kwargs: Any) -> Any:
         """All steps, with this job's micro-batch: transformers 4 would take that of the checkpoint it resumes."""
@@ -153,8 +164,8 @@ def dataset(rows: Rows) -> Any:
     )
 
 
-def arguments(job: Job, reports: Reports) -> Any:
-    """TRL's settings for the job."""
+def arguments(job: Job, reports: Reports, fast: bool, checkpointing: bool) -> Any:
+    """TRL's settings for the job; `fast`: without autocast; `checkpointing`: layers are computed again."""
     progress = reports.progress
     periodic = progress.evaluates and job.eval.every_steps > 0
     return SFTConfig(
@@ -169,9 +180,9 @@ def arguments(job: Job, reports: Reports) -> Any:
         optim=OPTIMIZERS[job.optimizer],
         weight_decay=job.weight_decay,
         seed=job.seed,
-        bf16=in_bf16(job),
+        bf16=in_bf16(job) and not fast,
         use_cpu=job.accelerator == "cpu",
-        gradient_checkpointing=job.activation_checkpointing,
+        gradient_checkpointing=checkpointing,
         max_length=None,  # the documents are cut and packed already
         padding_free=job.packing,
         eval_strategy="steps" if periodic else "no",
@@ -188,18 +199,25 @@ def arguments(job: Job, reports: Reports) -> Any:
 def build(job: Job, model: Any, peft_config: Any, tokenizer: Any, data: tuple[Any, Any], watcher: Watcher) -> Trainer:
     """The trainer over (train, eval or None), with the watcher as its only voice."""
     train, evaluation = data
+    fast = path.wanted(job) and not path.refusal(job, model)
+    checkpointing = (
+        memory.checkpoints(job, model, 2 if in_bf16(job) else 4) if fast else bool(job.activation_checkpointing)
+    )
     set_seed(job.seed)  # here too: TRL 0.24 (LongCat's) makes the adapter before it sets the seed
     trainer = Trainer(
         model=model,
-        args=arguments(job, watcher.reports),
+        args=arguments(job, watcher.reports, fast, checkpointing),
         train_dataset=train,
         eval_dataset=evaluation,
         processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[watcher],
     )
-    if not trainer.args.bf16:
+    if not in_bf16(job) or (fast and job.adapter):
         widen(trainer.model)
+    trainer.fast = path.prepare(job, trainer.model)
+    if trainer.fast is not None:
+        trainer.fast.checkpointing = checkpointing
     trainer.remove_callback(PrinterCallback)
     trainer.reports = watcher.reports
     trainer.carries_moments = job.adapter and job.optimizer == moments.OPTIMIZER
@@ -207,7 +225,10 @@ def build(job: Job, model: Any, peft_config: Any, tokenizer: Any, data: tuple[An
 
 
 def widen(model: Any) -> None:
-    """Make what learns float32: TRL makes the adapters of a 4-bit model bf16, whatever the machine computes in."""
+    """Make what learns float32: TRL makes the adapters of a 4-bit model bf16, whatever the machine computes in.
+
+    Not the weights of a full fine-tune in bf16, which the fast path trains as they are: they are the model.
+    """
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -69,7 +69,8 @@ def _load(job: Job, given: course.Given) -> course.Loaded:
     else:
         counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
         trainable, total = sum(count for count, learns in counts if learns), sum(count for count, _ in counts)
-    return course.Loaded(trainable, total, {}, lambda: loop.run(trainer, given.resume))
+    about = {"trainer": "plain"} if trainer.fast is None else trainer.fast.about
+    return course.Loaded(trainable, total, about, lambda: loop.run(trainer, given.resume))
 
 
 def _is_state(name: str) -> bool:

@@ -82,7 +82,7 @@ def compile_step(config: dict[str, Any], job: Any, generation: str, devices: int
         attention="splash",
         mesh=mesh if devices > 1 else None,
         head_axis="tp" if plan.tp > 1 else None,
-        remat=job.activation_checkpointing,
+        remat=bool(job.activation_checkpointing),
     )
     frozen = parts.shapes(decoder, mesh, job.quantisation if job.method == "qlora" else "", how.dtype)
     meshes.check(frozen, mesh)

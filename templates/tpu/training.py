@@ -79,7 +79,7 @@ def way(job: Job, plan: mesh.Plan) -> model.How:
         attention="dense" if job.accelerator == "cpu" else "splash",
         mesh=mesh.make(plan),
         head_axis="tp" if plan.tp > 1 else None,
-        remat=job.activation_checkpointing,
+        remat=bool(job.activation_checkpointing),
     )
 
 

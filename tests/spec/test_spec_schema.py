@@ -36,6 +36,12 @@ def test_two_lines_are_a_whole_spec() -> None:
     assert (spec.budget.max_cost, spec.budget.max_hours) == (None, None)
 
 
+def test_the_fast_trainer_must_be_asked_for() -> None:
+    """Quotes count the plain one."""
+    assert read("model: a/b\ndata: x.jsonl\n").trainer == "plain"
+    assert read("model: a/b\ndata: x.jsonl\n", "trainer=fast").trainer == "fast"
+
+
 def test_defaults_follow_other_fields() -> None:
     """The learning rate follows the method and alpha is twice the rank, unless they are written."""
     assert read(SHORT + "method: full").lr == 2e-5

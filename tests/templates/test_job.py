@@ -120,3 +120,11 @@ def test_the_recipe_has_whole_steps(tmp_path: Path) -> None:
     rest = {key: value for key, value in found[0].items() if key != "step_sequences"}
     assert jobs.in_whole_steps({**rest, "micro_batch": 2, "grad_accum": 2}) == found[0]
     assert jobs.in_whole_steps(found[0]) == found[0]
+
+
+def test_the_fast_trainer_must_be_asked_for(tmp_path: Path) -> None:
+    """It is experimental, and quotes count the plain one, which computes layers again."""
+    plain = jobs.read(written(tmp_path, LEAST))
+    assert (plain.trainer, plain.activation_checkpointing) == ("plain", True)
+    fast = jobs.read(written(tmp_path, {**LEAST, "trainer": "fast", "activation_checkpointing": "auto"}))
+    assert (fast.trainer, fast.activation_checkpointing) == ("fast", "auto")

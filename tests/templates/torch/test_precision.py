@@ -36,9 +36,9 @@ print(json.dumps({
 """
 
 
-def types(bench: Bench, folder: Path, kind: str) -> dict[str, Any]:
+def types(bench: Bench, folder: Path, kind: str, trainer: str = "plain") -> dict[str, Any]:
     """The number types of a QLoRA run's parts."""
-    job = bench.job(folder, method="qlora")
+    job = bench.job(folder, method="qlora", trainer=trainer)
     command = [str(bench.python), "-c", TYPES, str(TORCH), str(job), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=WITH_ITS_MODULES)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -50,6 +50,14 @@ def test_with_bf16_kernels_it_computes_in_bf16(bench: Bench, tmp_path: Path) -> 
     bf16 = "torch.bfloat16"
     wanted = {"embedding": bf16, "adapters": [bf16], "compute": bf16, "autocast": True}
     assert types(bench, tmp_path, "bf16") == wanted
+
+
+@pytest.mark.soak
+def test_the_fast_trainer_has_bf16_weights_and_float32_adapters(bench: Bench, tmp_path: Path) -> None:
+    """Adapters alone are float32, the copy that learns; there is no autocast."""
+    bf16, wide = "torch.bfloat16", "torch.float32"
+    wanted = {"embedding": bf16, "adapters": [wide], "compute": bf16, "autocast": False}
+    assert types(bench, tmp_path, "bf16", "fast") == wanted
 
 
 def test_without_them_everything_is_float32(bench: Bench, tmp_path: Path) -> None:
