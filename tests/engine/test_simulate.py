@@ -205,8 +205,8 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
 
 def test_a_job_that_fails_shows_the_end_of_its_log(newcomer: Newcomer) -> None:
     """Nothing of a simulation can be asked later, so its last words come at once; the exit code is that of a real run."""
-    python = next((newcomer.home / "cache" / "environments").glob("*/bin/python"))
-    python.write_text(python.read_text().replace("exec ", "export FAKE_TRAINER='{\"fail\": 65}'\nexec "))
+    for python in (newcomer.home / "cache" / "environments").glob("*/bin/python"):
+        python.write_text(python.read_text().replace("exec ", "export FAKE_TRAINER='{\"fail\": 65}'\nexec "))
     ended = newcomer.up("--simulate", "runpod", "-y")
     assert ended.code == 100, ended.err
     assert "the end of its log:" in ended.err

@@ -32,7 +32,7 @@ def test_the_table_of_classes_is_what_transformers_says(warm_python: Path) -> No
 def test_counts_of_random_sizes_are_those_of_transformers(warm_python: Path, tmp_path: Path) -> None:
     """Three models of every type: the same parameters, in all and by kind, as on the meta device."""
     drawn = random_configs.configs(KINDS, 3)
-    answers = verify.run(warm_python, "count_parameters.py", {"configs": drawn})
+    answers = verify.run(warm_python, "verify/count_parameters.py", {"configs": drawn})
     wrong, compared = [], set()
     for keys, answer in zip(drawn, answers, strict=True):
         assert "unsupported" not in answer, (keys, answer)

@@ -55,7 +55,8 @@ def asked_gb(line: QuoteRow) -> int:
     cloud = load("stacks", record.provider, Stack).cloud
     assert cloud is not None
     plan: Any = SimpleNamespace(run="one", state="", attempt=1, line=record, deadline=2e9, boot=None)
-    machine = next(each for each in cloud.resources(plan, ACCOUNT) if each.role == "machine")
+    made = {each.role: each for each in cloud.resources(plan, ACCOUNT)}
+    machine = made.get("template", made["machine"])  # a group's machines are made after its template
     return SENT[record.provider](machine)
 
 
@@ -71,7 +72,8 @@ def sent_to_google(machine: Resource) -> int:
     if machine.kind.startswith(("queued_resource", "flex")):
         return 100  # the Cloud TPU API's own, which nobody can ask to be larger
     body = import_module("cloudtrain.stacks.gcp.kinds").NOUNS[machine.kind].body(machine.inputs)
-    return int(body["disks"][0]["initializeParams"]["diskSizeGb"])
+    disks = body.get("properties", body)["disks"]
+    return int(disks[0]["initializeParams"]["diskSizeGb"])
 
 
 def sent_to_runpod(machine: Resource) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import json
 
 import pytest
@@ -12,10 +11,11 @@ from cloudtrain.models import families
 from cloudtrain.models.families import MODEL_TYPES
 from cloudtrain.quote.compatibility import VERDICTS, compatibility
 from cloudtrain.quote.machine import environments
+from tests.estimate.cases import rows
 from tests.trainer_fixtures import TEMPLATES
 
 TPU = TEMPLATES / "tpu"
-COMPILED = {row["model"] for row in csv.DictReader((TEMPLATES.parent / "tests/estimate/data/tpu_steps.csv").open())}
+COMPILED = {row["model"] for row in rows("tpu_steps.csv")}
 CHIPS = ("v5e", "v5p", "v6e")
 
 
