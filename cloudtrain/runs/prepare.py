@@ -150,7 +150,7 @@ def refusing(prepared: Prepared) -> tuple[tuple[str, str], ...]:
     """(trainer, why) of those that cannot do what the spec asks for, so that no row of theirs is taken for it."""
     document = job.job_document(prepared.spec, prepared.model, "check", Path("/"))
     found = ((backend.name, job.refusal(backend, document)) for backend in backends.all_backends())
-    return tuple((name, why.message) for name, why in found if why is not None)
+    return tuple((name, f"{why.message}; {why.hint}") for name, why in found if why is not None)
 
 
 def refusal(prepared: Prepared, request: Request) -> UsageError | None:

@@ -48,7 +48,7 @@ RENTALS = {
     # On both the processor plays the chips, and what trains is a fake of the TPU trainer: a step of JAX takes longer.
     # us-west4-a has flex-start, the others are rented without a limit on the run.
     "tpu": Rental(
-        ("--infra", "gcp/us-west4", "--infra", "gcp/us-central1", "--hardware", "tpu-v5e:4"),
+        ("--infra", "gcp/us-west4", "--infra", "gcp/us-central1", "--hardware", "tpu-v5e:1"),
         ("--spot", "--on-demand"),
         "jax",
         libraries=("google.cloud.tpu_v2.services.tpu.transports", "google.protobuf.json_format"),

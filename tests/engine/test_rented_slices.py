@@ -17,9 +17,16 @@ from tests.campaign.fork_server import Forked, ForkServer
 from tests.engine.rented_world import World, steps, wait_for, world
 from tests.product_copy import copy_of_the_product
 
-pytestmark = [pytest.mark.machine, pytest.mark.xdist_group("slices")]  # they share a copy of the product
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.soak,
+    pytest.mark.xdist_group("slices"),
+]  # they share a copy of the product
 STEPS, HOSTS = 24, 4
-SPEC = f"model: HuggingFaceTB/SmolLM2-135M-Instruct\nmethod: lora\ndata: {{path: data.jsonl}}\nmax_steps: {STEPS}\ngrad_accum: 16\n"
+SPEC = (
+    "model: HuggingFaceTB/SmolLM2-135M-Instruct\nmethod: lora\ndata: {path: data.jsonl}\n"
+    f"max_steps: {STEPS}\ngrad_accum: 16\n"
+)
 TABLE = "flavour,hardware,families,methods,devices,image,verdict,reason,instead\ntpu,*,*,*,*,*,yes,,\n"
 
 

@@ -114,7 +114,7 @@ def test_the_plan_says_what_the_new_trainer_cannot_do(here: Here) -> None:
         ("lora.dropout=0.1", "`toy` trainer does not do `lora.dropout: 0.1`: it never forgets", "it takes 0"),
     ):
         refused = here.up("--new", change)
-        assert refused.code == 2, refused.out
+        assert refused.code == 3, refused.out
         assert says in refused.err
         assert instead in refused.err
     assert not list((here.client.folder / "cache" / "environments").glob("toy-*"))
