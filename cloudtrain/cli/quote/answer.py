@@ -26,13 +26,18 @@ LABELS = {"cheapest": "cheapest", "fastest": "fastest", "owned": "yours", "free"
 CENT = Decimal("0.01")
 SURE = 0.95  # a probability of ending in time below it is shown
 NOT_BY_UP = ("by hand", "not yet")
+CHOSEN = 4
+
+
+Cells = tuple[str, ...]  # label, machine, hours, dollars
 
 
 class Entry(NamedTuple):
     """One row of the answer: the cells of its line, what stands below it, and what remains of that without room."""
 
-    cells: tuple[str, str, str, str]  # label, machine, hours, dollars
+    cells: Cells
     below: list[str]
+    brief: list[str]  # one line that stands there where `below` has no room; empty where the mark is enough
     mark: str
     keep: int  # of several entries those with the least lose what stands below them first
 
@@ -43,20 +48,26 @@ def lines(quote: Quote, found: Answer) -> list[str]:
     entries = [entry(quote, option, alone) for option in in_order(quote, found)]
     head, tail = wrapped(header(quote)) + warning(quote), last(quote, found)
     room = MOST - len(head) - len(tail) - len(entries)
-    renews = next((each for each in renewing(found) if len(each) <= room), [])
+    # That a row is experimental comes before what a renewal of prices needs.
+    spoken_for = sum(1 if each.brief else len(each.below) for each in entries if each.brief or each.keep >= CHOSEN)
+    least = spoken_for if any(each.brief for each in entries) else 0
+    renews = next((each for each in renewing(found) if len(each) <= max(1, room - least)), [])
+    renews = renews if len(renews) <= room else []
     room, tail = room - len(renews), [*renews, *tail]
-    kept: set[int] = set()
+    kept: dict[int, list[str]] = {}
     for index in sorted(range(len(entries)), key=lambda index: -entries[index].keep):
-        if len(entries[index].below) <= room:
-            room -= len(entries[index].below)
-            kept.add(index)
+        each = entries[index]
+        choices = [each.below, each.brief] if each.brief else [each.below]
+        fitting = next((said for said in choices if len(said) <= room), None)
+        if fitting is not None:
+            room -= len(fitting)
+            kept[index] = fitting
     rows = []
     for index, each in enumerate(entries):
-        label, named, *rest = each.cells
-        rows.append([label, named if index in kept or not each.mark else f"{named}, {each.mark}", *rest])
+        rows.append(each.cells if index in kept or not each.mark else marked(each.cells, each.mark))
     shown = []
     for index, line in enumerate(in_columns(rows)):
-        shown += [line, *(f"{INDENT}{more}" for more in entries[index].below if index in kept)]
+        shown += [line, *(f"{INDENT}{more}" for more in kept.get(index, ()))]
     if all("owned" not in option.roles for option in found.options):
         shown += unfit(quote, room)
     return [*head, *shown, *tail]
@@ -143,8 +154,26 @@ def entry(quote: Quote, option: Option, alone: bool) -> Entry:
         three_dollars(usd) if usd else "unknown",
     )
     launch = option.start.launch
-    keep = {"yes": 2, "by hand": 1}.get(launch, 0) + 4 * ("chosen" in option.roles) + 8 * owned.is_asked(quote, line)
-    return Entry(cells, below(quote, option), launch if launch in NOT_BY_UP else "", keep)
+    keep = (
+        {"yes": 2, "by hand": 1}.get(launch, 0) + CHOSEN * ("chosen" in option.roles) + 8 * owned.is_asked(quote, line)
+    )
+    mark = launch if launch in NOT_BY_UP else ""
+    if "--experimental" in option.start.flags and quote.chosen is not None:  # else the last line says it of all
+        mark = "experimental"
+    return Entry(cells, below(quote, option), brief(line, mark), mark, keep)
+
+
+def marked(cells: Cells, mark: str) -> Cells:
+    """`gcp v6e-16, not yet`; `experimental` only where the line still fits: the last sentence says it besides."""
+    label, named, *rest = cells
+    said = label, f"{named}, {mark}", *rest
+    fits = len(label.ljust(len(LABELS["cheapest"]))) + sum(2 + len(cell) for cell in said[1:]) <= WIDTH
+    return said if fits or mark in NOT_BY_UP else cells
+
+
+def brief(line: QuoteRow, mark: str) -> list[str]:
+    """What makes an experimental row one, in a line of its own."""
+    return [", ".join(filter(None, (mark, line.assessment.untried)))] if mark == "experimental" else []
 
 
 def label(roles: Sequence[str], alone: bool) -> str:

@@ -126,5 +126,9 @@ def reason(quote: Quote) -> str:
     before = [line for line in quote.lines if line.viable and line.rank < chosen.rank]
     if not before:
         return "the cheapest"
-    tight = any(line.assessment.fits == "tight" and line.assessment.launch == "yes" for line in before)
-    return "cheapest it starts with memory to spare" if tight else "cheapest it starts"
+    able = [line.assessment for line in before if line.assessment.launch == "yes"]
+    if any(each.loads == "yes" and each.fits == "tight" for each in able):
+        return "cheapest it starts with memory to spare"
+    if not quote.request.experimental and any(each.loads == "experimental" for each in able):
+        return "cheapest it starts without --experimental"
+    return "cheapest it starts"
