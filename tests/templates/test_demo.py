@@ -33,6 +33,7 @@ def test_the_unseen_questions_are_about_other_countries() -> None:
     assert all(FORM.fullmatch(row["messages"][-1]["content"]) for row in rows)
 
 
+@pytest.mark.soak  # the gate trains 12 of its 16 steps on a rented machine, and asks (tests/engine/test_rented_training.py)
 @pytest.mark.trainer
 def test_the_tuned_model_answers_unseen_questions_in_the_new_form(
     trainer_python: Path, demo_model: Path, ask: Ask, tmp_path: Path

@@ -14,6 +14,7 @@ from tests.templates.conftest import ONE_THREAD, TORCH, Bench
 pytestmark = pytest.mark.trainer
 
 
+@pytest.mark.soak
 def test_this_machine_is_measured(bench: Bench) -> None:
     """Both rates are those of a processor, whichever is higher here."""
     command = [str(bench.real), str(TORCH / "measure.py"), "0.2"]

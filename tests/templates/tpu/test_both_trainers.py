@@ -89,7 +89,7 @@ def test_schedules_and_orders_are_those_of_transformers(
         assert mine == pytest.approx(reference, rel=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", ["adafactor", "lion"])
+@pytest.mark.parametrize("optimizer", ["adafactor", pytest.param("lion", marks=pytest.mark.soak)])
 def test_memory_that_cannot_be_carried_is_said_to_start_anew(
     nights: dict[str, Ended], train_all: Runs, tmp_path: Path, optimizer: str
 ) -> None:
