@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -10,20 +9,7 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # what all trainers share
 
-from failures import BadJob, Failure, as_failure
-
-
-def main(arguments: list[str]) -> int:
-    """Merge and save; a message on the standard error and an exit code when that fails."""
-    try:
-        if len(arguments) != 2:
-            raise BadJob("usage: python merge.py ADAPTER_DIR OUT_DIR")
-        merge(Path(arguments[0]), Path(arguments[1]))
-    except Exception as error:
-        failure: Failure = as_failure(error)
-        print(failure, file=sys.stderr)
-        return failure.exit_code
-    return 0
+import merging
 
 
 def merge(adapter: Path, out: Path) -> None:
@@ -31,12 +17,7 @@ def merge(adapter: Path, out: Path) -> None:
 
     Raises BadJob when `adapter` is no adapter or `out` is there already.
     """
-    config = adapter / "adapter_config.json"
-    if not config.is_file():
-        raise BadJob(f"there is no adapter in {adapter}: it has no adapter_config.json")
-    if out.exists():
-        raise BadJob(f"{out} is there already")
-    about = json.loads(config.read_text())
+    about = merging.settings(adapter, out)
     base = about["base_model_name_or_path"]
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -56,4 +37,4 @@ def merge(adapter: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(merging.main(sys.argv[1:], merge))

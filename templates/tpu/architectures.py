@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import longcat_mesh
-import longcat_model
-import longcat_weights
 import mesh
 import model
 import weights
 from decoder import Decoder
 from longcat import LongCat
+from longcat import mesh as longcat_mesh
+from longcat import model as longcat_model
+from longcat import weights as longcat_weights
 
 
 class Architecture(NamedTuple):

@@ -14,24 +14,12 @@ from typing import Any, NamedTuple
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "common"))  # what all trainers share
 
-from failures import BadJob, Failure, as_failure
+import merging
+from failures import BadJob
 
 KEPT = ("*.json", "*.jinja", "*.model", "*.txt")  # of the base, beside its weights
 OF_ADAPTER = {"adapter_config.json", "metrics.json", "README.md", "adapter_model.safetensors"}
 PIECE = 1 << 24  # bytes of an unchanged tensor that are copied at once
-
-
-def main(arguments: list[str]) -> int:
-    """Merge and save; a message on the standard error and an exit code when that fails."""
-    try:
-        if len(arguments) != 2:
-            raise BadJob("usage: python merge.py ADAPTER_DIR OUT_DIR")
-        merge(Path(arguments[0]), Path(arguments[1]))
-    except Exception as error:
-        failure: Failure = as_failure(error)
-        print(failure, file=sys.stderr)
-        return failure.exit_code
-    return 0
 
 
 def merge(adapter: Path, out: Path) -> None:
@@ -39,14 +27,9 @@ def merge(adapter: Path, out: Path) -> None:
 
     Raises BadJob when `adapter` is no adapter of a model that is known here, or `out` is there already.
     """
-    config = adapter / "adapter_config.json"
-    if not config.is_file():
-        raise BadJob(f"there is no adapter in {adapter}: it has no adapter_config.json")
-    if out.exists():
-        raise BadJob(f"{out} is there already")
+    about = merging.settings(adapter, out)
     import source
 
-    about = json.loads(config.read_text())
     base = source.place(about["base_model_name_or_path"], about.get("revision"))
     changes = _changes(adapter, base)
     partial = out.with_name(out.name + ".partial")
@@ -123,4 +106,4 @@ def _changed(data: bytes, told: dict[str, Any], change: Change) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(merging.main(sys.argv[1:], merge))

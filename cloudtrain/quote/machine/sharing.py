@@ -1,4 +1,4 @@
-"""Whether chips can share a micro-batch and a model as our TPU trainer does it: `mesh.py` and `longcat_mesh.py` there.
+"""Whether chips can share a micro-batch and a model as our TPU trainer does it: `mesh.py` and `longcat/mesh.py` there.
 
 As many chips as divide the sequences take some of their own; the others share heads and matrices. Where experts are
 spread, every chip has sequences. What does not divide is refused by the trainer in its first minute, on a paid machine.

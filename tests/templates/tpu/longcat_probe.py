@@ -23,15 +23,15 @@ import decoder
 import jax
 import jax.numpy as jnp
 import learn
-import longcat_experts
-import longcat_model
 import mesh as meshes
 import numpy as np
 import optax
 import source
 from failures import Failure
 from job import Checkpoint, Data, Job
-from longcat_vocabulary import cross_entropies, scores
+from longcat import experts as longcat_experts
+from longcat import model as longcat_model
+from longcat.vocabulary import cross_entropies, scores
 from model import IGNORED, Batch, How
 from quantise import matrix
 from safetensors.numpy import load_file, save_file

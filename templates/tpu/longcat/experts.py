@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from longcat import LongCat
 from model import How
 from quantise import matrix
+
+from longcat import LongCat
 
 
 class Picks(NamedTuple):

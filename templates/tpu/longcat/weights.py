@@ -14,16 +14,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import longcat_mesh
 import mesh as meshes
 import numpy as np
 from failures import BadJob
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
-from longcat import EXPERTS, HALVES, MODULES, NORMS, ROUTER, LongCat
 from quantise import GROUP, KINDS, check
 from shards import Shards
 from weights import Index, Piece, refuse_others, spread, table
+
+from longcat import EXPERTS, HALVES, MODULES, NORMS, ROUTER, LongCat
+from longcat import mesh as longcat_mesh
 
 LAYER = "model.layers.{}."
 BIAS = "mlp.router.e_score_correction_bias"

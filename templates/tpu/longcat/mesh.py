@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mesh
 from failures import BadJob
+
 from longcat import LongCat
 
 

@@ -14,12 +14,13 @@ import numpy as np
 from failures import Failure
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from longcat import HALVES, LongCat
-from longcat_attention import attended
-from longcat_experts import Picks, mixture
-from longcat_vocabulary import cross_entropies, embedded, scores
 from model import Batch, How
 from quantise import matrix
+
+from longcat import HALVES, LongCat
+from longcat.attention import attended
+from longcat.experts import Picks, mixture
+from longcat.vocabulary import cross_entropies, embedded, scores
 
 INNER_EPS = (
     1e-6  # of the two norms inside attention: the published class leaves them at this, whatever config.json says
