@@ -45,7 +45,9 @@ def test_the_verdict_is_the_compilers(row: dict[str, str]) -> None:
     assert budget.verdict(found.required_bytes, usable) == "no" or row["fits"] == "True"
 
 
-NOT_YET = pytest.mark.xfail(reason="Trust: gemma-3-4b (p04) is 5.9 % too low and smollm2-135m (p09) 5.2, not 5", strict=True)
+NOT_YET = pytest.mark.xfail(
+    reason="Trust: gemma-3-4b (p04) is 5.9 % too low and smollm2-135m (p09) 5.2, not 5", strict=True
+)
 
 
 @pytest.mark.parametrize("use", ["fit", pytest.param("fresh", marks=NOT_YET)])
